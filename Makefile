@@ -1,0 +1,64 @@
+# Every verb works from a clean clone; `make demo` and `make test` bring up what they need.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.stamp
+
+.PHONY: help venv demo test test-fast lint fmt generate lock lab-up lab-down lab-env bench image clean
+
+help: ## show this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+venv: $(STAMP) ## the project's own Python environment
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lab-up: ## a real cluster (kind), registry, git and S3 server on this machine
+	@$(PYTHON) -m tests.lab up
+
+lab-down: ## take the lab down; nothing is left but the cache
+	@$(PYTHON) -m tests.lab down
+
+lab-env: ## print the lab's addresses for a shell: env $$(make -s lab-env) kubectl get builds
+	@$(PYTHON) -m tests.lab env
+
+image: venv lab-up ## build the container image and load it into the lab
+	@$(BIN)/python tools/image.py --tag sentinel:dev
+	@$(PYTHON) -m tests.lab load sentinel:dev
+
+demo: venv ## everything, from nothing: a real project built on a real cluster
+	@$(BIN)/python -m tests.demo
+
+test: venv lint image ## lint, then all tests, those on the cluster included
+	$(BIN)/python -m pytest
+
+test-fast: venv ## tests that need no cluster
+	$(BIN)/python -m pytest -m "not cluster"
+
+lint: venv ## format check, linters, types, layers, Go vet
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd operator/boxkit && test -z "$$(gofmt -l .)" && go vet ./... && go test ./...
+
+fmt: venv ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	cd operator/boxkit && gofmt -w .
+
+generate: venv ## write what is generated: crds/
+	$(BIN)/python -m sentinel.api.crd crds
+
+lock: ## resolve pyproject.toml into requirements/ (needs uv)
+	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements/run.txt
+	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 pyproject.toml --group dev -o requirements/dev.txt
+
+bench: venv image ## measure on the lab; writes build/bench.json
+	@$(BIN)/python -m tests.bench
+
+clean: ## remove what was built in this checkout
+	rm -rf build dist .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,374 @@
+"""The Build resource: one run of one pipeline of a project's wercker.yml.
+
+Descriptions here are what `kubectl explain build` prints. Rules that the server can hold stand beside the field as
+patterns and limits, or as CEL in `crd.py`; what needs to look outside (images, Secrets) is checked by the engine.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from sentinel.api.conditions import Condition, Phase
+from sentinel.api.model import Duration, KeyRef, LocalRef, Model
+from sentinel.api.reasons import Reason
+from sentinel.errors import UserError
+
+Text = Annotated[str, Field(max_length=1024)]
+Variable = Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class GitSource(Model):
+    """A git repository and what of it to build."""
+
+    url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=2048,
+            description="Where to fetch from: https://, http://, ssh:// or git://.",
+        ),
+    ]
+    ref: Annotated[
+        str, Field(max_length=256, description="Branch, tag or commit. Default: the remote's HEAD.")
+    ] = "HEAD"
+    secret_ref: Annotated[
+        LocalRef | None,
+        Field(description="A Secret of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth."),
+    ] = None
+    submodules: Annotated[bool, Field(description="Fetch submodules too.")] = False
+
+
+class Source(Model):
+    """Where the project comes from."""
+
+    git: Annotated[GitSource | None, Field(description="A git repository.")] = None
+
+
+class Application(Model):
+    """The project as wercker names it; sets WERCKER_APPLICATION_*."""
+
+    id: Annotated[Text, Field(description="Id; default: the name.")] = ""
+    name: Annotated[Text, Field(description="Name; default: the repository's.")] = ""
+    owner: Annotated[Text, Field(description="Owner's name; default: the repository's owner.")] = ""
+    url: Annotated[Text, Field(description="A page about it.")] = ""
+
+
+class ValueFrom(Model):
+    """Where a variable's value comes from."""
+
+    secret_key_ref: Annotated[KeyRef | None, Field(description="A key of a Secret.")] = None
+    config_map_key_ref: Annotated[KeyRef | None, Field(description="A key of a ConfigMap.")] = None
+
+
+class EnvVar(Model):
+    """One variable of the build."""
+
+    name: Annotated[Variable, Field(description="Name; letters, digits and underscores.")]
+    value: Annotated[
+        str,
+        Field(
+            max_length=131072,
+            description="Literal value. $(NAME) is replaced by an earlier variable, $$( escapes it; "
+            "a plain $ is never expanded.",
+        ),
+    ] = ""
+    value_from: Annotated[
+        ValueFrom | None,
+        Field(description="Take the value from a Secret (then it is masked in logs) or ConfigMap."),
+    ] = None
+
+
+class EnvFrom(Model):
+    """All keys of one Secret or ConfigMap as variables."""
+
+    prefix: Annotated[str, Field(max_length=128, description="Put before each key.")] = ""
+    secret_ref: Annotated[LocalRef | None, Field(description="A Secret; values are masked.")] = None
+    config_map_ref: Annotated[LocalRef | None, Field(description="A ConfigMap.")] = None
+
+
+class Image(Model):
+    """What becomes of the box when the build is done."""
+
+    repository: Annotated[
+        str,
+        Field(
+            max_length=1024,
+            description="Where to push, without a tag. Default: the operator's prefix/namespace/application.",
+        ),
+    ] = ""
+    commit: Annotated[
+        Literal["never", "end"],
+        Field(description="never: no image; end: commit the box after the last main step."),
+    ] = "end"
+    push_secret_ref: Annotated[
+        LocalRef | None, Field(description="A kubernetes.io/dockerconfigjson Secret to push with.")
+    ] = None
+    pull_secret_refs: Annotated[
+        list[LocalRef],
+        Field(max_length=16, description="dockerconfigjson Secrets to pull box and services with."),
+    ] = []
+    exclude_paths: Annotated[
+        list[Annotated[str, Field(max_length=1024)]],
+        Field(max_length=64, description="Absolute paths that do not go into the image."),
+    ] = []
+
+
+class Timeouts(Model):
+    """How long things may take. Durations are Go's: 90s, 25m, 1h30m."""
+
+    pending: Annotated[Duration, Field(description="Pod created until the box runs.")] = "15m"
+    build: Annotated[Duration, Field(description="All main steps together.")] = "2h"
+    command: Annotated[
+        Duration | None,
+        Field(description="One step. Default: command-timeout of wercker.yml, else 25m."),
+    ] = None
+    no_response: Annotated[
+        Duration | None,
+        Field(
+            description="A step's silence. Default: no-response-timeout of wercker.yml, else 5m."
+        ),
+    ] = None
+
+
+class Retries(Model):
+    """When the cluster fails."""
+
+    infrastructure: Annotated[
+        int, Field(ge=0, le=5, description="How often a lost pod is replaced.")
+    ] = 1
+    after_start: Annotated[
+        bool, Field(description="Replace it even when a step of the user's has started already.")
+    ] = False
+
+
+PodFragment = Annotated[dict[str, Any], Field(json_schema_extra={"maxProperties": 64})]
+
+
+class PodContainer(Model):
+    """What may be said about one container of the pod."""
+
+    resources: Annotated[
+        PodFragment, Field(description="Requests and limits, as in a container.")
+    ] = {}
+    security_context: Annotated[
+        PodFragment, Field(description="Security context, as in a container.")
+    ] = {}
+
+
+class PodSettings(Model):
+    """What a cluster's owner and a user may say about the build's pod."""
+
+    service_account_name: Annotated[
+        str, Field(max_length=253, description="Service account of the pod.")
+    ] = ""
+    automount_service_account_token: Annotated[
+        bool, Field(description="Mount the account's token into the box.")
+    ] = False
+    node_selector: Annotated[
+        dict[str, str],
+        Field(description="Labels the node must have.", json_schema_extra={"maxProperties": 64}),
+    ] = {}
+    tolerations: Annotated[list[PodFragment], Field(max_length=64, description="As in a pod.")] = []
+    affinity: Annotated[PodFragment, Field(description="As in a pod.")] = {}
+    priority_class_name: Annotated[str, Field(max_length=253, description="As in a pod.")] = ""
+    runtime_class_name: Annotated[str, Field(max_length=253, description="As in a pod.")] = ""
+    image_pull_secrets: Annotated[
+        list[LocalRef], Field(max_length=16, description="Besides spec.image.pullSecretRefs.")
+    ] = []
+    labels: Annotated[
+        dict[str, str],
+        Field(description="More labels for the pod.", json_schema_extra={"maxProperties": 64}),
+    ] = {}
+    annotations: Annotated[
+        dict[str, str],
+        Field(description="More annotations for the pod.", json_schema_extra={"maxProperties": 64}),
+    ] = {}
+    box: Annotated[PodContainer, Field(description="The box container.")] = PodContainer()
+    services: Annotated[
+        dict[str, PodContainer],
+        Field(description="Service containers by alias.", json_schema_extra={"maxProperties": 32}),
+    ] = {}
+
+
+class BuildSpec(Model):
+    """What to build. Immutable but for `cancel` and `ttlAfterFinished`."""
+
+    pipeline: Annotated[
+        str, Field(min_length=1, max_length=128, description="The pipeline of wercker.yml to run.")
+    ] = "build"
+    source: Annotated[Source, Field(description="Where the project comes from.")]
+    config: Annotated[
+        str,
+        Field(max_length=262144, description="Text of a wercker.yml, instead of the source's own."),
+    ] = ""
+    deploy_target: Annotated[
+        str, Field(max_length=128, description="A target section of the pipeline.")
+    ] = ""
+    application: Annotated[Application, Field(description="The project's name and owner.")] = (
+        Application()
+    )
+    started_by: Annotated[Text, Field(description="Sets WERCKER_STARTED_BY.")] = ""
+    env: Annotated[
+        list[EnvVar], Field(max_length=512, description="Variables of the build, in order.")
+    ] = []
+    env_from: Annotated[
+        list[EnvFrom],
+        Field(max_length=64, description="Secrets and ConfigMaps whose keys become variables."),
+    ] = []
+    image: Annotated[Image, Field(description="What becomes of the box.")] = Image()
+    timeouts: Annotated[Timeouts, Field(description="How long things may take.")] = Timeouts()
+    retries: Annotated[Retries, Field(description="When the cluster fails.")] = Retries()
+    ttl_after_finished: Annotated[
+        Duration, Field(description="How long a finished Build is kept. 0s: until deleted.")
+    ] = "168h"
+    cancel: Annotated[bool, Field(description="Set it to true to stop the build.")] = False
+    pod: Annotated[PodSettings, Field(description="About the build's pod.")] = PodSettings()
+
+
+class StepStatus(Model):
+    """How one step stands."""
+
+    id: Annotated[str, Field(description="Its safe id: name and a number unique in the build.")]
+    name: Annotated[str, Field(description="The step's name.")]
+    display_name: Annotated[str, Field(description="What logs call it.")] = ""
+    phase: Annotated[Literal["main", "after"], Field(description="Main or after-step.")] = "main"
+    state: Annotated[
+        Literal["Pending", "Running", "Passed", "Failed", "Skipped"],
+        Field(description="How far it is."),
+    ] = "Pending"
+    exit_code: Annotated[int | None, Field(description="Exit code of a step that ended.")] = None
+    reason: Annotated[str, Field(description="One word of the closed list.")] = ""
+    message: Annotated[str, Field(max_length=1024, description="What it reported.")] = ""
+    start_time: Annotated[str, Field(description="When it started.")] = ""
+    completion_time: Annotated[str, Field(description="When it ended.")] = ""
+
+
+class SourceStatus(Model):
+    """What was fetched."""
+
+    commit: Annotated[str, Field(description="The commit.")] = ""
+    branch: Annotated[str, Field(description="Its branch, if ref named one.")] = ""
+    tag: Annotated[str, Field(description="Its tag, if ref named one.")] = ""
+    subject: Annotated[str, Field(max_length=256, description="First line of its message.")] = ""
+
+
+class BoxStatus(Model):
+    """The box's image."""
+
+    image: Annotated[str, Field(description="As wercker.yml names it.")] = ""
+    digest: Annotated[str, Field(description="What that was when the build began.")] = ""
+
+
+class PodStatus(Model):
+    """The pod of the present attempt."""
+
+    name: Annotated[str, Field(description="Its name.")] = ""
+    uid: Annotated[str, Field(description="Its uid.")] = ""
+    node: Annotated[str, Field(description="Where it runs.")] = ""
+    attempt: Annotated[int, Field(description="1, and one more for each pod that was lost.")] = 0
+
+
+class ImageStatus(Model):
+    """The image that was pushed."""
+
+    repository: Annotated[str, Field(description="Where it was pushed.")] = ""
+    digest: Annotated[str, Field(description="Its manifest's digest.")] = ""
+    tags: Annotated[list[str], Field(description="The tags that point to it.")] = []
+
+
+class OutputStatus(Model):
+    """The build's output as stored."""
+
+    size_bytes: Annotated[
+        int,
+        Field(description="Size of the archive in bytes.", json_schema_extra={"format": "int64"}),
+    ] = 0
+    sha256: Annotated[str, Field(description="Its sha256.")] = ""
+
+
+class Results(Model):
+    """Where logs and output lie in the object store."""
+
+    prefix: Annotated[str, Field(description="All keys of this attempt begin with it.")] = ""
+    output: Annotated[OutputStatus | None, Field(description="output.tar below prefix.")] = None
+
+
+class DiagnosticStatus(Model):
+    """One finding in wercker.yml."""
+
+    code: Annotated[str, Field(description="Stable code.")]
+    severity: Annotated[Literal["error", "warning"], Field(description="How bad.")]
+    line: Annotated[int, Field(description="Line, from 1; 0 for none.")] = 0
+    column: Annotated[int, Field(description="Column, from 1; 0 for none.")] = 0
+    message: Annotated[str, Field(max_length=256, description="What is wrong.")] = ""
+    hint: Annotated[str, Field(max_length=256, description="How to mend it.")] = ""
+
+
+class BuildStatus(Model):
+    """How the build stands."""
+
+    observed_generation: Annotated[int, Field(description="The generation last looked at.")] = 0
+    phase: Annotated[Phase | None, Field(description="One word, from the conditions.")] = None
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            description="Accepted, PodReady, Succeeded, Finished.",
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["type"],
+            },
+        ),
+    ] = []
+    progress: Annotated[str, Field(description="Steps done / all.")] = ""
+    current_step: Annotated[str, Field(description="The step that runs.")] = ""
+    start_time: Annotated[str, Field(description="When work on it began.")] = ""
+    completion_time: Annotated[str, Field(description="When it ended.")] = ""
+    source: Annotated[SourceStatus | None, Field(description="What was fetched.")] = None
+    box: Annotated[BoxStatus | None, Field(description="The box's image.")] = None
+    pod: Annotated[PodStatus | None, Field(description="The pod of the present attempt.")] = None
+    steps: Annotated[list[StepStatus], Field(description="Every step, in order.")] = []
+    image: Annotated[ImageStatus | None, Field(description="The image that was pushed.")] = None
+    results: Annotated[Results | None, Field(description="Where logs and output lie.")] = None
+    diagnostics: Annotated[
+        list[DiagnosticStatus], Field(max_length=10, description="Findings in wercker.yml.")
+    ] = []
+
+
+class Build(Model):
+    """A Build as read from the API server. Metadata stays a dict: the server owns its shape."""
+
+    metadata: dict[str, Any]
+    spec: BuildSpec
+    status: BuildStatus = BuildStatus()
+
+    @property
+    def name(self) -> str:
+        return str(self.metadata["name"])
+
+    @property
+    def namespace(self) -> str:
+        return str(self.metadata["namespace"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.metadata["uid"])
+
+    @property
+    def generation(self) -> int:
+        return int(self.metadata.get("generation", 1))
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> Build:
+        """The Build in `raw`, or UserError InvalidSpec that names every wrong field."""
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as e:
+            findings = "; ".join(
+                f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
+                for error in e.errors(include_url=False, include_input=False)
+            )
+            raise UserError(
+                f"the Build's spec is not valid: {findings}", reason=Reason.INVALID_SPEC
+            ) from e

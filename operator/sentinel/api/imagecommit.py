@@ -1,0 +1,188 @@
+"""The ImageCommit resource: the operator asks, the agent on the box's node commits and pushes.
+
+Users read it; only the operator creates it: whoever may create one can publish any build's box with the build's
+push Secret (`image-commit.md` §6.1).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sentinel.api.conditions import Condition
+from sentinel.api.model import LocalRef, Model
+
+NODE_LABEL = "sentinel.wercker.com/node"
+"""The node's name: an agent watches only the objects that carry its own."""
+
+ACTIVE_LABEL = "sentinel.wercker.com/active"
+"""`true` until the commit has ended: finished ones leave the agents' watch."""
+
+
+class CommitPhase(StrEnum):
+    """How far a commit is."""
+
+    PENDING = "Pending"
+    CLAIMED = "Claimed"
+    SNAPSHOTTING = "Snapshotting"
+    PUSHING = "Pushing"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    REFUSED = "Refused"
+
+    @property
+    def ended(self) -> bool:
+        return self in (CommitPhase.SUCCEEDED, CommitPhase.FAILED, CommitPhase.REFUSED)
+
+
+class ImageConfig(Model):
+    """What to lay over the base image's configuration. No secrets: everybody who pulls can read it."""
+
+    labels: Annotated[
+        dict[str, str],
+        Field(description="Labels of the image.", json_schema_extra={"maxProperties": 64}),
+    ] = {}
+    working_dir: Annotated[str, Field(max_length=1024, description="Working directory.")] = ""
+
+
+class CommitLimits(Model):
+    """How big a change may be."""
+
+    apparent_bytes: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Sum of the apparent sizes of all changed files, in bytes.",
+            json_schema_extra={"format": "int64"},
+        ),
+    ] = 20 * 1024**3
+    entries: Annotated[int, Field(ge=1, description="Number of changed files.")] = 1_000_000
+
+
+class ImageCommitSpec(Model):
+    """What to commit and where to push it. Immutable."""
+
+    node_name: Annotated[str, Field(min_length=1, max_length=253, description="The box's node.")]
+    pod_name: Annotated[str, Field(min_length=1, max_length=253, description="The build's pod.")]
+    pod_uid: Annotated[str, Field(min_length=1, max_length=64, description="Its uid.")]
+    container_name: Annotated[
+        str, Field(min_length=1, max_length=63, description="The container to commit.")
+    ] = "box"
+    container_id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=256,
+            description="Its id as the pod's status gives it, with the scheme.",
+        ),
+    ]
+    repository: Annotated[
+        str, Field(min_length=1, max_length=1024, description="Where to push, without a tag.")
+    ]
+    tags: Annotated[
+        list[Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]],
+        Field(
+            min_length=1,
+            max_length=8,
+            description="Tags in the order they are written; the first is the build's own.",
+        ),
+    ]
+    config: Annotated[ImageConfig, Field(description="What to add to the image's config.")] = (
+        ImageConfig()
+    )
+    push_secret_ref: Annotated[LocalRef | None, Field(description="Secret to push with.")] = None
+    pull_secret_refs: Annotated[
+        list[LocalRef], Field(max_length=16, description="Secrets to read base layers with.")
+    ] = []
+    base_image: Annotated[
+        str,
+        Field(
+            max_length=1024,
+            description="repository@digest the box was started from; base layers are copied from there.",
+        ),
+    ] = ""
+    exclude_paths: Annotated[
+        list[Annotated[str, Field(max_length=1024)]],
+        Field(max_length=64, description="Absolute paths left out of the image."),
+    ] = []
+    compression: Annotated[
+        Literal["gzip", "none"], Field(description="How the layer is compressed.")
+    ] = "gzip"
+    limits: Annotated[CommitLimits, Field(description="How big a change may be.")] = CommitLimits()
+    deadline: Annotated[
+        str,
+        Field(
+            max_length=64,
+            description="Give up after this time.",
+            json_schema_extra={"format": "date-time"},
+        ),
+    ]
+
+
+class Claim(Model):
+    """Which agent works on it."""
+
+    agent_pod: Annotated[str, Field(description="The agent's pod.")] = ""
+    boot_id: Annotated[str, Field(description="One run of the agent's process.")] = ""
+    attempt: Annotated[int, Field(description="How often it was begun.")] = 0
+
+
+class PushedTag(Model):
+    """One tag."""
+
+    name: Annotated[str, Field(description="The tag.")]
+    pushed: Annotated[bool, Field(description="Whether the registry took it.")] = False
+    message: Annotated[str, Field(max_length=512, description="Why it did not.")] = ""
+
+
+class ImageCommitStatus(Model):
+    """How the commit stands."""
+
+    phase: Annotated[CommitPhase | None, Field(description="How far it is.")] = None
+    reason: Annotated[str, Field(description="One word of a closed list.")] = ""
+    message: Annotated[str, Field(max_length=1024, description="What happened.")] = ""
+    claim: Annotated[Claim | None, Field(description="Who works on it.")] = None
+    frozen_milliseconds: Annotated[int, Field(description="How long the box stood still.")] = 0
+    layer_bytes: Annotated[
+        int,
+        Field(
+            description="Size of the pushed layer in bytes.", json_schema_extra={"format": "int64"}
+        ),
+    ] = 0
+    layer_digest: Annotated[str, Field(description="Digest of the new layer.")] = ""
+    digest: Annotated[str, Field(description="Digest of the pushed manifest.")] = ""
+    tags: Annotated[list[PushedTag], Field(description="Each tag's fate.")] = []
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            description="Reserved.",
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["type"],
+            },
+        ),
+    ] = []
+    start_time: Annotated[str, Field(description="When the agent began.")] = ""
+    completion_time: Annotated[str, Field(description="When it ended.")] = ""
+
+
+class ImageCommit(Model):
+    """An ImageCommit as read from the API server."""
+
+    metadata: dict[str, Any]
+    spec: ImageCommitSpec
+    status: ImageCommitStatus = ImageCommitStatus()
+
+    @property
+    def name(self) -> str:
+        return str(self.metadata["name"])
+
+    @property
+    def namespace(self) -> str:
+        return str(self.metadata["namespace"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.metadata["uid"])

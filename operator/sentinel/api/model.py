@@ -1,0 +1,49 @@
+"""What the models of all resources share: the base class, names, durations and references to Secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+"""Go's durations, as in `90s`, `25m`, `1h30m`; RE2, anchored."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32)]
+
+
+def seconds(duration: str) -> float:
+    """A Go duration in seconds. Raises ValueError for anything that `DURATION_PATTERN` refuses."""
+    if not re.match(DURATION_PATTERN, duration):
+        msg = f"{duration!r} is no duration: write it like 90s, 25m or 1h30m"
+        raise ValueError(msg)
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", duration)
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+class Model(BaseModel):
+    """A part of a resource: camelCase on the wire, frozen here, unknown fields ignored as the server prunes them."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
+    )
+
+
+class LocalRef(Model):
+    """A reference to an object by name, in the Build's own namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, description="Its name.")]
+
+
+class KeyRef(Model):
+    """One key of a Secret or ConfigMap in the Build's namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, description="The object's name.")]
+    key: Annotated[str, Field(min_length=1, max_length=253, description="The key in its data.")]
+    optional: Annotated[
+        bool, Field(description="Leave the variable out when the object or key is missing.")
+    ] = False

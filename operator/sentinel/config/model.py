@@ -1,0 +1,80 @@
+"""What a wercker.yml says, as frozen data: pipelines with their box, services and steps.
+
+Everything here keeps the source text of scalars and the line it came from. Defaults that depend on the Build or on
+the operator's settings are not filled in here: `plan` does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A box or a service. `id` is the image as written, without an applied `tag`."""
+
+    id: str
+    tag: str = ""
+    name: str = ""
+    cmd: str = ""
+    entrypoint: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    ports: tuple[str, ...] = ()
+    auth: tuple[tuple[str, str], ...] = ()
+    line: int = 0
+
+    @property
+    def image(self) -> str:
+        """The image reference with its tag, as a container runtime takes it."""
+        return f"{self.id}:{self.tag}" if self.tag else self.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One entry of `steps` or `after-steps`.
+
+    `kind` is "script" for an inline script, "internal" for `internal/…`, "registry" for all others. `properties`
+    keeps the order of the file; `code`, `name`, `cwd` and `checkpoint` are taken out of it.
+    """
+
+    owner: str = "wercker"
+    name: str
+    version: str = "*"
+    url: str = ""
+    kind: Literal["script", "internal", "registry"]
+    display_name: str = ""
+    cwd: str = ""
+    checkpoint: str = ""
+    code: str = ""
+    properties: tuple[tuple[str, str], ...] = ()
+    line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """One section of wercker.yml that can be run. `box` and `services` are None where the file's own apply."""
+
+    name: str
+    box: Box | None = None
+    services: tuple[Box, ...] | None = None
+    steps: tuple[Step, ...] = ()
+    after_steps: tuple[Step, ...] = ()
+    targets: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+    base_path: str = ""
+    docker: bool = False
+    line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole wercker.yml. Timeouts are in minutes as the file gives them, None where it does not."""
+
+    box: Box | None = None
+    services: tuple[Box, ...] = ()
+    command_timeout: float | None = None
+    no_response_timeout: float | None = None
+    source_dir: str = ""
+    ignore_file: str = ""
+    pipelines: Mapping[str, Pipeline] = field(default_factory=dict)

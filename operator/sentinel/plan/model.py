@@ -1,0 +1,142 @@
+"""The Plan: everything an attempt needs to be driven to its end, frozen, without a secret in it.
+
+It travels as compressed JSON in an annotation of the pod, so every type here is plain data: strings, numbers,
+tuples. A change of shape raises VERSION; an operator that meets a newer version says so and leaves the pod alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """What the registry says of an image. `reference` is repository@digest, or the name as given if unchecked.
+
+    `env`, `entrypoint`, `cmd` are the image config's; `ports` are its EXPOSE entries like "6379/tcp".
+    """
+
+    name: str
+    reference: str
+    digest: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    ports: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """One variable of the build's environment, in its place in the order.
+
+    Exactly one of the three: `value` (literal, $(NAME) not yet replaced), `secret` or `config_map` as (name, key).
+    `optional` leaves it out where the object or key is missing.
+    """
+
+    name: str
+    value: str = ""
+    secret: tuple[str, str] | None = None
+    config_map: tuple[str, str] | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSource:
+    """All keys of a Secret or ConfigMap, each with `prefix`, at this place in the order."""
+
+    kind: Literal["secret", "configMap"]
+    name: str
+    prefix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanStep:
+    """One step as boxkit gets it.
+
+    `ordinal` is unique over both phases and counts from 1. `exports` are (name, text) with a live $ for the shell.
+    `command_timeout` and `no_response_timeout` are in seconds.
+    """
+
+    ordinal: int
+    id: str
+    owner: str
+    name: str
+    display_name: str
+    phase: Literal["main", "after"]
+    kind: Literal["script", "step"]
+    code: str = ""
+    cwd: str = ""
+    exports: tuple[tuple[str, str], ...] = ()
+    command_timeout: float
+    no_response_timeout: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanService:
+    """A service container. `alias` is how the box reaches it; `container` its name in the pod.
+
+    `ports` are the exposed TCP ports that boxkit waits for.
+    """
+
+    alias: str
+    container: str
+    image: ImageFacts
+    env: tuple[tuple[str, str], ...] = ()
+    cmd: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSource:
+    """The commit to check out. `secret` names a Secret with git credentials, or is empty."""
+
+    url: str
+    commit: str
+    ref: str = ""
+    branch: str = ""
+    tag: str = ""
+    subject: str = ""
+    secret: str = ""
+    submodules: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanImage:
+    """What to commit and where to push. `commit` "never": nothing of this is used."""
+
+    commit: Literal["never", "end"] = "never"
+    repository: str = ""
+    push_secret: str = ""
+    pull_secrets: tuple[str, ...] = ()
+    exclude_paths: tuple[str, ...] = ()
+    latest: Literal["green", "every"] = "green"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything an attempt needs. Times are in seconds."""
+
+    build: str
+    namespace: str
+    uid: str
+    attempt: int
+    pipeline: str
+    source: PlanSource
+    box: ImageFacts
+    shell: str = ""
+    services: tuple[PlanService, ...] = ()
+    steps: tuple[PlanStep, ...] = ()
+    variables: tuple[Variable | EnvSource, ...] = ()
+    image: PlanImage = PlanImage()
+    base_path: str = "/pipeline/source"
+    source_dir: str = "/pipeline/source"
+    pending_timeout: float = 900.0
+    build_timeout: float = 7200.0
+    results_prefix: str = ""
+    version: int = VERSION

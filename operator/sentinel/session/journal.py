@@ -1,0 +1,147 @@
+"""The journal folded into what a session is now: a pure function of its records.
+
+Feed records in order; the same record again (a replay overlaps) changes nothing; a gap is a ProtocolError, since it
+would mean that something happened in the box which we shall never hear of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from sentinel.errors import ProtocolError
+from sentinel.session import records as r
+
+StepPhase: TypeAlias = Literal["queued", "running", "finished", "skipped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepState:
+    """One step as the journal tells it. Times are boxkit's clock; *_ns are the same in Unix nanoseconds."""
+
+    ordinal: int
+    id: str
+    phase: str
+    state: StepPhase = "queued"
+    started: datetime | None = None
+    finished: datetime | None = None
+    started_ns: int = 0
+    finished_ns: int = 0
+    exit: int | None = None
+    reason: str = ""
+    message: str = ""
+    log: r.LogFacts = r.LogFacts()
+    usage: r.Usage = r.Usage()
+
+    @property
+    def done(self) -> bool:
+        """Finished or skipped: nothing more will be heard of it."""
+        return self.state in ("finished", "skipped")
+
+    @property
+    def passed(self) -> bool:
+        """Finished with reason Passed."""
+        return self.state == "finished" and self.reason == "Passed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadState:
+    """A log or archive on its way to the object store: uploaded, refused, failed; `text` says why."""
+
+    state: Literal["uploaded", "refused", "failed"]
+    bytes: int = 0
+    sha256: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionState:
+    """Everything the journal has said up to `seq`. `steps` by ordinal, `uploads` by what."""
+
+    seq: int = 0
+    opened: r.Opened | None = None
+    services: Mapping[str, r.ServiceSeen] = field(default_factory=dict)
+    steps: Mapping[int, StepState] = field(default_factory=dict)
+    uploads: Mapping[str, UploadState] = field(default_factory=dict)
+    collected: Mapping[str, r.Collected | r.CollectFailed] = field(default_factory=dict)
+    cancelled: r.CancelSeen | None = None
+    closed: r.Closed | None = None
+
+    def done(self, ordinals: Mapping[int, object] | set[int] | frozenset[int]) -> bool:
+        """Whether every step of `ordinals` is finished or skipped."""
+        return all(ordinal in self.steps and self.steps[ordinal].done for ordinal in ordinals)
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """Uploads that wait for another `open` with fresh URLs."""
+        return frozenset(what for what, each in self.uploads.items() if each.state != "uploaded")
+
+
+def fold(state: SessionState, record: r.AnyRecord) -> SessionState:
+    """The state after `record`. Raises ProtocolError on a gap or on a step that was never queued."""
+    if record.seq <= state.seq:
+        return state
+    if record.seq != state.seq + 1:
+        raise ProtocolError(f"journal record {record.seq} came after {state.seq}")
+    state = replace(state, seq=record.seq)
+    match record:
+        case r.Opened():
+            return replace(state, opened=record)
+        case r.ServiceSeen():
+            return replace(state, services={**state.services, record.alias: record})
+        case r.Queued():
+            step = StepState(ordinal=record.ordinal, id=record.id, phase=record.phase)
+            return replace(state, steps={**state.steps, record.ordinal: step})
+        case r.Started() | r.Finished() | r.Skipped():
+            step = _step(state, record)
+            return replace(state, steps={**state.steps, record.ordinal: step})
+        case r.CancelSeen():
+            return replace(state, cancelled=record)
+        case r.Uploaded() | r.UploadRefused() | r.UploadFailed():
+            upload = _upload(record)
+            return replace(state, uploads={**state.uploads, record.what: upload})
+        case r.Collected() | r.CollectFailed():
+            return replace(state, collected={**state.collected, record.what: record})
+        case r.Closed():
+            return replace(state, closed=record)
+        case r.Unknown():
+            return state
+
+
+def _step(state: SessionState, record: r.Started | r.Finished | r.Skipped) -> StepState:
+    step = state.steps.get(record.ordinal)
+    if step is None:
+        raise ProtocolError(f"journal record {record.seq}: step {record.ordinal} was never queued")
+    if step.done:
+        raise ProtocolError(f"journal record {record.seq}: step {record.ordinal} had ended before")
+    match record:
+        case r.Started():
+            return replace(
+                step, state="running", started=record.time, started_ns=record.nanoseconds
+            )
+        case r.Finished():
+            return replace(
+                step,
+                state="finished",
+                finished=record.time,
+                finished_ns=record.nanoseconds,
+                exit=record.exit,
+                reason=record.reason,
+                message=record.message,
+                log=record.log,
+                usage=record.usage,
+            )
+        case r.Skipped():
+            return replace(step, state="skipped", reason=record.reason, message=record.message)
+
+
+def _upload(record: r.Uploaded | r.UploadRefused | r.UploadFailed) -> UploadState:
+    match record:
+        case r.Uploaded():
+            return UploadState(state="uploaded", bytes=record.bytes, sha256=record.sha256)
+        case r.UploadRefused():
+            return UploadState(state="refused", text=f"HTTP {record.status}: {record.text}")
+        case r.UploadFailed():
+            return UploadState(state="failed", text=record.text)

@@ -1,0 +1,236 @@
+"""What the operator says to boxkit: frozen values and the JSON messages made of them.
+
+The wire is described in `operator/boxkit/README.md`. Durations are in seconds. What boxkit says is in `records`.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+PROTOCOL = 1
+
+Message: TypeAlias = dict[str, Any]
+Phase: TypeAlias = Literal["main", "after"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A presigned PUT: `headers` are sent with it exactly."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A `cp -r` inside the box: modes and symlinks stay, owner and times do not; a missing source is skipped."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service to wait for before the first step: it is ready when any of its TCP ports on 127.0.0.1 accepts.
+
+    `hosts` asks boxkit to add the alias to /etc/hosts: for aliases that are no DNS names.
+    """
+
+    alias: str
+    ports: tuple[int, ...]
+    hosts: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Of one attempt. `log` in bytes per step; `build` for the main phase, 0 is none; `grace` between TERM and KILL;
+    `close` for the uploads that are still to be done when the session closes."""
+
+    log: int = 100 * 1024 * 1024
+    build: float = 0.0
+    grace: float = 10.0
+    close: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Open:
+    """The first request of an attempt; sent again it refreshes masks, uploads, `ca` and `proxy`.
+
+    `env` is literal and laid over the image's environment in order. `masks` are protected values, as bytes.
+    `shell` is an argv, empty for bash or else sh. `source_dir` is where every step begins. `dirs` are made, then
+    `copies` done. `uploads` maps "log/<ordinal>" to where that log goes.
+    """
+
+    build: str
+    attempt: int
+    plan: str = ""
+    env: Sequence[tuple[str, str]] = ()
+    masks: Sequence[bytes] = ()
+    shell: Sequence[str] = ()
+    entrypoint: Sequence[str] = ()
+    source_dir: str = "/pipeline/source"
+    pipeline_dir: str = "/pipeline"
+    report_dir: str = "/report"
+    dirs: Sequence[str] = ()
+    copies: Sequence[Copy] = ()
+    limits: Limits = Limits()
+    services: Sequence[Service] = ()
+    uploads: Mapping[str, Upload] = field(default_factory=dict)
+    ca: str = ""
+    proxy: str = ""
+
+    def message(self) -> Message:
+        """The JSON message, without its `id`."""
+        return {
+            "type": "open",
+            "build": self.build,
+            "attempt": self.attempt,
+            "plan": self.plan,
+            "env": [list(pair) for pair in self.env],
+            "masks": [b64encode(mask).decode("ascii") for mask in self.masks],
+            "shell": list(self.shell),
+            "entrypoint": list(self.entrypoint),
+            "sourceDir": self.source_dir,
+            "pipelineDir": self.pipeline_dir,
+            "reportDir": self.report_dir,
+            "prepare": {
+                "dirs": list(self.dirs),
+                "copies": [{"from": copy.source, "to": copy.target} for copy in self.copies],
+            },
+            "limits": asdict(self.limits),
+            "services": [
+                {"alias": each.alias, "ports": list(each.ports), "hosts": each.hosts}
+                for each in self.services
+            ],
+            "uploads": {
+                what: {"url": upload.url, "headers": dict(upload.headers)}
+                for what, upload in self.uploads.items()
+            },
+            "ca": self.ca,
+            "proxy": self.proxy,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSpec:
+    """One step of a `start`. `ordinal` counts from 1, unique over both phases.
+
+    kind "script" runs `code`; kind "step" copies `dir` to <pipeline_dir>/<id> and runs its init.sh and run.sh.
+    `exports` are (name, text) and `cwd` is text: a $ in them is the box's shell's. Timeouts: 0 is none.
+    """
+
+    ordinal: int
+    id: str
+    name: str
+    phase: Phase = "main"
+    display_name: str = ""
+    owner: str = "wercker"
+    kind: Literal["script", "step"] = "script"
+    code: str = ""
+    dir: str = ""
+    exports: Sequence[tuple[str, str]] = ()
+    cwd: str = ""
+    command_timeout: float = 0.0
+    no_response_timeout: float = 0.0
+
+    def message(self) -> Message:
+        """The step as an item of `start`."""
+        return {
+            "phase": self.phase,
+            "ordinal": self.ordinal,
+            "id": self.id,
+            "name": self.name,
+            "displayName": self.display_name or self.name,
+            "owner": self.owner,
+            "kind": self.kind,
+            "code": self.code,
+            "dir": self.dir,
+            "exports": [list(pair) for pair in self.exports],
+            "cwd": self.cwd,
+            "timeouts": {"command": self.command_timeout, "noResponse": self.no_response_timeout},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What after-steps see of the main phase, where the operator knows better than boxkit's journal."""
+
+    result: Literal["passed", "failed"]
+    failed_step_display_name: str = ""
+    failed_step_message: str = ""
+
+    def message(self) -> Message:
+        """The `result` of a `start`."""
+        return {
+            "result": self.result,
+            "failedStepDisplayName": self.failed_step_display_name,
+            "failedStepMessage": self.failed_step_message,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collect:
+    """Pack `path` of the box as tar (gzip if asked) and PUT it. `what` names it in the journal, for ever.
+
+    `limit` is in bytes of the archive; 0 is none.
+    """
+
+    what: str
+    path: str
+    upload: Upload
+    limit: int = 0
+    gzip: bool = False
+
+    def message(self) -> Message:
+        """The JSON message, without its `id`."""
+        return {
+            "type": "collect",
+            "what": self.what,
+            "path": self.path,
+            "url": self.upload.url,
+            "headers": dict(self.upload.headers),
+            "limit": self.limit,
+            "gzip": self.gzip,
+        }
+
+
+def hello(*, since: int, follow: Mapping[int, int] | None) -> Message:
+    """The first message of a connection. `follow` maps ordinals to log offsets; None: no log bytes at all."""
+    offsets = None if follow is None else {str(ordinal): at for ordinal, at in follow.items()}
+    return {"type": "hello", "protocol": PROTOCOL, "since": since, "follow": offsets}
+
+
+def start(steps: Sequence[StepSpec], *, result: Result | None = None) -> Message:
+    """Queue `steps`. Those queued before are left alone by boxkit, so this may be sent again blindly."""
+    message: Message = {"type": "start", "steps": [step.message() for step in steps]}
+    if result is not None:
+        message["result"] = result.message()
+    return message
+
+
+def cancel(reason: str, *, after: bool = False) -> Message:
+    """Stop what runs, skip what is queued; `after` lets after-steps run all the same."""
+    return {"type": "cancel", "reason": reason, "after": after}
+
+
+def environment() -> Message:
+    """Ask for the exported environment at the last step boundary."""
+    return {"type": "environment"}
+
+
+def close() -> Message:
+    """No more steps: boxkit ends once its queue is empty and its uploads are done."""
+    return {"type": "close"}
+
+
+def ping(n: int) -> Message:
+    """Heartbeat; the answer is `pong` with the same n."""
+    return {"type": "ping", "n": n}
+
+
+def pong(n: int) -> Message:
+    """The answer to boxkit's `ping`."""
+    return {"type": "pong", "n": n}

@@ -1,0 +1,292 @@
+"""Journal records as boxkit sends them: JSON in, frozen dataclasses out.
+
+A record is what boxkit wrote to its journal before anybody heard of it; it never changes. An unknown kind is kept
+as `Unknown`, so that an older operator can follow a newer boxkit. Fields: `operator/boxkit/README.md`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from sentinel.errors import ProtocolError
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Of every record: `seq` counts from 1 without a gap. `nanoseconds` is Unix time, exact; `time` the same in µs."""
+
+    seq: int
+    time: datetime
+    nanoseconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened(Record):
+    """The session was opened. `shell` is the shell's path in the box, or empty if it has none."""
+
+    build: str
+    attempt: int
+    plan: str
+    shell: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSeen(Record):
+    """A service accepted on one of its ports after `seconds`, or did not until then."""
+
+    alias: str
+    ready: bool
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued(Record):
+    """A step is boxkit's now: it will run or be skipped, whatever happens to the operator."""
+
+    ordinal: int
+    id: str
+    phase: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Record):
+    """The step's driver was handed to the shell."""
+
+    ordinal: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogFacts:
+    """Of a step's masked log: size and sha256 of the file, and how many bytes were dropped from its middle."""
+
+    bytes: int = 0
+    sha256: str = ""
+    dropped: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What the step took. CPU and memory are the box's cgroup's, 0 where they cannot be read."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Record):
+    """The step ended. `exit` is -1 where there is none; `reason` is a word of `api.md` §4; `message` is masked."""
+
+    ordinal: int
+    exit: int
+    reason: str
+    message: str
+    log: LogFacts
+    usage: Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped(Record):
+    """The step will not run: an earlier one failed, or the build was cancelled or ran out of time."""
+
+    ordinal: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelSeen(Record):
+    """A cancel arrived. `after`: after-steps still run."""
+
+    reason: str
+    after: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uploaded(Record):
+    """A log is in the object store."""
+
+    what: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadRefused(Record):
+    """The store refused the URL with `status`; the file is kept and waits for another `open`."""
+
+    what: str
+    status: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadFailed(Record):
+    """The store could not be reached for long; the file is kept and waits for another `open`."""
+
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected(Record):
+    """An archive is in the object store; `empty`: there was nothing, and nothing was put."""
+
+    what: str
+    path: str
+    empty: bool
+    files: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectFailed(Record):
+    """reason: TooLarge, Refused, Unreachable or ReadFailed. It may be asked for again."""
+
+    what: str
+    path: str
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closed(Record):
+    """The last record. `pending`: files that never reached the store. reason: Closed, or Terminated by a signal."""
+
+    pending: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unknown(Record):
+    """A kind this operator does not know."""
+
+    kind: str
+
+
+AnyRecord: TypeAlias = (
+    Opened
+    | ServiceSeen
+    | Queued
+    | Started
+    | Finished
+    | Skipped
+    | CancelSeen
+    | Uploaded
+    | UploadRefused
+    | UploadFailed
+    | Collected
+    | CollectFailed
+    | Closed
+    | Unknown
+)
+
+_Make: TypeAlias = Callable[[Mapping[str, Any], dict[str, Any]], AnyRecord]
+
+
+def _finished(m: Mapping[str, Any], base: dict[str, Any]) -> Finished:
+    log = m.get("log") or {}
+    usage = m.get("usage") or {}
+    return Finished(
+        **base,
+        ordinal=int(m["ordinal"]),
+        exit=int(m["exit"]),
+        reason=str(m["reason"]),
+        message=str(m.get("message", "")),
+        log=LogFacts(
+            bytes=int(log.get("bytes", 0)),
+            sha256=str(log.get("sha256", "")),
+            dropped=int(log.get("dropped", 0)),
+        ),
+        usage=Usage(
+            seconds=float(usage.get("seconds", 0)),
+            cpu_seconds=float(usage.get("cpuSeconds", 0)),
+            peak_memory_bytes=int(usage.get("peakMemoryBytes", 0)),
+        ),
+    )
+
+
+_KINDS: dict[str, _Make] = {
+    "opened": lambda m, b: Opened(
+        **b,
+        build=str(m["build"]),
+        attempt=int(m["attempt"]),
+        plan=str(m.get("plan", "")),
+        shell=str(m.get("shell", "")),
+    ),
+    "service": lambda m, b: ServiceSeen(
+        **b, alias=str(m["alias"]), ready=bool(m["ready"]), seconds=float(m["seconds"])
+    ),
+    "queued": lambda m, b: Queued(
+        **b, ordinal=int(m["ordinal"]), id=str(m["id"]), phase=str(m["phase"])
+    ),
+    "started": lambda m, b: Started(**b, ordinal=int(m["ordinal"])),
+    "finished": _finished,
+    "skipped": lambda m, b: Skipped(
+        **b,
+        ordinal=int(m["ordinal"]),
+        reason=str(m["reason"]),
+        message=str(m.get("message", "")),
+    ),
+    "cancelled": lambda m, b: CancelSeen(
+        **b, reason=str(m.get("reason", "")), after=bool(m.get("after", False))
+    ),
+    "uploaded": lambda m, b: Uploaded(
+        **b, what=str(m["what"]), bytes=int(m.get("bytes", 0)), sha256=str(m.get("sha256", ""))
+    ),
+    "upload-refused": lambda m, b: UploadRefused(
+        **b, what=str(m["what"]), status=int(m["status"]), text=str(m.get("text", ""))
+    ),
+    "upload-failed": lambda m, b: UploadFailed(
+        **b, what=str(m["what"]), text=str(m.get("text", ""))
+    ),
+    "collected": lambda m, b: Collected(
+        **b,
+        what=str(m["what"]),
+        path=str(m.get("path", "")),
+        empty=bool(m.get("empty", False)),
+        files=int(m.get("files", 0)),
+        bytes=int(m.get("bytes", 0)),
+        sha256=str(m.get("sha256", "")),
+    ),
+    "collect-failed": lambda m, b: CollectFailed(
+        **b,
+        what=str(m["what"]),
+        path=str(m.get("path", "")),
+        reason=str(m["reason"]),
+        text=str(m.get("text", "")),
+    ),
+    "closed": lambda m, b: Closed(
+        **b,
+        pending=tuple(str(what) for what in m.get("pending") or ()),
+        reason=str(m.get("reason", "Closed")),
+    ),
+}
+
+
+def parse_record(message: Mapping[str, Any]) -> AnyRecord:
+    """The record in a message of type `record`. Raises ProtocolError where a field is missing or of another type."""
+    try:
+        base = {"seq": int(message["seq"])} | _times(message["time"])
+        kind = str(message["kind"])
+        make = _KINDS.get(kind)
+        return Unknown(**base, kind=kind) if make is None else make(message, base)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProtocolError(f"boxkit sent a journal record we cannot read: {error!r}") from error
+
+
+def _times(text: str) -> dict[str, Any]:
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a time: {text!r}")
+    second = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
+    nanoseconds = int((match[2] or "").ljust(9, "0"))
+    whole = round(second.timestamp()) * 1_000_000_000 + nanoseconds
+    return {"time": second + timedelta(microseconds=nanoseconds // 1000), "nanoseconds": whole}

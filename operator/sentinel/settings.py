@@ -1,0 +1,111 @@
+"""Every knob of operator and agent, field by field: default, unit, consequence.
+
+Read from environment variables with the prefix SENTINEL_, which the chart sets from its values. Nested fields are
+joined by two underscores: SENTINEL_STORE__ENDPOINT.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class StoreSettings(BaseModel):
+    """The object store for logs, output and cache. Without a bucket nothing is stored and pods keep the logs."""
+
+    bucket: Annotated[str, Field(description="Bucket. Empty: no store.")] = ""
+    endpoint: Annotated[str, Field(description="URL of an S3 server; empty: AWS.")] = ""
+    region: Annotated[str, Field(description="Region that requests are signed for.")] = "us-east-1"
+    prefix: Annotated[str, Field(description="Put before every key.")] = ""
+    access_key_id: Annotated[
+        SecretStr, Field(description="Access key; empty: boto3's own chain (roles, files).")
+    ] = SecretStr("")
+    secret_access_key: Annotated[SecretStr, Field(description="Secret key.")] = SecretStr("")
+    url_seconds: Annotated[
+        int, Field(description="How long a presigned URL is valid, in seconds.")
+    ] = 3600
+
+
+class ImageSettings(BaseModel):
+    """Which images builds may use, and where theirs go."""
+
+    prefix: Annotated[
+        str,
+        Field(
+            description="registry/path under which images of builds without image.repository are pushed: "
+            "<prefix>/<namespace>/<application>. Empty: such builds are not committed."
+        ),
+    ] = ""
+    allowed_registries: Annotated[
+        list[str], Field(description="Registries of boxes and services; empty: all.")
+    ] = []
+    allowed_repositories: Annotated[
+        list[str],
+        Field(
+            description="Patterns of repositories that builds may push to; {namespace} is replaced. Empty: all."
+        ),
+    ] = []
+    insecure_registries: Annotated[
+        list[str], Field(description="host:port of registries that speak plain http.")
+    ] = []
+    default_registry: Annotated[
+        str, Field(description="Where an image without a host lives. Default: Docker Hub.")
+    ] = "docker.io"
+    latest: Annotated[
+        str, Field(pattern="^(green|every)$", description="Which builds move `latest`.")
+    ] = "green"
+
+
+class Settings(BaseSettings):
+    """Settings of operator and agent."""
+
+    model_config = SettingsConfigDict(env_prefix="SENTINEL_", env_nested_delimiter="__")
+
+    image: Annotated[str, Field(description="Our own image, for the init containers of pods.")] = (
+        "sentinel:dev"
+    )
+    image_pull_policy: Annotated[str, Field(description="Pull policy of that image.")] = (
+        "IfNotPresent"
+    )
+    namespaces: Annotated[
+        list[str], Field(description="Namespaces to watch; empty: all of them.")
+    ] = []
+    pod_name: Annotated[
+        str, Field(description="Name of our own pod: the identity in the Lease.")
+    ] = ""
+    pod_namespace: Annotated[str, Field(description="Namespace of our own pod, for the Lease.")] = (
+        "default"
+    )
+    node_name: Annotated[str, Field(description="The agent's node.")] = ""
+    max_builds: Annotated[int, Field(description="Builds driven at once; others stay Queued.")] = (
+        200
+    )
+    health_port: Annotated[int, Field(description="Port of /healthz and /readyz; 0: none.")] = 8080
+    base_url: Annotated[
+        str, Field(description="Web address that WERCKER_RUN_URL and the like begin with.")
+    ] = "https://app.wercker.com"
+    resync_seconds: Annotated[
+        float, Field(description="How often all Builds are listed anew, in seconds.")
+    ] = 180.0
+    keep_pods: Annotated[
+        str,
+        Field(
+            pattern="^(never|failed|always)$",
+            description="Which builds' pods stay when logs are safe.",
+        ),
+    ] = "never"
+    leader_election: Annotated[
+        bool, Field(description="Hold the Lease before acting. Off only with a single process.")
+    ] = True
+    store: Annotated[StoreSettings, Field(description="Object store.")] = StoreSettings()
+    images: Annotated[ImageSettings, Field(description="Images.")] = ImageSettings()
+    containerd_socket: Annotated[
+        str, Field(description="The node's containerd, for the agent.")
+    ] = "/run/containerd/containerd.sock"
+    spool: Annotated[
+        str, Field(description="Where the agent writes a layer before pushing it.")
+    ] = "/var/spool/sentinel"
+    log_level: Annotated[str, Field(description="debug, info, warning or error.")] = "info"
+    log_format: Annotated[str, Field(pattern="^(text|json)$", description="text or json.")] = "text"
