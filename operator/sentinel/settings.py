@@ -79,6 +79,9 @@ class Settings(BaseSettings):
         "default"
     )
     node_name: Annotated[str, Field(description="The agent's node.")] = ""
+    agent_service_account: Annotated[
+        str, Field(description="The agents' account, which may read the Secrets builds push with.")
+    ] = "sentinel-agent"
     max_builds: Annotated[int, Field(description="Builds driven at once; others stay Queued.")] = (
         200
     )
@@ -104,6 +107,22 @@ class Settings(BaseSettings):
     containerd_socket: Annotated[
         str, Field(description="The node's containerd, for the agent.")
     ] = "/run/containerd/containerd.sock"
+    containerd_state: Annotated[
+        str,
+        Field(
+            description="Where containerd keeps its snapshots, as containerd itself names the place; the agent sees "
+            "it there too, read-only."
+        ),
+    ] = "/var/lib/containerd"
+    runtime_root: Annotated[
+        str,
+        Field(
+            description="Put before the two paths above, where the agent runs outside the node's file system."
+        ),
+    ] = ""
+    freeze_seconds: Annotated[
+        float, Field(description="How long a box may stand still while its changes are read.")
+    ] = 300.0
     spool: Annotated[
         str, Field(description="Where the agent writes a layer before pushing it.")
     ] = "/var/spool/sentinel"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from sentinel.api.conditions import Condition, Phase
 from sentinel.api.model import Duration, KeyRef, LocalRef, Model
@@ -249,9 +249,20 @@ class SourceStatus(Model):
     """What was fetched."""
 
     commit: Annotated[str, Field(description="The commit.")] = ""
+    short_commit: Annotated[
+        str, Field(description="Its first seven characters, for `kubectl get`.")
+    ] = ""
     branch: Annotated[str, Field(description="Its branch, if ref named one.")] = ""
     tag: Annotated[str, Field(description="Its tag, if ref named one.")] = ""
     subject: Annotated[str, Field(max_length=256, description="First line of its message.")] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorten(cls, said: Any) -> Any:
+        """`shortCommit` follows `commit`: nobody has to set it."""
+        if isinstance(said, dict) and said.get("commit"):
+            return {"shortCommit": str(said["commit"])[:7], **said}
+        return said
 
 
 class BoxStatus(Model):

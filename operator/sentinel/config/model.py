@@ -23,6 +23,8 @@ class Box:
     env: tuple[tuple[str, str], ...] = ()
     ports: tuple[str, ...] = ()
     auth: tuple[tuple[str, str], ...] = ()
+    volumes: str = ""
+    url: str = ""
     line: int = 0
 
     @property
@@ -36,9 +38,11 @@ class Step:
     """One entry of `steps` or `after-steps`.
 
     `kind` is "script" for an inline script, "internal" for `internal/…`, "registry" for all others. `properties`
-    keeps the order of the file; `code`, `name`, `cwd` and `checkpoint` are taken out of it.
+    keeps the order of the file; `code`, `name`, `cwd` and `checkpoint` are taken out of it. `identifier` is the
+    step as written: owner, name, version and url in one.
     """
 
+    identifier: str = ""
     owner: str = "wercker"
     name: str
     version: str = "*"

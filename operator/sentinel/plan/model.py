@@ -120,7 +120,11 @@ class PlanImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything an attempt needs. Times are in seconds."""
+    """Everything an attempt needs. Times are in seconds.
+
+    `shell` and `entrypoint` are argv: which shell the box's `cmd` asks for (empty: bash, else sh), and what is put
+    before it. `deploy` tells the two kinds of wercker's environment apart.
+    """
 
     build: str
     namespace: str
@@ -129,7 +133,8 @@ class Plan:
     pipeline: str
     source: PlanSource
     box: ImageFacts
-    shell: str = ""
+    shell: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
     services: tuple[PlanService, ...] = ()
     steps: tuple[PlanStep, ...] = ()
     variables: tuple[Variable | EnvSource, ...] = ()
@@ -139,4 +144,5 @@ class Plan:
     pending_timeout: float = 900.0
     build_timeout: float = 7200.0
     results_prefix: str = ""
+    deploy: bool = False
     version: int = VERSION

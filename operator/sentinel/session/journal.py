@@ -6,10 +6,10 @@ would mean that something happened in the box which we shall never hear of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from sentinel.errors import ProtocolError
 from sentinel.session import records as r
@@ -32,8 +32,8 @@ class StepState:
     exit: int | None = None
     reason: str = ""
     message: str = ""
-    log: r.LogFacts = r.LogFacts()
-    usage: r.Usage = r.Usage()
+    log: r.LogFacts = field(default_factory=r.LogFacts)
+    usage: r.Usage = field(default_factory=r.Usage)
 
     @property
     def done(self) -> bool:
@@ -69,7 +69,7 @@ class SessionState:
     cancelled: r.CancelSeen | None = None
     closed: r.Closed | None = None
 
-    def done(self, ordinals: Mapping[int, object] | set[int] | frozenset[int]) -> bool:
+    def done(self, ordinals: Iterable[int]) -> bool:
         """Whether every step of `ordinals` is finished or skipped."""
         return all(ordinal in self.steps and self.steps[ordinal].done for ordinal in ordinals)
 
@@ -85,29 +85,32 @@ def fold(state: SessionState, record: r.AnyRecord) -> SessionState:
         return state
     if record.seq != state.seq + 1:
         raise ProtocolError(f"journal record {record.seq} came after {state.seq}")
-    state = replace(state, seq=record.seq)
+    return replace(state, seq=record.seq, **_change(state, record))
+
+
+def _change(state: SessionState, record: r.AnyRecord) -> dict[str, Any]:
+    change: dict[str, Any] = {}
     match record:
         case r.Opened():
-            return replace(state, opened=record)
+            change = {"opened": record}
         case r.ServiceSeen():
-            return replace(state, services={**state.services, record.alias: record})
+            change = {"services": {**state.services, record.alias: record}}
         case r.Queued():
             step = StepState(ordinal=record.ordinal, id=record.id, phase=record.phase)
-            return replace(state, steps={**state.steps, record.ordinal: step})
+            change = {"steps": {**state.steps, record.ordinal: step}}
         case r.Started() | r.Finished() | r.Skipped():
-            step = _step(state, record)
-            return replace(state, steps={**state.steps, record.ordinal: step})
+            change = {"steps": {**state.steps, record.ordinal: _step(state, record)}}
         case r.CancelSeen():
-            return replace(state, cancelled=record)
+            change = {"cancelled": record}
         case r.Uploaded() | r.UploadRefused() | r.UploadFailed():
-            upload = _upload(record)
-            return replace(state, uploads={**state.uploads, record.what: upload})
+            change = {"uploads": {**state.uploads, record.what: _upload(record)}}
         case r.Collected() | r.CollectFailed():
-            return replace(state, collected={**state.collected, record.what: record})
+            change = {"collected": {**state.collected, record.what: record}}
         case r.Closed():
-            return replace(state, closed=record)
+            change = {"closed": record}
         case r.Unknown():
-            return state
+            pass
+    return change
 
 
 def _step(state: SessionState, record: r.Started | r.Finished | r.Skipped) -> StepState:

@@ -1,0 +1,36 @@
+{{- define "sentinel.labels" -}}
+app.kubernetes.io/name: sentinel
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "sentinel.selector" -}}
+app.kubernetes.io/name: sentinel
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "sentinel.name" -}}
+{{- if contains "sentinel" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-sentinel" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "sentinel.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{- define "sentinel.commonEnv" -}}
+- {name: SENTINEL_LOG_LEVEL, value: {{ .Values.log.level | quote }}}
+- {name: SENTINEL_LOG_FORMAT, value: {{ .Values.log.format | quote }}}
+- name: SENTINEL_POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: SENTINEL_POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: SENTINEL_NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+- {name: SENTINEL_NAMESPACES, value: {{ .Values.namespaces | toJson | quote }}}
+- {name: SENTINEL_IMAGES__ALLOWED_REGISTRIES, value: {{ .Values.images.allowedRegistries | toJson | quote }}}
+- {name: SENTINEL_IMAGES__ALLOWED_REPOSITORIES, value: {{ .Values.images.allowedRepositories | toJson | quote }}}
+- {name: SENTINEL_IMAGES__INSECURE_REGISTRIES, value: {{ .Values.images.insecureRegistries | toJson | quote }}}
+- {name: SENTINEL_IMAGES__DEFAULT_REGISTRY, value: {{ .Values.images.defaultRegistry | quote }}}
+{{- end }}

@@ -1,0 +1,203 @@
+"""The agent put together: it thaws what a dead predecessor froze, then does its node's commits one after another.
+
+kopf brings the objects, a worker does the work: one commit at a time is faster on a small node and shortens every
+freeze (`image-commit.md` §1.4). There is no port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kopf
+
+from sentinel import __version__
+from sentinel.agent.commit import Tools, run_commit
+from sentinel.agent.runtimes.containerd import ContainerdRuntime
+from sentinel.api import GROUP, VERSION
+from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL, CommitPhase
+from sentinel.clock import Clock, SystemClock
+from sentinel.errors import SentinelError, UserError
+from sentinel.kube.client import Kube
+from sentinel.kube.resources import IMAGE_COMMITS
+from sentinel.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_CAP_DAC_READ_SEARCH, _CAP_SYS_ADMIN = 2, 21
+_ENDED = frozenset(phase.value for phase in CommitPhase if phase.ended)
+
+Key = tuple[str, str]
+
+
+class Queue:
+    """Commits that wait, each once, in the order they came."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Key, None] = {}
+        self._some = asyncio.Event()
+
+    def offer(self, raw: dict[str, Any]) -> None:
+        """Take in an object of the watch or of a list, unless it has ended."""
+        if (raw.get("status") or {}).get("phase") not in _ENDED:
+            self._waiting[raw["metadata"]["namespace"], raw["metadata"]["name"]] = None
+            self._some.set()
+
+    async def take(self) -> Key:
+        """The one that waits longest."""
+        while not self._waiting:
+            self._some.clear()
+            await self._some.wait()
+        key = next(iter(self._waiting))
+        del self._waiting[key]
+        return key
+
+
+async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
+    """Run the agent until it is told to stop: SIGTERM, or `stop` where there is one.
+
+    Raises UserError when the node cannot be worked on: no node name, missing capabilities, no containerd.
+    """
+    check_settings(settings)
+    check_capabilities(Path("/proc/self/status").read_text())
+    clock = SystemClock()
+    runtime = ContainerdRuntime(
+        socket=settings.containerd_socket,
+        state=settings.containerd_state,
+        root=settings.runtime_root,
+        clock=clock,
+    )
+    try:
+        await start(runtime, settings)
+        async with await Kube.connect(user_agent=f"sentinel-agent/{__version__}") as kube:
+            tools = Tools(
+                kube=kube,
+                runtime=runtime,
+                settings=settings,
+                clock=clock,
+                boot_id=str(uuid.uuid4()),
+            )
+            queue = Queue()
+            # Made before kopf starts: at its end kopf takes every younger task for its own.
+            ours = [
+                asyncio.create_task(work_forever(queue, tools), name="commits"),
+                asyncio.create_task(resync_forever(queue, tools, clock), name="resync"),
+            ]
+            try:
+                await kopf.operator(
+                    registry=make_registry(queue, settings),
+                    standalone=True,
+                    clusterwide=not settings.namespaces,
+                    namespaces=settings.namespaces,
+                    stop_flag=stop,
+                )
+            finally:
+                # A commit under way thaws its box before it goes.
+                for task in ours:
+                    task.cancel()
+                await asyncio.gather(*ours, return_exceptions=True)
+    finally:
+        await runtime.close()
+
+
+async def start(runtime: ContainerdRuntime, settings: Settings) -> None:
+    """Thaw what was left frozen and empty the spool (`image-commit.md` §7.2)."""
+    version = await runtime.version()
+    for container in await runtime.recover():
+        log.warning("container %s was left frozen by an earlier agent: it runs again", container)
+    spool = Path(settings.spool)
+    spool.mkdir(parents=True, exist_ok=True)
+    for left in spool.glob("commit-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    log.info("agent of node %s, containerd %s", settings.node_name, version)
+
+
+async def work_forever(queue: Queue, tools: Tools) -> None:
+    """Do what the queue brings, one after another."""
+    while True:
+        namespace, name = await queue.take()
+        try:
+            await run_commit(namespace=namespace, name=name, tools=tools)
+        except SentinelError as error:
+            # The object is unchanged, so the next list brings it again.
+            log.warning("commit %s/%s is put off: %s", namespace, name, error)
+
+
+async def resync_forever(queue: Queue, tools: Tools, clock: Clock) -> None:
+    """List our objects now and then: nothing is lost with a watch that missed something."""
+    while True:
+        await clock.sleep(tools.settings.resync_seconds)
+        for namespace in tools.settings.namespaces or [None]:
+            try:
+                items, _ = await tools.kube.list(
+                    IMAGE_COMMITS, namespace=namespace, labels=selector(tools.settings.node_name)
+                )
+            except SentinelError as error:
+                log.warning("listing commits failed: %s", error)
+                continue
+            for item in items:
+                queue.offer(item)
+
+
+def make_registry(queue: Queue, settings: Settings) -> kopf.OperatorRegistry:
+    """kopf's handlers: only our node's commits are sent to us, by label, and each is only put into the queue."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=registry)
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False
+        settings.scanning.disabled = True
+        settings.peering.standalone = True
+        settings.watching.label_selectors[GROUP, "imagecommits"] = own
+
+    @kopf.on.login(registry=registry)
+    async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.event(GROUP, VERSION, "imagecommits", registry=registry)
+    async def offer(event: kopf.RawEvent, **_: Any) -> None:
+        if event["type"] != "DELETED":
+            queue.offer(dict(event["object"]))
+
+    own = selector(settings.node_name)
+    return registry
+
+
+def selector(node: str) -> str:
+    """The label selector for the commits of a node that have not ended."""
+    return f"{NODE_LABEL}={node},{ACTIVE_LABEL}=true"
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises UserError when the DaemonSet does not say where we are."""
+    if not settings.node_name:
+        raise UserError(
+            "SENTINEL_NODE_NAME is not set: give the agent its node's name from spec.nodeName (downward API)"
+        )
+
+
+def check_capabilities(status: str) -> None:
+    """Without these two, deleted directories would silently come back in the image (`image-commit.md` §6.3).
+
+    `status` is the text of /proc/self/status. Raises UserError.
+    """
+    effective = next(
+        (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0
+    )
+    missing = list(_missing(effective))
+    if missing:
+        raise UserError(
+            f"the agent lacks {' and '.join(missing)}: run it as uid 0 with these two capabilities added"
+        )
+
+
+def _missing(effective: int) -> Iterator[str]:
+    if not effective >> _CAP_DAC_READ_SEARCH & 1:
+        yield "CAP_DAC_READ_SEARCH"
+    if not effective >> _CAP_SYS_ADMIN & 1:
+        yield "CAP_SYS_ADMIN"

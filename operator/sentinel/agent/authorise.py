@@ -1,0 +1,168 @@
+"""Whether a commit may be done at all: the checks before the runtime is touched, in this order, failing closed.
+
+The ImageCommit is believed in nothing that the pod or the Build says too (`image-commit.md` §6.2). What the runtime
+says is checked by the runtime's `locate`. Not here: doing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sentinel.agent.failures import CommitRefused
+from sentinel.agent.runtimes.base import Identity
+from sentinel.api import GROUP
+from sentinel.api.imagecommit import ImageCommit
+from sentinel.api.reasons import CommitReason
+from sentinel.clock import Clock, parse_rfc3339
+from sentinel.errors import UserError
+from sentinel.kube.client import Kube
+from sentinel.kube.errors import NotFound
+from sentinel.kube.resources import BUILDS, PODS
+from sentinel.registry import Reference, is_allowed_repository, parse_repository
+from sentinel.settings import Settings
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permit:
+    """A commit that may be done: of which container, into which repository, for how many seconds."""
+
+    identity: Identity
+    target: Reference
+    seconds: float
+
+
+async def authorise(commit: ImageCommit, *, kube: Kube, settings: Settings, clock: Clock) -> Permit:
+    """Check one commit. Raises CommitRefused with PodGone, NotOwned, RepositoryNotAllowed, Unsupported or Deadline."""
+    spec = commit.spec
+    if spec.node_name != settings.node_name:
+        raise _not_ours(f"it is for node {spec.node_name!r}, we are on {settings.node_name!r}")
+    pod = await _get_pod(commit, kube)
+    if pod["metadata"]["uid"] != spec.pod_uid:
+        raise CommitRefused(
+            CommitReason.POD_GONE,
+            f"pod {spec.pod_name} is another one than the commit was asked for",
+        )
+    if pod["spec"].get("nodeName") != settings.node_name:
+        raise _not_ours(f"pod {spec.pod_name} is not on node {settings.node_name!r}")
+    build = await _get_build(commit, pod, kube)
+    for complaint in _contradictions(commit, pod, build):
+        raise _not_ours(complaint)
+    target = _target(commit, settings)
+    trouble = _privilege(pod, spec.container_name)
+    if trouble:
+        raise CommitRefused(
+            CommitReason.UNSUPPORTED, f"pod {spec.pod_name} {trouble}: such boxes are not committed"
+        )
+    seconds = (parse_rfc3339(spec.deadline) - clock.now()).total_seconds()
+    if seconds <= 0:
+        raise CommitRefused(CommitReason.DEADLINE, f"its deadline {spec.deadline} has passed")
+    identity = Identity(
+        namespace=commit.namespace,
+        pod_name=spec.pod_name,
+        pod_uid=spec.pod_uid,
+        container_name=spec.container_name,
+        container_id=spec.container_id,
+    )
+    return Permit(identity=identity, target=target, seconds=seconds)
+
+
+async def _get_pod(commit: ImageCommit, kube: Kube) -> Json:
+    try:
+        return await kube.get(PODS, namespace=commit.namespace, name=commit.spec.pod_name)
+    except NotFound as error:
+        raise CommitRefused(
+            CommitReason.POD_GONE, f"pod {commit.spec.pod_name} is not there any more"
+        ) from error
+
+
+async def _get_build(commit: ImageCommit, pod: Json, kube: Kube) -> Json:
+    """The Build that controls both the pod and the commit."""
+    of_pod, of_commit = _owner(pod["metadata"]), _owner(commit.metadata)
+    if of_pod is None or of_commit is None or of_pod.get("uid") != of_commit.get("uid"):
+        raise _not_ours(f"pod {commit.spec.pod_name} and the commit do not belong to one Build")
+    name = str(of_pod["name"])
+    try:
+        build = await kube.get(BUILDS, namespace=commit.namespace, name=name)
+    except NotFound as error:
+        raise _not_ours(f"Build {name} is not there any more") from error
+    if build["metadata"]["uid"] != of_pod["uid"] or build["metadata"].get("deletionTimestamp"):
+        raise _not_ours(f"Build {name} was deleted")
+    return build
+
+
+def _owner(metadata: Json) -> Json | None:
+    return next(
+        (
+            owner
+            for owner in metadata.get("ownerReferences") or ()
+            if owner.get("controller")
+            and owner.get("kind") == "Build"
+            and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/")
+        ),
+        None,
+    )
+
+
+def _contradictions(commit: ImageCommit, pod: Json, build: Json) -> Iterator[str]:
+    """Where the commit says something else than the pod or the Build."""
+    spec = commit.spec
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    ids = {str(each["name"]): str(each.get("containerID", "")) for each in statuses}
+    if ids.get(spec.container_name) != spec.container_id:
+        yield (
+            f"container {spec.container_name!r} of pod {spec.pod_name} is {ids.get(spec.container_name) or 'not there'}, "
+            f"not {spec.container_id}: it was restarted"
+        )
+    image = build["spec"].get("image") or {}
+    wanted = str(image.get("repository") or "").lower()
+    if wanted and wanted != spec.repository:
+        yield f"the Build is pushed to {wanted}, not to {spec.repository}"
+    push = {(image.get("pushSecretRef") or {}).get("name")} - {None}
+    pull = {ref["name"] for ref in image.get("pullSecretRefs") or ()}
+    pull |= {ref["name"] for ref in (build["spec"].get("pod") or {}).get("imagePullSecrets") or ()}
+    if spec.push_secret_ref and spec.push_secret_ref.name not in push:
+        yield f"the Build does not name Secret {spec.push_secret_ref.name!r} to push with"
+    foreign = {ref.name for ref in spec.pull_secret_refs} - pull
+    if foreign:
+        yield f"the Build does not name Secret {min(foreign)!r} to pull with"
+
+
+def _target(commit: ImageCommit, settings: Settings) -> Reference:
+    try:
+        target = parse_repository(
+            commit.spec.repository, default_registry=settings.images.default_registry
+        )
+    except UserError as error:
+        raise CommitRefused(CommitReason.REPOSITORY_NOT_ALLOWED, error.message) from error
+    patterns = settings.images.allowed_repositories
+    if not is_allowed_repository(target, patterns=patterns, namespace=commit.namespace):
+        raise CommitRefused(
+            CommitReason.REPOSITORY_NOT_ALLOWED,
+            f"builds of namespace {commit.namespace} may not push to {target.name}; allowed are "
+            + ", ".join(pattern.replace("{namespace}", commit.namespace) for pattern in patterns),
+        )
+    return target
+
+
+def _privilege(pod: Json, container: str) -> str:
+    spec = pod["spec"]
+    for field in ("hostPID", "hostIPC", "hostNetwork"):
+        if spec.get(field):
+            return f"has {field}"
+    security = next(
+        (
+            each.get("securityContext") or {}
+            for each in spec["containers"]
+            if each["name"] == container
+        ),
+        {},
+    )
+    return "is privileged" if security.get("privileged") else ""
+
+
+def _not_ours(why: str) -> CommitRefused:
+    return CommitRefused(CommitReason.NOT_OWNED, why)

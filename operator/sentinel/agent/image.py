@@ -1,0 +1,130 @@
+"""The new image: the base image's config with one layer more. Pure: bytes and values in, bytes out.
+
+Nothing comes from the container's own config, which holds the pod's variables and the idle command
+(`image-commit.md` §1.2). Not here: the layer's content, pushing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sentinel.agent.failures import CommitFailure
+from sentinel.agent.layer import PackedLayer
+from sentinel.api.imagecommit import ImageConfig
+from sentinel.api.reasons import CommitReason
+from sentinel.clock import rfc3339
+from sentinel.registry.images import (
+    DOCKER_LAYER,
+    DOCKER_MANIFEST,
+    OCI_LAYER,
+    Descriptor,
+    Manifest,
+    digest_of,
+)
+
+MAX_LAYERS = 100
+"""Overlay and Docker give up near 127; whoever builds on top wants some left."""
+
+_OF_THE_MAKER = ("container", "container_config", "docker_version", "id", "parent", "throwaway")
+"""What old Docker wrote into configs about the container it committed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewImage:
+    """Config and manifest of an image, ready to be pushed. `layers` are all of it, the base's first."""
+
+    config: bytes = field(repr=False)
+    config_descriptor: Descriptor
+    manifest: bytes = field(repr=False)
+    media_type: str
+    layers: tuple[Descriptor, ...]
+
+    @property
+    def digest(self) -> str:
+        """The manifest's digest."""
+        return digest_of(self.manifest)
+
+
+def build_image(
+    *,
+    base_config: bytes,
+    base: Manifest,
+    layer: PackedLayer,
+    overlay: ImageConfig,
+    created: datetime,
+    created_by: str,
+) -> NewImage:
+    """Put a layer on a base image. Media types follow the base's family, OCI's or Docker's.
+
+    Raises CommitFailure(Unsupported) when the base has too many layers, or its config and manifest disagree.
+    """
+    config = json.loads(base_config)
+    rootfs = config.get("rootfs") or {}
+    diff_ids = list(rootfs.get("diff_ids") or [])
+    if len(diff_ids) != len(base.layers):
+        raise CommitFailure(
+            CommitReason.UNSUPPORTED,
+            f"the base image's config has {len(diff_ids)} layers and its manifest {len(base.layers)}",
+        )
+    if len(diff_ids) >= MAX_LAYERS:
+        raise CommitFailure(
+            CommitReason.UNSUPPORTED,
+            f"the base image has {len(diff_ids)} layers, {MAX_LAYERS} at most can be built upon: start from a "
+            "flatter box",
+        )
+    moment = rfc3339(created)
+    content = _encode(
+        {name: value for name, value in config.items() if name not in _OF_THE_MAKER}
+        | {
+            "created": moment,
+            "config": _run_config(config.get("config") or {}, overlay),
+            "rootfs": {"type": "layers", "diff_ids": [*diff_ids, layer.diff_id]},
+            "history": [
+                *(config.get("history") or []),
+                {"created": moment, "created_by": created_by, "author": "sentinel"},
+            ],
+        }
+    )
+    config_descriptor = Descriptor(
+        media_type=base.config.media_type, digest=digest_of(content), size=len(content)
+    )
+    layers = (*base.layers, _layer_descriptor(layer, family=base.media_type))
+    manifest = _encode(
+        {
+            "schemaVersion": 2,
+            "mediaType": base.media_type,
+            "config": config_descriptor.as_json(),
+            "layers": [each.as_json() for each in layers],
+        }
+    )
+    return NewImage(
+        config=content,
+        config_descriptor=config_descriptor,
+        manifest=manifest,
+        media_type=base.media_type,
+        layers=layers,
+    )
+
+
+def _run_config(base: dict[str, Any], overlay: ImageConfig) -> dict[str, Any]:
+    """How the image is run: as the base image, with labels added and the working directory if one is given."""
+    labels = dict(base.get("Labels") or {}) | overlay.labels
+    changed: dict[str, Any] = {"Labels": labels} if labels else {}
+    if overlay.working_dir:
+        changed["WorkingDir"] = overlay.working_dir
+    return base | changed
+
+
+def _layer_descriptor(layer: PackedLayer, *, family: str) -> Descriptor:
+    if family == DOCKER_MANIFEST:
+        media_type = f"{DOCKER_LAYER}.gzip" if layer.compression == "gzip" else DOCKER_LAYER
+    else:
+        media_type = f"{OCI_LAYER}+gzip" if layer.compression == "gzip" else OCI_LAYER
+    return Descriptor(media_type=media_type, digest=layer.digest, size=layer.size)
+
+
+def _encode(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

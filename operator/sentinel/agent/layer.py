@@ -1,0 +1,246 @@
+"""A layer: the box's changes as a tar in the form of the OCI image spec, spooled to a file and hashed on the way.
+
+Two passes, because the box stands still during the first: `write_layer` copies the changes into a plain tar;
+`compress_layer` packs that when the box runs again. Both block, so they run in a thread. Not here: which entries there
+are and how they are opened safely (`upperdir.py`).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import IO
+
+from sentinel.agent.failures import CommitFailure
+from sentinel.agent.upperdir import Entry, Size, UpperDir, capability, opened, shown
+from sentinel.api.reasons import CommitReason
+
+_PART = 1024 * 1024
+_BLOCK = tarfile.BLOCKSIZE
+_WHITEOUT = ".wh."
+_OPAQUE_MARK = ".wh..wh..opq"
+_CAPABILITY = "SCHILY.xattr.security.capability"
+_GZIP = 31
+"""zlib's window bits for a gzip header without name and time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainLayer:
+    """An uncompressed layer in a file. `diff_id` is its digest. `dropped` counts devices and sockets left out,
+    `setuid` files with set-id bits or capabilities kept."""
+
+    path: Path
+    diff_id: str
+    size: int
+    entries: int
+    dropped: int
+    setuid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedLayer:
+    """A layer as it is pushed; `compression` is gzip or none."""
+
+    path: Path
+    digest: str
+    size: int
+    diff_id: str
+    compression: str
+
+
+def write_layer(upper: UpperDir, path: Path, *, stop: Event) -> PlainLayer:
+    """Write the tar of an upper directory. The same changes give the same bytes.
+
+    Raises CommitFailure: TooBig, Unsupported, RuntimeError when a file changed meanwhile, NoSpace, Deadline.
+    """
+    with _out_of_space(path), path.open("wb", buffering=_PART) as file:
+        writer = _Writer(file, stop=stop)
+        for entry in upper.walk():
+            writer.add(entry)
+        writer.finish()
+    return PlainLayer(
+        path=path,
+        diff_id=f"sha256:{writer.hash.hexdigest()}",
+        size=writer.size,
+        entries=writer.entries,
+        dropped=writer.dropped,
+        setuid=writer.setuid,
+    )
+
+
+def compress_layer(layer: PlainLayer, path: Path, *, compression: str, stop: Event) -> PackedLayer:
+    """Pack a layer into a file of its own; with `none` it is the same file. Raises CommitFailure(NoSpace, Deadline)."""
+    if compression == "none":
+        return PackedLayer(
+            path=layer.path,
+            digest=layer.diff_id,
+            size=layer.size,
+            diff_id=layer.diff_id,
+            compression="none",
+        )
+    packer = zlib.compressobj(level=1, wbits=_GZIP)
+    hashed = hashlib.sha256()
+    size = 0
+    with _out_of_space(path), layer.path.open("rb") as source, path.open("wb") as target:
+        while part := source.read(_PART):
+            if stop.is_set():
+                raise CommitFailure(CommitReason.DEADLINE, "compressing the layer was stopped")
+            size += _put(packer.compress(part), target, hashed)
+        size += _put(packer.flush(), target, hashed)
+    return PackedLayer(
+        path=path,
+        digest=f"sha256:{hashed.hexdigest()}",
+        size=size,
+        diff_id=layer.diff_id,
+        compression="gzip",
+    )
+
+
+def check_space(spool: Path, size: Size, *, compression: str) -> None:
+    """Refuse before anything is frozen: the tar, and with gzip a second file that may be as large.
+
+    Raises CommitFailure(NoSpace).
+    """
+    tar = size.apparent_bytes + size.entries * 3 * _BLOCK
+    needed = tar * (1 if compression == "none" else 2)
+    place = os.statvfs(spool)
+    free = place.f_bavail * place.f_frsize
+    if needed > free:
+        raise CommitFailure(
+            CommitReason.NO_SPACE,
+            f"the box changed {size.apparent_bytes} bytes; making a layer takes up to {needed} bytes at {spool} on "
+            f"the node, and {free} are free",
+        )
+
+
+class _Writer:
+    """Writes entries to a tar, hashing as it goes."""
+
+    def __init__(self, file: IO[bytes], *, stop: Event) -> None:
+        self._file = file
+        self._stop = stop
+        self._links: dict[tuple[int, int], str] = {}
+        self.hash = hashlib.sha256()
+        self.size = self.entries = self.dropped = self.setuid = 0
+
+    def add(self, entry: Entry) -> None:
+        """One entry, and for an opaque directory its mark; devices, sockets and names that mean something are left."""
+        if entry.is_whiteout:
+            self._header(_marker(f"{_beside(entry.path)}{_WHITEOUT}{entry.name}"))
+        elif entry.name.startswith(_WHITEOUT):
+            # Such a name would delete files of the base image when the layer is unpacked.
+            self.dropped += 1
+        elif entry.is_directory:
+            self._header(_member(entry, tarfile.DIRTYPE, name=f"{entry.path}/"))
+            if entry.opaque:
+                self._header(_marker(f"{entry.path}/{_OPAQUE_MARK}"))
+        elif entry.is_file:
+            self._add_file(entry)
+        elif stat.S_ISLNK(entry.info.st_mode):
+            member = _member(entry, tarfile.SYMTYPE)
+            member.linkname = os.readlink(entry.name, dir_fd=entry.parent)
+            self._header(member)
+        elif stat.S_ISFIFO(entry.info.st_mode):
+            self._header(_member(entry, tarfile.FIFOTYPE))
+        else:
+            self.dropped += 1
+
+    def finish(self) -> None:
+        """The two empty blocks at a tar's end."""
+        self._put(bytes(2 * _BLOCK))
+
+    def _add_file(self, entry: Entry) -> None:
+        inode = (entry.info.st_dev, entry.info.st_ino)
+        first = self._links.get(inode)
+        if first is not None:
+            member = _member(entry, tarfile.LNKTYPE)
+            member.linkname = first
+            self._header(member)
+            return
+        if entry.info.st_nlink > 1:
+            self._links[inode] = entry.path
+        with opened(entry) as descriptor:
+            member = _member(entry, tarfile.REGTYPE)
+            member.size = entry.info.st_size
+            capabilities = capability(descriptor, entry.path)
+            if capabilities:
+                text = capabilities.decode("utf-8", "surrogateescape")
+                member.pax_headers = {_CAPABILITY: text}
+            if capabilities or entry.info.st_mode & (stat.S_ISUID | stat.S_ISGID):
+                self.setuid += 1
+            self._header(member)
+            self._copy(descriptor, entry)
+
+    def _copy(self, descriptor: int, entry: Entry) -> None:
+        """Exactly as many bytes as the header says: a file that grew is cut, one that shrank is an error."""
+        left = entry.info.st_size
+        while left:
+            if self._stop.is_set():
+                raise CommitFailure(CommitReason.DEADLINE, "reading the box's files was stopped")
+            part = os.read(descriptor, min(left, _PART))
+            if not part:
+                raise CommitFailure(
+                    CommitReason.RUNTIME_ERROR, f"{shown(entry.path)} shrank while it was read"
+                )
+            self._put(part)
+            left -= len(part)
+        self._put(bytes(-entry.info.st_size % _BLOCK))
+
+    def _header(self, member: tarfile.TarInfo) -> None:
+        self.entries += 1
+        self._put(member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+
+    def _put(self, part: bytes) -> None:
+        self._file.write(part)
+        self.hash.update(part)
+        self.size += len(part)
+
+
+def _member(entry: Entry, kind: bytes, *, name: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name or entry.path)
+    member.type = kind
+    member.mode = stat.S_IMODE(entry.info.st_mode)
+    member.uid, member.gid = entry.info.st_uid, entry.info.st_gid
+    # Whole seconds, as in the layers of other tools; a fraction costs two more blocks per file.
+    member.mtime = max(0, entry.info.st_mtime_ns // 1_000_000_000)
+    return member
+
+
+def _marker(name: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.mode = 0o644
+    return member
+
+
+def _beside(path: str) -> str:
+    folder, slash, _ = path.rpartition("/")
+    return f"{folder}{slash}"
+
+
+def _put(part: bytes, target: IO[bytes], hashed: hashlib._Hash) -> int:
+    target.write(part)
+    hashed.update(part)
+    return len(part)
+
+
+@contextmanager
+def _out_of_space(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CommitFailure(
+                CommitReason.NO_SPACE, f"no space left for the layer at {path.parent} on the node"
+            ) from error
+        raise CommitFailure(
+            CommitReason.RUNTIME_ERROR, f"reading the box's files failed: {error.strerror}"
+        ) from error

@@ -1,0 +1,106 @@
+"""Pushing an image: the base's layers from wherever they are nearest, then layer, config, manifest, and tags last.
+
+Not here: what is in the image (`image.py`), HTTP (`registry/`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from sentinel.agent.failures import CommitFailure
+from sentinel.agent.image import NewImage
+from sentinel.agent.layer import PackedLayer
+from sentinel.agent.runtimes.base import Runtime
+from sentinel.api.imagecommit import PushedTag
+from sentinel.api.reasons import CommitReason
+from sentinel.errors import SentinelError
+from sentinel.registry import Reference, RegistryClient
+from sentinel.registry.client import bytes_body, file_body
+from sentinel.registry.images import Descriptor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pusher:
+    """Pushes to one repository.
+
+    `client` logs in there; `reader` reads `base`, the repository that the box's image came from, if it is known.
+    Methods raise the registry client's errors.
+    """
+
+    client: RegistryClient
+    reader: RegistryClient
+    runtime: Runtime
+    target: Reference
+    base: Reference | None
+
+    async def push_base(self, layers: Sequence[Descriptor]) -> None:
+        """Bring the base image's layers into the repository; those that are there cost one HEAD each.
+
+        Raises CommitFailure(Unsupported) when a layer is neither on the node nor in a registry we know.
+        """
+        for layer in dict.fromkeys(layers):
+            if layer.urls or await self.client.has_blob(self.target, layer.digest):
+                continue
+            if await self._mount(layer):
+                continue
+            await self._copy(layer)
+
+    async def push_image(self, image: NewImage, layer: PackedLayer, *, tag: str) -> str:
+        """Upload what is new and write the manifest at the build's own tag; gives its digest."""
+        if not await self.client.has_blob(self.target, layer.digest):
+            await self.client.put_blob(
+                self.target, digest=layer.digest, size=layer.size, body=file_body(layer.path)
+            )
+        config = image.config_descriptor
+        await self.client.put_blob(
+            self.target, digest=config.digest, size=config.size, body=bytes_body(image.config)
+        )
+        return await self.client.put_manifest(
+            self.target.tagged(tag), image.manifest, media_type=image.media_type
+        )
+
+    async def move_tag(self, image: NewImage, tag: str) -> PushedTag:
+        """Let a tag name the image. Registries may forbid to move one: that is told, and fails nothing else."""
+        try:
+            await self.client.put_manifest(
+                self.target.tagged(tag), image.manifest, media_type=image.media_type
+            )
+        except SentinelError as error:
+            return PushedTag(name=tag, pushed=False, message=error.message[:512])
+        return PushedTag(name=tag, pushed=True)
+
+    async def _mount(self, layer: Descriptor) -> bool:
+        if self.base is None or self.base.registry != self.target.registry:
+            return False
+        try:
+            return await self.client.mount_blob(self.target, layer.digest, source=self.base)
+        except SentinelError as error:
+            # The login for pushing may not reach the source; then the layer is copied as from anywhere else.
+            log.info("mounting %s from %s failed: %s", layer.digest, self.base.name, error)
+            return False
+
+    async def _copy(self, layer: Descriptor) -> None:
+        if await self.runtime.has_blob(layer.digest):
+            await self.client.put_blob(
+                self.target,
+                digest=layer.digest,
+                size=layer.size,
+                body=lambda: self.runtime.read_blob(layer.digest),
+            )
+            return
+        base = self.base
+        if base is None:
+            raise CommitFailure(
+                CommitReason.UNSUPPORTED,
+                f"layer {layer.digest} of the box's image is not on the node any more (it discards unpacked layers), "
+                "and the image's registry is not known to copy it from: use a box image that lies in a registry",
+            )
+
+        def opened() -> AsyncIterator[bytes]:
+            return self.reader.stream_blob(base, layer.digest)
+
+        await self.client.put_blob(self.target, digest=layer.digest, size=layer.size, body=opened)

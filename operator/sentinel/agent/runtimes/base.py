@@ -1,0 +1,82 @@
+"""The seam between a commit and a node's container runtime.
+
+A runtime finds the box, freezes it, and says where its changed files and its base image are. It never makes, tags or
+pushes an image: that is the same for all runtimes and lives in `layer.py`, `image.py` and `push.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from sentinel.registry.images import Manifest
+
+CONFIG_LIMIT = 8 * 1024 * 1024
+MANIFEST_LIMIT = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The container that the API server knows. `container_id` is with its scheme, as in the pod's status."""
+
+    namespace: str
+    pod_name: str
+    pod_uid: str
+    container_name: str
+    container_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A container as the runtime knows it.
+
+    `config` and `manifest` are its base image's, verified to be the ones it was started from. `upper` is the overlay's
+    upper directory as this process reaches it, `lowers` the directories below. `mounts` are the absolute paths in the
+    container at which something is mounted.
+    """
+
+    id: str
+    config: bytes = field(repr=False)
+    manifest: Manifest
+    upper: Path
+    lowers: tuple[Path, ...] = ()
+    mounts: frozenset[str] = frozenset()
+
+
+@dataclass
+class Freeze:
+    """How long the container stood still so far, in seconds; 0 if it had ended before."""
+
+    seconds: float = 0.0
+
+
+class Runtime(Protocol):
+    """What a commit needs of a runtime. All methods raise CommitFailure with a reason and the runtime's words."""
+
+    async def locate(self, who: Identity) -> Box:
+        """Find the container, check that the runtime's own labels agree, and that its base image is the right one.
+
+        Raises CommitRefused(NotOwned), CommitFailure(PodGone, Unsupported, RuntimeError).
+        """
+
+    def frozen(self, box: Box, *, commit: str) -> AbstractAsyncContextManager[Freeze]:
+        """Freeze the container for the time of the block, and thaw it whatever happens.
+
+        What is frozen is written down in the runtime under the commit's uid before, so that `recover` can thaw it
+        after a crash. A container that has ended is left as it is.
+        """
+
+    async def has_blob(self, digest: str) -> bool:
+        """Whether the node holds a blob of the base image; many nodes throw layers away once unpacked."""
+
+    def read_blob(self, digest: str) -> AsyncIterator[bytes]:
+        """A blob of the node, part by part."""
+
+    async def recover(self) -> tuple[str, ...]:
+        """Thaw what a dead predecessor left frozen; gives the ids of the containers."""
+
+    async def close(self) -> None:
+        """Let go of the runtime."""

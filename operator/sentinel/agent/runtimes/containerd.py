@@ -1,0 +1,335 @@
+"""containerd, as the kubelet uses it through CRI: namespace k8s.io, overlayfs snapshots.
+
+Not here: messages and method names (`containerd_api.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from sentinel.agent.failures import CommitFailure, CommitRefused
+from sentinel.agent.runtimes.base import CONFIG_LIMIT, MANIFEST_LIMIT, Box, Freeze, Identity
+from sentinel.agent.runtimes.containerd_api import TASK_PAUSED, TASK_RUNNING, Containerd
+from sentinel.api.reasons import CommitReason
+from sentinel.clock import Clock, rfc3339
+from sentinel.errors import UserError
+from sentinel.registry.images import INDEXES, Manifest, digest_of, parse_manifest
+
+log = logging.getLogger(__name__)
+
+SCHEME = "containerd://"
+LEASE_LABEL = "sentinel.wercker.com/commit"
+CONTAINER_LABEL = "sentinel.wercker.com/container"
+_EXPIRE_LABEL = "containerd.io/gc.expire"
+_METADATA = "io.cri-containerd.container.metadata"
+_LEASE_LIFE = timedelta(days=7)
+_RESUME_TRIES = 5
+_INDEX_ENTRIES = 64
+
+
+class ContainerdRuntime:
+    """The Runtime of `base.py` over containerd's socket.
+
+    `root` is put before the socket's and the snapshots' paths: "" on a node, another process's root in tests.
+    `state` is where containerd keeps its snapshots, as itself sees it.
+    """
+
+    def __init__(self, *, socket: str, state: str, root: str = "", clock: Clock) -> None:
+        self._api = Containerd(f"{root}{socket}", namespace="k8s.io")
+        self._state = Path(state)
+        self._root = root
+        self._clock = clock
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._api.close()
+
+    async def version(self) -> str:
+        """containerd's version, for the log. Raises CommitFailure when it does not answer."""
+        try:
+            return str((await self._api.call("Version")).version)
+        except grpc.aio.AioRpcError as error:
+            raise _failure("asking containerd for its version", error) from error
+
+    async def locate(self, who: Identity) -> Box:
+        """The container, its labels and base image checked (`image-commit.md` §2.2, §6.2)."""
+        if not who.container_id.startswith(SCHEME):
+            raise CommitFailure(
+                CommitReason.UNSUPPORTED,
+                f"container {who.container_id!r} is not containerd's; this agent commits from containerd",
+            )
+        try:
+            container = (
+                await self._api.call("GetContainer", id=who.container_id.removeprefix(SCHEME))
+            ).container
+            _check_labels(container, who)
+            spec = _json_object(container.spec.value, what="the container's spec")
+            config, manifest = await self._base_image(container)
+            upper, lowers = await self._directories(container, config)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise CommitFailure(
+                    CommitReason.POD_GONE,
+                    f"containerd has no container {who.container_id} any more: {error.details()}",
+                ) from error
+            raise _failure("reading the container", error) from error
+        if (spec.get("linux") or {}).get("uidMappings"):
+            raise CommitFailure(
+                CommitReason.UNSUPPORTED,
+                "the box runs in a user namespace, whose files belong to shifted users: leave hostUsers as it is",
+            )
+        mounts = frozenset(str(mount["destination"]) for mount in spec.get("mounts") or ())
+        return Box(
+            id=container.id,
+            config=config,
+            manifest=manifest,
+            upper=upper,
+            lowers=lowers,
+            mounts=mounts,
+        )
+
+    @asynccontextmanager
+    async def frozen(self, box: Box, *, commit: str) -> AsyncIterator[Freeze]:
+        """Pause and resume the container's task, noted in a lease."""
+        freeze = Freeze()
+        lease = f"sentinel-{commit}"
+        await self._note(lease, commit=commit, container=box.id)
+        # An ended container needs no pause, and one that somebody else froze is not ours to thaw.
+        running = await self._task_status(box.id) == TASK_RUNNING
+        begun = time.perf_counter()
+        try:
+            if running:
+                await self._pause(box.id)
+            yield freeze
+        finally:
+            if running:
+                # Whatever ends the block, even a second cancellation, the box must run again.
+                await asyncio.shield(self._thaw(box.id, lease))
+                freeze.seconds = time.perf_counter() - begun
+            else:
+                await self._forget(lease)
+
+    async def has_blob(self, digest: str) -> bool:
+        """Whether the content store holds it."""
+        try:
+            await self._api.call("ContentInfo", digest=digest)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise _failure(f"looking for {digest}", error) from error
+        return True
+
+    async def read_blob(self, digest: str) -> AsyncIterator[bytes]:
+        """A blob of the content store."""
+        try:
+            async for part in self._api.read(digest):
+                yield part
+        except grpc.aio.AioRpcError as error:
+            raise _failure(f"reading {digest}", error) from error
+
+    async def recover(self) -> tuple[str, ...]:
+        """Resume the containers named in our leases, and delete the leases."""
+        try:
+            leases = (
+                await self._api.call("ListLeases", filters=[f'labels."{LEASE_LABEL}"'])
+            ).leases
+        except grpc.aio.AioRpcError as error:
+            raise _failure("listing leases", error) from error
+        thawed = []
+        for lease in leases:
+            container = lease.labels.get(CONTAINER_LABEL, "")
+            if await self._task_status(container) == TASK_PAUSED:
+                thawed.append(container)
+            await self._thaw(container, lease.id)
+        return tuple(thawed)
+
+    async def _base_image(self, container: Any) -> tuple[bytes, Manifest]:
+        """Config and manifest by the digest that CRI noted: the image's name may have moved since (§2.2)."""
+        metadata = _json_object(container.extensions[_METADATA].value, what="CRI's metadata")
+        wanted = str((metadata.get("Metadata") or {}).get("ImageRef") or "")
+        if not wanted.startswith("sha256:"):
+            raise CommitFailure(
+                CommitReason.UNSUPPORTED,
+                "containerd does not say which image the box was started from: its CRI metadata has no ImageRef",
+            )
+        target = (await self._api.call("GetImage", name=wanted)).image.target
+        content = await self._blob(target.digest, limit=MANIFEST_LIMIT)
+        if target.media_type in INDEXES:
+            manifest = await self._child(content, wanted)
+        else:
+            manifest = _manifest(content, header=target.media_type)
+        if manifest.config.digest != wanted:
+            raise CommitFailure(
+                CommitReason.UNSUPPORTED,
+                f"the image that the box was started from ({wanted}) is not the one the node has under its name",
+            )
+        return await self._blob(wanted, limit=CONFIG_LIMIT), manifest
+
+    async def _child(self, index: bytes, config: str) -> Manifest:
+        """The manifest of an index that has this config; the other platforms' are mostly not on the node."""
+        entries = _json_object(index, what="the image's index").get("manifests") or []
+        for entry in entries[:_INDEX_ENTRIES]:
+            if await self.has_blob(entry["digest"]):
+                content = await self._blob(entry["digest"], limit=MANIFEST_LIMIT)
+                if json.loads(content).get("config", {}).get("digest") == config:
+                    return _manifest(content, header=str(entry.get("mediaType", "")))
+        raise CommitFailure(
+            CommitReason.UNSUPPORTED, f"no manifest on the node has the config {config} of the box"
+        )
+
+    async def _blob(self, digest: str, *, limit: int) -> bytes:
+        content = bytearray()
+        async for part in self._api.read(digest):
+            content += part
+            if len(content) > limit:
+                raise CommitFailure(
+                    CommitReason.UNSUPPORTED,
+                    f"{digest} of the base image is larger than {limit} bytes",
+                )
+        if digest_of(bytes(content)) != digest:
+            raise CommitFailure(
+                CommitReason.RUNTIME_ERROR, f"the node's copy of {digest} is damaged"
+            )
+        return bytes(content)
+
+    async def _directories(self, container: Any, config: bytes) -> tuple[Path, tuple[Path, ...]]:
+        """Upper and lower directories, after checking that the snapshot stands on this very image."""
+        place = {"snapshotter": container.snapshotter, "key": container.snapshot_key}
+        parent = (await self._api.call("StatSnapshot", **place)).info.parent
+        diff_ids = (_json_object(config, what="the image's config").get("rootfs") or {}).get(
+            "diff_ids"
+        )
+        if parent != chain_id(diff_ids or []):
+            raise CommitFailure(
+                CommitReason.UNSUPPORTED,
+                "the box's file system does not stand on the layers of its image: a wrong image would be made",
+            )
+        mounts = (await self._api.call("Mounts", **place)).mounts
+        options = dict(option.partition("=")[::2] for option in mounts[0].options) if mounts else {}
+        upper = options.get("upperdir", "")
+        if len(mounts) != 1 or mounts[0].type != "overlay" or not upper or "userxattr" in options:
+            raise CommitFailure(
+                CommitReason.UNSUPPORTED,
+                f"snapshotter {container.snapshotter!r} does not keep the changes in an overlay's upper directory",
+            )
+        lowers = [self._reach(path) for path in options.get("lowerdir", "").split(":") if path]
+        return self._reach(upper), tuple(lowers)
+
+    def _reach(self, path: str) -> Path:
+        """A path of containerd's, as this process reaches it. What lies elsewhere is not ours to read."""
+        if not Path(path).is_relative_to(self._state) or ".." in Path(path).parts:
+            raise CommitFailure(
+                CommitReason.UNSUPPORTED,
+                f"the box's files lie at {path}, not under {self._state}: set containerd_state and mount it",
+            )
+        return Path(f"{self._root}{path}")
+
+    async def _task_status(self, container: str) -> int:
+        try:
+            return int((await self._api.call("GetTask", container_id=container)).process.status)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return 0
+            raise _failure("asking for the box's state", error) from error
+
+    async def _pause(self, container: str) -> None:
+        try:
+            await self._api.call("PauseTask", container_id=container)
+        except grpc.aio.AioRpcError as error:
+            if await self._task_status(container) == TASK_RUNNING:
+                raise _failure("pausing the box", error) from error
+
+    async def _thaw(self, container: str, lease: str) -> None:
+        for attempt in range(1, _RESUME_TRIES + 1):
+            if await self._task_status(container) != TASK_PAUSED:
+                break
+            try:
+                await self._api.call("ResumeTask", container_id=container)
+                break
+            except grpc.aio.AioRpcError as error:
+                log.warning("resuming container %s failed: %s", container, error.details())
+                if attempt == _RESUME_TRIES:
+                    raise _failure("resuming the box", error) from error
+                await self._clock.sleep(0.2 * attempt)
+        await self._forget(lease)
+
+    async def _note(self, lease: str, *, commit: str, container: str) -> None:
+        labels = {
+            LEASE_LABEL: commit,
+            CONTAINER_LABEL: container,
+            _EXPIRE_LABEL: rfc3339(self._clock.now() + _LEASE_LIFE),
+        }
+        try:
+            await self._api.call("CreateLease", id=lease, labels=labels)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
+                raise _failure("making a lease", error) from error
+
+    async def _forget(self, lease: str) -> None:
+        try:
+            await self._api.call("DeleteLease", id=lease)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                # It holds nothing and expires; the next start of the agent tries again.
+                log.warning("lease %s was not deleted: %s", lease, error.details())
+
+
+def chain_id(diff_ids: list[str]) -> str:
+    """The name of the snapshot made of these layers (OCI image spec, config.md, "Layer ChainID"); '' for none."""
+    chain = ""
+    for diff_id in diff_ids:
+        both = f"{chain} {diff_id}".encode()
+        chain = f"sha256:{hashlib.sha256(both).hexdigest()}" if chain else diff_id
+    return chain
+
+
+def _check_labels(container: Any, who: Identity) -> None:
+    """The runtime's labels come from the kubelet, not from the user: they must name the API server's pod."""
+    expected = {
+        "io.kubernetes.pod.uid": who.pod_uid,
+        "io.kubernetes.pod.namespace": who.namespace,
+        "io.kubernetes.pod.name": who.pod_name,
+        "io.kubernetes.container.name": who.container_name,
+        "io.cri-containerd.kind": "container",
+    }
+    for label, value in expected.items():
+        if container.labels.get(label) != value:
+            raise CommitRefused(
+                CommitReason.NOT_OWNED,
+                f"container {who.container_id} is not box of pod {who.namespace}/{who.pod_name}: its label {label} "
+                f"is {container.labels.get(label, '')!r}, not {value!r}",
+            )
+
+
+def _manifest(content: bytes, *, header: str) -> Manifest:
+    try:
+        return parse_manifest(content, header=header, what="of the box")
+    except UserError as error:
+        raise CommitFailure(CommitReason.UNSUPPORTED, error.message) from error
+
+
+def _json_object(content: bytes, *, what: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise CommitFailure(CommitReason.UNSUPPORTED, f"{what} is no JSON object")
+    return parsed
+
+
+def _failure(doing: str, error: grpc.aio.AioRpcError) -> CommitFailure:
+    return CommitFailure(
+        CommitReason.RUNTIME_ERROR, f"{doing} failed: {error.code().name}: {error.details()}"
+    )

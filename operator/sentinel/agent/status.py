@@ -1,0 +1,137 @@
+"""Writing an ImageCommit's status: each write on top of what we read, and only while the commit is ours.
+
+Not here: what is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from sentinel.api.imagecommit import (
+    ACTIVE_LABEL,
+    Claim,
+    CommitPhase,
+    ImageCommit,
+    ImageCommitStatus,
+)
+from sentinel.clock import Clock, rfc3339
+from sentinel.errors import GoneError, TransientError
+from sentinel.kube.client import Kube
+from sentinel.kube.errors import ApiError, Conflict, Forbidden, NotFound
+from sentinel.kube.resources import IMAGE_COMMITS
+
+log = logging.getLogger(__name__)
+
+_TRIES = 30
+_MESSAGE = 1024
+
+
+class CommitStatus:
+    """The status of one commit, worked on by one process: `agent_pod` in its run `boot_id`."""
+
+    def __init__(
+        self, raw: dict[str, Any], *, kube: Kube, clock: Clock, agent_pod: str, boot_id: str
+    ) -> None:
+        self._commit = ImageCommit.model_validate(raw)
+        self._version = str(raw["metadata"]["resourceVersion"])
+        self._kube = kube
+        self._clock = clock
+        self._agent_pod = agent_pod
+        self._boot_id = boot_id
+
+    @property
+    def commit(self) -> ImageCommit:
+        """The commit as read last."""
+        return self._commit
+
+    @property
+    def attempts(self) -> int:
+        """How often an agent began it."""
+        return self._commit.status.claim.attempt if self._commit.status.claim else 0
+
+    async def claim(self) -> None:
+        """Say that we work on it. Raises GoneError when it is gone, or when another run of an agent has just taken it."""
+        claim = Claim(agent_pod=self._agent_pod, boot_id=self._boot_id, attempt=self.attempts + 1)
+        await self.write(
+            ImageCommitStatus(
+                phase=CommitPhase.CLAIMED, claim=claim, start_time=rfc3339(self._clock.now())
+            )
+        )
+
+    async def end(self, status: ImageCommitStatus) -> None:
+        """Write how it ended, and take it out of the agents' watch."""
+        await self.write(
+            status.model_copy(
+                update={
+                    "message": status.message[:_MESSAGE],
+                    "completion_time": rfc3339(self._clock.now()),
+                }
+            )
+        )
+        await self.retire()
+
+    async def retire(self) -> None:
+        """Take an ended commit out of the agents' watch. A failure costs nothing but a look at every start."""
+        commit = self._commit
+        if commit.metadata.get("labels", {}).get(ACTIVE_LABEL) == "false":
+            return
+        try:
+            await self._kube.patch(
+                IMAGE_COMMITS,
+                namespace=commit.namespace,
+                name=commit.name,
+                body={"metadata": {"labels": {ACTIVE_LABEL: "false"}}},
+            )
+        except NotFound:
+            return
+        except ApiError as error:
+            log.warning("ImageCommit %s/%s stays active: %s", commit.namespace, commit.name, error)
+
+    async def write(self, status: ImageCommitStatus) -> None:
+        """Lay the fields that are set over the status. Waits out a server that is away; raises GoneError, ApiError."""
+        fields = status.model_dump(by_alias=True, exclude_unset=True, mode="json")
+        for attempt in range(1, _TRIES + 1):
+            try:
+                raw = await self._kube.patch(
+                    IMAGE_COMMITS,
+                    namespace=self._commit.namespace,
+                    name=self._commit.name,
+                    body={"metadata": {"resourceVersion": self._version}, "status": fields},
+                    subresource="status",
+                )
+            except NotFound as error:
+                raise GoneError(error.message) from error
+            except Conflict:
+                raw = await self._read_again()
+            except Forbidden:
+                raise
+            except TransientError as error:
+                if attempt == _TRIES:
+                    raise
+                log.warning("writing a commit's status failed, trying again: %s", error)
+                await self._clock.sleep(min(5.0, 0.2 * 2**attempt))
+                continue
+            else:
+                self._take(raw)
+                return
+            self._take(raw)
+        raise GoneError(f"ImageCommit {self._commit.name} changes faster than we can write")
+
+    async def _read_again(self) -> dict[str, Any]:
+        """The object after somebody else wrote it: still ours, or no more our business."""
+        before = self._commit.status.claim
+        try:
+            raw = await self._kube.get(
+                IMAGE_COMMITS, namespace=self._commit.namespace, name=self._commit.name
+            )
+        except NotFound as error:
+            raise GoneError(error.message) from error
+        now = ImageCommit.model_validate(raw)
+        if now.uid != self._commit.uid or now.status.claim != before:
+            raise GoneError(f"ImageCommit {now.name} was taken by somebody else")
+        return raw
+
+    def _take(self, raw: dict[str, Any]) -> None:
+        self._commit = ImageCommit.model_validate(raw)
+        self._version = str(raw["metadata"]["resourceVersion"])

@@ -1,0 +1,128 @@
+"""The operator put together: what is made once, in which order it starts, and how it stops.
+
+What must outlive kopf's own tasks (the Lease, health, the API client) is made before kopf starts: at its end kopf
+takes every task that came after it for its own (`ecosystem.md` §1.4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import kopf
+
+from sentinel import __version__
+from sentinel.api.build import Build
+from sentinel.clock import SystemClock
+from sentinel.engine.board import Board
+from sentinel.engine.build import run_build
+from sentinel.engine.events import EventReporter
+from sentinel.engine.reporter import Reporters
+from sentinel.engine.run import Run, Tools
+from sentinel.engine.status import StatusWriter
+from sentinel.engine.supervisor import Supervisor
+from sentinel.engine.sweep import sweep_forever
+from sentinel.errors import UserError
+from sentinel.handlers import make_registry
+from sentinel.kube.client import Kube
+from sentinel.kube.events import Recorder
+from sentinel.kube.lease import LeaderLease
+from sentinel.observe.health import Health, serve_health
+from sentinel.settings import Settings
+from sentinel.store.s3 import ObjectStore
+
+log = logging.getLogger(__name__)
+
+LEASE = "sentinel-operator"
+
+
+async def run_operator(settings: Settings) -> None:
+    """Run the operator until SIGTERM. Where the Lease is lost the process ends at once: another one acts."""
+    # A pod's name survives a restart of its container, so the same pod leads again at once.
+    identity = settings.pod_name or socket.gethostname()
+    health = Health()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serve_health(health, port=settings.health_port))
+        kube = await stack.enter_async_context(
+            await Kube.connect(user_agent=f"sentinel-operator/{__version__}")
+        )
+        if settings.leader_election:
+            await stack.enter_async_context(_leading(settings, kube, identity))
+        cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-git-"))
+        tools = Tools(
+            kube=kube,
+            settings=settings,
+            clock=SystemClock(),
+            store=ObjectStore.from_settings(settings.store),
+            builds=Board(),
+            pods=Board(),
+            commits=Board(),
+            git_cache=Path(cache),
+        )
+        recorder = Recorder(kube, instance=identity)
+        stack.push_async_callback(recorder.close)
+        supervisor = Supervisor(tools=tools, make_run=_maker(tools, recorder), drive=run_build)
+        stack.push_async_callback(supervisor.drain)
+        await stack.enter_async_context(_task(supervisor.run(), name="supervisor"))
+        await stack.enter_async_context(_task(sweep_forever(tools, supervisor), name="resync"))
+        health.ready = True
+        await kopf.operator(
+            registry=make_registry(supervisor=supervisor, pods=tools.pods, commits=tools.commits),
+            standalone=True,
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+        )
+
+
+@asynccontextmanager
+async def _leading(settings: Settings, kube: Kube, identity: str) -> AsyncIterator[None]:
+    """Hold the Lease while the block runs; wait for it before."""
+    lease = LeaderLease(kube, name=LEASE, namespace=settings.pod_namespace, identity=identity)
+    await lease.acquire()
+    log.info("leading as %s", identity)
+    async with _task(lease.run(), name="lease"), _task(_end_when_lost(lease), name="lease lost"):
+        yield
+    await lease.release()
+
+
+async def _end_when_lost(lease: LeaderLease) -> None:
+    await lease.lost.wait()
+    log.critical("the Lease is lost: ending at once; builds go on in their pods")
+    os._exit(1)
+
+
+@asynccontextmanager
+async def _task(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
+    """`work` beside the block, ended with it."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _maker(tools: Tools, recorder: Recorder) -> Any:
+    def make_run(raw: dict[str, Any]) -> Run:
+        invalid: UserError | None = None
+        try:
+            build = Build.parse(raw)
+        except UserError as e:
+            # The server's schema lets little through; what it does must end the Build, not our loop.
+            invalid, build = e, Build.parse({**raw, "spec": {"source": {}}})
+        return Run(
+            build=build,
+            invalid=invalid,
+            tools=tools,
+            writer=StatusWriter(kube=tools.kube, builds=tools.builds, clock=tools.clock, raw=raw),
+            report=Reporters([EventReporter(recorder, raw)]),
+        )
+
+    return make_run

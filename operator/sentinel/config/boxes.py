@@ -1,0 +1,209 @@
+"""Boxes and services: a scalar or a map (`wercker-semantics.md` §1.4, §1.5).
+
+What is of the wrong type is told and left out, as upstream did; what leaves no image to run is an error.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sentinel.config.codes import Code
+from sentinel.config.document import Items, Node, Scalar, Table
+from sentinel.config.findings import Findings, did_you_mean
+from sentinel.config.model import Box
+from sentinel.config.scalars import boolean, is_null, source_text
+
+AUTH_KEYS = (
+    "username",
+    "password",
+    "registry",
+    "aws-registry-id",
+    "aws-region",
+    "aws-access-key",
+    "aws-secret-key",
+    "aws-strict-auth",
+    "azure-login-server",
+    "azure-registry-name",
+    "azure-client-id",
+    "azure-client-secret",
+    "azure-subscription-id",
+    "azure-tenant-id",
+    "azure-resource-group",
+)
+_TEXT_KEYS = ("id", "name", "tag", "cmd", "entrypoint", "volumes", "url")
+BOX_KEYS = (*_TEXT_KEYS, "env", "ports", *AUTH_KEYS)
+
+
+def parse_box(node: Node, findings: Findings, *, what: str = "box") -> Box | None:
+    """The box at `node`, or None where none is set or what stands there cannot be one."""
+    if is_null(node):
+        return None
+    if isinstance(node, Items):
+        findings.error(
+            Code.BOX_SHAPE,
+            f"a {what} is the name of an image or a map with id, not a list",
+            at=node,
+            hint=_first_item_hint(node, what),
+        )
+        return None
+    box = (
+        Box(id=node.text, line=node.line)
+        if isinstance(node, Scalar)
+        else _from_table(node, findings, what)
+    )
+    _check_id(box, node, findings, what)
+    return box
+
+
+def parse_services(node: Node, findings: Findings) -> tuple[Box, ...] | None:
+    """The services at `node`; None where nothing is set, so that the file's own apply."""
+    if is_null(node):
+        return None
+    if not isinstance(node, Items):
+        findings.warning(
+            Code.SERVICES_NOT_LIST,
+            "services is a list; what stands here is ignored",
+            at=node,
+            hint=f"write: - {node.text}"
+            if isinstance(node, Scalar)
+            else "put a dash before each service",
+        )
+        return None
+    boxes: list[Box] = []
+    for item in node.items:
+        if is_null(item):
+            findings.warning(Code.SERVICE_SHAPE, "an empty service is left out", at=item)
+            continue
+        box = parse_box(_unwrapped(item, findings), findings, what="service")
+        if box is not None:
+            boxes.append(box)
+    return tuple(boxes)
+
+
+def _from_table(table: Table, findings: Findings, what: str) -> Box:
+    texts: dict[str, str] = {}
+    auth: list[tuple[str, str]] = []
+    env: tuple[tuple[str, str], ...] = ()
+    ports: tuple[str, ...] = ()
+    for key, value in table.entries:
+        if is_null(value):
+            continue
+        if key.text == "env":
+            env = _env(value, findings, what)
+        elif key.text == "ports":
+            ports = _ports(value, findings, what)
+        elif key.text == "aws-strict-auth":
+            if isinstance(value, Scalar) and boolean(value):
+                auth.append((key.text, "true"))
+        elif key.text not in BOX_KEYS:
+            findings.warning(
+                Code.BOX_KEY,
+                f"a {what} has no key {key.text}; it is ignored",
+                at=key,
+                hint=did_you_mean(key.text, BOX_KEYS),
+            )
+        elif not isinstance(value, Scalar):
+            findings.warning(
+                Code.WRONG_TYPE,
+                f"{key.text} of a {what} is a text, not a {_kind(value)}; it is ignored",
+                at=value,
+                hint=f"write it on one line: {key.text}: …",
+            )
+        elif key.text in AUTH_KEYS:
+            if value.text:
+                auth.append((key.text, source_text(value)))
+        else:
+            texts[key.text] = source_text(value)
+    order = {name: n for n, name in enumerate(AUTH_KEYS)}
+    return Box(
+        id=texts.get("id", ""),
+        tag=texts.get("tag", ""),
+        name=texts.get("name", ""),
+        cmd=texts.get("cmd", ""),
+        entrypoint=texts.get("entrypoint", ""),
+        volumes=texts.get("volumes", ""),
+        url=texts.get("url", ""),
+        env=env,
+        ports=ports,
+        auth=tuple(sorted(auth, key=lambda pair: order[pair[0]])),
+        line=table.line,
+    )
+
+
+def _env(node: Node, findings: Findings, what: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(node, Table):
+        findings.warning(
+            Code.WRONG_TYPE,
+            f"env of a {what} is a map, not a {_kind(node)}; it is ignored",
+            at=node,
+            hint="write each variable as NAME: value",
+        )
+        return ()
+    pairs: list[tuple[str, str]] = []
+    for key, value in node.entries:
+        if isinstance(value, Scalar):
+            pairs.append((key.text, source_text(value)))
+        else:
+            findings.warning(
+                Code.WRONG_TYPE, f"the value of {key.text} is no text; it is ignored", at=value
+            )
+    return tuple(pairs)
+
+
+def _ports(node: Node, findings: Findings, what: str) -> tuple[str, ...]:
+    if not isinstance(node, Items):
+        findings.warning(
+            Code.WRONG_TYPE,
+            f"ports of a {what} is a list, not a {_kind(node)}; it is ignored",
+            at=node,
+            hint=f'write: ports: ["{node.text}"]' if isinstance(node, Scalar) else "",
+        )
+        return ()
+    return tuple(source_text(each) for each in node.items if isinstance(each, Scalar))
+
+
+def _check_id(box: Box, node: Node, findings: Findings, what: str) -> None:
+    if not box.id.strip():
+        findings.error(
+            Code.BOX_SHAPE,
+            f"this {what} names no image",
+            at=node,
+            hint="add id: with the image's name, e.g. id: debian:12",
+        )
+    elif re.search(r"@(?!sha256:[0-9a-f]{64}$)", box.id):
+        name, _, version = box.id.partition("@")
+        findings.error(
+            Code.BOX_CLASSIC,
+            f"{box.id} names a {what} of wercker before Docker images, or a digest that is none",
+            at=node,
+            hint=f"name an image with a tag, e.g. {name}:{version or 'latest'}, if there is one",
+        )
+
+
+def _unwrapped(item: Node, findings: Findings) -> Node:
+    """`- redis: {tag: "3"}`, the way steps are written, as `{id: redis, tag: "3"}`."""
+    if not isinstance(item, Table) or len(item.entries) != 1:
+        return item
+    key, value = item.entries[0]
+    if key.text in BOX_KEYS or not (isinstance(value, Table) or is_null(value)):
+        return item
+    findings.warning(
+        Code.SERVICE_SHAPE,
+        f"a service is not written like a step; {key.text} is taken as its id",
+        at=key,
+        hint=f"write: - id: {key.text}",
+    )
+    name = Scalar("id", True, "", key.line, key.column)
+    rest = value.entries if isinstance(value, Table) else ()
+    return Table(
+        ((name, key), *(each for each in rest if each[0].text != "id")), item.line, item.column
+    )
+
+
+def _first_item_hint(node: Items, what: str) -> str:
+    first = node.items[0] if node.items else None
+    return f"write: {what}: {first.text}" if isinstance(first, Scalar) else ""
+
+
+def _kind(node: Node) -> str:
+    return "list" if isinstance(node, Items) else "map" if isinstance(node, Table) else "text"

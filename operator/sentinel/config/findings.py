@@ -1,0 +1,78 @@
+"""Collects diagnostics while a file is read, so that every mistake is told and not just the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Protocol
+
+from sentinel.config.codes import Code
+from sentinel.config.diagnostics import Diagnostic, Severity
+
+
+class Placed(Protocol):
+    """Anything with a place in the file, from 1."""
+
+    @property
+    def line(self) -> int: ...
+
+    @property
+    def column(self) -> int: ...
+
+
+class Findings:
+    """The diagnostics so far. Inside `within(name)` they belong to that pipeline."""
+
+    def __init__(self) -> None:
+        self._all: list[Diagnostic] = []
+        self._pipeline = ""
+
+    @contextmanager
+    def within(self, pipeline: str) -> Iterator[None]:
+        """Everything reported in this block spoils only `pipeline`."""
+        before, self._pipeline = self._pipeline, pipeline
+        try:
+            yield
+        finally:
+            self._pipeline = before
+
+    def error(self, code: Code, message: str, *, at: Placed, hint: str = "") -> None:
+        """Something that keeps the pipeline, or the file, from being run."""
+        self._add(Severity.ERROR, code, message, at, hint)
+
+    def warning(self, code: Code, message: str, *, at: Placed, hint: str = "") -> None:
+        """Something that is probably not what its author meant."""
+        self._add(Severity.WARNING, code, message, at, hint)
+
+    def add(self, diagnostic: Diagnostic) -> None:
+        """One made elsewhere."""
+        self._all.append(diagnostic)
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        return tuple(d for d in self._all if d.severity is Severity.ERROR)
+
+    def sorted(self) -> tuple[Diagnostic, ...]:
+        """All of them by place, each once: an anchor that is used twice is wrong only once."""
+        return tuple(sorted(set(self._all)))
+
+    def _add(self, severity: Severity, code: Code, message: str, at: Placed, hint: str) -> None:
+        self._all.append(
+            Diagnostic(
+                line=at.line,
+                column=at.column,
+                code=code,
+                severity=severity,
+                message=message,
+                hint=hint,
+                pipeline=self._pipeline,
+            )
+        )
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """A hint that names the nearest of `known`, or nothing if none is near."""
+    lowered = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower().replace("_", "-"), list(lowered), n=1, cutoff=0.75)
+    return f"did you mean {lowered[near[0]]}?" if near else ""

@@ -1,0 +1,239 @@
+"""The door of this package: the bytes of a wercker.yml in, a Config and diagnostics out.
+
+Never raises for anything that a file can contain. Mistakes in one pipeline leave the others usable: `pipeline_of`
+says whether the one that a Build asks for can be run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sentinel.api.reasons import Reason
+from sentinel.config.boxes import parse_box, parse_services
+from sentinel.config.codes import Code
+from sentinel.config.diagnostics import Diagnostic, Severity, render
+from sentinel.config.document import DocumentError, Items, Node, Scalar, Table, decode, parse
+from sentinel.config.findings import Findings, did_you_mean
+from sentinel.config.model import Box, Config, Pipeline
+from sentinel.config.pipelines import parse_pipeline
+from sentinel.config.scalars import is_null, number, source_text
+from sentinel.errors import UserError
+
+TOP_KEYS = (
+    "box",
+    "services",
+    "command-timeout",
+    "no-response-timeout",
+    "source-dir",
+    "ignore-file",
+    "workflows",
+)
+LONGEST_TIMEOUT = 60
+"""Minutes: longer timeouts in wercker.yml are cut to this (§1.2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What became of a file. `config` is None where it is no document or no map; `text` is what was read."""
+
+    config: Config | None
+    diagnostics: tuple[Diagnostic, ...]
+    text: str
+
+
+class ConfigError(UserError):
+    """The file, or the pipeline asked for, cannot be run; `diagnostics` says why, the gravest first."""
+
+    def __init__(
+        self, message: str, *, reason: Reason, diagnostics: tuple[Diagnostic, ...]
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.diagnostics = diagnostics
+
+
+def load(data: bytes) -> Loaded:
+    """Read a wercker.yml."""
+    findings = Findings()
+    text = ""
+    try:
+        text = decode(data)
+        root = parse(text, findings=findings)
+    except DocumentError as error:
+        findings.add(error.diagnostic)
+        return Loaded(config=None, diagnostics=findings.sorted(), text=text)
+    config = _config(root, findings)
+    return Loaded(config=config, diagnostics=findings.sorted(), text=text)
+
+
+def pipeline_of(loaded: Loaded, name: str, *, path: str = "wercker.yml") -> Pipeline:
+    """The pipeline `name`, if it can be run.
+
+    Raises ConfigError: ConfigInvalid where the file or this pipeline has errors, with those errors rendered in the
+    message; PipelineNotFound, with the nearest name and the list of all, where there is no such pipeline.
+    """
+    blocking = tuple(
+        d
+        for d in loaded.diagnostics
+        if d.severity is Severity.ERROR and (not d.pipeline or d.pipeline == name)
+    )
+    if blocking:
+        shown = "\n".join(render(d, path=path, text=loaded.text) for d in blocking[:3])
+        more = f"\n… and {len(blocking) - 3} more" if len(blocking) > 3 else ""
+        raise ConfigError(shown + more, reason=Reason.CONFIG_INVALID, diagnostics=blocking)
+    known = loaded.config.pipelines if loaded.config is not None else {}
+    if name in known:
+        return known[name]
+    listed = ", ".join(known) or "none"
+    message = f"{path} has no pipeline {name}; it has: {listed}"
+    hint = (
+        did_you_mean(name, tuple(known)) or "set spec.pipeline to one of them, or add the section"
+    )
+    unknown = Diagnostic(code=Code.PIPELINE_UNKNOWN, message=message, hint=hint)
+    raise ConfigError(
+        f"{message}. {hint}", reason=Reason.PIPELINE_NOT_FOUND, diagnostics=(unknown,)
+    )
+
+
+def _config(root: Node | None, findings: Findings) -> Config | None:
+    if root is None or is_null(root):
+        findings.add(
+            Diagnostic(
+                code=Code.EMPTY_FILE,
+                message="wercker.yml is empty",
+                hint="it needs a box and a pipeline, e.g. build: with steps:",
+            )
+        )
+        return None
+    if not isinstance(root, Table):
+        findings.error(
+            Code.ROOT_NOT_MAP,
+            f"wercker.yml is a {'list' if isinstance(root, Items) else 'text'}, so there is no pipeline in it",
+            at=root,
+            hint="begin with box: and build: at the left margin",
+        )
+        return None
+    pipelines: dict[str, Pipeline] = {}
+    for key, value in root.entries:
+        if key.text in TOP_KEYS:
+            continue
+        with findings.within(key.text):
+            pipeline = _section(key, value, findings)
+        if pipeline is not None:
+            pipelines[key.text] = pipeline
+    inherited = Findings()
+    box = _box(root, inherited)
+    services = _services(root, inherited)
+    _share(inherited, findings, pipelines, root)
+    return Config(
+        box=box,
+        services=services,
+        command_timeout=_timeout(root, "command-timeout", findings),
+        no_response_timeout=_timeout(root, "no-response-timeout", findings),
+        source_dir=_text(root, "source-dir", findings),
+        ignore_file=_text(root, "ignore-file", findings),
+        pipelines=pipelines,
+    )
+
+
+def _section(key: Scalar, value: Node, findings: Findings) -> Pipeline | None:
+    """A root key that upstream did not know: a pipeline, or something that was dropped without a word."""
+    if isinstance(value, Table) or is_null(value):
+        return parse_pipeline(key, value, findings)
+    if isinstance(value, Scalar):
+        findings.error(
+            Code.UNKNOWN_KEY,
+            f"{key.text} is no key of wercker.yml, and a text is no pipeline",
+            at=key,
+            hint=did_you_mean(key.text, TOP_KEYS),
+        )
+        return None
+    # A list may be there only to be referred to as an alias; it hurts who asks for it as a pipeline.
+    return parse_pipeline(key, value, findings)
+
+
+def _box(root: Table, findings: Findings) -> Box | None:
+    node = root.get("box")
+    return None if node is None else parse_box(node, findings)
+
+
+def _services(root: Table, findings: Findings) -> tuple[Box, ...]:
+    node = root.get("services")
+    return () if node is None else parse_services(node, findings) or ()
+
+
+def _share(
+    inherited: Findings, findings: Findings, pipelines: dict[str, Pipeline], root: Table
+) -> None:
+    """Give each error in the file's own box and services to the pipelines that inherit what it is in."""
+    box_lines = _lines(root, "box")
+    for diagnostic in inherited.sorted():
+        if diagnostic.severity is not Severity.ERROR:
+            findings.add(diagnostic)
+            continue
+        in_box = diagnostic.line in box_lines
+        heirs = [p.name for p in pipelines.values() if (p.box if in_box else p.services) is None]
+        if len(heirs) == len(pipelines):
+            findings.add(diagnostic)
+        elif not heirs:
+            findings.add(replace(diagnostic, severity=Severity.WARNING))
+        for heir in heirs if len(heirs) < len(pipelines) else ():
+            findings.add(replace(diagnostic, pipeline=heir))
+
+
+def _lines(root: Table, key: str) -> range:
+    """The lines from `key` up to the next key of the root."""
+    starts = sorted(name.line for name, _ in root.entries)
+    own = next((name.line for name, _ in root.entries if name.text == key), None)
+    if own is None:
+        return range(0)
+    return range(own, next((line for line in starts if line > own), 1 << 30))
+
+
+def _timeout(root: Table, key: str, findings: Findings) -> float | None:
+    """Minutes, whole, as upstream took them; None where it ignored what stands there."""
+    node = root.get(key)
+    if is_null(node) or node is None:
+        return None
+    value = number(node) if isinstance(node, Scalar) else None
+    if value is None:
+        findings.warning(
+            Code.TIMEOUT,
+            f"{key} is a number of minutes; what stands here is ignored",
+            at=node,
+            hint=f"write {key}: 25, without quotes",
+        )
+        return None
+    minutes = float(int(value))
+    if minutes <= 0:
+        findings.warning(
+            Code.TIMEOUT, f"{key} must be at least 1 minute; the default is used", at=node
+        )
+    elif minutes > LONGEST_TIMEOUT:
+        findings.warning(
+            Code.TIMEOUT,
+            f"{key} is cut to {LONGEST_TIMEOUT} minutes",
+            at=node,
+            hint="spec.timeouts of the Build may be longer",
+        )
+    return minutes
+
+
+def _text(root: Table, key: str, findings: Findings) -> str:
+    node = root.get(key)
+    if node is None or isinstance(node, Scalar):
+        return "" if node is None else source_text(node)
+    findings.warning(Code.WRONG_TYPE, f"{key} is a text; what stands here is ignored", at=node)
+    return ""
+
+
+def effective_timeout(minutes: float | None, *, default: float) -> float:
+    """Seconds of a timeout of wercker.yml: none, zero and less are `default` minutes, more than 60 are 60."""
+    if minutes is None or minutes <= 0:
+        minutes = default
+    return min(minutes, LONGEST_TIMEOUT) * 60.0
+
+
+def errors_of(diagnostics: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Only the errors."""
+    return tuple(d for d in diagnostics if d.severity is Severity.ERROR)

@@ -1,0 +1,136 @@
+"""Pipelines: the sections of a wercker.yml that can be run (`wercker-semantics.md` §1.7, §1.3)."""
+
+from __future__ import annotations
+
+import posixpath
+
+from sentinel.config.boxes import parse_box, parse_services
+from sentinel.config.codes import Code
+from sentinel.config.document import Items, Node, Scalar, Table
+from sentinel.config.findings import Findings, did_you_mean
+from sentinel.config.model import Box, Pipeline, Step
+from sentinel.config.scalars import boolean, is_null, source_text
+from sentinel.config.steps import parse_steps
+
+PIPELINE_KEYS = ("box", "services", "steps", "after-steps", "base-path", "docker")
+_CLASSIC = ("passed-steps", "failed-steps", "final-steps")
+_ELSEWHERE = ("command-timeout", "no-response-timeout", "source-dir", "ignore-file")
+
+
+def parse_pipeline(name: Scalar, node: Node, findings: Findings) -> Pipeline | None:
+    """The pipeline `name`, with everything in it that can be used; None where it is no map."""
+    if is_null(node):
+        findings.error(
+            Code.PIPELINE_EMPTY,
+            f"pipeline {name.text} is empty",
+            at=name,
+            hint="add steps: under it",
+        )
+        return None
+    if not isinstance(node, Table):
+        findings.error(
+            Code.PIPELINE_NOT_MAP,
+            f"pipeline {name.text} is a {'list' if isinstance(node, Items) else 'text'}; its steps belong under steps:",
+            at=node,
+            hint=f"write {name.text}:, under it steps:, and under that the list",
+        )
+        return None
+    box: Box | None = None
+    services: tuple[Box, ...] | None = None
+    lists: dict[str, tuple[Step, ...]] = {}
+    base_path = ""
+    docker = False
+    for key, value in node.entries:
+        match key.text:
+            case "box":
+                box = parse_box(value, findings)
+            case "services":
+                services = parse_services(value, findings)
+            case "base-path":
+                base_path = _base_path(value, findings)
+            case "docker":
+                docker = _docker(value, findings)
+            case "steps" | "after-steps":
+                lists[key.text] = parse_steps(value, findings)
+            case _ if isinstance(value, Items) or is_null(value):
+                _hint_at_classic(key, value, findings)
+                lists[key.text] = parse_steps(value, findings)
+            case _:
+                _refuse_key(name, key, findings)
+    steps = lists.pop("steps", ())
+    after = lists.pop("after-steps", ())
+    return Pipeline(
+        name=name.text,
+        box=box,
+        services=services,
+        steps=steps,
+        after_steps=after,
+        targets=lists,
+        base_path=base_path,
+        docker=docker,
+        line=name.line,
+    )
+
+
+def _base_path(node: Node, findings: Findings) -> str:
+    if is_null(node):
+        return ""
+    if not isinstance(node, Scalar):
+        findings.error(Code.WRONG_TYPE, "base-path is a path, as one text", at=node)
+        return ""
+    text = source_text(node)
+    # Its parent is deleted and made anew in the box, so it must not be the root or a part of the machinery.
+    normal = posixpath.normpath(text)
+    forbidden = ("/proc", "/sys", "/dev", "/mnt/wercker", "/run/sentinel", "/report")
+    if (
+        not text.startswith("/")
+        or normal.count("/") < 2
+        or any(normal == path or normal.startswith(path + "/") for path in forbidden)
+    ):
+        findings.error(
+            Code.BASE_PATH,
+            f"base-path {text} cannot hold the source: it must be absolute and at least two levels deep",
+            at=node,
+            hint="write it like /go/src/example.com/owner/project",
+        )
+    return text.removesuffix("/")
+
+
+def _docker(node: Node, findings: Findings) -> bool:
+    flag = boolean(node) if isinstance(node, Scalar) else None
+    if flag is None and not is_null(node):
+        findings.error(
+            Code.WRONG_TYPE, "docker is true or false, without quotes", at=node, hint="docker: true"
+        )
+    return bool(flag)
+
+
+def _hint_at_classic(key: Scalar, value: Node, findings: Findings) -> None:
+    if key.text in _CLASSIC:
+        findings.warning(
+            Code.CLASSIC,
+            f"{key.text} is from wercker before Docker images and is not run",
+            at=key,
+            hint="use after-steps, which see WERCKER_RESULT",
+        )
+    elif (hint := did_you_mean(key.text, PIPELINE_KEYS)) and not is_null(value):
+        findings.warning(
+            Code.UNKNOWN_KEY,
+            f"{key.text} is taken as the name of a deploy target",
+            at=key,
+            hint=hint,
+        )
+
+
+def _refuse_key(name: Scalar, key: Scalar, findings: Findings) -> None:
+    if key.text in _ELSEWHERE:
+        hint = f"move {key.text} to the left margin: it is said once, for all pipelines"
+    elif key.text == "env":
+        hint = "set variables in the Build's spec.env, or in env of the box"
+    else:
+        hint = did_you_mean(key.text, PIPELINE_KEYS) or (
+            "a pipeline has box, services, steps, after-steps, base-path, docker, and lists of steps as deploy targets"
+        )
+    findings.error(
+        Code.PIPELINE_KEY, f"pipeline {name.text} has no key {key.text}", at=key, hint=hint
+    )

@@ -1,0 +1,199 @@
+"""Steps in all the shapes that ten years of files have them in (`wercker-semantics.md` §1.6, §2.1).
+
+A scalar; a map of one key with the options under it; and the mis-indented form, where the options stand beside the
+step's name instead of under it, which about a third of all files use.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from sentinel.config.codes import Code
+from sentinel.config.document import Items, Node, Scalar, Table
+from sentinel.config.findings import Findings
+from sentinel.config.model import Step
+from sentinel.config.scalars import is_null, property_text, source_text
+
+_IDENTIFIER = re.compile(
+    r"""(?:(?P<owner>[^/\s"@]+)/)?(?P<name>[^\s"@]+)(?:@(?P<version>[^\s"]+))?(?:\s+"(?P<url>[^"]*)")?"""
+)
+_RESERVED = ("name", "cwd", "checkpoint")
+_OPTIONS = (*_RESERVED, "code")
+
+
+def parse_steps(node: Node, findings: Findings) -> tuple[Step, ...]:
+    """The steps of a list. What cannot be a step is told and left out."""
+    if is_null(node):
+        return ()
+    if not isinstance(node, Items):
+        findings.error(
+            Code.STEPS_NOT_LIST,
+            "steps are a list, not a " + ("map" if isinstance(node, Table) else "text"),
+            at=node,
+            hint=_list_hint(node),
+        )
+        return ()
+    steps = (parse_step(item, findings) for item in node.items)
+    return tuple(step for step in steps if step is not None)
+
+
+def parse_step(item: Node, findings: Findings) -> Step | None:
+    """One item of the list, or None where there is no step in it."""
+    if is_null(item):
+        findings.warning(Code.STEP_SHAPE, "an empty item is left out", at=item)
+        return None
+    if isinstance(item, Items) or (isinstance(item, Table) and not item.entries):
+        findings.error(
+            Code.STEP_SHAPE,
+            "this is no step: a step is a name, or a name with options under it",
+            at=item,
+            hint="write: - script:, and under it, four spaces further in, code: …",
+        )
+        return None
+    if isinstance(item, Scalar):
+        return _step(item, (), findings)
+    key = _key(item, findings)
+    value = item.get(key.text)
+    siblings = tuple(entry for entry in item.entries if entry[0] is not key)
+    options = _options(key, value, siblings, findings)
+    return None if options is None else _step(key, options, findings)
+
+
+def _key(item: Table, findings: Findings) -> Scalar:
+    """Which key names the step: the first, unless another one plainly does."""
+    first, value = item.entries[0]
+    if len(item.entries) == 1 or is_null(value) or isinstance(value, Table):
+        return first
+    others = [
+        key
+        for key, other in item.entries[1:]
+        if (is_null(other) or isinstance(other, Table)) and key.text not in _OPTIONS
+    ]
+    if first.text not in _OPTIONS or len(others) != 1:
+        return first
+    findings.warning(
+        Code.STEP_REPAIRED,
+        f"{others[0].text} is taken as the step and {first.text} as its option",
+        at=first,
+        hint=f"write {others[0].text}: first and its options under it",
+    )
+    return others[0]
+
+
+def _options(
+    key: Scalar,
+    value: Node | None,
+    siblings: tuple[tuple[Scalar, Node], ...],
+    findings: Findings,
+) -> tuple[tuple[Scalar, Node], ...] | None:
+    """The step's options, or None where what stands under it cannot be options."""
+    if isinstance(value, Table):
+        if not siblings:
+            return value.entries
+        findings.warning(
+            Code.STEP_REPAIRED,
+            f"options of {key.text} stand under it and beside it; all of them are used",
+            at=siblings[0][0],
+            hint=f"indent {siblings[0][0].text} like the others",
+        )
+        nested = {name.text for name, _ in value.entries}
+        return (*value.entries, *(each for each in siblings if each[0].text not in nested))
+    if siblings:
+        if not is_null(value):
+            findings.warning(
+                Code.STEP_VALUE,
+                f"what stands behind {key.text}: is ignored, since the step has options",
+                at=key,
+            )
+        return siblings
+    if is_null(value):
+        if key.text != "script":
+            findings.warning(
+                Code.STEP_NO_PROPERTIES,
+                f"step {key.text} has a colon and no options",
+                at=key,
+                hint=f"write: - {key.text}",
+            )
+        return ()
+    _refuse_value(key, value, findings)
+    return None
+
+
+def _refuse_value(key: Scalar, value: Node | None, findings: Findings) -> None:
+    if isinstance(value, Items):
+        findings.error(
+            Code.STEP_SHAPE,
+            f"the options of {key.text} are a list",
+            at=value,
+            hint="remove the dashes before the options",
+        )
+    elif isinstance(value, Scalar):
+        option = "code" if key.text == "script" else "name"
+        findings.error(
+            Code.STEP_SHAPE,
+            f"step {key.text} has a text where its options belong",
+            at=value,
+            hint=f"write {option}: {value.text.splitlines()[0] if value.text else ''} under it, four spaces further in",
+        )
+
+
+def _step(key: Scalar, options: tuple[tuple[Scalar, Node], ...], findings: Findings) -> Step | None:
+    match = _IDENTIFIER.fullmatch(key.text.strip())
+    if match is None:
+        findings.error(
+            Code.STEP_IDENTIFIER,
+            f"{key.text!r} is no step: steps are written owner/name@version",
+            at=key,
+        )
+        return None
+    texts: dict[str, str] = {}
+    for name, value in options:
+        texts[name.text] = _text(name, value, findings)
+    reserved = {name: texts.pop(name, "") for name in _RESERVED}
+    code = texts.pop("code", "")
+    kind: Literal["script", "internal", "registry"] = "registry"
+    if match["name"] == "script":
+        kind = "script"
+        if not code.strip():
+            findings.warning(
+                Code.SCRIPT_EMPTY,
+                "this script has no code, so it does nothing",
+                at=key,
+                hint="add code: under it",
+            )
+    elif match["owner"] == "internal":
+        kind = "internal"
+    return Step(
+        identifier=key.text,
+        owner=match["owner"] or "wercker",
+        name=match["name"],
+        version=match["version"] or "*",
+        url=match["url"] or "",
+        kind=kind,
+        display_name=reserved["name"],
+        cwd=reserved["cwd"],
+        checkpoint=reserved["checkpoint"],
+        code=code,
+        properties=tuple(texts.items()),
+        line=key.line,
+    )
+
+
+def _text(name: Scalar, value: Node, findings: Findings) -> str:
+    if isinstance(value, Scalar):
+        return source_text(value) if name.text in _RESERVED else property_text(value)
+    findings.warning(
+        Code.WRONG_TYPE,
+        f"option {name.text} is a {'list' if isinstance(value, Items) else 'map'}; a step gets texts only, so this is "
+        "empty",
+        at=value,
+        hint=f'write it as one text: {name.text}: "…"',
+    )
+    return ""
+
+
+def _list_hint(node: Node) -> str:
+    if isinstance(node, Table) and node.entries:
+        return f"put a dash before each step: - {node.entries[0][0].text}:"
+    return f"write: - {node.text}" if isinstance(node, Scalar) else ""

@@ -1,0 +1,94 @@
+"""The latest known state of watched objects, and a way to wait for the next one.
+
+kopf's watches fill it, whoever creates or reads an object adds what the server answered, and builds wait on it. It is a
+cache: level-triggered, newest resourceVersion wins, and an object that was never seen is simply not there yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+Key = tuple[str, str]
+"""(namespace, name)."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One object as last seen. `deleted`: the server said it is gone; `raw` is then its last state."""
+
+    raw: dict[str, Any]
+    deleted: bool = False
+
+    @property
+    def uid(self) -> str:
+        return str(self.raw["metadata"]["uid"])
+
+
+def key_of(raw: dict[str, Any]) -> Key:
+    """Where an object's state is kept."""
+    return raw["metadata"]["namespace"], raw["metadata"]["name"]
+
+
+class Board:
+    """Objects of one resource. Not thread-safe: one event loop owns it."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Key, Seen] = {}
+        self._waiting: dict[Key, set[asyncio.Future[None]]] = defaultdict(set)
+
+    def offer(self, raw: dict[str, Any], *, deleted: bool = False) -> None:
+        """Note an object's state, unless a newer one of the same uid is known."""
+        key = key_of(raw)
+        old = self._seen.get(key)
+        if old is not None and old.uid == raw["metadata"]["uid"]:
+            if old.deleted or (_version(raw) < _version(old.raw)):
+                return
+            if _version(raw) == _version(old.raw) and not deleted:
+                return
+        self._seen[key] = Seen(raw, deleted)
+        self._wake(key)
+
+    def get(self, key: Key) -> Seen | None:
+        """What is known of an object; None if nothing is."""
+        return self._seen.get(key)
+
+    def forget(self, key: Key) -> None:
+        """Drop an object nobody waits for any more."""
+        self._seen.pop(key, None)
+
+    async def changed(self, key: Key) -> None:
+        """Return at the next change of that object."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[key].add(future)
+        try:
+            await future
+        finally:
+            waiting = self._waiting[key]
+            waiting.discard(future)
+            if not waiting:
+                del self._waiting[key]
+
+    async def until(self, key: Key, look: Callable[[Seen | None], T | None]) -> T:
+        """Wait until `look` gives something, beginning with what is known now."""
+        while True:
+            found = look(self.get(key))
+            if found is not None:
+                return found
+            await self.changed(key)
+
+    def _wake(self, key: Key) -> None:
+        for future in self._waiting.get(key, ()):
+            if not future.done():
+                future.set_result(None)
+
+
+def _version(raw: dict[str, Any]) -> int:
+    # Opaque by contract, an integer in every API server there is; kopf and client-go compare them too.
+    text = raw["metadata"].get("resourceVersion", "0")
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,224 @@
+"""Stages 7, 8 and 11: the session with the box, its steps, and what they mean for the build.
+
+The journal in the box decides. Everything here may be done twice: boxkit knows what it has, and the status is derived
+anew from the journal each time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from sentinel.api.build import PodStatus
+from sentinel.api.conditions import ConditionType
+from sentinel.api.reasons import Reason
+from sentinel.engine.run import Outcome, Run
+from sentinel.engine.status import progress, step_statuses
+from sentinel.errors import NotYet, UserError
+from sentinel.kube.errors import NotFound
+from sentinel.plan.environment import ResolvedEnvironment
+from sentinel.plan.model import Plan, PlanStep
+from sentinel.plan.names import BOX, is_dns_name, pod_name
+from sentinel.session.client import ByteStream, RequestRefused, Session
+from sentinel.session.journal import SessionState
+from sentinel.session.messages import Copy, Limits, Open, Result, Service, StepSpec, Upload
+from sentinel.session.records import AnyRecord, Finished, Opened, Skipped, Started
+from sentinel.store import keys
+
+log = logging.getLogger(__name__)
+
+BOXKIT = "/run/sentinel/kit/boxkit"
+OUTPUT = "/pipeline/output"
+
+
+@asynccontextmanager
+async def box_session(run: Run, plan: Plan) -> AsyncIterator[Session]:
+    """A session with the attempt's box that keeps the status at what the journal says."""
+
+    def heard(record: AnyRecord) -> None:
+        _follow(run, plan, session.state, record)
+
+    session = Session(_connector(run, plan), on_record=heard)
+    async with session:
+        yield session
+
+
+def _connector(run: Run, plan: Plan) -> Callable[[], Awaitable[ByteStream]]:
+    name = pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt)
+    pods, kube = run.tools.pods, run.tools.kube
+
+    async def connect() -> ByteStream:
+        # Exec works up to a second before the kubelet reports the container running, so we only wait for the node.
+        seen = pods.get((plan.namespace, name))
+        if seen is None or seen.deleted or not seen.raw["spec"].get("nodeName"):
+            raise NotYet(f"pod {name} is not bound to a node")
+        try:
+            return await kube.exec(
+                namespace=plan.namespace, pod=name, container=BOX, command=[BOXKIT, "attach"]
+            )
+        except NotFound as e:
+            # Whether the pod is really lost is for the guard that watches it to say.
+            raise NotYet(e.message) from e
+
+    return connect
+
+
+async def open_box(
+    run: Run, plan: Plan, session: Session, environment: Awaitable[ResolvedEnvironment]
+) -> None:
+    """Have the box prepared for the steps; nothing but a refresh if it was before."""
+    resolved = await environment
+    try:
+        await session.open(_open_message(run, plan, resolved))
+    except RequestRefused as e:
+        if e.code == "PrepareFailed":
+            raise UserError(
+                f"the box cannot be prepared: {e.text}. Boxes must run as a user who may write /pipeline and /report",
+                reason=Reason.CONTAINER_CONFIG_INVALID,
+            ) from e
+        if e.code == "NoShell":
+            raise UserError(
+                f"the box {plan.box.name} has neither bash nor sh: steps need a shell",
+                reason=Reason.SHELL_MISSING,
+            ) from e
+        raise
+
+
+async def run_main(plan: Plan, session: Session) -> SessionState:
+    """Queue all main steps in one go and wait until each has ended or been skipped."""
+    steps = [step for step in plan.steps if step.phase == "main"]
+    await session.start([_step_spec(step) for step in steps])
+    return await session.wait_for(lambda state: state.done({step.ordinal for step in steps}))
+
+
+async def run_after(plan: Plan, session: Session, outcome: Outcome) -> None:
+    """The after-steps: a fresh shell that knows the result. They never change it."""
+    steps = [step for step in plan.steps if step.phase == "after"]
+    if not steps:
+        return
+    failed = first_failure(plan, session.state)
+    result = (
+        Result(result="passed")
+        if outcome.succeeded
+        else Result(
+            result="failed",
+            failed_step_display_name=failed.display_name if failed is not None else "",
+            failed_step_message=outcome.message,
+        )
+    )
+    await session.start([_step_spec(step) for step in steps], result=result)
+    await session.wait_for(lambda state: state.done({step.ordinal for step in steps}))
+
+
+def judge(plan: Plan, state: SessionState) -> Outcome:
+    """What the main steps make of the build. All of them must have ended."""
+    failed = first_failure(plan, state)
+    if failed is None:
+        count = sum(step.phase == "main" for step in plan.steps)
+        return Outcome.passed(f"all {count} steps passed")
+    known = state.steps[failed.ordinal]
+    reason = Reason(known.reason)
+    detail = known.message or {
+        Reason.EXIT_CODE: f"exit code {known.exit}",
+    }.get(reason, str(reason))
+    if reason is Reason.EXIT_CODE and known.message and str(known.exit) not in known.message:
+        detail = f"exit code {known.exit}: {known.message}"
+    return Outcome.failed(reason, f"step {failed.display_name!r} failed: {detail}")
+
+
+def first_failure(plan: Plan, state: SessionState) -> PlanStep | None:
+    """The first main step that did not pass."""
+    for step in plan.steps:
+        known = state.steps.get(step.ordinal)
+        if step.phase == "main" and known is not None and known.done and not known.passed:
+            return step
+    return None
+
+
+def _follow(run: Run, plan: Plan, state: SessionState, record: AnyRecord) -> None:
+    match record:
+        case Opened():
+            _note_opened(run, plan)
+        case Started() | Finished() | Skipped():
+            before = {step.id: step.state for step in run.writer.status.steps}
+            steps = step_statuses(plan, state)
+            running = next((step.display_name for step in steps if step.state == "Running"), "")
+            run.writer.change(
+                steps=steps, progress=progress(steps), current_step=running, running=True
+            )
+            for step in steps:
+                if step.state != before.get(step.id) and step.state not in ("Pending", "Running"):
+                    run.report.step_finished(step=step)
+        case _:
+            pass
+
+
+def _note_opened(run: Run, plan: Plan) -> None:
+    if run.writer.holds(ConditionType.POD_READY):
+        return
+    seen = run.tools.pods.get(
+        (plan.namespace, pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt))
+    )
+    node = seen.raw["spec"].get("nodeName", "") if seen is not None else ""
+    run.writer.condition(ConditionType.POD_READY, "True", Reason.READY, f"on node {node}")
+    run.writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING)
+    pod = run.writer.status.pod or PodStatus(attempt=plan.attempt)
+    run.writer.change(pod=pod.model_copy(update={"node": node}))
+    run.report.started(plan=plan, node=node)
+
+
+def _open_message(run: Run, plan: Plan, environment: ResolvedEnvironment) -> Open:
+    pipeline_dir = "/pipeline"
+    return Open(
+        build=plan.uid,
+        attempt=plan.attempt,
+        env=environment.env,
+        masks=environment.masks,
+        shell=plan.shell,
+        entrypoint=plan.entrypoint,
+        source_dir=plan.source_dir,
+        pipeline_dir=pipeline_dir,
+        dirs=(pipeline_dir, OUTPUT),
+        copies=(
+            Copy(source="/mnt/wercker/source", target=plan.base_path),
+            Copy(source="/mnt/wercker/cache", target=f"{pipeline_dir}/cache"),
+        ),
+        limits=Limits(build=plan.build_timeout),
+        services=tuple(
+            Service(alias=service.alias, ports=service.ports, hosts=not is_dns_name(service.alias))
+            for service in plan.services
+        ),
+        uploads=log_uploads(run, plan),
+    )
+
+
+def log_uploads(run: Run, plan: Plan) -> dict[str, Upload]:
+    """Where each step's log goes: presigned, fresh."""
+    store = run.tools.store
+    if store is None:
+        return {}
+    return {
+        f"log/{step.ordinal}": Upload(
+            url=store.presign_put(keys.step_log(plan.results_prefix, step.id))
+        )
+        for step in plan.steps
+    }
+
+
+def _step_spec(step: PlanStep) -> StepSpec:
+    return StepSpec(
+        ordinal=step.ordinal,
+        id=step.id,
+        name=step.name,
+        phase=step.phase,
+        display_name=step.display_name,
+        owner=step.owner,
+        kind=step.kind,
+        code=step.code,
+        dir=f"/mnt/wercker/{step.id}" if step.kind == "step" else "",
+        exports=step.exports,
+        cwd=step.cwd,
+        command_timeout=step.command_timeout,
+        no_response_timeout=step.no_response_timeout,
+    )

@@ -1,0 +1,161 @@
+"""The life of a build, top to bottom. Somebody who reads only this file knows the product.
+
+Every stage first looks, then acts: after a restart of the operator the same coroutine runs again, and each stage finds
+its own trace (the status, the pod with its Plan, the journal in the box, the ImageCommit) and returns at once. There is
+no other recovery code. What happens to people's eyes (status, events) goes through `run.writer` and `run.report`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sentinel.api.conditions import ConditionType, get_condition
+from sentinel.api.reasons import Reason
+from sentinel.clock import rfc3339
+from sentinel.engine.box import box_session, judge, open_box, run_after, run_main
+from sentinel.engine.commit import commit
+from sentinel.engine.finish import close_box, decide, finish, label_finished, store_output
+from sentinel.engine.guard import guarded
+from sentinel.engine.pod import ensure_pod, pod_gone, stored_plan, watch_pod
+from sentinel.engine.prepare import prepare
+from sentinel.engine.run import Outcome, Run
+from sentinel.engine.secrets import resolve_environment
+from sentinel.errors import (
+    CancelledByUser,
+    InfrastructureError,
+    InternalError,
+    SentinelError,
+    UserError,
+)
+from sentinel.plan.environment import ResolvedEnvironment
+from sentinel.plan.model import Plan
+from sentinel.plan.plan import with_attempt
+from sentinel.session.client import Session
+
+log = logging.getLogger(__name__)
+
+
+async def run_build(run: Run) -> None:
+    """Drive one Build from where it stands to its end.
+
+    Returns when the Build has ended and says so. Raises GoneError when it is not ours any more, and TransientError
+    and whatever else should be tried again from the top: nothing is lost by that.
+    """
+    if run.writer.holds(ConditionType.FINISHED):
+        await label_finished(run)
+        return
+    await guarded(_drive(run), run.writer.run())
+
+
+async def _drive(run: Run) -> None:
+    logs_safe = False
+    outcome = _decided(run)
+    if outcome is None:
+        try:
+            outcome, logs_safe = await _attempts(run)
+        except CancelledByUser as e:
+            outcome = Outcome.failed(Reason.CANCELLED, e.message)
+        except (UserError, InfrastructureError, InternalError) as e:
+            outcome = Outcome.failed(e.reason or Reason.INTERNAL, e.message)
+    await finish(run, outcome, logs_safe=logs_safe)
+
+
+def _decided(run: Run) -> Outcome | None:
+    """The result that was written before the operator was restarted; then only the end is missing."""
+    known = get_condition(run.writer.status.conditions, ConditionType.SUCCEEDED)
+    if known is None or known.status == "Unknown":
+        return None
+    return Outcome(
+        succeeded=known.status == "True", reason=Reason(known.reason), message=known.message
+    )
+
+
+async def _attempts(run: Run) -> tuple[Outcome, bool]:
+    """The outcome, and whether its logs are safe. A pod that the cluster lost is replaced, within the Build's rules."""
+    if run.invalid is not None:
+        raise run.invalid
+    if not run.writer.status.start_time:
+        run.writer.change(start_time=rfc3339(run.tools.clock.now()))
+    attempt = max(run.writer.attempt, 1)
+    plan = await stored_plan(run, attempt=attempt)
+    if plan is None:
+        plan = await run.unless_cancelled(prepare(run, attempt=attempt))
+    while True:
+        try:
+            return await _attempt(run, plan)
+        except InfrastructureError as e:
+            again = _may_try_again(run, plan, e)
+            run.report.attempt_lost(
+                attempt=plan.attempt,
+                reason=e.reason or Reason.INTERNAL,
+                message=e.message,
+                again=again,
+            )
+            if not again:
+                raise
+            log.warning("build %s/%s: attempt %d lost: %s", *run.key, plan.attempt, e.message)
+            await pod_gone(run, plan)
+            plan = with_attempt(plan, plan.attempt + 1)
+
+
+async def _attempt(run: Run, plan: Plan) -> tuple[Outcome, bool]:
+    """One pod's life: stages 6 to 12."""
+    environment = asyncio.ensure_future(resolve_environment(run, plan))
+    try:
+        await ensure_pod(run, plan, environment)
+        async with box_session(run, plan) as session:
+            outcome = await guarded(
+                _steps(run, plan, session, environment), watch_pod(run, plan, session)
+            )
+            decide(run, outcome)
+            await run.writer.flush()
+            return outcome, await close_box(run, plan, session, environment)
+    finally:
+        environment.cancel()
+
+
+async def _steps(
+    run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
+) -> Outcome:
+    await run.unless_cancelled(open_box(run, plan, session, environment))
+    state = await guarded(run_main(plan, session), _pass_on_cancel(run, session))
+    outcome = judge(plan, state)
+    run.writer.change(finishing=True)
+    if outcome.reason is not Reason.CANCELLED:
+        outcome = await commit(run, plan, outcome)
+        outcome = await store_output(run, plan, session, outcome)
+    await run_after(plan, session, outcome)
+    return outcome
+
+
+async def _pass_on_cancel(run: Run, session: Session) -> None:
+    """The user's cancel, told to the box: what runs gets TERM, what waits is skipped, and the journal says so."""
+    await run.cancelled.wait()
+    await session.cancel("spec.cancel was set")
+
+
+LOST = frozenset(
+    {
+        Reason.POD_EVICTED,
+        Reason.POD_DELETED,
+        Reason.NODE_LOST,
+        Reason.NODE_DISK_FULL,
+        Reason.SESSION_LOST,
+        Reason.BOX_TERMINATED,
+        Reason.SANDBOX_FAILED,
+    }
+)
+"""Reasons after which another pod may do better."""
+
+
+def _may_try_again(run: Run, plan: Plan, error: SentinelError) -> bool:
+    """A lost pod is replaced if no step of the user's has started, or if the Build allows it after that as well."""
+    retries = run.build.spec.retries
+    started = any(step.start_time for step in run.writer.status.steps)
+    return (
+        error.reason in LOST
+        and plan.attempt <= retries.infrastructure
+        and (not started or retries.after_start)
+        and not run.cancelled.is_set()
+    )

@@ -1,0 +1,250 @@
+"""Stage 9: the box becomes an image. We ask with an ImageCommit; the agent on the box's node does it.
+
+The ImageCommit's name is a function of the attempt, so asking twice is asking once. What the agent says is final.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from sentinel.api import API_VERSION
+from sentinel.api.build import ImageStatus
+from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL, CommitPhase, ImageCommit
+from sentinel.api.reasons import PUSH_REASONS, CommitReason, Reason
+from sentinel.clock import rfc3339
+from sentinel.engine.board import Seen, key_of
+from sentinel.engine.run import Outcome, Run
+from sentinel.errors import InfrastructureError
+from sentinel.kube.errors import AlreadyExists
+from sentinel.kube.resources import IMAGE_COMMITS, ROLE_BINDINGS, ROLES
+from sentinel.plan.model import Plan
+from sentinel.plan.names import BOX, commit_name, labels, pod_name
+
+log = logging.getLogger(__name__)
+
+DEADLINE = timedelta(minutes=30)
+"""How long a commit with its push may take."""
+
+UNCLAIMED = 60.0
+"""Seconds until an ImageCommit that no agent took means that there is none on the node."""
+
+
+async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
+    """The outcome after the box was committed and pushed: unchanged, or failed where a green build has no image."""
+    if plan.image.commit == "never":
+        return outcome
+    seen = run.tools.pods.get(
+        (plan.namespace, pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt))
+    )
+    container = _container_id(seen)
+    if seen is None or container is None:
+        return _unless_red(
+            outcome, Reason.COMMIT_FAILED, "the box's container is not there any more"
+        )
+    if plan.image.push_secret:
+        await _let_agent_read(run, plan)
+    asked = await _ask(run, plan, outcome, pod=seen.raw, container=container)
+    ended = await _wait(run, asked)
+    status = ended.status
+    if status.phase is not CommitPhase.SUCCEEDED:
+        reason = (
+            Reason.PUSH_FAILED
+            if status.reason in PUSH_REASONS
+            else Reason.AGENT_UNAVAILABLE
+            if status.phase is CommitPhase.PENDING
+            else Reason.COMMIT_FAILED
+        )
+        text = (
+            f"the box was not pushed to {plan.image.repository}: {status.reason}: {status.message}"
+        )
+        return _unless_red(outcome, reason, text)
+    tags = [tag.name for tag in status.tags if tag.pushed]
+    run.writer.change(
+        image=ImageStatus(repository=plan.image.repository, digest=status.digest, tags=tags)
+    )
+    run.report.image_pushed(repository=plan.image.repository, digest=status.digest, tags=tags)
+    missing = [f"{tag.name} ({tag.message})" for tag in status.tags if not tag.pushed]
+    if missing:
+        return replace(
+            outcome, message=f"{outcome.message}; tags not written: {', '.join(missing)}"
+        )
+    return outcome
+
+
+def tags_of(plan: Plan, outcome: Outcome) -> list[str]:
+    """The build's own tag, then the ones that move: `green` or `red`, and `latest` as the operator set it."""
+    colour = "green" if outcome.succeeded else "red"
+    latest = ["latest"] if outcome.succeeded or plan.image.latest == "every" else []
+    return [plan.uid, colour, *latest]
+
+
+def _unless_red(outcome: Outcome, reason: Reason, message: str) -> Outcome:
+    """A build that failed already keeps its own reason."""
+    if not outcome.succeeded:
+        return replace(outcome, message=f"{outcome.message}; {message}")
+    return Outcome.failed(reason, message)
+
+
+def _container_id(seen: Seen | None) -> str | None:
+    if seen is None or seen.deleted:
+        return None
+    statuses = seen.raw.get("status", {}).get("containerStatuses") or []
+    found = next((each.get("containerID") for each in statuses if each["name"] == BOX), None)
+    return found or None
+
+
+async def _ask(
+    run: Run, plan: Plan, outcome: Outcome, *, pod: dict[str, Any], container: str
+) -> dict[str, Any]:
+    name = commit_name(build=plan.build, uid=plan.uid, attempt=plan.attempt)
+    node = pod["spec"]["nodeName"]
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "ImageCommit",
+        "metadata": {
+            "name": name,
+            "namespace": plan.namespace,
+            "labels": {
+                **labels(build=plan.build, uid=plan.uid, attempt=plan.attempt),
+                NODE_LABEL: node,
+                ACTIVE_LABEL: "true",
+            },
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": "Build",
+                    "name": plan.build,
+                    "uid": plan.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": False,
+                }
+            ],
+        },
+        "spec": {
+            "nodeName": node,
+            "podName": pod["metadata"]["name"],
+            "podUid": pod["metadata"]["uid"],
+            "containerName": BOX,
+            "containerId": container,
+            "repository": plan.image.repository,
+            "tags": tags_of(plan, outcome),
+            "config": {"labels": _image_labels(plan, outcome)},
+            "baseImage": plan.box.reference,
+            "pullSecretRefs": [{"name": secret} for secret in plan.image.pull_secrets],
+            "excludePaths": list(plan.image.exclude_paths),
+            "deadline": rfc3339(run.tools.clock.now() + DEADLINE),
+            **(
+                {"pushSecretRef": {"name": plan.image.push_secret}}
+                if plan.image.push_secret
+                else {}
+            ),
+        },
+    }
+    try:
+        return await run.tools.kube.create(IMAGE_COMMITS, body, namespace=plan.namespace)
+    except AlreadyExists:
+        return await run.tools.kube.get(IMAGE_COMMITS, namespace=plan.namespace, name=name)
+
+
+def _image_labels(plan: Plan, outcome: Outcome) -> dict[str, str]:
+    return {
+        "org.opencontainers.image.revision": plan.source.commit,
+        "org.opencontainers.image.source": plan.source.url,
+        "com.wercker.build": plan.uid,
+        "com.wercker.pipeline": plan.pipeline,
+        "com.wercker.result": "passed" if outcome.succeeded else "failed",
+    }
+
+
+async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
+    """The ImageCommit as it ended; still Pending if no agent took it in time."""
+    board, key = run.tools.commits, key_of(raw)
+    board.offer(raw)
+
+    def state(seen: Seen | None) -> ImageCommit | None:
+        if seen is None:
+            return None
+        if seen.deleted:
+            raise InfrastructureError(
+                f"ImageCommit {key[1]} was deleted before it ended", reason=Reason.COMMIT_FAILED
+            )
+        return ImageCommit.model_validate(seen.raw)
+
+    def claimed(seen: Seen | None) -> ImageCommit | None:
+        found = state(seen)
+        pending = found is None or found.status.phase in (None, CommitPhase.PENDING)
+        return None if pending else found
+
+    def ended(seen: Seen | None) -> ImageCommit | None:
+        found = state(seen)
+        done = found is not None and found.status.phase is not None and found.status.phase.ended
+        return found if done else None
+
+    try:
+        async with asyncio.timeout(UNCLAIMED):
+            await board.until(key, claimed)
+    except TimeoutError:
+        node = raw["spec"]["nodeName"]
+        return _given_up(
+            raw,
+            CommitPhase.PENDING,
+            f"no agent on node {node!r} took it within {UNCLAIMED:.0f} s: is the agent's DaemonSet running there?",
+        )
+    try:
+        async with asyncio.timeout(DEADLINE.total_seconds() + UNCLAIMED):
+            return await board.until(key, ended)
+    except TimeoutError:
+        return _given_up(raw, CommitPhase.FAILED, "the agent did not finish before the deadline")
+    finally:
+        board.forget(key)
+
+
+def _given_up(raw: dict[str, Any], phase: CommitPhase, message: str) -> ImageCommit:
+    status = {"phase": phase, "reason": CommitReason.DEADLINE, "message": message}
+    return ImageCommit.model_validate({**raw, "status": status})
+
+
+async def _let_agent_read(run: Run, plan: Plan) -> None:
+    """Agents read no Secrets but those that a build of the namespace pushes or pulls with, each by its name."""
+    names = [plan.image.push_secret, *plan.image.pull_secrets]
+    for secret in dict.fromkeys(name for name in names if name):
+        role = f"sentinel-agent-{secret}"
+        rules = [
+            {
+                "apiGroups": [""],
+                "resources": ["secrets"],
+                "resourceNames": [secret],
+                "verbs": ["get"],
+            }
+        ]
+        rbac = "rbac.authorization.k8s.io"
+        metadata = {"name": role, "namespace": plan.namespace}
+        account = run.tools.settings.agent_service_account
+        for resource, body in (
+            (ROLES, {"kind": "Role", "metadata": metadata, "rules": rules}),
+            (
+                ROLE_BINDINGS,
+                {
+                    "kind": "RoleBinding",
+                    "metadata": metadata,
+                    "roleRef": {"apiGroup": rbac, "kind": "Role", "name": role},
+                    "subjects": [
+                        {
+                            "kind": "ServiceAccount",
+                            "name": account,
+                            "namespace": run.tools.settings.pod_namespace,
+                        }
+                    ],
+                },
+            ),
+        ):
+            try:
+                await run.tools.kube.create(
+                    resource, {"apiVersion": f"{rbac}/v1", **body}, namespace=plan.namespace
+                )
+            except AlreadyExists:
+                continue

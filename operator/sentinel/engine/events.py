@@ -1,0 +1,54 @@
+"""The reporter that writes Kubernetes events on the Build: about six per build, and nothing depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sentinel.api.build import StepStatus
+from sentinel.api.reasons import Reason
+from sentinel.engine.reporter import Reporter
+from sentinel.kube.events import Recorder
+from sentinel.plan.model import Plan
+
+
+class EventReporter(Reporter):
+    """Events of one Build; `raw` is the object they are about."""
+
+    def __init__(self, recorder: Recorder, raw: dict[str, Any]) -> None:
+        self._recorder = recorder
+        self._raw = raw
+
+    def accepted(self, *, plan: Plan) -> None:
+        self._say(
+            "Accepted",
+            "Plan",
+            f"pipeline {plan.pipeline!r} at {plan.source.commit[:12]}: {len(plan.steps)} steps",
+        )
+
+    def started(self, *, plan: Plan, node: str) -> None:
+        self._say("Started", "Run", f"the box {plan.box.name} answers on node {node}")
+
+    def step_finished(self, *, step: StepStatus) -> None:
+        if step.state == "Failed":
+            self._warn(
+                "StepFailed", "Run", f"step {step.display_name!r}: {step.message or step.reason}"
+            )
+
+    def image_pushed(self, *, repository: str, digest: str, tags: Sequence[str]) -> None:
+        self._say("ImagePushed", "Commit", f"{repository}@{digest} as {', '.join(tags)}")
+
+    def attempt_lost(self, *, attempt: int, reason: Reason, message: str, again: bool) -> None:
+        then = "a new pod follows" if again else "no other pod follows"
+        self._warn("AttemptLost", "Retry", f"attempt {attempt}: {reason}: {message}; {then}")
+
+    def finished(self, *, succeeded: bool, reason: Reason, message: str) -> None:
+        (self._say if succeeded else self._warn)("Finished", "Finish", f"{reason}: {message}")
+
+    def _say(self, reason: str, action: str, note: str) -> None:
+        self._recorder.record(self._raw, reason=reason, action=action, note=note[:1024])
+
+    def _warn(self, reason: str, action: str, note: str) -> None:
+        self._recorder.record(
+            self._raw, reason=reason, action=action, note=note[:1024], type="Warning"
+        )

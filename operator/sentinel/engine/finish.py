@@ -1,0 +1,163 @@
+"""Stages 10 and 13: what is kept, what goes, and the last word in the status.
+
+The order is what makes it safe: logs and output are in the store before the pod goes, the pod is gone before the
+build says Finished, and the label that takes it out of the watch comes last.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from contextlib import suppress
+
+from sentinel.api.build import OutputStatus, Results
+from sentinel.api.conditions import ConditionType
+from sentinel.api.reasons import Reason
+from sentinel.clock import rfc3339
+from sentinel.engine.box import OUTPUT, open_box
+from sentinel.engine.guard import guarded
+from sentinel.engine.pod import box_ended
+from sentinel.engine.run import Outcome, Run
+from sentinel.errors import GoneError
+from sentinel.kube.errors import NotFound
+from sentinel.kube.resources import BUILDS, PODS
+from sentinel.plan.environment import ResolvedEnvironment
+from sentinel.plan.model import Plan
+from sentinel.plan.names import FINISHED_LABEL, pod_name
+from sentinel.session.client import Session
+from sentinel.session.journal import SessionState
+from sentinel.session.messages import Collect, Upload
+from sentinel.session.records import CollectFailed
+from sentinel.store import keys
+
+log = logging.getLogger(__name__)
+
+OUTPUT_LIMIT = 5000 * 1024 * 1024
+"""Bytes of a build's output; wercker's own limit (`wercker-semantics.md` §5.3)."""
+
+
+async def store_output(run: Run, plan: Plan, session: Session, outcome: Outcome) -> Outcome:
+    """Stage 10: what a green build left in $WERCKER_OUTPUT_DIR, as output.tar in the store."""
+    store = run.tools.store
+    if store is None or not outcome.succeeded:
+        return outcome
+    upload = Upload(url=store.presign_put(keys.output(plan.results_prefix)))
+    await session.collect(Collect(what="output", path=OUTPUT, upload=upload, limit=OUTPUT_LIMIT))
+    state = await session.wait_for(lambda state: "output" in state.collected)
+    collected = state.collected["output"]
+    if isinstance(collected, CollectFailed):
+        if collected.reason == "TooLarge":
+            return Outcome.failed(
+                Reason.OUTPUT_TOO_LARGE,
+                f"the output is larger than {OUTPUT_LIMIT // 1024**2} MiB: {collected.text}",
+            )
+        return Outcome.failed(Reason.STORE_FAILED, f"the output was not stored: {collected.text}")
+    if not collected.empty:
+        results = run.writer.status.results or Results(prefix=plan.results_prefix)
+        output = OutputStatus(size_bytes=collected.bytes, sha256=collected.sha256)
+        run.writer.change(results=results.model_copy(update={"output": output}))
+    return outcome
+
+
+async def close_box(
+    run: Run, plan: Plan, session: Session, environment: Awaitable[ResolvedEnvironment]
+) -> bool:
+    """No more steps. Whether all logs are in the store; without a store they are not."""
+    if run.tools.store is None:
+        with suppress(GoneError):
+            await guarded(session.close(), box_ended(run, plan))
+        return False
+    if session.state.refused:
+        # URLs expire: a build that waited long for its commit gets fresh ones.
+        await open_box(run, plan, session, environment)
+    try:
+        await guarded(session.close(), box_ended(run, plan))
+    except GoneError:
+        log.info("build %s/%s: the box ended before it said so", *run.key)
+    missing = [
+        step.id
+        for step in session.state.steps.values()
+        if step.state == "finished" and not _stored(session.state, f"log/{step.ordinal}")
+    ]
+    if missing:
+        names = ", ".join(missing)
+        log.warning("build %s/%s: logs of %s are not stored; the pod stays", *run.key, names)
+    return not missing
+
+
+def _stored(state: SessionState, what: str) -> bool:
+    upload = state.uploads.get(what)
+    return upload is not None and upload.state == "uploaded"
+
+
+def decide(run: Run, outcome: Outcome) -> None:
+    """Put the result into the status: a restart from here on only tidies up."""
+    run.writer.condition(
+        ConditionType.SUCCEEDED,
+        "True" if outcome.succeeded else "False",
+        outcome.reason,
+        outcome.message,
+    )
+    if run.writer.holds(ConditionType.ACCEPTED) is None:
+        run.writer.condition(ConditionType.ACCEPTED, "False", outcome.reason, outcome.message)
+
+
+async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
+    """Stage 13: the pod goes or is stopped, then the status says Finished, then the label."""
+    attempt = run.writer.attempt
+    if attempt:
+        await _put_away(run, attempt, logs_safe=logs_safe, outcome=outcome)
+    decide(run, outcome)
+    run.writer.condition(ConditionType.FINISHED, "True", Reason.COMPLETED)
+    run.writer.change(
+        current_step="", completion_time=rfc3339(run.tools.clock.now()), finishing=False
+    )
+    await run.writer.flush()
+    run.report.finished(succeeded=outcome.succeeded, reason=outcome.reason, message=outcome.message)
+    await label_finished(run)
+
+
+async def label_finished(run: Run) -> None:
+    """Take the Build out of the operator's watch."""
+    try:
+        await run.tools.kube.patch(
+            BUILDS,
+            namespace=run.build.namespace,
+            name=run.build.name,
+            body={"metadata": {"labels": {FINISHED_LABEL: "true"}}},
+        )
+    except NotFound:
+        log.info("build %s/%s is gone", *run.key)
+
+
+async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome) -> None:
+    name = pod_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
+    keep = run.tools.settings.keep_pods
+    wanted = keep == "always" or (keep == "failed" and not outcome.succeeded)
+    started = run.writer.holds(ConditionType.POD_READY) is True
+    kube, namespace = run.tools.kube, run.build.namespace
+    if wanted or (started and not logs_safe):
+        await _stop(run, name)
+        return
+    uid = run.writer.status.pod.uid if run.writer.status.pod is not None else ""
+    await kube.delete(PODS, namespace=namespace, name=name, uid=uid or None)
+    run.tools.pods.forget((namespace, name))
+
+
+async def _stop(run: Run, name: str) -> None:
+    """End the pod's containers and keep the pod: the kubelet still has the logs.
+
+    boxkit has ended by itself; only services go on, and only a pod that has some is told to stop.
+    """
+    seen = run.tools.pods.get((run.build.namespace, name))
+    if seen is None or len(seen.raw["spec"]["containers"]) == 1:
+        return
+    try:
+        await run.tools.kube.patch(
+            PODS,
+            namespace=run.build.namespace,
+            name=name,
+            body={"spec": {"activeDeadlineSeconds": 1}},
+        )
+    except NotFound:
+        log.info("build %s/%s: pod %s is gone", *run.key, name)

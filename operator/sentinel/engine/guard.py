@@ -1,0 +1,38 @@
+"""Work that something else may stop: a pod that dies, a cancel, a deadline.
+
+A guard is a coroutine that raises to stop the work it stands beside; returning means that it has nothing to say any
+more. (asyncio.TaskGroup would wrap the one error we want to see into a group.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def guarded(work: Coroutine[Any, Any, T], *guards: Coroutine[Any, Any, None]) -> T:
+    """The result of `work`; the first exception of a guard cancels the work and is raised instead.
+
+    Whatever happens, no task is left behind.
+    """
+    main = asyncio.create_task(work)
+    watch = {asyncio.create_task(guard) for guard in guards}
+    try:
+        while not main.done():
+            done, _ = await asyncio.wait({main, *watch}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done & watch:
+                watch.discard(task)
+                if not main.done():
+                    task.result()
+        return main.result()
+    finally:
+        await _stop({main, *watch})
+
+
+async def _stop(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,201 @@
+"""Stages 2 to 5: from a Build to its Plan. Everything that can be known to be wrong is found here, before a pod exists.
+
+What is found goes to `status.source`, `status.diagnostics` and the Accepted condition. Nothing here leaves a trace
+that a second run would have to respect: doing it again gives the same Plan, or says why not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from sentinel.api.build import BoxStatus, DiagnosticStatus, PodStatus, Results, SourceStatus
+from sentinel.api.conditions import ConditionType
+from sentinel.api.reasons import Reason
+from sentinel.config.diagnostics import Severity
+from sentinel.config.load import load, pipeline_of
+from sentinel.config.model import Box, Config, Pipeline
+from sentinel.engine.run import Run
+from sentinel.engine.secrets import check_push_secret, git_credentials, keychain
+from sentinel.engine.status import pending_steps, progress
+from sentinel.errors import InternalError, UserError
+from sentinel.plan.model import ImageFacts, Plan, PlanSource
+from sentinel.plan.plan import images_for, make_plan
+from sentinel.registry.client import RegistryClient
+from sentinel.registry.reference import parse_reference
+from sentinel.source import git
+
+CONFIG_NAMES = ("ewok.yml", "wercker.yml", ".wercker.yml")
+"""Where a project keeps its configuration; the first that exists counts (`wercker-semantics.md` §1.1)."""
+
+
+async def prepare(run: Run, *, attempt: int) -> Plan:
+    """The Plan of an attempt, written to the status as accepted. Raises UserError or InfrastructureError."""
+    settings = run.tools.settings
+    started = datetime.fromisoformat(run.writer.status.start_time)
+    source, found = await _resolve_source(run)
+    config, pipeline = _load_config(run, *_config_text(run, found, source))
+    wanted = images_for(
+        run.build,
+        config=config,
+        pipeline=pipeline,
+        source=source,
+        settings=settings,
+        started=started,
+    )
+    box, *services = await _check_images(run, [wanted.box, *wanted.services])
+    await check_push_secret(run)
+    plan = make_plan(
+        run.build,
+        source=source,
+        config=config,
+        pipeline=pipeline,
+        box=box,
+        services=services,
+        settings=settings,
+        attempt=attempt,
+        started=started,
+    )
+    _accept(run, plan)
+    return plan
+
+
+async def _resolve_source(run: Run) -> tuple[PlanSource, dict[str, bytes]]:
+    """Stage 2: the ref as a commit, and the configuration files at it."""
+    wanted = run.build.spec.source.git
+    if wanted is None:
+        raise UserError(
+            "spec.source names no git repository: set spec.source.git.url",
+            reason=Reason.INVALID_SPEC,
+        )
+    resolved = await git.resolve(
+        url=wanted.url,
+        ref=wanted.ref,
+        credentials=await git_credentials(run),
+        paths=() if run.build.spec.config else CONFIG_NAMES,
+        cache_dir=run.tools.git_cache,
+    )
+    run.writer.change(
+        source=SourceStatus(
+            commit=resolved.commit,
+            branch=resolved.branch,
+            tag=resolved.tag,
+            subject=resolved.subject[:256],
+        )
+    )
+    source = PlanSource(
+        url=wanted.url,
+        commit=resolved.commit,
+        ref=wanted.ref,
+        branch=resolved.branch,
+        tag=resolved.tag,
+        subject=resolved.subject[:256],
+        secret=wanted.secret_ref.name if wanted.secret_ref is not None else "",
+        submodules=wanted.submodules,
+    )
+    return source, dict(resolved.files)
+
+
+def _config_text(run: Run, files: dict[str, bytes], source: PlanSource) -> tuple[str, bytes]:
+    if run.build.spec.config:
+        return "spec.config", run.build.spec.config.encode()
+    for name in CONFIG_NAMES:
+        if name in files:
+            return name, files[name]
+    raise UserError(
+        f"commit {source.commit[:12]} of {source.url} has no wercker.yml (nor ewok.yml or .wercker.yml) at its root: "
+        "add one, or give its text in spec.config",
+        reason=Reason.CONFIG_MISSING,
+    )
+
+
+def _load_config(run: Run, name: str, text: bytes) -> tuple[Config, Pipeline]:
+    """Stage 3. Findings go to the status; errors of the wanted pipeline end the build."""
+    loaded = load(text)
+    wanted = run.build.spec.pipeline
+    relevant = [d for d in loaded.diagnostics if d.pipeline in ("", wanted)]
+    run.writer.change(
+        diagnostics=[
+            DiagnosticStatus(
+                code=d.code,
+                severity="error" if d.severity is Severity.ERROR else "warning",
+                line=d.line,
+                column=d.column,
+                message=d.message[:256],
+                hint=d.hint[:256],
+            )
+            for d in relevant[:10]
+        ]
+    )
+    pipeline = pipeline_of(loaded, wanted, path=name)
+    if loaded.config is None:
+        raise InternalError(f"{name} has a pipeline {wanted!r} and no configuration")
+    return loaded.config, pipeline
+
+
+async def _check_images(run: Run, boxes: Sequence[Box]) -> list[ImageFacts]:
+    """Stage 4: box and services exist, all asked for at once; every one that does not is named."""
+    async with RegistryClient(
+        credentials=await keychain(run), insecure=run.tools.settings.images.insecure_registries
+    ) as client:
+        found = await asyncio.gather(
+            *(_look_up(run, client, box.image) for box in boxes), return_exceptions=True
+        )
+    problems = [each for each in found if isinstance(each, UserError)]
+    if problems:
+        raise UserError(
+            "\n".join(dict.fromkeys(each.message for each in problems)), reason=problems[0].reason
+        )
+    facts: list[ImageFacts] = []
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+        facts.append(each)
+    return facts
+
+
+async def _look_up(run: Run, client: RegistryClient, name: str) -> ImageFacts:
+    settings = run.tools.settings.images
+    reference = parse_reference(name, default_registry=settings.default_registry)
+    allowed = settings.allowed_registries
+    if allowed and reference.registry not in allowed:
+        raise UserError(
+            f"image {name!r} is on registry {reference.registry}, which this operator does not allow; it allows "
+            + ", ".join(allowed),
+            reason=Reason.REGISTRY_NOT_ALLOWED,
+        )
+    info = await client.look_up(reference)
+    return ImageFacts(
+        name=name,
+        reference=str(replace(reference, tag="", digest=info.digest)),
+        digest=info.digest,
+        env=info.env,
+        ports=info.ports,
+        entrypoint=info.entrypoint,
+        cmd=info.cmd,
+        user=info.user,
+        working_dir=info.working_dir,
+    )
+
+
+def _accept(run: Run, plan: Plan) -> None:
+    """Stage 5: the Plan stands. Who acts for this attempt from now on must find its number in the status."""
+    writer = run.writer
+    steps = pending_steps(plan)
+    writer.condition(
+        ConditionType.ACCEPTED,
+        "True",
+        Reason.VALID,
+        f"pipeline {plan.pipeline!r} of {plan.source.commit[:12]}: {len(steps)} steps in {plan.box.name}",
+    )
+    writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.PENDING)
+    writer.change(
+        box=BoxStatus(image=plan.box.name, digest=plan.box.digest),
+        steps=steps,
+        progress=progress(steps),
+        pod=PodStatus(attempt=plan.attempt),
+        results=Results(prefix=plan.results_prefix) if plan.results_prefix else None,
+    )
+    run.report.accepted(plan=plan)

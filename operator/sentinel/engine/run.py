@@ -1,0 +1,81 @@
+"""One Build while it is driven: what it is, what we may use, and what the stages share.
+
+Not a manager: it holds values and hands out waiting; what happens is written in `build.py` and the stages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sentinel.api.build import Build
+from sentinel.api.reasons import Reason
+from sentinel.clock import Clock
+from sentinel.engine.board import Board, Key
+from sentinel.engine.guard import guarded
+from sentinel.engine.reporter import Reporter
+from sentinel.engine.status import StatusWriter
+from sentinel.errors import CancelledByUser, UserError
+from sentinel.kube.client import Kube
+from sentinel.settings import Settings
+from sentinel.store.s3 import ObjectStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What every build uses: made once by the operator, replaced by nothing."""
+
+    kube: Kube
+    settings: Settings
+    clock: Clock
+    store: ObjectStore | None
+    builds: Board
+    pods: Board
+    commits: Board
+    git_cache: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a build ended. `reason` is Passed exactly when `succeeded`."""
+
+    succeeded: bool
+    reason: Reason
+    message: str
+
+    @classmethod
+    def passed(cls, message: str) -> Outcome:
+        return cls(succeeded=True, reason=Reason.PASSED, message=message)
+
+    @classmethod
+    def failed(cls, reason: Reason, message: str) -> Outcome:
+        return cls(succeeded=False, reason=reason, message=message)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One Build while it is driven. `invalid` is set where its spec cannot be read; `build` has then an empty one."""
+
+    build: Build
+    tools: Tools
+    writer: StatusWriter
+    report: Reporter
+    invalid: UserError | None = None
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def key(self) -> Key:
+        return self.build.namespace, self.build.name
+
+    async def unless_cancelled(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, or CancelledByUser as soon as the user wants no more of it."""
+        return await guarded(work, self._raise_when_cancelled())
+
+    async def _raise_when_cancelled(self) -> None:
+        await self.cancelled.wait()
+        raise CancelledByUser("spec.cancel was set", reason=Reason.CANCELLED)

@@ -1,0 +1,107 @@
+"""Reading what a Build refers to: Secrets and ConfigMaps of its namespace.
+
+Missing ones are the user's to make: SecretNotFound, naming the object. Nothing here is kept or logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sentinel.api.reasons import Reason
+from sentinel.engine.run import Run
+from sentinel.errors import UserError
+from sentinel.kube.errors import NotFound
+from sentinel.kube.resources import CONFIG_MAPS, SECRETS, Resource
+from sentinel.plan.environment import ResolvedEnvironment, needed, resolve
+from sentinel.plan.model import Plan
+from sentinel.registry.credentials import Keychain, keychain_from_secrets
+from sentinel.source.git import Credentials
+
+
+async def git_credentials(run: Run) -> Credentials | None:
+    """What `spec.source.git.secretRef` holds, or None without one."""
+    git = run.build.spec.source.git
+    if git is None or git.secret_ref is None:
+        return None
+    name = git.secret_ref.name
+    data = secret_data(await _secret(run, name, wanted_by="spec.source.git.secretRef"))
+    known = {key: data.get(key, b"").decode("utf-8", "replace") for key in _GIT_KEYS}
+    if not any(known.values()):
+        raise UserError(
+            f"Secret {name!r} of spec.source.git.secretRef has none of the keys {', '.join(_GIT_KEYS)}: make it "
+            "of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth",
+            reason=Reason.SECRET_NOT_FOUND,
+        )
+    return Credentials(
+        username=known["username"],
+        password=known["password"],
+        ssh_key=known["ssh-privatekey"],
+        known_hosts=known["known_hosts"],
+    )
+
+
+_GIT_KEYS = ("username", "password", "ssh-privatekey", "known_hosts")
+
+
+async def keychain(run: Run) -> Keychain:
+    """What the box's and services' images are looked up with."""
+    image, pod = run.build.spec.image, run.build.spec.pod
+    names = [ref.name for ref in (*image.pull_secret_refs, *pod.image_pull_secrets)]
+    secrets = [
+        await _secret(run, name, wanted_by="spec.image.pullSecretRefs")
+        for name in dict.fromkeys(names)
+    ]
+    return keychain_from_secrets(secrets)
+
+
+async def check_push_secret(run: Run) -> None:
+    """The push Secret must exist before anything runs, not when the box is finished."""
+    ref = run.build.spec.image.push_secret_ref
+    if ref is not None:
+        keychain_from_secrets([await _secret(run, ref.name, wanted_by="spec.image.pushSecretRef")])
+
+
+async def resolve_environment(run: Run, plan: Plan) -> ResolvedEnvironment:
+    """The literal environment of the build, and every value that must not be seen."""
+    secret_names, map_names = needed(plan.variables)
+    secrets, maps = await asyncio.gather(
+        _read_all(run, SECRETS, secret_names), _read_all(run, CONFIG_MAPS, map_names)
+    )
+    return resolve(
+        plan.variables,
+        secrets={name: secret_data(raw) for name, raw in secrets.items()},
+        config_maps={name: dict(raw.get("data") or {}) for name, raw in maps.items()},
+    )
+
+
+async def _read_all(
+    run: Run, resource: Resource, names: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """The objects that exist; a missing one is judged where it is used: it may be optional."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted(names):
+        try:
+            found[name] = await run.tools.kube.get(
+                resource, namespace=run.build.namespace, name=name
+            )
+        except NotFound:
+            continue
+    return found
+
+
+async def _secret(run: Run, name: str, *, wanted_by: str) -> dict[str, Any]:
+    try:
+        return await run.tools.kube.get(SECRETS, namespace=run.build.namespace, name=name)
+    except NotFound as e:
+        raise UserError(
+            f"there is no Secret {name!r} in namespace {run.build.namespace!r}, which {wanted_by} names",
+            reason=Reason.SECRET_NOT_FOUND,
+        ) from e
+
+
+def secret_data(raw: Mapping[str, Any]) -> dict[str, bytes]:
+    """A Secret's data, decoded."""
+    return {key: base64.b64decode(value) for key, value in (raw.get("data") or {}).items()}

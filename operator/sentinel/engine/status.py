@@ -1,0 +1,213 @@
+"""What stands in a Build's status: derived from Plan and journal, and written so that nothing is lost or doubled.
+
+The derivation is pure. The writer coalesces: whatever changes within its delay goes out in one request, guarded by
+resourceVersion, and never for an attempt that is not the Build's own any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+from typing import Any, Literal
+
+from sentinel.api.build import BuildStatus, StepStatus
+from sentinel.api.conditions import (
+    ConditionType,
+    derive_phase,
+    get_condition,
+    set_condition,
+)
+from sentinel.api.reasons import Reason
+from sentinel.clock import Clock, rfc3339
+from sentinel.engine.board import Board, Seen
+from sentinel.errors import Conflict, GoneError
+from sentinel.kube.client import Kube
+from sentinel.kube.resources import BUILDS
+from sentinel.plan.model import Plan, PlanStep
+from sentinel.session.journal import SessionState, StepState
+
+log = logging.getLogger(__name__)
+
+MESSAGE_LIMIT = 256
+"""Longest message of a step in status, in characters: a status of 100 steps stays below 64 KiB."""
+
+DELAY = 0.3
+"""Seconds that a change may wait for others; status follows the truth within a second."""
+
+
+def pending_steps(plan: Plan) -> list[StepStatus]:
+    """Every step of the plan before anything ran."""
+    return [_step_status(step, None) for step in plan.steps]
+
+
+def step_statuses(plan: Plan, state: SessionState) -> list[StepStatus]:
+    """Every step of the plan as the journal tells it."""
+    return [_step_status(step, state.steps.get(step.ordinal)) for step in plan.steps]
+
+
+def progress(steps: list[StepStatus]) -> str:
+    """`done/all`."""
+    done = sum(step.state not in ("Pending", "Running") for step in steps)
+    return f"{done}/{len(steps)}"
+
+
+def _step_status(step: PlanStep, known: StepState | None) -> StepStatus:
+    state, reason = _state_of(known)
+    return StepStatus(
+        id=step.id,
+        name=step.name,
+        display_name=step.display_name,
+        phase=step.phase,
+        state=state,
+        exit_code=known.exit if known is not None and (known.exit or 0) >= 0 else None,
+        reason=reason,
+        message=known.message[:MESSAGE_LIMIT] if known is not None else "",
+        start_time=_time(known.started if known is not None else None),
+        completion_time=_time(known.finished if known is not None else None),
+    )
+
+
+def _state_of(
+    known: StepState | None,
+) -> tuple[Literal["Pending", "Running", "Passed", "Failed", "Skipped"], str]:
+    if known is None or known.state == "queued":
+        return "Pending", ""
+    if known.state == "running":
+        return "Running", Reason.RUNNING
+    if known.state == "skipped":
+        return "Skipped", known.reason or Reason.SKIPPED
+    return ("Passed" if known.passed else "Failed"), known.reason
+
+
+def _time(when: datetime | None) -> str:
+    return rfc3339(when) if when is not None else ""
+
+
+class StatusWriter:
+    """Holds the status a Build should have and brings it to the API server.
+
+    `change` takes fields and returns at once; `flush` returns when the server has them. `run` is a background task
+    that flushes what `change` left. `attempt` is the attempt this writer speaks for, 0 before there is one.
+    """
+
+    def __init__(self, *, kube: Kube, builds: Board, clock: Clock, raw: dict[str, Any]) -> None:
+        self._kube = kube
+        self._builds = builds
+        self._clock = clock
+        self._raw = raw
+        self.status = BuildStatus.model_validate(raw.get("status") or {})
+        self._written = self.status
+        self._changed = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._phase_flags = {"running": False, "finishing": False}
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self._raw["metadata"]["namespace"], self._raw["metadata"]["name"]
+
+    @property
+    def attempt(self) -> int:
+        return self.status.pod.attempt if self.status.pod is not None else 0
+
+    def change(self, **fields: Any) -> None:
+        """Set fields of the status; they are written soon. `running` and `finishing` only move the phase."""
+        for flag in self._phase_flags.keys() & fields.keys():
+            self._phase_flags[flag] = fields.pop(flag)
+        status = self.status.model_copy(
+            update={
+                **fields,
+                "observed_generation": int(self._raw["metadata"].get("generation", 1)),
+            }
+        )
+        phase = derive_phase(status.conditions, **self._phase_flags)
+        self.status = status.model_copy(update={"phase": phase})
+        self._changed.set()
+
+    def condition(
+        self,
+        type_: ConditionType,
+        status: Literal["True", "False", "Unknown"],
+        reason: Reason,
+        message: str = "",
+    ) -> None:
+        """Set one condition; it is written with the next flush."""
+        conditions = set_condition(
+            self.status.conditions,
+            type_=type_,
+            status=status,
+            reason=reason,
+            message=message,
+            now=rfc3339(self._clock.now()),
+            generation=int(self._raw["metadata"].get("generation", 1)),
+        )
+        self.change(conditions=list(conditions))
+
+    def holds(self, type_: ConditionType) -> bool | None:
+        """Whether a condition is True or False; None while unknown."""
+        found = get_condition(self.status.conditions, type_)
+        return None if found is None or found.status == "Unknown" else found.status == "True"
+
+    async def run(self) -> None:
+        """Write what changes, at most once in DELAY seconds, until cancelled."""
+        while True:
+            await self._changed.wait()
+            await self._clock.sleep(DELAY)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write the status now, if it differs from what was written.
+
+        Raises GoneError when the Build is gone or another attempt's.
+        """
+        async with self._lock:
+            self._changed.clear()
+            while self.status != self._written:
+                wanted = self.status
+                self._take_newer(self._builds.get(self._key))
+                body = {
+                    "apiVersion": self._raw["apiVersion"],
+                    "kind": self._raw["kind"],
+                    "metadata": self._raw["metadata"],
+                    "spec": self._raw["spec"],
+                    "status": _without_blanks(
+                        wanted.model_dump(by_alias=True, mode="json", exclude_none=True)
+                    ),
+                }
+                try:
+                    raw = await self._kube.replace(BUILDS, body, subresource="status")
+                except Conflict:
+                    namespace, name = self._key
+                    fresh = await self._kube.get(BUILDS, namespace=namespace, name=name)
+                    self._take_newer(Seen(fresh))
+                    continue
+                self._raw = raw
+                self._written = wanted
+                self._builds.offer(raw)
+
+    def _take_newer(self, seen: Seen | None) -> None:
+        """Go on from the server's object, if it is still the one we speak for."""
+        if seen is None:
+            return
+        if seen.deleted or seen.uid != self._raw["metadata"]["uid"]:
+            raise GoneError(f"Build {'/'.join(self._key)} is gone")
+        if int(seen.raw["metadata"]["resourceVersion"]) < int(
+            self._raw["metadata"]["resourceVersion"]
+        ):
+            return
+        theirs = BuildStatus.model_validate(seen.raw.get("status") or {})
+        if theirs.pod is not None and theirs.pod.attempt > max(self.attempt, 0):
+            raise GoneError(
+                f"attempt {theirs.pod.attempt} of Build {'/'.join(self._key)} is another's"
+            )
+        self._raw = seen.raw
+
+
+def _without_blanks(value: Any) -> Any:
+    """Empty texts, lists and objects say nothing: they are left out. False and 0 are kept."""
+    if isinstance(value, dict):
+        pruned = {key: _without_blanks(each) for key, each in value.items()}
+        return {key: each for key, each in pruned.items() if each not in ("", [], {})}
+    if isinstance(value, list):
+        return [_without_blanks(each) for each in value]
+    return value

@@ -1,0 +1,147 @@
+"""Which builds run: one task per active build, a limit, fair between namespaces, and a resync that forgets nothing.
+
+A handler only calls `offer` or `gone`. A task that fails for a passing reason is started again: `run_build` begins by
+looking, so a restart within one process is the same as one after `kill -9`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sentinel.engine.board import key_of
+from sentinel.engine.run import Run, Tools
+from sentinel.errors import GoneError
+from sentinel.kube.errors import NotFound
+from sentinel.kube.resources import BUILDS
+from sentinel.plan.names import FINISHED_LABEL
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST, RETRY_LONGEST = 1.0, 30.0
+"""Seconds between two tries of a build that we could not drive, growing from first to longest."""
+
+MakeRun = Callable[[dict[str, Any]], Run]
+
+
+class Supervisor:
+    """Drives builds. `make_run` prepares one from its raw object; `drive` is `run_build`."""
+
+    def __init__(
+        self, *, tools: Tools, make_run: MakeRun, drive: Callable[[Run], Awaitable[None]]
+    ) -> None:
+        self._tools = tools
+        self._make_run = make_run
+        self._drive = drive
+        self._active: dict[str, asyncio.Task[None]] = {}
+        self._runs: dict[str, Run] = {}
+        self._waiting: OrderedDict[str, deque[dict[str, Any]]] = OrderedDict()
+        self._known: set[str] = set()
+        self._wake = asyncio.Event()
+        self._draining = False
+
+    @property
+    def active(self) -> int:
+        """How many builds are driven now."""
+        return len(self._active)
+
+    def offer(self, raw: dict[str, Any]) -> None:
+        """A Build as it is now. Starts it, tells a running one that it was cancelled, or does nothing."""
+        self._tools.builds.offer(raw)
+        uid = raw["metadata"]["uid"]
+        if raw["metadata"].get("labels", {}).get(FINISHED_LABEL) == "true":
+            return
+        run = self._runs.get(uid)
+        if run is not None:
+            if raw.get("spec", {}).get("cancel"):
+                run.cancelled.set()
+        elif uid not in self._known and not self._draining:
+            self._known.add(uid)
+            self._waiting.setdefault(raw["metadata"]["namespace"], deque()).append(raw)
+            self._wake.set()
+
+    def gone(self, raw: dict[str, Any]) -> None:
+        """A Build left the watch: deleted, or labelled as finished. Only the first ends its task."""
+        uid = raw["metadata"]["uid"]
+        if raw["metadata"].get("labels", {}).get(FINISHED_LABEL) == "true":
+            self._tools.builds.forget(key_of(raw))
+            return
+        self._tools.builds.offer(raw, deleted=True)
+        self._tools.builds.forget(key_of(raw))
+        task = self._active.get(uid)
+        if task is not None:
+            task.cancel()
+
+    async def run(self) -> None:
+        """Start what waits, as the limit allows, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while len(self._active) < self._tools.settings.max_builds:
+                raw = self._next()
+                if raw is None:
+                    break
+                self._start(raw)
+
+    async def drain(self) -> None:
+        """Let go of all builds: their pods run on, and whoever leads next goes on from there."""
+        self._draining = True
+        tasks = list(self._active.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _next(self) -> dict[str, Any] | None:
+        """The longest waiting build of the namespace that has waited longest for its turn."""
+        if not self._waiting:
+            return None
+        namespace, queue = next(iter(self._waiting.items()))
+        raw = queue.popleft()
+        if queue:
+            self._waiting.move_to_end(namespace)
+        else:
+            del self._waiting[namespace]
+        return raw
+
+    def _start(self, raw: dict[str, Any]) -> None:
+        uid = raw["metadata"]["uid"]
+        task = asyncio.create_task(self._keep_driving(raw), name=f"build {'/'.join(key_of(raw))}")
+        self._active[uid] = task
+        task.add_done_callback(lambda _: self._ended(uid))
+
+    def _ended(self, uid: str) -> None:
+        self._active.pop(uid, None)
+        self._runs.pop(uid, None)
+        self._known.discard(uid)
+        self._wake.set()
+
+    async def _keep_driving(self, raw: dict[str, Any]) -> None:
+        delay = RETRY_FIRST
+        namespace, name = key_of(raw)
+        while True:
+            try:
+                run = self._make_run(raw)
+                self._runs[raw["metadata"]["uid"]] = run
+                # Cancelled while it waited for its turn: the offer came before there was a run to tell.
+                latest = self._tools.builds.get(key_of(raw))
+                if (latest.raw if latest is not None else raw).get("spec", {}).get("cancel"):
+                    run.cancelled.set()
+                await self._drive(run)
+                return
+            except GoneError as e:
+                log.info("build %s/%s: %s", namespace, name, e.message)
+                return
+            except Exception:
+                log.exception("build %s/%s: trying again in about %.0f s", namespace, name, delay)
+            await self._tools.clock.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311
+            delay = min(delay * 2, RETRY_LONGEST)
+            try:
+                raw = await self._tools.kube.get(BUILDS, namespace=namespace, name=name)
+            except NotFound:
+                return
+            except Exception:
+                log.exception("build %s/%s: cannot be read", namespace, name)

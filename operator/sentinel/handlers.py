@@ -1,0 +1,71 @@
+"""kopf registrations: what is watched, and who is told. Nothing is decided here.
+
+Only stateless handlers: no annotation, no finalizer, no write per object (`ecosystem.md` §1.3). The registry is our
+own, so two operators in one process (tests) do not meet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kopf
+
+from sentinel.api import GROUP, VERSION
+from sentinel.engine.board import Board
+from sentinel.engine.supervisor import Supervisor
+from sentinel.plan.names import FINISHED_LABEL, MANAGED_BY, MANAGED_BY_VALUE
+
+CREDENTIALS_SECONDS = 600.0
+"""kopf logs in anew after this, so that a rotated token is picked up before it is refused."""
+
+
+def make_registry(*, supervisor: Supervisor, pods: Board, commits: Board) -> kopf.OperatorRegistry:
+    """The handlers, on a registry of their own."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=registry)
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        tune(settings)
+
+    @kopf.on.login(registry=registry)
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return log_in(**kwargs)
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: Any) -> None:
+        await supervisor.drain()
+
+    @kopf.on.event(GROUP, VERSION, "builds", registry=registry)
+    async def on_build(event: kopf.RawEvent, **_: Any) -> None:
+        tell = supervisor.gone if event["type"] == "DELETED" else supervisor.offer
+        tell(dict(event["object"]))
+
+    @kopf.on.event("v1", "pods", registry=registry)
+    async def on_pod(event: kopf.RawEvent, **_: Any) -> None:
+        pods.offer(dict(event["object"]), deleted=event["type"] == "DELETED")
+
+    @kopf.on.event(GROUP, VERSION, "imagecommits", registry=registry)
+    async def on_commit(event: kopf.RawEvent, **_: Any) -> None:
+        commits.offer(dict(event["object"]), deleted=event["type"] == "DELETED")
+
+    return registry
+
+
+def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """The pod's service account inside a cluster, the kubeconfig outside; looked up again every ten minutes."""
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+def tune(settings: kopf.OperatorSettings) -> None:
+    """Everything we change of kopf's settings (`ecosystem.md` §1.9, §1.16)."""
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.watching.server_timeout = 280
+    settings.watching.client_timeout = 310
+    settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = 500
+    settings.watching.label_selectors[(GROUP, "builds")] = f"{FINISHED_LABEL}!=true"
+    settings.watching.label_selectors["pods"] = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
+    settings.networking.request_timeout = 60
+    settings.networking.connect_timeout = 10
+    settings.process.ultimate_exiting_timeout = 120

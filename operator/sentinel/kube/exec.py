@@ -1,0 +1,215 @@
+"""A command in a container: bytes both ways over a WebSocket, and an honest word on how it ended.
+
+Channels of the subprotocol (KEP-4006): 0 stdin, 1 stdout, 2 stderr, 3 a Status in JSON, and in v5 255 to close one of
+them. Not here: reconnecting, and what the bytes mean.
+
+A stream decides nothing. `Cut` says that nobody knows what became of the command; `Exited` says what the API server
+was told, and it reports success as well when the kubelet's side of the connection just ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from sentinel.errors import NotYet, SentinelError
+from sentinel.kube import errors
+from sentinel.kube.resources import PODS
+from sentinel.kube.transport import Request, Transport, UpgradeRefused
+
+V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
+HEARTBEAT = 15.0
+HANDSHAKE_SECONDS = 10.0
+EARLY_SECONDS = 5.0
+"""A stream that closes without a word within this time never reached the container (`lab.md` §4)."""
+STDERR_TAIL = 8 * 1024
+CHUNK = 64 * 1024
+"""Bytes of stdin in one message: the server holds whole messages in memory."""
+_STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The command ended: its exit code, and the server's sentence about it."""
+
+    code: int
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The connection ended and said nothing of the command. `detail` is for a log line."""
+
+    detail: str
+
+
+class ExecStream:
+    """One running command. One reader, any number of writers.
+
+    Read steadily: a reader that stops for longer than the heartbeat holds up the pongs, and the stream is cut.
+    `ending` is None until `read()` gave b"".
+    """
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, *, what: str) -> None:
+        self.ending: Cut | Exited | None = None
+        self._socket = socket
+        self._what = what
+        self._opened = time.monotonic()
+        self._spoke = False
+        self._stderr = bytearray()
+        self._writing = asyncio.Lock()
+
+    @property
+    def stderr(self) -> bytes:
+        """The last 8 KiB of stderr that `read()` came across."""
+        return bytes(self._stderr)
+
+    @property
+    def half_closes(self) -> bool:
+        """Whether `close_stdin()` reaches the command: v5 only."""
+        return self._socket.protocol == V5
+
+    async def read(self) -> bytes:
+        """The next bytes of stdout, b"" at the end; then `ending` says which.
+
+        Before the first byte of stdout raises what `Kube.exec` raises if the command did not start.
+        """
+        while self.ending is None:
+            message = await self._socket.receive()
+            if message.type is aiohttp.WSMsgType.BINARY:
+                data: bytes = message.data
+                if len(data) < 2:
+                    continue  # the server greets with an empty message
+                match data[0]:
+                    case 1:
+                        self._spoke = True
+                        return data[1:]
+                    case 2:
+                        self._stderr += data[1:]
+                        del self._stderr[:-STDERR_TAIL]
+                    case 3:
+                        self._end_by_status(data[1:])
+                    case _:
+                        pass
+            else:
+                self._end_without_status(message)
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        """Send all of `data` to stdin; waits while the other side does not read. Raises NotYet, Unavailable."""
+        view = memoryview(data)
+        async with self._writing:
+            for start in range(0, len(view), CHUNK):
+                await self._send(bytes([_STDIN]) + view[start : start + CHUNK])
+
+    async def close_stdin(self) -> None:
+        """End of stdin, stdout stays open. v4 cannot say it: then nothing happens."""
+        if self.half_closes:
+            async with self._writing:
+                await self._send(bytes([_CLOSE, _STDIN]))
+
+    async def close(self) -> None:
+        """Drop the connection. The command sees the end of its stdin, and nothing else. Never raises."""
+        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with asyncio.timeout(2):
+                await self._socket.close()
+
+    async def _send(self, message: bytes) -> None:
+        if self.ending is not None:
+            raise errors.Unavailable(f"{self._what}: the stream has ended: {self.ending}")
+        try:
+            await self._socket.send_bytes(message)
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._lost(str(error) or type(error).__name__) from error
+
+    def _end_by_status(self, payload: bytes) -> None:
+        try:
+            status: dict[str, Any] = json.loads(payload)
+        except ValueError:
+            self.ending = Cut(f"an unreadable status: {payload[:200]!r}")
+            return
+        code = _exit_code(status)
+        if code is not None:
+            self.ending = Exited(code, str(status.get("message", "")))
+            return
+        refusal = errors.from_exec(self._what, int(status.get("code") or 500), status)
+        self.ending = Cut(refusal.message)
+        if not self._spoke:
+            raise refusal
+
+    def _end_without_status(self, message: aiohttp.WSMessage) -> None:
+        detail = f"closed with code {self._socket.close_code}"
+        if (error := self._socket.exception()) is not None:
+            detail += f": {error or type(error).__name__}"
+        elif message.type is aiohttp.WSMsgType.TEXT:
+            detail = "a text message, which the subprotocol does not have"
+        lost = self._lost(detail)
+        self.ending = Cut(detail)
+        if isinstance(lost, NotYet):
+            raise lost
+
+    def _lost(self, detail: str) -> SentinelError:
+        """What it means that the socket is gone: too early, or cut."""
+        if not self._spoke and time.monotonic() - self._opened < EARLY_SECONDS:
+            return NotYet(
+                f"{self._what}: the connection closed before the command started: {detail}"
+            )
+        return errors.Unavailable(f"{self._what}: the stream was cut: {detail}")
+
+
+def _exit_code(status: dict[str, Any]) -> int | None:
+    """The exit code in a Status, None if it speaks of something else than the command's end."""
+    if status.get("status") == "Success":
+        return 0
+    if status.get("reason") == "NonZeroExitCode":
+        for cause in (status.get("details") or {}).get("causes") or []:
+            if cause.get("reason") == "ExitCode":
+                with suppress(ValueError):
+                    return int(cause.get("message", ""))
+    return None
+
+
+async def open_exec(
+    transport: Transport,
+    *,
+    namespace: str,
+    pod: str,
+    container: str,
+    command: Sequence[str],
+    heartbeat: float,
+) -> ExecStream:
+    """See `Kube.exec`."""
+    what = f"exec in pods {namespace}/{pod} container {container}"
+    query = [("command", word) for word in command]
+    query += [("container", container), ("stdin", "true"), ("stdout", "true"), ("stderr", "true")]
+    path = PODS.path(namespace=namespace, name=pod, subresource="exec")
+    request = Request("GET", path, what, query)
+    renewed = False
+    while True:
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                socket = await transport.websocket(request, protocols=(V5, V4), heartbeat=heartbeat)
+            break
+        except TimeoutError as error:
+            raise errors.Unavailable(
+                f"{what}: no handshake in {HANDSHAKE_SECONDS:.0f} s"
+            ) from error
+        except UpgradeRefused as refused:
+            if refused.status == 401 and not renewed:
+                renewed = True
+                await transport.renew()
+                continue
+            raise errors.from_exec(what, refused.status, refused.body) from refused
+    if socket.protocol not in (V5, V4):
+        await socket.close()
+        raise errors.ApiError(
+            f"{what}: the server speaks neither {V5} nor {V4}; is there a proxy that drops the header?"
+        )
+    return ExecStream(socket, what=what)

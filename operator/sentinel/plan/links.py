@@ -1,0 +1,51 @@
+"""The variables by which wercker's services are known in the box, after Docker's links (`wercker-semantics.md` §6.4).
+
+All services share the pod's network, so every address is 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sentinel.plan.model import ImageFacts
+
+ADDRESS = "127.0.0.1"
+
+
+def exposed(image: ImageFacts, ports: Sequence[str] = ()) -> tuple[tuple[int, str], ...]:
+    """(number, protocol) of the image's EXPOSE and of the service's own `ports`, sorted, each once.
+
+    Forms: `port`, `host:container`, `ip:host:container`, each with /tcp or /udp; ranges and other text are left out.
+    """
+    found: set[tuple[int, str]] = set()
+    for entry in (*image.ports, *ports):
+        text, _, protocol = entry.partition("/")
+        number = text.rpartition(":")[2]
+        if number.isascii() and number.isdecimal() and 0 < int(number[:6]) < 65536:
+            found.add((int(number), protocol.lower() or "tcp"))
+    return tuple(sorted(found))
+
+
+def link_variables(
+    *,
+    alias: str,
+    ports: Sequence[tuple[int, str]],
+    env: Sequence[tuple[str, str]],
+    uid: str,
+) -> tuple[tuple[str, str], ...]:
+    """The variables of one service, in a fixed order. `env` is its container's whole environment."""
+    prefix = alias.upper().replace("-", "_").replace(".", "_")
+    variables = [(f"{prefix}_NAME", f"/wercker-pipeline-{uid}/{alias}")]
+    if ports:
+        number, protocol = ports[0]
+        variables.append((f"{prefix}_PORT", f"{protocol}://{ADDRESS}:{number}"))
+    for number, protocol in ports:
+        name = f"{prefix}_PORT_{number}_{protocol.upper()}"
+        variables += [
+            (name, f"{protocol}://{ADDRESS}:{number}"),
+            (f"{name}_ADDR", ADDRESS),
+            (f"{name}_PORT", str(number)),
+            (f"{name}_PROTO", protocol),
+        ]
+    variables += [(f"{prefix}_ENV_{name}", value) for name, value in env]
+    return tuple(variables)

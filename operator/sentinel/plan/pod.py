@@ -1,0 +1,209 @@
+"""Plan → the pod that runs it (`architecture.md`, "The pod").
+
+A pure function of the Plan, the Build's pod settings and the operator's settings; compared whole in the tests. No
+secret value and no presigned URL may ever stand in what it returns.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sentinel.api import API_VERSION
+from sentinel.api.build import Build, PodContainer, PodSettings
+from sentinel.plan.codec import encode
+from sentinel.plan.links import ADDRESS
+from sentinel.plan.model import Plan, PlanService
+from sentinel.plan.names import BOX, PLAN_ANNOTATION, SOURCE, is_dns_name, labels, pod_name
+from sentinel.settings import Settings
+
+WERCKER_DIR = "/mnt/wercker"
+KIT_DIR = "/run/sentinel/kit"
+SESSION_DIR = "/run/sentinel/session"
+GIT_SECRET_DIR = "/run/sentinel/git"  # noqa: S105 - a path
+PYTHON = "/opt/sentinel/bin/python3"
+"""The interpreter in our own image."""
+
+FETCH_USER = 65532
+"""Who fetches: nobody in particular, never root."""
+
+NET_SECONDS = 30 * 60
+"""Added to the build's own timeouts: the kubelet is only the last net."""
+
+Object = dict[str, Any]
+
+
+def make_pod(plan: Plan, *, build: Build, settings: Settings) -> Object:
+    """The pod of the plan's attempt, owned by `build`. Raises UserError where the plan is too large to store."""
+    said = build.spec.pod
+    own = {PLAN_ANNOTATION: encode(plan)}
+    deadline = plan.pending_timeout + plan.build_timeout + NET_SECONDS
+    spec: Object = {
+        "restartPolicy": "Never",
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": said.automount_service_account_token,
+        "nodeSelector": {**said.node_selector, "kubernetes.io/os": "linux"},
+        "activeDeadlineSeconds": max(1, int(deadline)),
+        "terminationGracePeriodSeconds": 30,
+        "volumes": _volumes(plan),
+        "initContainers": [_source(plan, settings)],
+        "containers": [
+            _box(plan, said.box),
+            *(
+                _service(each, said.services.get(each.alias, PodContainer()))
+                for each in plan.services
+            ),
+        ],
+    }
+    spec |= _optional(plan, said)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt),
+            "namespace": plan.namespace,
+            "labels": {
+                **said.labels,
+                **labels(build=plan.build, uid=plan.uid, attempt=plan.attempt),
+            },
+            "annotations": {**said.annotations, **own},
+            "ownerReferences": [owner_reference(build)],
+        },
+        "spec": spec,
+    }
+
+
+def owner_reference(build: Build) -> Object:
+    """What makes an object go when its Build goes."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Build",
+        "name": build.name,
+        "uid": build.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def runs_as_root(user: str) -> bool:
+    """Whether an image's USER is root, so that the box may make /pipeline itself."""
+    return user.partition(":")[0] in ("", "0", "root")
+
+
+def _volumes(plan: Plan) -> list[Object]:
+    volumes: list[Object] = [
+        {"name": "wercker", "emptyDir": {}},
+        {"name": "kit", "emptyDir": {}},
+        {"name": "session", "emptyDir": {}},
+    ]
+    if not runs_as_root(plan.box.user):
+        volumes += [{"name": "pipeline", "emptyDir": {}}, {"name": "report", "emptyDir": {}}]
+    if plan.source.secret:
+        git = {"secretName": plan.source.secret, "defaultMode": 0o444}
+        volumes.append({"name": "git", "secret": git})
+    return volumes
+
+
+def _source(plan: Plan, settings: Settings) -> Object:
+    fetch = {
+        "url": plan.source.url,
+        "commit": plan.source.commit,
+        "ref": plan.source.ref,
+        "branch": plan.source.branch,
+        "submodules": plan.source.submodules,
+        "dest": f"{WERCKER_DIR}/source",
+        "kit": KIT_DIR,
+        "secretDir": GIT_SECRET_DIR if plan.source.secret else "",
+    }
+    mounts: list[Object] = [
+        {"name": "wercker", "mountPath": WERCKER_DIR},
+        {"name": "kit", "mountPath": KIT_DIR},
+    ]
+    if plan.source.secret:
+        mounts.append({"name": "git", "mountPath": GIT_SECRET_DIR, "readOnly": True})
+    return {
+        "name": SOURCE,
+        "image": settings.image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": [PYTHON, "-I", "-m", "sentinel.source.fetch"],
+        # The kubelet expands $(NAME) in values: a branch may be called that.
+        "env": [{"name": "SENTINEL_FETCH", "value": _exact(json.dumps(fetch, sort_keys=True))}],
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": FETCH_USER,
+            "runAsGroup": FETCH_USER,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+
+
+def _box(plan: Plan, said: PodContainer) -> Object:
+    mounts: list[Object] = [
+        {"name": "wercker", "mountPath": WERCKER_DIR, "readOnly": True},
+        {"name": "kit", "mountPath": KIT_DIR, "readOnly": True},
+        {"name": "session", "mountPath": SESSION_DIR},
+    ]
+    if not runs_as_root(plan.box.user):
+        mounts += [
+            {"name": "pipeline", "mountPath": "/pipeline"},
+            {"name": "report", "mountPath": "/report"},
+        ]
+    box: Object = {
+        "name": BOX,
+        "image": plan.box.reference,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [f"{KIT_DIR}/boxkit", "init"],
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "resources": said.resources or {"requests": {"cpu": "100m", "memory": "128Mi"}},
+    }
+    if said.security_context:
+        box["securityContext"] = said.security_context
+    return box
+
+
+def _service(service: PlanService, said: PodContainer) -> Object:
+    container: Object = {
+        "name": service.container,
+        "image": service.image.reference,
+        "imagePullPolicy": "IfNotPresent",
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "resources": said.resources or {"requests": {"cpu": "50m", "memory": "64Mi"}},
+    }
+    if service.entrypoint:
+        container["command"] = [_exact(word) for word in service.entrypoint]
+    if service.cmd:
+        container["args"] = [_exact(word) for word in service.cmd]
+    if service.env:
+        # A name that stands twice would make the pod invalid: the last one counts.
+        env = dict(service.env)
+        container["env"] = [{"name": name, "value": _exact(text)} for name, text in env.items()]
+    if said.security_context:
+        container["securityContext"] = said.security_context
+    return container
+
+
+def _optional(plan: Plan, said: PodSettings) -> Object:
+    """The fields that are left out where there is nothing to say."""
+    aliases = [service.alias for service in plan.services if is_dns_name(service.alias)]
+    secrets = dict.fromkeys((*plan.image.pull_secrets, *(r.name for r in said.image_pull_secrets)))
+    fields: Object = {
+        "hostAliases": [{"ip": ADDRESS, "hostnames": aliases}] if aliases else [],
+        "imagePullSecrets": [{"name": name} for name in secrets],
+        "serviceAccountName": said.service_account_name,
+        "tolerations": said.tolerations,
+        "affinity": said.affinity,
+        "priorityClassName": said.priority_class_name,
+        "runtimeClassName": said.runtime_class_name,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _exact(text: str) -> str:
+    """`text` so written that the kubelet's own expansion gives it back unchanged."""
+    return text.replace("$", "$$")

@@ -1,0 +1,160 @@
+"""Why a pod does not start: the table of `api.md` §5 as functions.
+
+Each problem has its evidence and its grace. The caller remembers since when it has seen a reason, since the API
+server does not tell; everything else follows from the pod.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sentinel.api.reasons import Reason
+from sentinel.plan.names import BOX, SOURCE
+from sentinel.plan.observe import Ended, FetchFailure, PodView, Waiting
+
+IMAGE_PULL_GRACE = 30.0
+CONTAINER_GRACE = 10.0
+NODE_GRACE = 60.0
+
+_UNTIL_PENDING_TIMEOUT = float("inf")
+_EVENTS = {
+    "FailedMount": Reason.VOLUME_UNAVAILABLE,
+    "FailedAttachVolume": Reason.VOLUME_UNAVAILABLE,
+    "FailedCreatePodSandBox": Reason.SANDBOX_FAILED,
+}
+_WAITING: dict[str, tuple[Reason, float]] = {
+    "ErrImagePull": (Reason.IMAGE_PULL_FAILED, IMAGE_PULL_GRACE),
+    "ImagePullBackOff": (Reason.IMAGE_PULL_FAILED, IMAGE_PULL_GRACE),
+    "ImageInspectError": (Reason.IMAGE_PULL_FAILED, IMAGE_PULL_GRACE),
+    "RegistryUnavailable": (Reason.IMAGE_PULL_FAILED, IMAGE_PULL_GRACE),
+    "SignatureValidationFailed": (Reason.IMAGE_PULL_FAILED, IMAGE_PULL_GRACE),
+    "InvalidImageName": (Reason.INVALID_IMAGE_NAME, 0.0),
+    "ErrImageNeverPull": (Reason.INVALID_IMAGE_NAME, 0.0),
+    "CreateContainerConfigError": (Reason.CONTAINER_CONFIG_INVALID, CONTAINER_GRACE),
+    "CreateContainerError": (Reason.CONTAINER_CREATE_FAILED, CONTAINER_GRACE),
+    "RunContainerError": (Reason.CONTAINER_CREATE_FAILED, CONTAINER_GRACE),
+    "StartError": (Reason.CONTAINER_CREATE_FAILED, CONTAINER_GRACE),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartProblem:
+    """Why the pod does not start. `fail`: give up now; `wait`: it may pass, until its grace or the pending timeout.
+
+    `message` quotes the evidence. `grace` is in seconds from when the reason was first seen; infinite where only
+    the pending timeout ends the wait.
+    """
+
+    reason: Reason
+    message: str
+    verdict: Literal["wait", "fail"]
+    grace: float = 0.0
+
+
+def why_not_started(
+    view: PodView, *, now: float, since: Mapping[Reason, float]
+) -> StartProblem | None:
+    """What stands in the way of the box, or None where nothing does (it may be starting, or running).
+
+    `since` says when each reason was first returned, on the clock of `now`; a reason that is not in it is new now.
+    The pending timeout is the caller's: it ends every wait.
+    """
+    found = _find(view)
+    if found is None:
+        return None
+    reason, message, grace = found
+    waited = now - since.get(reason, now)
+    verdict: Literal["wait", "fail"] = "fail" if waited >= grace else "wait"
+    return StartProblem(reason=reason, message=message, verdict=verdict, grace=grace)
+
+
+def classify_create_error(status: int, message: str) -> StartProblem:
+    """What the API server's answer to the pod's creation means: HTTP status and the Status object's message.
+
+    409 is the caller's: it means that the pod is there already. Answers that pass (429, 5xx) are waited for.
+    """
+    if status == 403 and "exceeded quota" in message:
+        return StartProblem(
+            reason=Reason.QUOTA_EXCEEDED,
+            message=f"the namespace's quota leaves no room for the build's pod: {message}",
+            verdict="wait",
+            grace=_UNTIL_PENDING_TIMEOUT,
+        )
+    if status in (403, 422) and re.search(r"service ?account .*not found", message, re.I):
+        return StartProblem(
+            reason=Reason.SERVICE_ACCOUNT_MISSING,
+            message=f"{message}. Create it, or change spec.pod.serviceAccountName",
+            verdict="fail",
+        )
+    if status == 429 or status >= 500:
+        return StartProblem(
+            reason=Reason.PENDING,
+            message=f"the API server did not take the pod: HTTP {status}: {message}",
+            verdict="wait",
+            grace=_UNTIL_PENDING_TIMEOUT,
+        )
+    return StartProblem(
+        reason=Reason.ADMISSION_DENIED,
+        message=f"the cluster refuses the build's pod: HTTP {status}: {message}",
+        verdict="fail",
+    )
+
+
+def _find(view: PodView) -> tuple[Reason, str, float] | None:
+    if view.fetch_failure is not None:
+        return _from_fetch(view.fetch_failure)
+    if view.node_ready is False:
+        return Reason.NODE_LOST, f"node {view.node} is not ready", NODE_GRACE
+    if view.box_running or view.box_ended is not None:
+        return _never_ran(view.box_ended)
+    for waiting in sorted(view.waiting, key=_gravity):
+        if waiting.reason in _WAITING:
+            return _from_waiting(waiting)
+    if view.unschedulable:
+        return Reason.UNSCHEDULABLE, view.unschedulable, _UNTIL_PENDING_TIMEOUT
+    told = (e for e in reversed(view.events) if e.reason in _EVENTS and not view.fetch_running)
+    last = next(told, None)
+    return None if last is None else (_EVENTS[last.reason], last.message, _UNTIL_PENDING_TIMEOUT)
+
+
+def _never_ran(box: Ended | None) -> tuple[Reason, str, float] | None:
+    """A box that the runtime could not start ends at once: the pod is never restarted."""
+    if box is None or box.reason not in ("StartError", "ContainerCannotRun"):
+        return None
+    return _create_failed("box", box.message or box.reason, 0.0)
+
+
+def _gravity(waiting: Waiting) -> float:
+    """What fails soonest first, so that the wait for one container does not hide the end of another."""
+    return _WAITING.get(waiting.reason, (Reason.PENDING, _UNTIL_PENDING_TIMEOUT))[1]
+
+
+def _from_waiting(waiting: Waiting) -> tuple[Reason, str, float]:
+    reason, grace = _WAITING[waiting.reason]
+    message = waiting.message or waiting.reason
+    what = {BOX: "box", SOURCE: "init container source"}.get(
+        waiting.container, f"container {waiting.container}"
+    )
+    if reason is Reason.CONTAINER_CREATE_FAILED:
+        return _create_failed(what, message, grace)
+    return reason, f"{what}: {message}", grace
+
+
+def _create_failed(what: str, message: str, grace: float) -> tuple[Reason, str, float]:
+    if "exec format error" in message:
+        text = f"{what}: the image is for another processor than the node's: {message}"
+        return Reason.ARCHITECTURE_MISMATCH, text, grace
+    return Reason.CONTAINER_CREATE_FAILED, f"{what}: {message}", grace
+
+
+def _from_fetch(failure: FetchFailure) -> tuple[Reason, str, float]:
+    """fetch's own reason where it is one of the closed list: whose fault it is hangs on it."""
+    try:
+        reason = Reason(failure.reason)
+    except ValueError:
+        reason = Reason.FETCH_FAILED
+    text = failure.message or f"fetching the source ended with exit code {failure.exit_code}"
+    return reason, text, 0.0

@@ -1,0 +1,292 @@
+"""A client of the OCI distribution API: looks images up, and moves blobs, manifests and tags.
+
+`RegistryClient` is an async context manager for one keychain. Not here: HTTP, logins and retries (`transport.py`),
+or what an image is made of (`images.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
+
+from sentinel.api.reasons import Reason
+from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.registry import images
+from sentinel.registry.credentials import NO_CREDENTIALS, Keychain
+from sentinel.registry.images import Descriptor, ImageInfo, Manifest
+from sentinel.registry.reference import Reference
+from sentinel.registry.transport import (
+    DEFAULT_PATIENCE,
+    Answer,
+    Body,
+    Patience,
+    Request,
+    Transport,
+)
+
+_MISSING_CODES = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN", "NAME_INVALID", "TAG_INVALID")
+_KNOWN_IMAGES = 512
+
+_known: OrderedDict[tuple[str, tuple[str, str]], ImageInfo] = OrderedDict()
+"""What digests turned out to be. Content never changes under a digest; who may read it is asked each time."""
+
+
+class RegistryClient:
+    """Talks to all registries of one keychain.
+
+    `insecure` are host or host:port of registries that speak plain http; loopback always does.
+    """
+
+    def __init__(
+        self,
+        *,
+        credentials: Keychain = NO_CREDENTIALS,
+        insecure: Sequence[str] = (),
+        patience: Patience = DEFAULT_PATIENCE,
+    ) -> None:
+        self._transport = Transport(credentials=credentials, insecure=insecure, patience=patience)
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transport.__aexit__()
+
+    async def look_up(
+        self, reference: Reference, *, platform: tuple[str, str] = ("linux", "amd64")
+    ) -> ImageInfo:
+        """What an image is: its digest as referenced, and its config for `platform` (os, architecture).
+
+        Raises UserError: ImageNotFound, ImageAuthFailed, or ArchitectureMismatch when an index has no such platform;
+        InfrastructureError(RegistryUnavailable) after retries.
+        """
+        digest = await self.resolve(reference)
+        known = _known.get((digest, platform))
+        if known is not None:
+            return replace(known, reference=replace(reference, digest=digest))
+        pinned = replace(reference, digest=digest)
+        manifest = await self.get_image_manifest(pinned, platform=platform)
+        config = await self.get_blob(pinned, manifest.config, limit=images.CONFIG_LIMIT)
+        info = images.image_info(config, reference=pinned, manifest=manifest)
+        _known[digest, platform] = info
+        while len(_known) > _KNOWN_IMAGES:
+            _known.popitem(last=False)
+        return info
+
+    async def resolve(self, reference: Reference) -> str:
+        """The digest that a name stands for now, by HEAD, which costs no pull quota."""
+        answer = await self._manifest("HEAD", reference)
+        if answer.status == 200 and answer.headers.get("docker-content-digest"):
+            return answer.headers["docker-content-digest"]
+        # A HEAD's answer has no words in it, and some registries leave the digest out: ask in full.
+        return (await self._get_manifest(reference))[1]
+
+    async def get_image_manifest(
+        self, reference: Reference, *, platform: tuple[str, str] = ("linux", "amd64")
+    ) -> Manifest:
+        """The manifest of an image; of an index, the one for `platform`. Raises as `look_up` does."""
+        content, digest, header = await self._get_manifest(reference)
+        parsed = images.parse_json_object(content, what=str(reference))
+        if images.media_type_of(parsed, header=header) in images.INDEXES:
+            entry = images.choose_platform(parsed, platform=platform, what=str(reference))[0]
+            content, digest, header = await self._get_manifest(reference.pinned(entry.digest))
+        manifest = images.parse_manifest(content, header=header, what=str(reference))
+        return replace(manifest, digest=digest)
+
+    async def get_blob(self, reference: Reference, descriptor: Descriptor, *, limit: int) -> bytes:
+        """A small blob, its digest checked. Raises UserError when it is missing, larger than `limit`, or not itself."""
+        answer = await self._transport.send(
+            self._request("GET", reference, f"blobs/{descriptor.digest}", limit=limit)
+        )
+        if answer.status != 200:
+            raise refusal(reference, answer)
+        if images.digest_of(answer.body) != descriptor.digest:
+            raise images.unusable(
+                str(reference), f"its registry sends other content than {descriptor.digest}"
+            )
+        return answer.body
+
+    async def stream_blob(self, reference: Reference, digest: str) -> AsyncIterator[bytes]:
+        """A blob part by part, for sending on; the receiver checks the digest. One try."""
+        request = self._request("GET", reference, f"blobs/{digest}")
+        async for part in self._transport.stream(request):
+            yield part
+
+    async def has_blob(self, reference: Reference, digest: str, *, push: bool = True) -> bool:
+        """Whether the repository holds a blob. With `push` the login is already that of an upload."""
+        answer = await self._transport.send(
+            self._request("HEAD", reference, f"blobs/{digest}", push=push)
+        )
+        if answer.status in (200, 404):
+            return answer.status == 200
+        raise refusal(reference, answer, pushing=push)
+
+    async def mount_blob(self, target: Reference, digest: str, *, source: Reference) -> bool:
+        """Have a blob of another repository on the same registry appear in `target`; False if it would not."""
+        query = urlencode({"mount": digest, "from": source.repository})
+        scopes = (_scope(target, "pull,push"), _scope(source, "pull"))
+        request = replace(
+            self._request("POST", target, f"blobs/uploads/?{query}", push=True), scopes=scopes
+        )
+        answer = await self._transport.send(request)
+        if answer.status == 202 and answer.headers.get("location"):
+            # The registry began an ordinary upload in place of the mount.
+            location = urljoin(answer.url, answer.headers["location"])
+            await self._transport.send(
+                replace(self._request("DELETE", target, "", push=True), url=location)
+            )
+        return answer.status == 201
+
+    async def put_blob(self, target: Reference, *, digest: str, size: int, body: Body) -> None:
+        """Upload a blob of `size` bytes: POST and one PUT of known length, which works everywhere (§4.2).
+
+        `body` opens it from the start, once per try. Raises UserError(ImageAuthFailed or PushFailed),
+        InfrastructureError(RegistryUnavailable).
+        """
+        for attempt in range(1, self._transport.tries + 1):
+            # The POST logs in: nothing of the body is sent before the registry has let us in.
+            begun = await self._transport.send(
+                self._request("POST", target, "blobs/uploads/", push=True)
+            )
+            if begun.status != 202 or not begun.headers.get("location"):
+                raise refusal(target, begun, pushing=True)
+            put = replace(
+                self._request("PUT", target, "", push=True),
+                url=_closing_url(begun, digest),
+                body=body,
+                size=size,
+                headers={"Content-Type": "application/octet-stream"},
+                tries=1,
+            )
+            try:
+                answer = await self._transport.send(put)
+            except InfrastructureError:
+                # A registry drops an upload that broke: the same address would be 404, so begin anew.
+                if attempt == self._transport.tries:
+                    raise
+                await self._transport.rest(attempt)
+                continue
+            if answer.status == 201:
+                return
+            if answer.status != 404 or attempt == self._transport.tries:
+                raise refusal(target, answer, pushing=True)
+
+    async def put_manifest(self, target: Reference, content: bytes, *, media_type: str) -> str:
+        """Write a manifest at `target.identifier` and give its digest. All it names must be there already."""
+        put = replace(
+            self._request("PUT", target, f"manifests/{target.identifier}", push=True),
+            body=bytes_body(content),
+            size=len(content),
+            headers={"Content-Type": media_type},
+        )
+        answer = await self._transport.send(put)
+        if answer.status != 201:
+            raise refusal(target, answer, pushing=True)
+        return images.digest_of(content)
+
+    async def list_tags(self, reference: Reference) -> tuple[str, ...]:
+        """The tags of a repository, first page only. Raises UserError(ImageNotFound) for one that is not there."""
+        answer = await self._transport.send(self._request("GET", reference, "tags/list"))
+        if answer.status != 200:
+            raise refusal(reference, answer)
+        return tuple(json.loads(answer.body).get("tags") or ())
+
+    async def _get_manifest(self, reference: Reference) -> tuple[bytes, str, str]:
+        """Bytes, digest and Content-Type of whatever the name stands for."""
+        answer = await self._manifest("GET", reference)
+        if answer.status != 200:
+            raise refusal(reference, answer)
+        digest = images.digest_of(answer.body)
+        if reference.digest.startswith("sha256:") and digest != reference.digest:
+            raise images.unusable(str(reference), f"its registry sends other content: {digest}")
+        return answer.body, digest, answer.headers.get("content-type", "")
+
+    async def _manifest(self, method: str, reference: Reference) -> Answer:
+        request = self._request(
+            method, reference, f"manifests/{reference.identifier}", limit=images.MANIFEST_LIMIT
+        )
+        return await self._transport.send(replace(request, headers={"Accept": images.ACCEPT}))
+
+    def _request(
+        self,
+        method: str,
+        reference: Reference,
+        path: str,
+        *,
+        push: bool = False,
+        limit: int = 1024 * 1024,
+    ) -> Request:
+        return Request(
+            method=method,
+            reference=reference,
+            url=f"/v2/{reference.repository}/{path}",
+            scopes=(_scope(reference, "pull,push" if push else "pull"),),
+            limit=limit,
+        )
+
+
+def refusal(reference: Reference, answer: Answer, *, pushing: bool = False) -> SentinelError:
+    """A registry's no as the user's error: which image, the registry's words, what to do."""
+    said = answer.words
+    if answer.status in (401, 403) or said.startswith(("UNAUTHORIZED", "DENIED")):
+        what = "push to" if pushing else "read"
+        return UserError(
+            f"registry {reference.registry} does not let us {what} {reference}: {said}. Either it does not exist, or "
+            "it needs a login: name a Secret of type kubernetes.io/dockerconfigjson "
+            f"({'spec.image.pushSecretRef' if pushing else 'spec.image.pullSecretRefs'}) and check its contents",
+            reason=Reason.IMAGE_AUTH_FAILED,
+        )
+    if pushing:
+        return UserError(
+            f"registry {reference.registry} does not take {reference}: {said}",
+            reason=Reason.PUSH_FAILED,
+        )
+    if answer.status == 404 or said.startswith(_MISSING_CODES):
+        return UserError(
+            f"there is no image {reference}: registry {reference.registry} says {said}. Check name and tag",
+            reason=Reason.IMAGE_NOT_FOUND,
+        )
+    return UserError(
+        f"registry {reference.registry} does not give us {reference}: {said}",
+        reason=Reason.IMAGE_NOT_FOUND,
+    )
+
+
+def bytes_body(content: bytes) -> Body:
+    """A body that is in memory."""
+
+    async def opened() -> AsyncIterator[bytes]:
+        yield content
+
+    return opened
+
+
+def file_body(path: Path, *, part: int = 1024 * 1024) -> Body:
+    """A body that lies in a file, read in parts of `part` bytes.
+
+    The reads are short and from the page cache: a thread per part would cost more than it frees.
+    """
+
+    async def opened() -> AsyncIterator[bytes]:
+        with path.open("rb") as file:
+            while chunk := file.read(part):
+                yield chunk
+
+    return opened
+
+
+def _closing_url(begun: Answer, digest: str) -> str:
+    """Where the one PUT of an upload goes: the Location of its beginning, its query kept, with the digest."""
+    parts = urlsplit(urljoin(begun.url, begun.headers["location"]))
+    query = f"{parts.query}&" if parts.query else ""
+    return urlunsplit(parts._replace(query=f"{query}{urlencode({'digest': digest})}"))
+
+
+def _scope(reference: Reference, actions: str) -> str:
+    return f"repository:{reference.repository}:{actions}"

@@ -1,0 +1,353 @@
+"""HTTP to registries: log in, ask, try again, and say whose fault it was.
+
+One Transport serves all registries of one keychain. Not here: what the paths mean (`client.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import urljoin
+
+import aiohttp
+
+from sentinel.api.reasons import Reason
+from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.registry.auth import (
+    Challenge,
+    Token,
+    basic,
+    is_usable_realm,
+    parse_challenges,
+    parse_token,
+)
+from sentinel.registry.credentials import Keychain
+from sentinel.registry.reference import Reference
+
+_TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 5
+_MAX_RETRY_AFTER = 30.0
+_WORDS = 300
+
+Body = Callable[[], AsyncIterator[bytes]]
+"""Opens a body from its start: called once per try, so that no half-read stream is ever sent again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a registry is given: tries in all, first pause in seconds (doubled each time, with jitter), timeouts."""
+
+    tries: int = 5
+    pause: float = 0.25
+    longest_pause: float = 8.0
+    connect_seconds: float = 10.0
+    read_seconds: float = 60.0
+
+
+DEFAULT_PATIENCE = Patience()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request: a path below the registry, or an absolute URL that it gave us.
+
+    `scopes` are what a token must allow, such as `repository:a/b:pull`. With `body`, `size` is its length in bytes.
+    `limit` bounds the answer, in bytes; `tries` overrides the transport's.
+    """
+
+    method: str
+    reference: Reference
+    url: str
+    scopes: tuple[str, ...]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+    size: int = 0
+    limit: int = 4 * 1024 * 1024
+    tries: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A registry's answer, read whole. `url` is where it came from; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+    @property
+    def words(self) -> str:
+        """What the registry says is wrong, in its own words."""
+        return registry_words(self.body) or f"HTTP {self.status}"
+
+
+class Transport:
+    """An async context manager around two connection pools: one for questions, one for bodies."""
+
+    def __init__(
+        self,
+        *,
+        credentials: Keychain,
+        insecure: Sequence[str] = (),
+        patience: Patience = DEFAULT_PATIENCE,
+    ) -> None:
+        self._credentials = credentials
+        self._insecure = frozenset(insecure)
+        self._patience = patience
+        self._challenges: dict[str, Challenge] = {}
+        self._tokens: dict[tuple[str, ...], Token] = {}
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=self._patience.connect_seconds,
+            sock_read=self._patience.read_seconds,
+        )
+        self._session = aiohttp.ClientSession(timeout=timeout)
+        # aiohttp sends a PUT again by itself when a kept-alive connection turns out dead, and by then the body is
+        # half read. A connection that was never used cannot be stale.
+        self._uploads = aiohttp.ClientSession(
+            timeout=timeout, connector=aiohttp.TCPConnector(force_close=True)
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+        await self._uploads.close()
+
+    def base_url(self, reference: Reference) -> str:
+        """Scheme and host: https, or http for loopback (as with Docker) and registries listed as insecure."""
+        return f"{'http' if self.is_insecure(reference) else 'https'}://{reference.endpoint}"
+
+    def is_insecure(self, reference: Reference) -> bool:
+        host = reference.endpoint.rpartition(":")[0] or reference.endpoint
+        if reference.endpoint in self._insecure or host in self._insecure:
+            return True
+        return host in ("localhost", "[::1]") or host.startswith("127.")
+
+    async def send(self, request: Request) -> Answer:
+        """Send until there is an answer that is worth reading, whatever its status.
+
+        Raises UserError(ImageAuthFailed) when the token server refuses, InfrastructureError(RegistryUnavailable) when
+        the registry cannot be reached or goes on failing.
+        """
+        tries = request.tries or self._patience.tries
+        for attempt in range(1, tries + 1):
+            pause = None
+            try:
+                answer = await self._exchange(request)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                trouble, hopeless = describe(error)
+                if hopeless:
+                    raise self._unavailable(request, trouble) from error
+            else:
+                if answer.status not in _TRY_AGAIN:
+                    return answer
+                trouble = answer.words
+                pause = _retry_after(answer)
+            if attempt < tries:
+                await self.rest(attempt, seconds=pause)
+        raise self._unavailable(request, trouble)
+
+    async def stream(self, request: Request) -> AsyncIterator[bytes]:
+        """The body of a 200, part by part, in one try: whoever sends it on starts anew when it breaks.
+
+        Raises InfrastructureError(RegistryUnavailable) for any other status, aiohttp's errors when it breaks.
+        """
+        response = await self._authorized(request)
+        async with response:
+            if response.status != 200:
+                words = registry_words(await response.content.read(8192))
+                raise self._unavailable(request, words or f"HTTP {response.status}")
+            async for part in response.content.iter_chunked(256 * 1024):
+                yield part
+
+    async def _exchange(self, request: Request) -> Answer:
+        response = await self._authorized(request)
+        async with response:
+            return Answer(
+                status=response.status,
+                headers={name.lower(): value for name, value in response.headers.items()},
+                body=await _read(response, request),
+                url=str(response.url),
+            )
+
+    @property
+    def tries(self) -> int:
+        """How often in all something is tried."""
+        return self._patience.tries
+
+    async def rest(self, attempt: int, *, seconds: float | None = None) -> None:
+        """Pause after the given attempt: as long as the registry asked for, or ever longer, with jitter."""
+        longest = min(self._patience.pause * 2 ** (attempt - 1), self._patience.longest_pause)
+        await asyncio.sleep(seconds or random.uniform(longest / 2, longest))  # noqa: S311 - no key
+
+    def _unavailable(self, request: Request, trouble: str) -> SentinelError:
+        return InfrastructureError(
+            f"registry {request.reference.registry} does not answer for {request.reference}: {trouble}",
+            reason=Reason.REGISTRY_UNAVAILABLE,
+        )
+
+    async def _authorized(self, request: Request) -> aiohttp.ClientResponse:
+        """Ask with what the registry wanted last time; when it wants more, log in and ask once more."""
+        response = await self._follow(request, await self._authorization(request, fresh=False))
+        if response.status != 401 or not self._is_registry(request, str(response.url)):
+            return response
+        offers = parse_challenges(response.headers.getall("WWW-Authenticate", []))
+        if not offers:
+            return response
+        self._challenges[request.reference.endpoint] = offers[0]
+        authorization = await self._authorization(request, fresh=True)
+        if authorization is None:
+            return response
+        response.release()
+        return await self._follow(request, authorization)
+
+    async def _authorization(self, request: Request, *, fresh: bool) -> str | None:
+        challenge = self._challenges.get(request.reference.endpoint)
+        if challenge is None:
+            return None
+        credential = self._credentials.find(request.reference)
+        if challenge.scheme == "basic":
+            return basic(credential) if credential else None
+        key = (request.reference.endpoint, challenge.realm, challenge.service, *request.scopes)
+        key = (*key, credential.username if credential else "")
+        token = self._tokens.get(key)
+        if fresh or token is None or token.usable_until <= asyncio.get_running_loop().time():
+            token = await self._fetch_token(request, challenge)
+            self._tokens[key] = token
+        return f"Bearer {token.value}"
+
+    async def _fetch_token(self, request: Request, challenge: Challenge) -> Token:
+        reference = request.reference
+        if not is_usable_realm(challenge.realm, insecure=self.is_insecure(reference)):
+            raise UserError(
+                f"registry {reference.registry} sends us to {challenge.realm[:100]!r} to log in, which is not https",
+                reason=Reason.IMAGE_AUTH_FAILED,
+            )
+        credential = self._credentials.find(reference)
+        scopes = [("scope", scope) for scope in request.scopes]
+        asked = [("service", challenge.service), *scopes] if challenge.service else scopes
+        if credential and credential.identity_token:
+            form = dict(asked) | {
+                "scope": " ".join(request.scopes),
+                "grant_type": "refresh_token",
+                "client_id": "sentinel",
+                "refresh_token": credential.identity_token,
+            }
+            call = self._session.post(challenge.realm, data=form, allow_redirects=False)
+        else:
+            headers = {"Authorization": basic(credential)} if credential else {}
+            call = self._session.get(
+                challenge.realm, params=asked, headers=headers, allow_redirects=False
+            )
+        async with call as response:
+            body = await response.content.read(1024 * 1024)
+            if response.status in _TRY_AGAIN:
+                raise aiohttp.ClientError(f"its token server answers HTTP {response.status}")
+            token = None
+            if response.status == 200:
+                token = parse_token(_json(body), now=asyncio.get_running_loop().time())
+            if token is None:
+                who = f"the login of {credential.username!r}" if credential else "a nameless login"
+                raise UserError(
+                    f"registry {reference.registry} refuses {who} for {reference}: "
+                    f"{registry_words(body) or f'HTTP {response.status} from its token server'}; "
+                    "check the Secret with the registry's credentials",
+                    reason=Reason.IMAGE_AUTH_FAILED,
+                )
+            return token
+
+    async def _follow(self, request: Request, authorization: str | None) -> aiohttp.ClientResponse:
+        """One request, with redirects. Credentials never leave the registry's own host, nor https."""
+        url = urljoin(self.base_url(request.reference), request.url)
+        for _ in range(_MAX_REDIRECTS):
+            headers = dict(request.headers)
+            if authorization and self._is_registry(request, url):
+                headers["Authorization"] = authorization
+            session, data = self._session, None
+            if request.body is not None:
+                session, data = self._uploads, request.body()
+                headers["Content-Length"] = str(request.size)
+            response = await session.request(
+                request.method, url, headers=headers, data=data, allow_redirects=False
+            )
+            target = response.headers.get("Location", "")
+            if response.status not in _REDIRECTS or not target:
+                return response
+            response.release()
+            url = urljoin(url, target)
+            if not is_usable_realm(url, insecure=self.is_insecure(request.reference)):
+                raise UserError(
+                    f"registry {request.reference.registry} redirects {request.reference} to a place that is not https",
+                    reason=Reason.IMAGE_NOT_FOUND,
+                )
+        raise aiohttp.ClientError(f"more than {_MAX_REDIRECTS} redirects")
+
+    def _is_registry(self, request: Request, url: str) -> bool:
+        return url.startswith(f"{self.base_url(request.reference)}/")
+
+
+def registry_words(body: bytes) -> str:
+    """The codes and messages of an error body as the distribution spec has it, at most 300 characters; or ''.
+
+    Nothing but these fields is quoted: any other body may be a page from a host we were lured to.
+    """
+    errors = _json(body).get("errors")
+    if not isinstance(errors, list):
+        return ""
+    said = [
+        f"{error.get('code', '')}: {error.get('message', '')}".strip(": ")
+        for error in errors
+        if isinstance(error, dict)
+    ]
+    return "; ".join(filter(None, said))[:_WORDS]
+
+
+def describe(error: BaseException) -> tuple[str, bool]:
+    """A transport error for a person, and whether trying again is hopeless."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return (
+            f"its certificate is not trusted ({error.certificate_error}); add its CA to the trust store",
+            True,
+        )
+    if isinstance(error, aiohttp.ClientSSLError):
+        return (
+            "it does not speak TLS; if it is meant to speak plain http, list it in images.insecureRegistries",
+            True,
+        )
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its host name is unknown; check the name", False
+    if isinstance(error, TimeoutError):
+        return "it took too long", False
+    return str(error) or type(error).__name__, False
+
+
+async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:
+    body = bytearray()
+    async for part in response.content.iter_chunked(256 * 1024):
+        body += part
+        if len(body) > request.limit:
+            raise UserError(
+                f"{request.reference}: the registry's answer is larger than {request.limit} bytes",
+                reason=Reason.IMAGE_NOT_FOUND,
+            )
+    return bytes(body)
+
+
+def _json(body: bytes) -> dict[str, object]:
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _retry_after(answer: Answer) -> float | None:
+    value = answer.headers.get("retry-after", "")
+    return min(float(value), _MAX_RETRY_AFTER) if value.isdigit() else None

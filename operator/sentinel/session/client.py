@@ -1,0 +1,343 @@
+"""A session with one box, kept alive over byte streams that break.
+
+The stream is passed in (`connect`), so this module knows nothing of pods and exec. A stream's end never means
+anything for a step: we connect again, say which journal record we have, and ask again what was not answered.
+Every request may be sent twice; boxkit sees to it that nothing happens twice.
+
+Not here: what to run, and what a dead container means. `connect` says NotYet (too early: again soon) or raises
+GoneError (the container ended), which ends the session for everybody who waits on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeAlias
+
+from sentinel.errors import (
+    GoneError,
+    InternalError,
+    NotYet,
+    ProtocolError,
+    SessionLost,
+    TransientError,
+)
+from sentinel.session import messages
+from sentinel.session.frames import FrameDecoder, JsonFrame, LogFrame, encode_json
+from sentinel.session.journal import SessionState, fold
+from sentinel.session.messages import Collect, Message, Open, Result, StepSpec
+from sentinel.session.records import AnyRecord, parse_record
+
+HEARTBEAT = 15.0
+SILENCE = 45.0
+LOST_AFTER = 300.0
+"""Seconds without a word from a box that we spoke to before, until SessionLost."""
+
+
+class ByteStream(Protocol):
+    """One connection to `boxkit attach`: bytes both ways."""
+
+    async def read(self) -> bytes:
+        """The next bytes; b"" when the stream was cut or ended. May raise OSError or TransientError instead."""
+
+    async def write(self, data: bytes) -> None:
+        """Send all of `data`."""
+
+    async def close(self) -> None:
+        """Drop the connection, without waiting for the other side."""
+
+
+Connect: TypeAlias = Callable[[], Awaitable[ByteStream]]
+
+
+class RequestRefused(InternalError):
+    """boxkit refused a request; its state is unchanged. `code` is a word of operator/boxkit/README.md."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"boxkit refused: {code}: {text}")
+        self.code = code
+        self.text = text
+
+
+class Session:
+    """`async with Session(connect) as session:` connects in the background until the block is left.
+
+    `connect` makes a stream, or raises NotYet, GoneError or TransientError. `on_record` is called for every new
+    journal record after `state` took it in. `on_log(ordinal, offset, data)` gets every step's log bytes, each byte
+    once and in order, beginning at `follow[ordinal]` or 0; without it no log bytes travel.
+    `clock` (monotonic seconds) and `jitter` (0 ≤ x < 1) are injected by tests.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        on_record: Callable[[AnyRecord], None] | None = None,
+        on_log: Callable[[int, int, bytes], None] | None = None,
+        follow: Mapping[int, int] | None = None,
+        heartbeat: float = HEARTBEAT,
+        silence: float = SILENCE,
+        lost_after: float = LOST_AFTER,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.state = SessionState()
+        self._connect = connect
+        self._on_record = on_record
+        self._on_log = on_log
+        self._offsets = dict(follow or {})
+        self._heartbeat, self._silence, self._lost_after = heartbeat, silence, lost_after
+        self._clock, self._jitter = clock, jitter
+        self._ids = 0
+        self._pending: dict[int, tuple[Message, asyncio.Future[Message]]] = {}
+        self._outbox: asyncio.Queue[Message] | None = None
+        self._changed = asyncio.Event()
+        self._nudged = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._end: BaseException | None = None
+        self._heard: float | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="boxkit session")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for _, future in self._pending.values():
+            future.cancel()
+
+    # Requests. Each waits for its answer, over as many connections as it takes.
+
+    async def open(self, message: Open) -> None:
+        """Open the attempt, or refresh masks and uploads of one that is open. Raises RequestRefused, SessionLost."""
+        await self._request(message.message())
+
+    async def start(self, steps: Sequence[StepSpec], *, result: Result | None = None) -> None:
+        """Queue steps; returns when boxkit has them, not when they ran. Repeating it does nothing."""
+        await self._request(messages.start(steps, result=result))
+
+    async def cancel(self, reason: str, *, after: bool = False) -> None:
+        """TERM to what runs; returns when boxkit has it in its journal."""
+        await self._request(messages.cancel(reason, after=after))
+
+    async def environment(self) -> list[tuple[str, str]]:
+        """The exported environment at the last step boundary."""
+        answer = await self._request(messages.environment())
+        return [(str(name), str(value)) for name, value in answer.get("env", [])]
+
+    async def collect(self, collect: Collect) -> None:
+        """Have a path packed and PUT; the outcome is in `state.collected[what]`."""
+        await self._request(collect.message())
+
+    async def close(self) -> SessionState:
+        """No more steps: waits until boxkit has finished its uploads and ends. Also fine if it ended before."""
+        with suppress(GoneError):
+            await self._request(messages.close())
+            await self.wait_for(lambda state: state.closed is not None)
+        return self.state
+
+    async def wait_for(self, predicate: Callable[[SessionState], bool]) -> SessionState:
+        """The first state for which `predicate` holds. Raises what ended the session: SessionLost, GoneError, ..."""
+        while not predicate(self.state):
+            if self._end is not None:
+                raise self._end
+            await self._changed.wait()
+        return self.state
+
+    def nudge(self) -> None:
+        """Try to connect now: something happened to the pod."""
+        self._nudged.set()
+
+    async def _request(self, message: Message) -> Message:
+        if self._end is not None:
+            raise self._end
+        self._ids += 1
+        request = self._ids
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        message = {**message, "id": request}
+        self._pending[request] = (message, future)
+        if self._outbox is not None:
+            self._outbox.put_nowait(message)
+        try:
+            answer = await future
+        finally:
+            self._pending.pop(request, None)
+        if answer["type"] == "error":
+            raise RequestRefused(str(answer.get("code", "")), str(answer.get("text", "")))
+        return answer
+
+    # The connection.
+
+    async def _run(self) -> None:
+        try:
+            await self._stay_connected()
+            self._finish(GoneError("the session is closed"))
+        except asyncio.CancelledError:
+            self._finish(GoneError("the session was left"))
+            raise
+        except Exception as error:
+            self._finish(error)
+
+    async def _stay_connected(self) -> None:
+        early, cut = 0.05, 0.1
+        while True:
+            try:
+                stream = await self._connect()
+            except NotYet:
+                self._check_lost("the container does not take an exec")
+                early = await self._pause(early, longest=1.0, first=0.05)
+                continue
+            except (TransientError, OSError) as error:
+                self._check_lost(str(error))
+                cut = await self._pause(cut, longest=5.0, first=0.1)
+                continue
+            before = self._heard
+            try:
+                await self._converse(stream)
+            finally:
+                with suppress(OSError, TransientError):
+                    await stream.close()
+            if self.state.closed is not None:
+                return
+            if self._heard != before:
+                early, cut = 0.05, 0.1
+            self._check_lost("every connection was cut")
+            cut = await self._pause(cut, longest=5.0, first=0.1)
+
+    def _check_lost(self, why: str) -> None:
+        # Before the first word the pod is still starting: how long that may take is not for us to say.
+        if self._heard is not None and self._clock() - self._heard > self._lost_after:
+            raise SessionLost(f"no word from the box for {self._lost_after:.0f} s: {why}")
+
+    async def _pause(self, delay: float, *, longest: float, first: float) -> float:
+        """Wait about `delay` seconds, or until nudged; returns the next delay."""
+        self._nudged.clear()
+        try:
+            async with asyncio.timeout(delay * (0.5 + self._jitter())):
+                await self._nudged.wait()
+        except TimeoutError:
+            return min(delay * 2, longest)
+        return first
+
+    async def _converse(self, stream: ByteStream) -> None:
+        """Speak over one stream until it ends, is cut or falls silent."""
+        outbox: asyncio.Queue[Message] = asyncio.Queue()
+        outbox.put_nowait(
+            messages.hello(
+                since=self.state.seq, follow=self._offsets if self._on_log is not None else None
+            )
+        )
+        for message, _ in self._pending.values():
+            outbox.put_nowait(message)
+        self._outbox = outbox
+        reading = asyncio.create_task(self._read(stream), name="boxkit read")
+        others = [
+            asyncio.create_task(self._write(stream, outbox), name="boxkit write"),
+            asyncio.create_task(self._beat(outbox), name="boxkit heartbeat"),
+        ]
+        try:
+            await asyncio.wait([reading, others[0]], return_when=asyncio.FIRST_COMPLETED)
+            # A write may fail while the last records are still to be read: boxkit closes both ways at its end.
+            if not reading.done():
+                await asyncio.wait([reading], timeout=1.0)
+        finally:
+            self._outbox = None
+            for task in (reading, *others):
+                task.cancel()
+            outcomes = await asyncio.gather(reading, *others, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception) and not isinstance(
+                outcome, (OSError, TransientError, _Cut)
+            ):
+                raise outcome
+
+    async def _read(self, stream: ByteStream) -> None:
+        decoder = FrameDecoder()
+        while True:
+            async with asyncio.timeout(self._silence):
+                data = await stream.read()
+            if not data:
+                return
+            try:
+                frames = decoder.feed(data)
+            except ProtocolError as error:
+                raise _Cut(str(error)) from error
+            self._heard = self._clock()
+            for frame in frames:
+                match frame:
+                    case JsonFrame(message=message):
+                        self._take(message)
+                    case LogFrame():
+                        self._take_log(frame)
+
+    async def _write(self, stream: ByteStream, outbox: asyncio.Queue[Message]) -> None:
+        while True:
+            await stream.write(encode_json(await outbox.get()))
+
+    async def _beat(self, outbox: asyncio.Queue[Message]) -> None:
+        n = 0
+        while True:
+            await asyncio.sleep(self._heartbeat)
+            n += 1
+            outbox.put_nowait(messages.ping(n))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "record":
+                self._take_record(message)
+            case "ping" if self._outbox is not None:
+                self._outbox.put_nowait(messages.pong(int(message.get("n", 0))))
+            case "error" if not message.get("id"):
+                raise _Cut(
+                    f"boxkit ended the connection: {message.get('code')}: {message.get('text')}"
+                )
+            case "ok" | "error" | "environment":
+                _, future = self._pending.get(message.get("id", 0), (None, None))
+                if future is not None and not future.done():
+                    future.set_result(message)
+            case _:
+                pass
+
+    def _take_record(self, message: dict[str, Any]) -> None:
+        record = parse_record(message)
+        if record.seq <= self.state.seq:
+            return
+        self.state = fold(self.state, record)
+        if self._on_record is not None:
+            self._on_record(record)
+        self._tell()
+
+    def _take_log(self, frame: LogFrame) -> None:
+        at = self._offsets.get(frame.ordinal, 0)
+        if frame.offset > at:
+            raise ProtocolError(f"log {frame.ordinal} went on at {frame.offset}; {at} was due")
+        data = frame.data[at - frame.offset :]
+        if data and self._on_log is not None:
+            self._offsets[frame.ordinal] = at + len(data)
+            self._on_log(frame.ordinal, at, data)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _finish(self, error: BaseException) -> None:
+        self._end = error
+        for _, future in self._pending.values():
+            if not future.done():
+                future.set_exception(error)
+        self._tell()
+
+
+class _Cut(Exception):
+    """This connection is worthless; the session is not."""

@@ -1,0 +1,352 @@
+"""From a ref to a commit and the first-level files the operator wants to read, in one round of fetching.
+
+It stands on the critical path: a pod can only be composed once wercker.yml was read. So the repository is made by
+hand, one `git fetch` brings commit, root tree and the root's files (`--filter=tree:2`), and one `git cat-file` reads
+them. Servers without that filter give no blobs, or everything; then the same commands take longer.
+
+Nothing is kept: each call has a directory of its own below `cache_dir`, so no lock, no stale state, and nobody reads
+through us what only somebody else's credentials can fetch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import random
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sentinel.api.reasons import Reason
+from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.source import objects
+from sentinel.source.gitcommand import (
+    Address,
+    Kind,
+    clean,
+    diagnose,
+    environment,
+    explain,
+    is_commit,
+    parse_address,
+    quote,
+    valid_ref,
+    write_repository,
+    write_ssh_files,
+)
+from sentinel.source.process import Ended, TooMuch, run, started, unwrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TRIES = 3
+MAX_DISK = 512 * 1024 * 1024
+"""Bytes a fetch may bring. Only servers that ignore filters come near."""
+MAX_FILE = 1024 * 1024
+"""Bytes of a wanted file."""
+
+_FILTERS = (f"combine:tree:2+blob:limit={MAX_FILE + 1}", "blob:none", "")
+_FETCH = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance")
+_plain_hosts: dict[str, int] = {}
+"""Hosts that refused a filter → index of the first of _FILTERS to offer them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What a Secret of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth holds."""
+
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    ssh_key: str = field(default="", repr=False)
+    known_hosts: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A commit. `branch` or `tag` is the name it was found under, "" if under none; `subject` its first line.
+
+    `files` holds the wanted files that exist, by name.
+    """
+
+    commit: str
+    branch: str
+    tag: str
+    subject: str
+    files: Mapping[str, bytes]
+
+
+async def resolve(
+    *,
+    url: str,
+    ref: str,
+    credentials: Credentials | None,
+    paths: Sequence[str],
+    cache_dir: Path,
+    allow_file: bool = False,
+    timeout: float = 60,  # noqa: ASYNC109 - part of the interface: it bounds all tries together
+) -> Resolved:
+    """Find `ref` (branch, tag, full commit id, refs/…, "" or HEAD) and read the files `paths` of the root directory.
+
+    UserError SOURCE_NOT_FOUND (names close branches and tags) or SOURCE_AUTH_FAILED; InfrastructureError
+    SOURCE_UNAVAILABLE after three tries or `timeout` seconds. Messages quote git and hold no credentials.
+    """
+    try:
+        address = parse_address(url, allow_file=allow_file)
+    except ValueError as error:
+        raise UserError(f"spec.source.git.url: {error}", reason=Reason.SOURCE_NOT_FOUND) from error
+    ref = ref or "HEAD"
+    if not valid_ref(ref):
+        raise UserError(
+            f"spec.source.git.ref: {clean(ref)!r} cannot be the name of a branch, tag or commit",
+            reason=Reason.SOURCE_NOT_FOUND,
+        )
+    if is_commit(ref):
+        ref = ref.lower()
+    given = credentials or Credentials()
+    try:
+        async with asyncio.timeout(timeout):
+            for attempt in range(1, TRIES + 1):
+                workdir = _make_workdir(cache_dir)
+                try:
+                    repository = _Repository(address, given, workdir, allow_file)
+                    return await repository.resolve(ref, paths)
+                except InfrastructureError:
+                    if attempt == TRIES:
+                        raise
+                finally:
+                    shutil.rmtree(workdir, ignore_errors=True)
+                await asyncio.sleep(attempt * random.uniform(0.3, 0.8))  # noqa: S311 - jitter
+    except TimeoutError:
+        raise InfrastructureError(
+            f"{address.url} did not answer within {timeout:g} seconds",
+            reason=Reason.SOURCE_UNAVAILABLE,
+        ) from None
+    raise AssertionError("unreachable")
+
+
+def _make_workdir(cache_dir: Path) -> Path:
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="git-", dir=cache_dir))
+
+
+class _Repository:
+    """An empty partial clone in `workdir` that lives for one try."""
+
+    def __init__(
+        self, address: Address, credentials: Credentials, workdir: Path, allow_file: bool
+    ) -> None:
+        key_file, known_hosts_file = write_ssh_files(
+            str(workdir), key=credentials.ssh_key, known_hosts=credentials.known_hosts
+        )
+        username = credentials.username.strip() or address.username
+        password = credentials.password.strip() or address.password
+        self._address = address
+        self._git_dir = workdir / "repository.git"
+        self._has_credentials = bool(username or password or key_file)
+        self._hidden = (password, username if password else "")
+        self._environment = environment(
+            address=address,
+            username=username,
+            password=password,
+            key_file=key_file,
+            known_hosts_file=known_hosts_file,
+            allow_file=allow_file,
+        )
+        self._environment["GIT_DIR"] = str(self._git_dir)
+        write_repository(str(self._git_dir), url=address.url, bare=True, partial=True)
+
+    async def resolve(self, ref: str, paths: Sequence[str]) -> Resolved:
+        if ref == "HEAD":
+            # The fetch does not say which branch HEAD is; asking at the same time costs no time.
+            async with unwrapped(), asyncio.TaskGroup() as group:
+                fetching = group.create_task(self._fetch(ref))
+                asking = group.create_task(self._git("ls-remote", "--symref", "origin", "HEAD"))
+            found = fetching.result()
+            branch, tag = _head_branch(asking.result(), found), ""
+        else:
+            found = await self._fetch(ref)
+            branch, tag = _names(self._fetch_head())
+        return await self._read(found, ref=ref, branch=branch, tag=tag, paths=paths)
+
+    async def _fetch(self, ref: str) -> str:
+        """Bring the ref's objects; the id it has, which may be that of an annotated tag."""
+        ended = await self._fetch_filtered("--depth=1", "origin", ref)
+        if ended.code != 0:
+            kind = diagnose(ended.err)
+            if kind == Kind.REF:
+                ref = await self._find(ref)
+                ended = await self._fetch_filtered("--depth=1", "origin", ref)
+            elif kind == Kind.UNADVERTISED and "unadvertised" in ended.err:
+                # An old server gives commits only by way of refs: take the history of all of them.
+                ended = await self._fetch_filtered(
+                    "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"
+                )
+                if ended.code == 0:
+                    return ref
+            if ended.code != 0:
+                raise self._error(ended, ref)
+        return self._fetch_head().partition("\t")[0]
+
+    async def _fetch_filtered(self, *arguments: str) -> Ended:
+        first = _plain_hosts.get(self._address.host, 0)
+        for index in range(first, len(_FILTERS)):
+            flags = (f"--filter={_FILTERS[index]}",) if _FILTERS[index] else ()
+            ended = await self._run(*_FETCH, *flags, *arguments)
+            if ended.code == 0 or diagnose(ended.err) != Kind.FILTER:
+                break
+            if len(_plain_hosts) > 1000:
+                _plain_hosts.clear()
+            _plain_hosts[self._address.host] = min(index + 1, len(_FILTERS) - 1)
+        return ended
+
+    def _fetch_head(self) -> str:
+        return (
+            (self._git_dir / "FETCH_HEAD")
+            .read_text(encoding="utf-8", errors="replace")
+            .partition("\n")[0]
+        )
+
+    async def _find(self, ref: str) -> str:
+        """A commit id whose beginning `ref` is, if a branch or tag has it; else UserError with names like it."""
+        listing = await self._git("ls-remote", "--heads", "--tags", "--refs", "origin")
+        rows = [line.split("\t", 1) for line in listing.splitlines() if "\t" in line]
+        if len(ref) >= 7:
+            commits = {commit for commit, _ in rows if commit.startswith(ref.lower())}
+            if len(commits) == 1:
+                return commits.pop()
+        _, message = explain(
+            address=self._address,
+            kind=Kind.REF,
+            said="",
+            ref=ref,
+            has_credentials=self._has_credentials,
+        )
+        raise UserError(
+            message + _suggest(ref, [name for _, name in rows]), reason=Reason.SOURCE_NOT_FOUND
+        )
+
+    async def _read(
+        self, found: str, *, ref: str, branch: str, tag: str, paths: Sequence[str]
+    ) -> Resolved:
+        async with started(
+            ["cat-file", "--batch"], env=self._environment, cwd=self._git_dir, stdin=True
+        ) as process:
+            store = objects.Reader(process)
+            commit = await store.read(f"{found}^{{commit}}")
+            if commit is None or commit.kind != "commit":
+                raise UserError(
+                    f"{self._address.url}: {clean(ref)!r} is not a commit, and no tag of one",
+                    reason=Reason.SOURCE_NOT_FOUND,
+                )
+            tree = await store.read(f"{found}^{{tree}}")
+            entries = objects.parse_tree(tree.data) if tree else {}
+            files = {}
+            for path in paths:
+                entry = objects.follow(entries, path) or await self._follow_link(
+                    store, entries, path
+                )
+                if entry is None:
+                    continue
+                blob = await store.read(entry.id)
+                if blob is None:
+                    raise InfrastructureError(
+                        f"{self._address.url} did not deliver {path} of commit {commit.id[:12]}",
+                        reason=Reason.SOURCE_UNAVAILABLE,
+                    )
+                if len(blob.data) > MAX_FILE:
+                    raise UserError(
+                        f"{self._address.url}: {path} at {commit.id[:12]} is larger than {MAX_FILE // 1024} KiB",
+                        reason=Reason.CONFIG_INVALID,
+                    )
+                files[path] = blob.data
+        return Resolved(
+            commit=commit.id,
+            branch=branch,
+            tag=tag,
+            subject=clean(objects.subject(commit.data))[:256],
+            files=files,
+        )
+
+    async def _follow_link(
+        self, store: objects.Reader, entries: Mapping[str, objects.Entry], path: str
+    ) -> objects.Entry | None:
+        """The entry a symbolic link of the root directory names in the root directory; others lead nowhere."""
+        entry = entries.get(path)
+        if entry is None or not entry.is_link:
+            return None
+        link = await store.read(entry.id)
+        target = link.data.decode("utf-8", "replace") if link else ""
+        return objects.follow(entries, target.removeprefix("./"))
+
+    async def _git(self, *arguments: str) -> str:
+        ended = await self._run(*arguments)
+        if ended.code != 0:
+            raise self._error(ended, "HEAD")
+        return ended.out.decode("utf-8", "replace")
+
+    async def _run(self, *arguments: str) -> Ended:
+        try:
+            return await run(arguments, env=self._environment, cwd=self._git_dir, max_disk=MAX_DISK)
+        except TooMuch as error:
+            raise UserError(
+                f"{self._address.url} sends {error} for a single commit. Its server does not support partial "
+                "clones (uploadpack.allowFilter)",
+                reason=Reason.SOURCE_NOT_FOUND,
+            ) from None
+
+    def _error(self, ended: Ended, ref: str) -> SentinelError:
+        word, message = explain(
+            address=self._address,
+            kind=diagnose(ended.err),
+            said=quote(ended.err, self._hidden),
+            ref=ref,
+            has_credentials=self._has_credentials,
+        )
+        reason = Reason(word)
+        if reason is Reason.SOURCE_UNAVAILABLE:
+            return InfrastructureError(message, reason=reason)
+        return UserError(message, reason=reason)
+
+
+def _names(fetch_head: str) -> tuple[str, str]:
+    """(branch, tag) from a line of FETCH_HEAD: `<id>\\t\\tbranch 'main' of <url>`."""
+    note = fetch_head.rpartition("\t")[2]
+    for prefix in ("branch '", "tag '"):
+        if note.startswith(prefix):
+            name = note.removeprefix(prefix).partition("' of ")[0]
+            return (name, "") if prefix == "branch '" else ("", name)
+    return "", ""
+
+
+def _head_branch(listing: str, commit: str) -> str:
+    """The branch HEAD is, from `ls-remote --symref`; "" if it moved since it was fetched, or is detached."""
+    lines = [line.split("\t") for line in listing.splitlines()]
+    if [commit, "HEAD"] not in lines:
+        return ""
+    prefix = "ref: refs/heads/"
+    return next((left.removeprefix(prefix) for left, *_ in lines if left.startswith(prefix)), "")
+
+
+def _suggest(ref: str, names: Sequence[str]) -> str:
+    """ ". Close names: a, b", at most five; or what branches there are."""
+    short = {
+        clean(name).removeprefix("refs/heads/").removeprefix("refs/tags/"): name for name in names
+    }
+    if not short:
+        return ". It has no branches or tags at all"
+    wanted = ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
+    close = difflib.get_close_matches(wanted, short, n=5, cutoff=0.5)
+    if not close:
+        close = [
+            name
+            for name in short
+            if wanted.lower() in name.lower() or name.lower() in wanted.lower()
+        ][:5]
+    hint = ""
+    if 7 <= len(ref) < 40 and all(character in "0123456789abcdef" for character in ref.lower()):
+        hint = ". A commit that is no branch's or tag's newest needs all 40 digits of its id"
+    if close:
+        return f"{hint}. Close names: {', '.join(close)}"
+    return f"{hint}. There are, for example: {', '.join(sorted(short)[:5])}"

@@ -1,0 +1,215 @@
+"""The object store by the S3 protocol: presigned URLs for boxkit, a few small objects for ourselves.
+
+Logs and artifacts do not come through here: boxkit PUTs them to a presigned URL. boto3 blocks and takes long to
+import, so it is imported when a store is made, and called in a small pool of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sentinel.api.reasons import Reason
+from sentinel.errors import GoneError, InfrastructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sentinel.settings import StoreSettings
+
+T = TypeVar("T")
+
+_WORKERS = 8
+_MISSING = ("NoSuchKey", "404", "NotFound")
+_ADVICE = {
+    "NoSuchBucket": "Create the bucket or correct store.bucket",
+    "InvalidAccessKeyId": "Correct store.accessKeyId",
+    "SignatureDoesNotMatch": "Correct store.secretAccessKey; if it is right, compare the clocks",
+    "AccessDenied": "Allow the key to get, put, list and delete in the bucket",
+    "403": "Check the keys of the store and what they may do in the bucket",
+    "301": "Correct store.region",
+    "AuthorizationHeaderMalformed": "Correct store.region",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectInfo:
+    """An object without its bytes. `size` in bytes; `etag` without quotes."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class ObjectStore:
+    """One bucket. Errors are InfrastructureError STORE_FAILED; they name bucket and endpoint, never our access key.
+
+    Presigning is computed locally; the coroutines do I/O. `close` when done.
+    """
+
+    def __init__(self, client: Any, *, bucket: str, endpoint: str, url_seconds: int) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._where = f"bucket {bucket!r} at {endpoint or 'AWS'}"
+        self._url_seconds = url_seconds
+        self._pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="store")
+
+    @classmethod
+    def from_settings(cls, settings: StoreSettings) -> ObjectStore | None:
+        """The store that is configured, or None where there is none (no bucket)."""
+        if not settings.bucket:
+            return None
+        import boto3  # noqa: PLC0415 - 0.2 s and 20 MB that nobody without a store should pay
+        from botocore.config import Config  # noqa: PLC0415
+
+        # Other servers than AWS refuse what boto3 does by default: checksums since 1.36, buckets as host names.
+        custom: dict[str, Any] = {}
+        if settings.endpoint:
+            custom = {
+                "request_checksum_calculation": "when_required",
+                "response_checksum_validation": "when_required",
+                "s3": {"addressing_style": "path"},
+            }
+        client = boto3.session.Session().client(
+            "s3",
+            endpoint_url=settings.endpoint or None,
+            region_name=settings.region,
+            aws_access_key_id=settings.access_key_id.get_secret_value() or None,
+            aws_secret_access_key=settings.secret_access_key.get_secret_value() or None,
+            config=Config(
+                signature_version="s3v4",
+                max_pool_connections=_WORKERS,
+                connect_timeout=5,
+                read_timeout=30,
+                retries={"mode": "standard", "total_max_attempts": 3},
+                **custom,
+            ),
+        )
+        return cls(
+            client,
+            bucket=settings.bucket,
+            endpoint=settings.endpoint,
+            url_seconds=settings.url_seconds,
+        )
+
+    def presign_put(self, key: str) -> str:
+        """A URL to PUT the object to, without headers that the caller must repeat."""
+        return self._presign("put_object", key)
+
+    def presign_get(self, key: str) -> str:
+        """A URL to GET the object from."""
+        return self._presign("get_object", key)
+
+    def _presign(self, method: str, key: str) -> str:
+        with self._mapped(f"sign a URL for {key}"):
+            url: str = self._client.generate_presigned_url(
+                method,
+                Params={"Bucket": self._bucket, "Key": key},
+                ExpiresIn=self._url_seconds,
+            )
+            return url
+
+    async def get(self, key: str) -> bytes:
+        """The object's bytes. GoneError where there is none. For small objects."""
+
+        def read() -> bytes:
+            data: bytes = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            return data
+
+        return await self._call(f"get {key}", read)
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        """Size and etag, or None where there is no such object."""
+
+        def look() -> ObjectInfo:
+            answer = self._client.head_object(Bucket=self._bucket, Key=key)
+            return ObjectInfo(key=key, size=answer["ContentLength"], etag=answer["ETag"].strip('"'))
+
+        try:
+            return await self._call(f"head {key}", look)
+        except GoneError:
+            return None
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Write a small object, over what was there."""
+        await self._call(
+            f"put {key}", lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+        )
+
+    async def list(self, prefix: str) -> list[ObjectInfo]:
+        """Every object below the prefix, in the store's order (by key)."""
+
+        def pages() -> list[ObjectInfo]:
+            paginator = self._client.get_paginator("list_objects_v2")
+            return [
+                ObjectInfo(key=row["Key"], size=row["Size"], etag=row["ETag"].strip('"'))
+                for page in paginator.paginate(Bucket=self._bucket, Prefix=prefix)
+                for row in page.get("Contents", ())
+            ]
+
+        return await self._call(f"list {prefix}", pages)
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Delete every object below the prefix; how many. An empty prefix is refused: it would be the whole bucket."""
+        if not prefix.strip("/"):
+            raise ValueError("delete_prefix needs a prefix")
+        found = await self.list(prefix)
+        # One by one: the batch call needs a checksum that every other server wants in another header.
+        async with asyncio.TaskGroup() as group:
+            for info in found:
+                group.create_task(self._delete(info.key))
+        return len(found)
+
+    async def _delete(self, key: str) -> None:
+        await self._call(
+            f"delete {key}", lambda: self._client.delete_object(Bucket=self._bucket, Key=key)
+        )
+
+    async def check(self) -> None:
+        """Reach the bucket, or InfrastructureError that says what is wrong and what to set."""
+        await self._call(
+            "use it", lambda: self._client.head_bucket(Bucket=self._bucket), absent=False
+        )
+
+    def close(self) -> None:
+        """Let go of connections and threads; what runs is finished."""
+        self._pool.shutdown(wait=True)
+        self._client.close()
+
+    async def _call(self, action: str, function: Callable[[], T], *, absent: bool = True) -> T:
+        def mapped() -> T:
+            with self._mapped(action, absent=absent):
+                return function()
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, mapped)
+
+    @contextlib.contextmanager
+    def _mapped(self, action: str, *, absent: bool = False) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see from_settings
+
+        try:
+            yield
+        except ClientError as error:
+            details = error.response.get("Error", {})
+            code = str(details.get("Code", ""))
+            if absent and code in _MISSING:
+                raise GoneError(
+                    f"{self._where}: cannot {action}: there is no such object",
+                    reason=Reason.STORE_FAILED,
+                ) from None
+            if not absent and code in _MISSING:
+                code = "NoSuchBucket"
+            said = f"{code}: {details.get('Message', '')}".rstrip(": ")
+            advice = _ADVICE.get(code)
+            raise InfrastructureError(
+                f"{self._where}: cannot {action}: the server says {said}"
+                + (f". {advice}" if advice else ""),
+                reason=Reason.STORE_FAILED,
+            ) from error
+        except BotoCoreError as error:
+            raise InfrastructureError(
+                f"{self._where}: cannot {action}: {error}", reason=Reason.STORE_FAILED
+            ) from error

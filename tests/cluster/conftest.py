@@ -1,0 +1,180 @@
+"""What tests on a real cluster stand on: the lab, Sentinel installed in it by helm, and a namespace each.
+
+The lab is brought up by `make lab-up` (`make test` does it). Where it is not up these tests are skipped with that
+hint, and fail in CI.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.install import build_image, install
+from tests.kubectl import Kubectl, finished
+from tests.lab import git
+from tests.lab.shell import LabError
+from tests.lab.state import Lab
+
+API_VERSION = "sentinel.wercker.com/v1alpha1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    """The lab that is up."""
+    try:
+        return Lab.load()
+    except LabError as e:
+        if os.environ.get("CI"):
+            pytest.fail(f"the cluster tests cannot run: {e}")
+        pytest.skip(str(e))
+
+
+@pytest.fixture(scope="session")
+def kubectl(lab: Lab) -> Kubectl:
+    return Kubectl(lab)
+
+
+@pytest.fixture(scope="session")
+def sentinel(lab: Lab) -> Lab:
+    """Sentinel as users have it: our image, the chart, operator and agent as pods."""
+    build_image(lab)
+    install(lab, quiet=True)
+    return lab
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace of the test's own; its deletion is not waited for."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@dataclass(frozen=True)
+@dataclass(frozen=True)
+class Builds:
+    """Builds in one namespace: apply them, wait for them, look at what they left."""
+
+    lab: Lab
+    kubectl: Kubectl
+    namespace: str
+
+    def project(self, wercker_yml: str | None, *, private: bool = False, **files: str) -> str:
+        """Publish a project with that wercker.yml (none if None) and `files`; its url."""
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            if wercker_yml is not None:
+                (root / "wercker.yml").write_text(wercker_yml)
+            (root / "README.md").write_text("A project.\n")
+            for name, text in files.items():
+                (root / name).write_text(text)
+            return git.publish(self.lab, root, f"p{uuid.uuid4().hex[:8]}", private=private)
+
+    def script(self, code: str, *, name: str = "step", box: str = "", top: str = "") -> str:
+        """A project whose build is one script step; its url."""
+        box = box or f"{self.lab.registry}/box/debian:12"
+        text = f"box: {box}\n{top}build:\n  steps:\n    - script:\n        name: {name}\n        code: |\n"
+        return self.project(text + "".join(f"          {line}\n" for line in code.splitlines()))
+
+    def apply(self, name: str, *, url: str, ref: str = "", **spec: Any) -> None:
+        """Apply a Build of that project; other fields of the spec as given. It is not committed unless asked."""
+        source: dict[str, Any] = {"url": url, **({"ref": ref} if ref else {})}
+        source |= spec.pop("git", {})
+        body = {"source": {"git": source}, "image": {"commit": "never"}, **spec}
+        self.kubectl.apply(
+            {
+                "apiVersion": API_VERSION,
+                "kind": "Build",
+                "metadata": {"name": name, "namespace": self.namespace},
+                "spec": body,
+            }
+        )
+
+    def secret(self, name: str, *, type_: str = "Opaque", **data: str) -> None:
+        self.kubectl.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": type_,
+                "metadata": {"name": name, "namespace": self.namespace},
+                "stringData": data,
+            }
+        )
+
+    def get(self, name: str) -> dict[str, Any]:
+        raw = self.kubectl.get("build", name, namespace=self.namespace)
+        assert raw is not None
+        return raw
+
+    def finish(self, name: str, *, timeout: float = 90) -> dict[str, Any]:
+        """The Build once it says Finished."""
+        return self.kubectl.wait_for(
+            "build", name, namespace=self.namespace, until=finished, timeout=timeout
+        )
+
+    def run(self, name: str = "b", **arguments: Any) -> dict[str, Any]:
+        """Apply and wait."""
+        self.apply(name, **arguments)
+        return self.finish(name)
+
+    def pods(self, name: str) -> list[dict[str, Any]]:
+        return self.kubectl.list(
+            "pods", namespace=self.namespace, selector=f"sentinel.wercker.com/build={name}"
+        )
+
+    def stored(self, raw: dict[str, Any], key: str) -> bytes:
+        """An object of that build's from the object store; `key` is below its prefix."""
+        import boto3
+        from botocore.config import Config
+
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.lab.s3_endpoint,
+            aws_access_key_id=self.lab.s3_access_key,
+            aws_secret_access_key=self.lab.s3_secret_key,
+            region_name="us-east-1",
+            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+        )
+        try:
+            answer = client.get_object(
+                Bucket=self.lab.s3_bucket, Key=raw["status"]["results"]["prefix"] + key
+            )
+            body: bytes = answer["Body"].read()
+            answer["Body"].close()
+            return body
+        finally:
+            client.close()
+
+    def log(self, raw: dict[str, Any], step: str) -> str:
+        """The stored log of the step with that display name."""
+        found = next(s for s in raw["status"]["steps"] if s.get("displayName") == step)
+        return self.stored(raw, f"step/{found['id']}/log.txt").decode()
+
+
+@pytest.fixture
+def builds(sentinel: Lab, kubectl: Kubectl, namespace: str) -> Builds:
+    """Builds in a fresh namespace, with Sentinel installed."""
+    return Builds(sentinel, kubectl, namespace)
+
+
+def steps(raw: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(display name, state, reason) of every step."""
+    return [
+        (s.get("displayName", s["name"]), s["state"], s.get("reason", ""))
+        for s in raw["status"]["steps"]
+    ]

@@ -1,0 +1,94 @@
+"""Sentinel in the lab: our image built and loaded, the chart installed with real helm, the CRDs with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.kubectl import Kubectl
+from tests.lab.state import Lab
+
+ROOT = Path(__file__).parent.parent
+NAMESPACE = "sentinel-system"
+RELEASE = "sentinel"
+IMAGE = "sentinel:dev"
+STORE_SECRET = "sentinel-store"
+
+
+def environ(lab: Lab) -> dict[str, str]:
+    """The environment for programs that use the lab."""
+    return {**os.environ, **lab.environ()}
+
+
+def build_image(lab: Lab) -> None:
+    """Our image from operator/Dockerfile, loaded into the cluster. Nothing happens when nothing changed."""
+    for command in (
+        [sys.executable, "tools/image.py", "--tag", IMAGE],
+        [sys.executable, "-m", "tests.lab", "load", IMAGE],
+    ):
+        subprocess.run(command, check=True, cwd=ROOT, env=environ(lab))
+
+
+def install(lab: Lab, *, quiet: bool = False) -> None:
+    """Install or upgrade the release, and wait until operator and agent are ready.
+
+    Pods are restarted when the image was built anew: its tag stays the same, its id does not.
+    """
+    kubectl = Kubectl(lab)
+    kubectl.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": STORE_SECRET, "namespace": NAMESPACE},
+            "stringData": {
+                "AWS_ACCESS_KEY_ID": lab.s3_access_key,
+                "AWS_SECRET_ACCESS_KEY": lab.s3_secret_key,
+            },
+        },
+    )
+    image_id = subprocess.run(
+        ["docker", "image", "inspect", "-f", "{{.Id}}", IMAGE],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environ(lab),
+    ).stdout.strip()
+    values = {
+        "image.repository": IMAGE.partition(":")[0],
+        "image.tag": IMAGE.partition(":")[2],
+        "operator.podAnnotations.image-id": image_id,
+        "agent.podAnnotations.image-id": image_id,
+        "images.prefix": f"{lab.registry}/builds",
+        "images.insecureRegistries[0]": lab.registry,
+        "store.bucket": lab.s3_bucket,
+        "store.endpoint": lab.s3_endpoint,
+        "store.existingSecret": STORE_SECRET,
+        "log.format": "text",
+    }
+    done = subprocess.run(
+        [
+            f"{lab.bin}/helm",
+            "upgrade",
+            "--install",
+            RELEASE,
+            str(ROOT / "charts/sentinel"),
+            "--namespace",
+            NAMESPACE,
+            "--wait",
+            "--timeout",
+            "3m",
+            *(arg for pair in values.items() for arg in ("--set-string", "=".join(pair))),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environ(lab),
+    )
+    if done.returncode:
+        pods = kubectl("get", "pods", "-n", NAMESPACE, "-o", "wide")
+        raise SystemExit(f"helm could not install the chart: {done.stderr.strip()}\n{pods}")
+    if not quiet:
+        print(done.stdout)

@@ -1,0 +1,58 @@
+"""The board: newest state wins, deletions are final, waiters see every change that matters."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sentinel.engine.board import Board, Seen
+
+KEY = ("ns", "pod")
+
+
+def pod(version: int, *, uid: str = "u1", **status: Any) -> dict[str, Any]:
+    meta = {"namespace": "ns", "name": "pod", "uid": uid, "resourceVersion": str(version)}
+    return {"metadata": meta, "status": status}
+
+
+def test_an_older_state_of_the_same_object_is_ignored() -> None:
+    board = Board()
+    board.offer(pod(7, phase="Running"))
+    board.offer(pod(5, phase="Pending"))
+    assert board.get(KEY) == Seen(pod(7, phase="Running"))
+
+
+def test_an_object_of_the_same_name_with_another_uid_replaces_the_old_one() -> None:
+    board = Board()
+    board.offer(pod(7, uid="u1"), deleted=True)
+    board.offer(pod(3, uid="u2"))
+    assert board.get(KEY) == Seen(pod(3, uid="u2"))
+
+
+def test_a_deleted_object_does_not_come_back_by_a_late_event() -> None:
+    board = Board()
+    board.offer(pod(7), deleted=True)
+    board.offer(pod(8))
+    assert board.get(KEY) == Seen(pod(7), deleted=True)
+
+
+async def test_until_returns_what_is_there_already() -> None:
+    board = Board()
+    board.offer(pod(1, phase="Running"))
+    assert await board.until(KEY, lambda seen: seen and seen.raw["status"]["phase"]) == "Running"
+
+
+async def test_until_waits_for_the_change_it_wants_and_forgets_its_waiter() -> None:
+    board = Board()
+
+    def running(seen: Seen | None) -> bool | None:
+        return True if seen is not None and seen.raw["status"]["phase"] == "Running" else None
+
+    waiting = asyncio.create_task(board.until(KEY, running))
+    await asyncio.sleep(0)
+    board.offer(pod(1, phase="Pending"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    board.offer(pod(2, phase="Running"))
+    assert await waiting is True
+    assert not board._waiting

@@ -1,0 +1,233 @@
+"""Status: derived from plan and journal, coalesced, and never written for an attempt that is not ours."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from sentinel.api.build import PodStatus, StepStatus
+from sentinel.api.conditions import ConditionType
+from sentinel.api.reasons import Reason
+from sentinel.engine.board import Board
+from sentinel.engine.box import judge
+from sentinel.engine.status import StatusWriter, progress, step_statuses
+from sentinel.errors import GoneError
+from sentinel.kube.errors import Conflict
+from sentinel.plan.model import ImageFacts, Plan, PlanSource, PlanStep
+from sentinel.session.journal import SessionState, StepState
+
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+
+def step(ordinal: int, name: str, *, phase: Any = "main") -> PlanStep:
+    return PlanStep(
+        ordinal=ordinal,
+        id=f"{name}-{ordinal}",
+        owner="wercker",
+        name="script",
+        display_name=name,
+        phase=phase,
+        kind="script",
+        command_timeout=60,
+        no_response_timeout=60,
+    )
+
+
+PLAN = Plan(
+    build="b",
+    namespace="ns",
+    uid="u",
+    attempt=1,
+    pipeline="build",
+    source=PlanSource(url="https://example.com/o/r.git", commit="c" * 40),
+    box=ImageFacts(name="box", reference="box@sha256:0"),
+    steps=(step(1, "compile"), step(2, "test"), step(3, "tell", phase="after")),
+)
+
+
+def ended(ordinal: int, reason: str, *, exit_code: int = 0, message: str = "") -> StepState:
+    return StepState(
+        ordinal=ordinal,
+        id=f"s-{ordinal}",
+        phase="main",
+        state="finished",
+        started=NOW,
+        finished=NOW,
+        exit=exit_code,
+        reason=reason,
+        message=message,
+    )
+
+
+def test_steps_are_shown_as_the_journal_tells_them() -> None:
+    state = SessionState(
+        steps={
+            1: ended(1, "Passed"),
+            2: StepState(ordinal=2, id="s-2", phase="main", state="running", started=NOW),
+        }
+    )
+    steps = step_statuses(PLAN, state)
+    stamp = "2026-11-23T09:00:00Z"
+    assert steps == [
+        StepStatus(
+            id="compile-1",
+            name="script",
+            display_name="compile",
+            state="Passed",
+            exit_code=0,
+            reason="Passed",
+            start_time=stamp,
+            completion_time=stamp,
+        ),
+        StepStatus(
+            id="test-2",
+            name="script",
+            display_name="test",
+            state="Running",
+            reason="Running",
+            start_time=stamp,
+        ),
+        StepStatus(id="tell-3", name="script", display_name="tell", phase="after"),
+    ]
+    assert progress(steps) == "1/3"
+
+
+@pytest.mark.parametrize(
+    ("second", "reason", "message"),
+    [
+        (ended(2, "Passed"), Reason.PASSED, "all 2 steps passed"),
+        (ended(2, "ExitCode", exit_code=3), Reason.EXIT_CODE, "step 'test' failed: exit code 3"),
+        (
+            ended(2, "ExitCode", exit_code=3, message="no redis"),
+            Reason.EXIT_CODE,
+            "step 'test' failed: exit code 3: no redis",
+        ),
+        (
+            ended(2, "CommandTimeout", exit_code=-1, message="it ran for 60 s"),
+            Reason.COMMAND_TIMEOUT,
+            "step 'test' failed: it ran for 60 s",
+        ),
+    ],
+)
+def test_the_first_step_that_did_not_pass_decides(
+    second: StepState, reason: Reason, message: str
+) -> None:
+    outcome = judge(PLAN, SessionState(steps={1: ended(1, "Passed"), 2: second}))
+    assert (outcome.reason, outcome.message) == (reason, message)
+    assert outcome.succeeded is (reason is Reason.PASSED)
+
+
+class Server:
+    """The API server's one Build, with resourceVersion as it guards a write."""
+
+    def __init__(self) -> None:
+        self.raw: dict[str, Any] = {
+            "apiVersion": "sentinel.wercker.com/v1alpha1",
+            "kind": "Build",
+            "metadata": {
+                "namespace": "ns",
+                "name": "b",
+                "uid": "u",
+                "generation": 2,
+                "resourceVersion": "10",
+            },
+            "spec": {},
+        }
+        self.writes: list[dict[str, Any]] = []
+
+    def touch(self, **fields: Any) -> None:
+        version = int(self.raw["metadata"]["resourceVersion"]) + 1
+        metadata = {**self.raw["metadata"], "resourceVersion": str(version)}
+        self.raw = {**self.raw, "metadata": metadata, **fields}
+
+    async def get(self, resource: object, *, namespace: str, name: str) -> dict[str, Any]:
+        return self.raw
+
+    async def replace(
+        self, resource: object, body: dict[str, Any], *, subresource: str
+    ) -> dict[str, Any]:
+        assert subresource == "status"
+        if body["metadata"]["resourceVersion"] != self.raw["metadata"]["resourceVersion"]:
+            raise Conflict("changed")
+        self.touch(status=body["status"])
+        self.writes.append(body["status"])
+        return self.raw
+
+
+class Clock:
+    def now(self) -> datetime:
+        return NOW
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+def writer_of(server: Server) -> StatusWriter:
+    return StatusWriter(
+        kube=cast(Any, server), builds=Board(), clock=cast(Any, Clock()), raw=server.raw
+    )
+
+
+async def test_changes_go_out_in_one_write_without_empty_fields() -> None:
+    server = Server()
+    writer = writer_of(server)
+    writer.change(progress="0/3", pod=PodStatus(attempt=1))
+    writer.condition(ConditionType.ACCEPTED, "True", Reason.VALID, "fine")
+    await writer.flush()
+    await writer.flush()
+    assert server.writes == [
+        {
+            "observedGeneration": 2,
+            "phase": "Starting",
+            "progress": "0/3",
+            "pod": {"attempt": 1},
+            "conditions": [
+                {
+                    "type": "Accepted",
+                    "status": "True",
+                    "reason": "Valid",
+                    "message": "fine",
+                    "lastTransitionTime": "2026-11-23T09:00:00Z",
+                    "observedGeneration": 2,
+                }
+            ],
+        }
+    ]
+
+
+async def test_a_write_that_met_a_newer_object_is_repeated_on_top_of_it() -> None:
+    server = Server()
+    writer = writer_of(server)
+    server.touch(spec={"cancel": True})
+    writer.change(progress="1/3")
+    await writer.flush()
+    assert server.raw["status"]["progress"] == "1/3"
+    assert server.raw["spec"] == {"cancel": True}
+
+
+async def test_who_finds_a_later_attempt_in_the_status_stops() -> None:
+    server = Server()
+    writer = writer_of(server)
+    writer.change(pod=PodStatus(attempt=1))
+    await writer.flush()
+    server.touch(status={"pod": {"attempt": 2}})
+    writer.change(progress="1/3")
+    with pytest.raises(GoneError, match="attempt 2"):
+        await writer.flush()
+    assert "progress" not in server.raw["status"]
+
+
+async def test_the_background_task_writes_what_changed() -> None:
+    server = Server()
+    writer = writer_of(server)
+    task = asyncio.create_task(writer.run())
+    for count in range(3):
+        writer.change(progress=f"{count}/3")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [each["progress"] for each in server.writes] == ["2/3"]

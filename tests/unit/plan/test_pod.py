@@ -1,0 +1,241 @@
+"""The pod, compared whole, and what the Build may say about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from sentinel.plan.codec import decode
+from sentinel.plan.names import PLAN_ANNOTATION
+from sentinel.plan.plan import with_attempt
+from sentinel.plan.pod import make_pod
+from tests.unit.plan.examples import BOX, DIGEST, SOURCE, UID, YML, build, plan, settings
+
+FETCH = {
+    "url": "https://git.example.com/acme/hello.git",
+    "commit": SOURCE.commit,
+    "ref": "main",
+    "branch": "main",
+    "submodules": False,
+    "dest": "/mnt/wercker/source",
+    "kit": "/run/sentinel/kit",
+    "secretDir": "",
+}
+
+POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "hello-42-6f0d3a52-1",
+        "namespace": "team",
+        "labels": {
+            "app.kubernetes.io/managed-by": "sentinel",
+            "sentinel.wercker.com/build": "hello-42",
+            "sentinel.wercker.com/uid": UID,
+            "sentinel.wercker.com/attempt": "1",
+        },
+        "annotations": {},
+        "ownerReferences": [
+            {
+                "apiVersion": "sentinel.wercker.com/v1alpha1",
+                "kind": "Build",
+                "name": "hello-42",
+                "uid": UID,
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ],
+    },
+    "spec": {
+        "restartPolicy": "Never",
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": False,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "activeDeadlineSeconds": 15 * 60 + 2 * 3600 + 30 * 60,
+        "terminationGracePeriodSeconds": 30,
+        "volumes": [
+            {"name": "wercker", "emptyDir": {}},
+            {"name": "kit", "emptyDir": {}},
+            {"name": "session", "emptyDir": {}},
+        ],
+        "initContainers": [
+            {
+                "name": "source",
+                "image": "registry.example.com/sentinel:1",
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["/opt/sentinel/bin/python3", "-I", "-m", "sentinel.source.fetch"],
+                "env": [{"name": "SENTINEL_FETCH", "value": json.dumps(FETCH, sort_keys=True)}],
+                "volumeMounts": [
+                    {"name": "wercker", "mountPath": "/mnt/wercker"},
+                    {"name": "kit", "mountPath": "/run/sentinel/kit"},
+                ],
+                "terminationMessagePolicy": "FallbackToLogsOnError",
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": 65532,
+                    "runAsGroup": 65532,
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+            }
+        ],
+        "containers": [
+            {
+                "name": "box",
+                "image": f"docker.io/library/debian@{DIGEST}",
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["/run/sentinel/kit/boxkit", "init"],
+                "volumeMounts": [
+                    {"name": "wercker", "mountPath": "/mnt/wercker", "readOnly": True},
+                    {"name": "kit", "mountPath": "/run/sentinel/kit", "readOnly": True},
+                    {"name": "session", "mountPath": "/run/sentinel/session"},
+                ],
+                "terminationMessagePolicy": "FallbackToLogsOnError",
+                "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+            },
+            {
+                "name": "service-1-redis",
+                "image": f"docker.io/library/redis@{DIGEST}",
+                "imagePullPolicy": "IfNotPresent",
+                "terminationMessagePolicy": "FallbackToLogsOnError",
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+            },
+        ],
+        "hostAliases": [{"ip": "127.0.0.1", "hostnames": ["redis"]}],
+    },
+}
+
+
+def test_the_pod_of_a_build_whole() -> None:
+    the_plan = plan()
+
+    pod = make_pod(the_plan, build=build(), settings=settings())
+
+    stored = pod["metadata"]["annotations"].pop(PLAN_ANNOTATION)
+    assert decode(stored) == the_plan
+    assert pod == POD
+
+
+def test_git_credentials_are_mounted_in_the_init_container_only() -> None:
+    pod = make_pod(
+        plan(source=replace(SOURCE, secret="git")), build=build(), settings=settings()
+    )
+
+    mounts = {
+        container["name"]: container.get("volumeMounts", [])
+        for container in (*pod["spec"]["initContainers"], *pod["spec"]["containers"])
+    }
+    git = {"name": "git", "mountPath": "/run/sentinel/git", "readOnly": True}
+    assert pod["spec"]["volumes"][-1] == {
+        "name": "git",
+        "secret": {"secretName": "git", "defaultMode": 0o444},
+    }
+    assert mounts["source"][-1] == git
+    assert git not in (*mounts["box"], *mounts["service-1-redis"])
+    fetch = json.loads(pod["spec"]["initContainers"][0]["env"][0]["value"])
+    assert fetch == {**FETCH, "secretDir": "/run/sentinel/git"}
+
+
+def test_what_the_build_says_of_its_pod_is_used_but_never_against_our_own_labels() -> None:
+    said = build(
+        image={"pullSecretRefs": [{"name": "registry"}]},
+        pod={
+            "serviceAccountName": "builder",
+            "automountServiceAccountToken": True,
+            "nodeSelector": {"disk": "ssd", "kubernetes.io/os": "plan9"},
+            "tolerations": [{"key": "ci", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "low",
+            "runtimeClassName": "gvisor",
+            "imagePullSecrets": [{"name": "registry"}, {"name": "other"}],
+            "labels": {"team": "a", "sentinel.wercker.com/uid": "forged"},
+            "annotations": {"note": "b", PLAN_ANNOTATION: "forged"},
+            "box": {
+                "resources": {"limits": {"memory": "2Gi"}},
+                "securityContext": {"runAsUser": 1000},
+            },
+            "services": {"redis": {"resources": {"limits": {"memory": "1Gi"}}}},
+        },
+    )
+    the_plan = plan(said)
+
+    pod = make_pod(the_plan, build=said, settings=settings())
+
+    assert pod["metadata"]["labels"] == {**POD["metadata"]["labels"], "team": "a"}
+    assert pod["metadata"]["annotations"].keys() == {"note", PLAN_ANNOTATION}
+    assert decode(pod["metadata"]["annotations"][PLAN_ANNOTATION]) == the_plan
+    box, redis = POD["spec"]["containers"]
+    assert pod["spec"] == {
+        **POD["spec"],
+        "automountServiceAccountToken": True,
+        "nodeSelector": {"disk": "ssd", "kubernetes.io/os": "linux"},
+        "containers": [
+            {
+                **box,
+                "resources": {"limits": {"memory": "2Gi"}},
+                "securityContext": {"runAsUser": 1000},
+            },
+            {**redis, "resources": {"limits": {"memory": "1Gi"}}},
+        ],
+        "imagePullSecrets": [{"name": "registry"}, {"name": "other"}],
+        "serviceAccountName": "builder",
+        "tolerations": [{"key": "ci", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "low",
+        "runtimeClassName": "gvisor",
+    }
+
+
+def test_no_value_of_the_builds_environment_stands_in_a_container() -> None:
+    said = build(env=[{"name": "PUBLIC", "value": "quite-public"}])
+
+    pod = make_pod(plan(said), build=said, settings=settings())
+
+    assert "quite-public" not in json.dumps(pod)
+
+
+def test_a_service_gets_its_words_and_values_past_the_kubelets_expansion() -> None:
+    yml = YML.replace(
+        "  - redis\n",
+        "  - id: redis\n    name: my_db\n    cmd: sh -c 'echo $HOME $(X)'\n"
+        "    entrypoint: /entry $$\n    env: {pass: a$(b)$$}\n",
+    )
+
+    pod = make_pod(plan(yml=yml), build=build(), settings=settings())
+
+    redis = pod["spec"]["containers"][1]
+    assert redis["name"] == "service-1-my-db"
+    assert redis["command"] == ["/entry", "$$$$"]
+    assert redis["args"] == ["sh", "-c", "echo $$HOME $$(X)"]
+    assert redis["env"] == [{"name": "PASS", "value": "a$$(b)$$$$"}]
+    # An underscore is no host name: boxkit adds that alias instead.
+    assert "hostAliases" not in pod["spec"]
+
+
+def test_a_box_that_is_not_root_gets_directories_it_can_write() -> None:
+    pod = make_pod(plan(box=replace(BOX, user="app:app")), build=build(), settings=settings())
+
+    assert pod["spec"]["volumes"][3:] == [
+        {"name": "pipeline", "emptyDir": {}},
+        {"name": "report", "emptyDir": {}},
+    ]
+    assert pod["spec"]["containers"][0]["volumeMounts"][3:] == [
+        {"name": "pipeline", "mountPath": "/pipeline"},
+        {"name": "report", "mountPath": "/report"},
+    ]
+
+
+def test_another_attempt_is_another_pod_with_the_same_steps() -> None:
+    first = plan()
+
+    second = with_attempt(first, 2)
+
+    pod = make_pod(second, build=build(), settings=settings())
+    assert pod["metadata"]["name"] == "hello-42-6f0d3a52-2"
+    assert pod["metadata"]["labels"]["sentinel.wercker.com/attempt"] == "2"
+    assert second == replace(
+        first, attempt=2, results_prefix=f"team/project-artifacts/hello/{UID}/2/"
+    )

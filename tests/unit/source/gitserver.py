@@ -1,0 +1,176 @@
+"""A smart-http git server on loopback: git's own http-backend behind Python's http.server.
+
+Paths: /open/<repo> to everybody, /private/<repo> with basic auth, /moved/<repo> redirects to `redirect_to`,
+/flaky/<repo> answers 503 for the first `failures` requests, /broken/<repo> always, /slow/<repo> never answers.
+`requests` notes (path, Authorization header or "").
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+USER, PASSWORD = "builder", "s3cr3t/p%ss"
+
+
+class GitServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, root: Path, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), _Handler)
+        self.root = root
+        self.failures = 0
+        self.redirect_to = ""
+        self.requests: list[tuple[str, str]] = []
+        self.stopping = threading.Event()
+        self._thread = threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.server_address[0]}:{self.server_address[1]}"  # type: ignore[str-bytes-safe]
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one segment: else Nagle waits 40 ms for an ACK
+    server: GitServer
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+    def do_GET(self) -> None:
+        self._serve(b"")
+
+    def do_POST(self) -> None:
+        if self.headers.get("Transfer-Encoding", "") == "chunked":
+            body = b""
+            while size := int(self.rfile.readline().strip(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._serve(body)
+
+    def _serve(self, body: bytes) -> None:
+        self.server.requests.append((self.path, self.headers.get("Authorization", "")))
+        kind, _, rest = self.path.lstrip("/").partition("/")
+        if kind == "moved":
+            return self._answer(302, b"", {"Location": f"{self.server.redirect_to}/{rest}"})
+        if kind == "slow":
+            self.server.stopping.wait(30)
+            self.close_connection = True
+            return None
+        if kind == "broken" or (kind == "flaky" and self.server.failures > 0):
+            self.server.failures -= 1
+            return self._answer(503, b"down for maintenance\n")
+        if kind == "forbidden":
+            return self._answer(403, b"no\n")
+        if kind == "private":
+            token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+            if self.headers.get("Authorization") != f"Basic {token}":
+                return self._answer(401, b"", {"WWW-Authenticate": 'Basic realm="git"'})
+        self._cgi(rest, body)
+        return None
+
+    def _cgi(self, rest: str, body: bytes) -> None:
+        path, _, query = rest.partition("?")
+        env = {
+            "PATH": os.environ["PATH"],
+            "GIT_PROJECT_ROOT": str(self.server.root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "PATH_INFO": f"/{path}",
+            "QUERY_STRING": query,
+            "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "safe.directory",
+            "GIT_CONFIG_VALUE_0": "*",
+        }
+        done = subprocess.run(
+            ["git", "http-backend"], env=env, input=body, check=False, capture_output=True
+        )
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
+        status = int(headers.pop("Status", "200").split()[0])
+        self._answer(status, content, headers)
+
+    def _answer(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def git(*arguments: str, cwd: Path) -> str:
+    """Run git as the author of test repositories; its stripped output."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_NAME": "A",
+        "GIT_AUTHOR_EMAIL": "a@example.com",
+        "GIT_COMMITTER_NAME": "A",
+        "GIT_COMMITTER_EMAIL": "a@example.com",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "protocol.file.allow",
+        "GIT_CONFIG_VALUE_0": "always",
+    }
+    done = subprocess.run(
+        ["git", *arguments], cwd=cwd, env=env, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def make_repository(root: Path, name: str, *, filters: bool = True) -> dict[str, str]:
+    """A bare repository root/name with two commits, branches, tags and a pull request; name → commit id."""
+    work = root.parent / f"work-{name}"
+    work.mkdir()
+    git("init", "-q", "-b", "main", cwd=work)
+    (work / "wercker.yml").write_text("box: debian\n")
+    (work / "deep" / "er").mkdir(parents=True)
+    (work / "deep" / "er" / "file").write_text("x" * 1000)
+    (work / "run.sh").write_text("#!/bin/sh\n")
+    (work / "run.sh").chmod(0o755)
+    (work / "link.yml").symlink_to("wercker.yml")
+    git("add", ".", cwd=work)
+    git("commit", "-q", "-m", "First subject\n\nand a body", cwd=work)
+    first = git("rev-parse", "HEAD", cwd=work)
+    git("tag", "light", cwd=work)
+    git("tag", "-a", "v1.0", "-m", "annotated", cwd=work)
+    (work / "wercker.yml").write_text("box: busybox\n")
+    git("commit", "-q", "-am", "Second subject", cwd=work)
+    second = git("rev-parse", "HEAD", cwd=work)
+    git("branch", "feature/one", first, cwd=work)
+    git("update-ref", "refs/pull/7/head", first, cwd=work)
+    git("checkout", "-q", "--detach", cwd=work)
+    (work / "wercker.yml").write_text("box: gone\n")
+    git("commit", "-q", "-am", "Unreachable", cwd=work)
+    lost = git("rev-parse", "HEAD", cwd=work)
+    git("update-ref", "refs/hidden/lost", lost, cwd=work)
+    git("checkout", "-q", "main", cwd=work)
+    bare = root / name
+    git("clone", "-q", "--mirror", str(work), str(bare), cwd=root)
+    if filters:
+        git("config", "uploadpack.allowFilter", "true", cwd=bare)
+    return {"first": first, "second": second, "lost": lost}
