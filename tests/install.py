@@ -77,6 +77,8 @@ def install(lab: Lab, *, quiet: bool = False) -> None:
             str(ROOT / "charts/sentinel"),
             "--namespace",
             NAMESPACE,
+            # Whoever applied crds/ with kubectl before has them without the release's labels.
+            "--take-ownership",
             "--wait",
             "--timeout",
             "3m",

@@ -25,7 +25,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def boxkit() -> Path:
-    """The binary, built from the tree."""
+    """The binary, built from the tree; or that of SENTINEL_BOXKIT, for one built with the race detector."""
+    if given := os.environ.get("SENTINEL_BOXKIT"):
+        return Path(given)
     target = ROOT / "build" / "boxkit"
     subprocess.run(
         ["go", "build", "-trimpath", "-o", target, "."],
@@ -84,10 +86,13 @@ class Box:
             raise NotYet("no socket yet") from error
 
     def session(self, connect: Callable[[], Awaitable[Any]] | None = None, **more: Any) -> Session:
-        """A client that keeps what it hears in `heard` and `logs`."""
+        """A client that keeps what it hears in `heard` and `logs`: what the latest one heard."""
+        self.heard, self.logs = [], {}
+
+        logs = self.logs
 
         def log(ordinal: int, offset: int, data: bytes) -> None:
-            text = self.logs.setdefault(ordinal, bytearray())
+            text = logs.setdefault(ordinal, bytearray())
             assert len(text) == offset
             text += data
 

@@ -64,7 +64,7 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
     Raises UserError when the node cannot be worked on: no node name, missing capabilities, no containerd.
     """
     check_settings(settings)
-    check_capabilities(Path("/proc/self/status").read_text())
+    check_capabilities(await asyncio.to_thread(Path("/proc/self/status").read_text))
     clock = SystemClock()
     runtime = ContainerdRuntime(
         socket=settings.containerd_socket,
@@ -110,11 +110,15 @@ async def start(runtime: ContainerdRuntime, settings: Settings) -> None:
     version = await runtime.version()
     for container in await runtime.recover():
         log.warning("container %s was left frozen by an earlier agent: it runs again", container)
-    spool = Path(settings.spool)
+    await asyncio.to_thread(empty_spool, Path(settings.spool))
+    log.info("agent of node %s, containerd %s", settings.node_name, version)
+
+
+def empty_spool(spool: Path) -> None:
+    """Make the spool, and remove the layers that a dead predecessor left in it."""
     spool.mkdir(parents=True, exist_ok=True)
     for left in spool.glob("commit-*"):
         shutil.rmtree(left, ignore_errors=True)
-    log.info("agent of node %s, containerd %s", settings.node_name, version)
 
 
 async def work_forever(queue: Queue, tools: Tools) -> None:
@@ -126,13 +130,17 @@ async def work_forever(queue: Queue, tools: Tools) -> None:
         except SentinelError as error:
             # The object is unchanged, so the next list brings it again.
             log.warning("commit %s/%s is put off: %s", namespace, name, error)
+        except Exception:
+            # A mistake of ours with one object must not end the work on all others.
+            log.exception("commit %s/%s is put off", namespace, name)
 
 
 async def resync_forever(queue: Queue, tools: Tools, clock: Clock) -> None:
     """List our objects now and then: nothing is lost with a watch that missed something."""
     while True:
         await clock.sleep(tools.settings.resync_seconds)
-        for namespace in tools.settings.namespaces or [None]:
+        places: list[str | None] = [*tools.settings.namespaces] or [None]
+        for namespace in places:
             try:
                 items, _ = await tools.kube.list(
                     IMAGE_COMMITS, namespace=namespace, labels=selector(tools.settings.node_name)

@@ -112,10 +112,11 @@ def _contradictions(commit: ImageCommit, pod: Json, build: Json) -> Iterator[str
     spec = commit.spec
     statuses = pod.get("status", {}).get("containerStatuses") or []
     ids = {str(each["name"]): str(each.get("containerID", "")) for each in statuses}
-    if ids.get(spec.container_name) != spec.container_id:
+    running = ids.get(spec.container_name) or "not there"
+    if running != spec.container_id:
         yield (
-            f"container {spec.container_name!r} of pod {spec.pod_name} is {ids.get(spec.container_name) or 'not there'}, "
-            f"not {spec.container_id}: it was restarted"
+            f"container {spec.container_name!r} of pod {spec.pod_name} is {running}, not {spec.container_id}: "
+            "it was restarted"
         )
     image = build["spec"].get("image") or {}
     wanted = str(image.get("repository") or "").lower()

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sentinel.agent.authorise import Permit, authorise
 from sentinel.agent.failures import CommitFailure, CommitRefused
@@ -143,7 +143,9 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
         )
         upper, stop = await _measured(spec, box, spool)
         await pusher.push_base(box.manifest.layers)
-        plain, freeze = await _copied(commit, box, upper, spool / "layer.tar", stop, tools)
+        plain, freeze = await _copied(
+            commit, box, upper, spool / "layer.tar", stop=stop, tools=tools
+        )
         await status.write(
             ImageCommitStatus(
                 phase=CommitPhase.PUSHING, frozen_milliseconds=round(freeze.seconds * 1000)
@@ -256,7 +258,7 @@ async def _measured(spec: ImageCommitSpec, box: Box, spool: Path) -> tuple[Upper
 
 
 async def _copied(
-    commit: ImageCommit, box: Box, upper: UpperDir, path: Path, stop: Event, tools: Tools
+    commit: ImageCommit, box: Box, upper: UpperDir, path: Path, *, stop: Event, tools: Tools
 ) -> tuple[PlainLayer, Freeze]:
     """The changes in a file, copied while the box stood still, for `freeze_seconds` at most."""
     limit = tools.settings.freeze_seconds

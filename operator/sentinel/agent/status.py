@@ -51,7 +51,7 @@ class CommitStatus:
         return self._commit.status.claim.attempt if self._commit.status.claim else 0
 
     async def claim(self) -> None:
-        """Say that we work on it. Raises GoneError when it is gone, or when another run of an agent has just taken it."""
+        """Say that we work on it. Raises GoneError when it is gone, or when another agent has just taken it."""
         claim = Claim(agent_pod=self._agent_pod, boot_id=self._boot_id, attempt=self.attempts + 1)
         await self.write(
             ImageCommitStatus(

@@ -22,6 +22,7 @@ from sentinel.api.reasons import CommitReason
 MAX_DEPTH = 256
 """Directories within directories; each holds a descriptor while we are in it."""
 
+_MAX_LINKS = 40
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _OPAQUE = "trusted.overlay.opaque"
 _FOREIGN = frozenset(
@@ -227,15 +228,16 @@ def capability(descriptor: int, path: str) -> bytes:
 
 
 def mount_residue(upper: Path, *, lowers: Sequence[Path], mounts: frozenset[str]) -> frozenset[str]:
-    """What mounting left in the upper directory: empty files and directories at the mounts' places, and the directories
-    made to hold only these, unless the base image has them too. Paths are relative to `upper`.
+    """What mounting left in the upper directory, as paths relative to it.
+
+    Empty files and directories at the mounts' places, and directories that hold only these, unless the box changed
+    them over the base image's.
     """
-    places = {mount.strip("/") for mount in mounts} - {""}
-    places = {place for place in places if ".." not in place.split("/")}
+    layers = (upper, *lowers)
+    places = {_resolved(layers, mount.strip("/")) for mount in mounts} - {""}
     parents = {
         "/".join(parts[:count])
-        for place in places
-        for parts in [place.split("/")]
+        for parts in (place.split("/") for place in places)
         for count in range(1, len(parts))
     }
     found: set[str] = set()
@@ -254,7 +256,8 @@ def mount_residue(upper: Path, *, lowers: Sequence[Path], mounts: frozenset[str]
                     opaque = _is_opaque(inner, path)
                 finally:
                     os.close(inner)
-                if not rest and not opaque and not (path in parents and _exists(lowers, path)):
+                below = _look_up(lowers, path)
+                if not rest and not opaque and (below is None or _same_directory(below, info)):
                     found.add(path)
     return frozenset(found)
 
@@ -279,12 +282,49 @@ def _directory(root: Path, parts: Sequence[str]) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _exists(lowers: Sequence[Path], path: str) -> bool:
-    parts = path.split("/")
-    for lower in lowers:
-        with suppress(OSError), _directory(lower, parts):
-            return True
-    return False
+def _look_up(layers: Sequence[Path], path: str) -> os.stat_result | None:
+    """What a path is in the topmost of these layers that has it; None for nothing, or for "deleted"."""
+    *folders, name = path.split("/")
+    for layer in layers:
+        with suppress(OSError), _directory(layer, folders) as parent:
+            info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            return None if stat.S_ISCHR(info.st_mode) and info.st_rdev == 0 else info
+    return None
+
+
+def _same_directory(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_mode, one.st_uid, one.st_gid) == (other.st_mode, other.st_uid, other.st_gid)
+
+
+def _resolved(layers: Sequence[Path], path: str) -> str:
+    """Where a mount's place really is: /var/run/secrets of an image whose /var/run is a link to /run."""
+    todo, done = path.split("/")[::-1], list[str]()
+    for _ in range(_MAX_LINKS):
+        while todo:
+            part = todo.pop()
+            if part == "..":
+                done[-1:] = []
+            elif part not in ("", "."):
+                done.append(part)
+                target = _link(layers, "/".join(done))
+                if target is not None:
+                    done = [] if target.startswith("/") else done[:-1]
+                    todo += target.split("/")[::-1]
+                    break
+        else:
+            return "/".join(done)
+    return ""
+
+
+def _link(layers: Sequence[Path], path: str) -> str | None:
+    info = _look_up(layers, path)
+    if info is None or not stat.S_ISLNK(info.st_mode):
+        return None
+    *folders, name = path.split("/")
+    for layer in layers:
+        with suppress(OSError), _directory(layer, folders) as parent:
+            return os.readlink(name, dir_fd=parent)
+    return None
 
 
 def _is_opaque(descriptor: int, path: str) -> bool:

@@ -21,8 +21,19 @@ class Placed(Protocol):
     def column(self) -> int: ...
 
 
+FINDINGS_LIMIT = 500
+"""Diagnostics of one file: whoever has more is helped by the first ones, and hostile files cost no more."""
+
+
+class TooManyFindings(Exception):
+    """The limit is reached: the file is hopeless, and reading it further is not worth the time."""
+
+
 class Findings:
-    """The diagnostics so far. Inside `within(name)` they belong to that pipeline."""
+    """The diagnostics so far. Inside `within(name)` they belong to that pipeline.
+
+    Raises TooManyFindings past the limit.
+    """
 
     def __init__(self) -> None:
         self._all: list[Diagnostic] = []
@@ -47,6 +58,8 @@ class Findings:
 
     def add(self, diagnostic: Diagnostic) -> None:
         """One made elsewhere."""
+        if len(self._all) >= FINDINGS_LIMIT:
+            raise TooManyFindings
         self._all.append(diagnostic)
 
     @property
@@ -58,7 +71,7 @@ class Findings:
         return tuple(sorted(set(self._all)))
 
     def _add(self, severity: Severity, code: Code, message: str, at: Placed, hint: str) -> None:
-        self._all.append(
+        self.add(
             Diagnostic(
                 line=at.line,
                 column=at.column,
@@ -74,5 +87,8 @@ class Findings:
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """A hint that names the nearest of `known`, or nothing if none is near."""
     lowered = {name.lower(): name for name in known}
-    near = get_close_matches(word.lower().replace("_", "-"), list(lowered), n=1, cutoff=0.75)
-    return f"did you mean {lowered[near[0]]}?" if near else ""
+    near = get_close_matches(word.lower().replace("_", "-"), list(lowered), n=1, cutoff=0.8)
+    # dockerhub is no misspelt docker: what is much longer is another word.
+    if not near or abs(len(near[0]) - len(word)) > 2:
+        return ""
+    return f"did you mean {lowered[near[0]]}?"

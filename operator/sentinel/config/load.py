@@ -6,7 +6,6 @@ says whether the one that a Build asks for can be run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sentinel.api.reasons import Reason
@@ -14,7 +13,12 @@ from sentinel.config.boxes import parse_box, parse_services
 from sentinel.config.codes import Code
 from sentinel.config.diagnostics import Diagnostic, Severity, render
 from sentinel.config.document import DocumentError, Items, Node, Scalar, Table, decode, parse
-from sentinel.config.findings import Findings, did_you_mean
+from sentinel.config.findings import (
+    FINDINGS_LIMIT,
+    Findings,
+    TooManyFindings,
+    did_you_mean,
+)
 from sentinel.config.model import Box, Config, Pipeline
 from sentinel.config.pipelines import parse_pipeline
 from sentinel.config.scalars import is_null, number, source_text
@@ -35,7 +39,7 @@ LONGEST_TIMEOUT = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What became of a file. `config` is None where it is no document or no map; `text` is what was read."""
+    """What became of a file. `config` is None where it is no document; `text` is what was read."""
 
     config: Config | None
     diagnostics: tuple[Diagnostic, ...]
@@ -56,14 +60,21 @@ def load(data: bytes) -> Loaded:
     """Read a wercker.yml."""
     findings = Findings()
     text = ""
+    config: Config | None = None
+    fatal: tuple[Diagnostic, ...] = ()
     try:
         text = decode(data)
-        root = parse(text, findings=findings)
+        config = _config(parse(text, findings=findings), findings)
     except DocumentError as error:
-        findings.add(error.diagnostic)
-        return Loaded(config=None, diagnostics=findings.sorted(), text=text)
-    config = _config(root, findings)
-    return Loaded(config=config, diagnostics=findings.sorted(), text=text)
+        fatal = (error.diagnostic,)
+        if error.diagnostic.code == Code.NOT_UTF8:
+            text = data.decode(errors="replace")
+    except TooManyFindings:
+        message = (
+            f"there is so much wrong with this file that only the first {FINDINGS_LIMIT} are told"
+        )
+        fatal = (Diagnostic(code=Code.TOO_MANY_FINDINGS, message=message),)
+    return Loaded(config=config, diagnostics=tuple(sorted((*findings.sorted(), *fatal))), text=text)
 
 
 def pipeline_of(loaded: Loaded, name: str, *, path: str = "wercker.yml") -> Pipeline:
@@ -112,7 +123,7 @@ def _config(root: Node | None, findings: Findings) -> Config | None:
             at=root,
             hint="begin with box: and build: at the left margin",
         )
-        return None
+        return Config()
     pipelines: dict[str, Pipeline] = {}
     for key, value in root.entries:
         if key.text in TOP_KEYS:
@@ -204,7 +215,8 @@ def _timeout(root: Table, key: str, findings: Findings) -> float | None:
             hint=f"write {key}: 25, without quotes",
         )
         return None
-    minutes = float(int(value))
+    # 1e999 is a number too: infinity, which no integer is.
+    minutes = float(int(max(-1.0, min(value, 1e9))))
     if minutes <= 0:
         findings.warning(
             Code.TIMEOUT, f"{key} must be at least 1 minute; the default is used", at=node
@@ -232,8 +244,3 @@ def effective_timeout(minutes: float | None, *, default: float) -> float:
     if minutes is None or minutes <= 0:
         minutes = default
     return min(minutes, LONGEST_TIMEOUT) * 60.0
-
-
-def errors_of(diagnostics: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Only the errors."""
-    return tuple(d for d in diagnostics if d.severity is Severity.ERROR)

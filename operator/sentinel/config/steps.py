@@ -91,12 +91,14 @@ def _options(
     if isinstance(value, Table):
         if not siblings:
             return value.entries
-        findings.warning(
-            Code.STEP_REPAIRED,
-            f"options of {key.text} stand under it and beside it; all of them are used",
-            at=siblings[0][0],
-            hint=f"indent {siblings[0][0].text} like the others",
-        )
+        if siblings[0][0].line >= key.line:
+            # Where the options stand before the step, that has been told already.
+            findings.warning(
+                Code.STEP_REPAIRED,
+                f"options of {key.text} stand under it and beside it; all of them are used",
+                at=siblings[0][0],
+                hint=f"indent {siblings[0][0].text} like the others",
+            )
         nested = {name.text for name, _ in value.entries}
         return (*value.entries, *(each for each in siblings if each[0].text not in nested))
     if siblings:

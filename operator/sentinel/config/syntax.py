@@ -25,8 +25,11 @@ def explain(error: yaml.YAMLError, *, text: str) -> Diagnostic:
     return (
         _missing_colon(problem, line, lines)
         or _tab(line, column, lines)
-        or _dash_without_space(line, lines)
+        or _dash_without_space(error, line, lines)
+        or _colon_without_space(problem, line, lines)
         or _value_with_colon(problem, line, lines)
+        or _too_far_in(problem, line, lines)
+        or _uneven(error, problem, line, column, lines)
         or _reserved_character(problem, line, column, lines)
         or _error(Code.SYNTAX, f"this is not YAML: {problem}", line, column, _context(error))
     )
@@ -81,9 +84,11 @@ def _tab(line: int, column: int, lines: list[str]) -> Diagnostic | None:
     )
 
 
-def _dash_without_space(line: int, lines: list[str]) -> Diagnostic | None:
-    """`-script:` for `- script:`. The library complains about that line or the next item."""
-    for number in (line, _above(line, lines)):
+def _dash_without_space(error: yaml.YAMLError, line: int, lines: list[str]) -> Diagnostic | None:
+    """`-script:` for `- script:`. The library complains about a later line, of a block that begins with this one."""
+    mark = getattr(error, "context_mark", None)
+    block = [] if mark is None else [mark.line + 1]
+    for number in (*block, line, _above(line, lines)):
         if number is None or not 0 < number <= len(lines):
             continue
         found = re.match(r"^(\s*)-([A-Za-z][A-Za-z0-9_./@-]*)(:.*)?$", lines[number - 1])
@@ -98,8 +103,25 @@ def _dash_without_space(line: int, lines: list[str]) -> Diagnostic | None:
     return None
 
 
+def _colon_without_space(problem: str, line: int, lines: list[str]) -> Diagnostic | None:
+    """`box:debian` above a line that is a key: YAML takes the two for one text."""
+    above = _above(line, lines)
+    if "mapping values are not allowed" not in problem or above is None:
+        return None
+    found = re.match(r"^(\s*(?:-\s+)?)([A-Za-z][A-Za-z0-9_-]*):([^\s:/].*)$", lines[above - 1])
+    if found is None:
+        return None
+    return _error(
+        Code.SYNTAX,
+        f"there is no space behind the colon of {found[2]}",
+        above,
+        len(found[1]) + len(found[2]) + 1,
+        f"write: {found[2]}: {found[3].strip()}",
+    )
+
+
 def _value_with_colon(problem: str, line: int, lines: list[str]) -> Diagnostic | None:
-    """`name: build: all`: a value with a colon of its own."""
+    """`name: build: all`, a value with a colon of its own; `- step: option: x`, an option beside its step."""
     if "mapping values are not allowed" not in problem or not 0 < line <= len(lines):
         return None
     found = re.match(
@@ -107,13 +129,63 @@ def _value_with_colon(problem: str, line: int, lines: list[str]) -> Diagnostic |
     )
     if found is None:
         return None
-    value = found[3].rstrip().replace("'", "''")
+    value = found[3].rstrip()
+    option = re.match(r"[A-Za-z][A-Za-z0-9_-]*:(\s|$)", value)
+    if "-" in found[1] and option is not None:
+        return _error(
+            Code.SYNTAX,
+            f"the first option of {found[2]} stands on the step's own line",
+            line,
+            found.start(3) + 1,
+            f"put {value} on the next line, under the step, four spaces further in than its dash",
+        )
+    quoted = value.replace("'", "''")
     return _error(
         Code.SYNTAX,
         f"the value of {found[2]} has a colon of its own, so YAML takes it for another key",
         line,
         found.start(3) + 1,
-        f"quote it: {found[2]}: '{value}'",
+        f"quote it: {found[2]}: '{quoted}'",
+    )
+
+
+def _too_far_in(problem: str, line: int, lines: list[str]) -> Diagnostic | None:
+    """A key further in than the key above it, which has its value already."""
+    above = _above(line, lines)
+    if "mapping values are not allowed" not in problem or above is None:
+        return None
+    key = re.match(r"^(\s*)([^\s:#-][^:]*):(\s|$)", lines[line - 1])
+    upper = re.match(r"^(\s*(?:-\s+)?)([^\s:#-][^:]*):\s+[^\s#|>]", lines[above - 1])
+    if key is None or upper is None or len(key[1]) <= len(upper[1]):
+        return None
+    return _error(
+        Code.SYNTAX,
+        f"{key[2]} is indented further than {upper[2]} on line {above}, which has its value already",
+        line,
+        len(key[1]) + 1,
+        f"begin it below {upper[2]}, with {len(upper[1])} spaces before it",
+    )
+
+
+def _uneven(
+    error: yaml.YAMLError, problem: str, line: int, column: int, lines: list[str]
+) -> Diagnostic | None:
+    """An item or key that is not below its neighbours."""
+    mark = getattr(error, "context_mark", None)
+    block = "expected '-' indicator" in problem or "expected key" in problem
+    if not block or mark is None or not 0 < line <= len(lines):
+        return None
+    text = lines[line - 1]
+    if _indent(text) + 1 != column or column == mark.column + 1:
+        return None
+    what = text.strip().removeprefix("- ").split(":")[0]
+    return _error(
+        Code.SYNTAX,
+        f"{what} has {column - 1} spaces before it, its neighbours above (from line {mark.line + 1} on) have "
+        f"{mark.column}",
+        line,
+        column,
+        f"begin the line with {mark.column} spaces",
     )
 
 

@@ -24,7 +24,7 @@ from sentinel.session.client import ByteStream, RequestRefused, Session
 from sentinel.session.journal import SessionState
 from sentinel.session.messages import Copy, Limits, Open, Result, Service, StepSpec, Upload
 from sentinel.session.records import AnyRecord, Finished, Opened, Skipped, Started
-from sentinel.store import keys
+from sentinel.store.keys import step_log
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +199,7 @@ def log_uploads(run: Run, plan: Plan) -> dict[str, Upload]:
     if store is None:
         return {}
     return {
-        f"log/{step.ordinal}": Upload(
-            url=store.presign_put(keys.step_log(plan.results_prefix, step.id))
-        )
+        f"log/{step.ordinal}": Upload(url=store.presign_put(step_log(plan.results_prefix, step.id)))
         for step in plan.steps
     }
 

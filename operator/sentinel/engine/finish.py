@@ -28,7 +28,7 @@ from sentinel.session.client import Session
 from sentinel.session.journal import SessionState
 from sentinel.session.messages import Collect, Upload
 from sentinel.session.records import CollectFailed
-from sentinel.store import keys
+from sentinel.store.keys import output as output_key
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ async def store_output(run: Run, plan: Plan, session: Session, outcome: Outcome)
     store = run.tools.store
     if store is None or not outcome.succeeded:
         return outcome
-    upload = Upload(url=store.presign_put(keys.output(plan.results_prefix)))
+    upload = Upload(url=store.presign_put(output_key(plan.results_prefix)))
     await session.collect(Collect(what="output", path=OUTPUT, upload=upload, limit=OUTPUT_LIMIT))
     state = await session.wait_for(lambda state: "output" in state.collected)
     collected = state.collected["output"]

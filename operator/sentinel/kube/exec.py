@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket as socket_module
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -57,12 +58,17 @@ class ExecStream:
     `ending` is None until `read()` gave b"".
     """
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, *, what: str) -> None:
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse, *, what: str, heartbeat: float = HEARTBEAT
+    ) -> None:
         self.ending: Cut | Exited | None = None
         self._socket = socket
+        self._connection = socket.get_extra_info("socket")
+        self._heartbeat = heartbeat
         self._what = what
         self._opened = time.monotonic()
         self._spoke = False
+        self._left = False
         self._stderr = bytearray()
         self._writing = asyncio.Lock()
 
@@ -117,17 +123,29 @@ class ExecStream:
 
     async def close(self) -> None:
         """Drop the connection. The command sees the end of its stdin, and nothing else. Never raises."""
+        self._left = True
         with suppress(aiohttp.ClientError, TimeoutError, OSError):
             async with asyncio.timeout(2):
                 await self._socket.close()
+        # What a peer that reads nothing left in the buffer would keep the connection open for ever.
+        with suppress(OSError):
+            if self._connection is not None and self._connection.fileno() >= 0:
+                self._connection.shutdown(socket_module.SHUT_RDWR)
 
     async def _send(self, message: bytes) -> None:
         if self.ending is not None:
             raise errors.Unavailable(f"{self._what}: the stream has ended: {self.ending}")
+        sending = asyncio.create_task(self._socket.send_bytes(message))
         try:
-            await self._socket.send_bytes(message)
+            # aiohttp wakes a reader when no pong came, and leaves a writer with a full buffer asleep.
+            while not (await asyncio.wait({sending}, timeout=self._heartbeat))[0]:
+                if self._socket.closed:
+                    raise self._lost(str(self._socket.exception() or "closed while sending"))
+            sending.result()
         except (aiohttp.ClientError, OSError) as error:
             raise self._lost(str(error) or type(error).__name__) from error
+        finally:
+            sending.cancel()
 
     def _end_by_status(self, payload: bytes) -> None:
         try:
@@ -146,7 +164,9 @@ class ExecStream:
 
     def _end_without_status(self, message: aiohttp.WSMessage) -> None:
         detail = f"closed with code {self._socket.close_code}"
-        if (error := self._socket.exception()) is not None:
+        if self._left:
+            detail = "closed from our side"
+        elif (error := self._socket.exception()) is not None:
             detail += f": {error or type(error).__name__}"
         elif message.type is aiohttp.WSMsgType.TEXT:
             detail = "a text message, which the subprotocol does not have"
@@ -157,7 +177,8 @@ class ExecStream:
 
     def _lost(self, detail: str) -> SentinelError:
         """What it means that the socket is gone: too early, or cut."""
-        if not self._spoke and time.monotonic() - self._opened < EARLY_SECONDS:
+        early = time.monotonic() - self._opened < EARLY_SECONDS
+        if early and not self._spoke and not self._left:
             return NotYet(
                 f"{self._what}: the connection closed before the command started: {detail}"
             )
@@ -212,4 +233,4 @@ async def open_exec(
         raise errors.ApiError(
             f"{what}: the server speaks neither {V5} nor {V4}; is there a proxy that drops the header?"
         )
-    return ExecStream(socket, what=what)
+    return ExecStream(socket, what=what, heartbeat=heartbeat)

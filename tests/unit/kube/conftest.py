@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.unit.kube.server import Hasty, Server, kubeconfig
 
 from sentinel.kube.client import Kube
-from tests.unit.kube.server import Hasty, Server, kubeconfig
 
 
 @pytest.fixture

@@ -168,11 +168,17 @@ class Stepped:
 
     @property
     def sleepers(self) -> int:
-        return sum(not future.done() for _, future in self._sleepers)
+        return self.asleep(within=float("inf"))
+
+    def asleep(self, *, within: float) -> int:
+        """How many sleep and will be woken within so many seconds."""
+        return sum(
+            not future.done() and when - self.elapsed <= within for when, future in self._sleepers
+        )
 
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Return when `condition()` holds; the test's own timeout ends a condition that never does."""
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of all kinds
             await asyncio.sleep(0.002)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.unit.kube.server import Hasty, Server, failure, kubeconfig, obj
 
 from sentinel.errors import NotYet, UserError
 from sentinel.kube import credentials, errors
 from sentinel.kube.client import Kube
 from sentinel.kube.resources import BUILDS, LEASES, NODES, PODS
-from tests.unit.kube.server import Hasty, Server, failure, kubeconfig, obj
 
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "ci"}}
 
@@ -203,9 +203,7 @@ async def test_a_write_to_a_server_that_is_down_is_tried_again(
             await server.start(port)
 
     config = kubeconfig(tmp_path / "k", f"http://127.0.0.1:{port}", {"token": "t"})
-    async with await Kube.connect(
-        user_agent="t", kubeconfig=config, clock=Restarting()
-    ) as kube:
+    async with await Kube.connect(user_agent="t", kubeconfig=config, clock=Restarting()) as kube:
         assert await kube.create(PODS, POD) == POD
 
 
@@ -299,13 +297,13 @@ async def test_without_credentials_the_user_is_told_what_to_do(
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", os.pathsep.join([str(tmp_path / "no"), str(tmp_path / "no2")]))
-    with pytest.raises(UserError, match="no kubeconfig at .*no2: name one with"):
+    with pytest.raises(UserError, match=r"no kubeconfig at .*no2: name one with"):
         await Kube.connect(user_agent="t")
 
 
 async def test_a_broken_kubeconfig_is_named(tmp_path: Path) -> None:
     (tmp_path / "k").write_text("apiVersion: v1\nkind: Config\n")
-    with pytest.raises(UserError, match="cannot read credentials from .*current-context"):
+    with pytest.raises(UserError, match=r"cannot read credentials from .*current-context"):
         await Kube.connect(user_agent="t", kubeconfig=str(tmp_path / "k"))
 
 

@@ -79,7 +79,11 @@ def test_an_answer_of_a_proxy_is_quoted() -> None:
         ),
         (404, 'pods "hello-1" not found', errors.NotFound),
         (403, 'pods "hello-1" is forbidden: User "u" cannot create pods/exec', errors.Forbidden),
-        (500, "error dialing backend: dial tcp 10.0.0.1:10250: connection refused", errors.Unavailable),
+        (
+            500,
+            "error dialing backend: dial tcp 10.0.0.1:10250: connection refused",
+            errors.Unavailable,
+        ),
         (400, "container nope is not valid for pod hello-1", errors.ApiError),
         (
             500,

@@ -9,6 +9,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.plan.examples import plan
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InternalError, UserError
@@ -23,7 +24,6 @@ from sentinel.plan.model import (
     PlanStep,
     Variable,
 )
-from tests.unit.plan.examples import plan
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple)

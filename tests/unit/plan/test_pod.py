@@ -6,11 +6,12 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from tests.unit.plan.examples import BOX, DIGEST, SOURCE, UID, YML, build, plan, settings
+
 from sentinel.plan.codec import decode
 from sentinel.plan.names import PLAN_ANNOTATION
 from sentinel.plan.plan import with_attempt
 from sentinel.plan.pod import make_pod
-from tests.unit.plan.examples import BOX, DIGEST, SOURCE, UID, YML, build, plan, settings
 
 FETCH = {
     "url": "https://git.example.com/acme/hello.git",
@@ -120,9 +121,7 @@ def test_the_pod_of_a_build_whole() -> None:
 
 
 def test_git_credentials_are_mounted_in_the_init_container_only() -> None:
-    pod = make_pod(
-        plan(source=replace(SOURCE, secret="git")), build=build(), settings=settings()
-    )
+    pod = make_pod(plan(source=replace(SOURCE, secret="git")), build=build(), settings=settings())
 
     mounts = {
         container["name"]: container.get("volumeMounts", [])

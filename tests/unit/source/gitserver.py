@@ -26,6 +26,7 @@ class GitServer(ThreadingHTTPServer):
         self.root = root
         self.failures = 0
         self.redirect_to = ""
+        self.config: dict[str, str] = {}
         self.requests: list[tuple[str, str]] = []
         self.stopping = threading.Event()
         self._thread = threading.Thread(
@@ -100,10 +101,12 @@ class _Handler(BaseHTTPRequestHandler):
             "CONTENT_LENGTH": str(len(body)),
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
             "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": "safe.directory",
-            "GIT_CONFIG_VALUE_0": "*",
         }
+        config = {"safe.directory": "*"} | self.server.config
+        env["GIT_CONFIG_COUNT"] = str(len(config))
+        for index, (name, value) in enumerate(config.items()):
+            env[f"GIT_CONFIG_KEY_{index}"] = name
+            env[f"GIT_CONFIG_VALUE_{index}"] = value
         done = subprocess.run(
             ["git", "http-backend"], env=env, input=body, check=False, capture_output=True
         )

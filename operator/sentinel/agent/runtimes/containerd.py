@@ -120,6 +120,10 @@ class ContainerdRuntime:
             else:
                 await self._forget(lease)
 
+    async def is_frozen(self, container: str) -> bool:
+        """Whether a container stands still now."""
+        return await self._task_status(container) == TASK_PAUSED
+
     async def has_blob(self, digest: str) -> bool:
         """Whether the content store holds it."""
         try:

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+func TestAnswersAreFoundAmongNoise(t *testing.T) {
+	a := newAnswers()
+	a.expect("n0nce", "trap")
+	text := "junkB n0nce\nS other 0 x\nE other\nS nonsense n0nce-like\nS n0nce 3 hBx\ndeclare -x A=\"S 1\"\n" +
+		"E n0nce\nX trap\nexport B='2'\nE trap\n"
+	for i := range len(text) {
+		a.take([]byte{text[i]})
+	}
+	want := []answer{
+		{kind: 'B', nonce: "n0nce"},
+		{kind: 'S', nonce: "n0nce", status: 3, flags: "hBx", dump: []byte("declare -x A=\"S 1\"\n")},
+		{kind: 'X', nonce: "trap", dump: []byte("export B='2'\n")},
+	}
+	for _, each := range want {
+		select {
+		case got := <-a.out:
+			if got.kind != each.kind || got.nonce != each.nonce || got.status != each.status ||
+				got.flags != each.flags || string(got.dump) != string(each.dump) || got.at.IsZero() {
+				t.Errorf("got %+v, want %+v", got, each)
+			}
+		case <-time.After(time.Second):
+			t.Fatalf("no answer; want %+v", each)
+		}
+	}
+	if len(a.out) != 0 {
+		t.Errorf("%d answers too many", len(a.out))
+	}
+}
+
+func TestTheEnvironmentIsLaidOverInOrder(t *testing.T) {
+	got := literalEnv(
+		[]string{"PATH=/bin", "SENTINEL_SESSION_DIR=/x", "A=image"},
+		[][2]string{{"B", "1"}, {"A", "build"}, {"B", "2"}, {"SENTINEL_X", "no"}, {"bad=name", "x"}, {"", "x"}, {"E", ""}},
+	)
+	want := []string{"PATH=/bin", "A=build", "B=2", "E="}
+	if len(got) != len(want) {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("got %q, want %q", got[i], want[i])
+		}
+	}
+}
+
+func TestALogPastItsLimitKeepsBothEnds(t *testing.T) {
+	for name, test := range map[string]struct {
+		pieces  []string
+		want    string
+		dropped int64
+	}{
+		"short":        {[]string{"abc"}, "abc", 0},
+		"just full":    {[]string{"abcde", "fghij"}, "abcdefghij", 0},
+		"one too many": {[]string{"abcdefghijk"}, "abcde\n[sentinel: 1 bytes of this log were dropped here]\nghijk", 1},
+		"many pieces":  {[]string{"abc", "defg", "hijkl", "mnopqrstuvw", "xyz"}, "abcde\n[sentinel: 16 bytes of this log were dropped here]\nvwxyz", 16},
+	} {
+		log, err := newStepLog(t.TempDir()+"/1", 1, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, piece := range test.pieces {
+			log.write([]byte(piece))
+		}
+		facts := log.finish()
+		got := readAll(t, log.path)
+		if got != test.want || facts.Dropped != test.dropped || facts.Bytes != int64(len(got)) || facts.SHA256 != sum(got) {
+			t.Errorf("%s: %q %+v", name, got, facts)
+		}
+	}
+}

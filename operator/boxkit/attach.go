@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+const (
+	attachWait = 10 * time.Second
+	callAfter  = 300 * time.Millisecond // without a socket until PID 1 is asked to listen again
+)
+
+// runAttach joins in and out to the control socket until boxkit ends the connection.
+func runAttach(in io.Reader, out io.Writer) error {
+	conn, err := dialControl(sessionDir(), attachWait)
+	if err != nil {
+		return err
+	}
+	go func() {
+		_, _ = io.Copy(conn, in)
+		_ = conn.(*net.UnixConn).CloseWrite()
+	}()
+	// Reading is kept apart from writing, so that the end is seen while nobody reads our stdout.
+	chunks := make(chan []byte, 16)
+	go func() {
+		defer close(chunks)
+		for {
+			buffer := make([]byte, 64<<10)
+			n, err := conn.Read(buffer)
+			if n > 0 {
+				chunks <- buffer[:n]
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	for chunk := range chunks {
+		if _, err := out.Write(chunk); err != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// dialControl waits for the socket: the operator comes as soon as the container exists. Where the journal is there and
+// the socket is not, a step removed it: PID 1 listens again when it is told.
+func dialControl(dir string, limit time.Duration) (net.Conn, error) {
+	handle, err := waitDir(dir, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer handle.Close()
+	address := fmt.Sprintf("/proc/self/fd/%d/control.sock", handle.Fd())
+	began := time.Now()
+	called := false
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		conn, err := net.Dial("unix", address)
+		if err == nil {
+			return conn, nil
+		}
+		waited := time.Since(began)
+		if waited > limit {
+			return nil, fmt.Errorf("no control socket in %s within %s: %w", dir, limit, err)
+		}
+		if waited > callAfter && !called && errors.Is(err, fs.ErrNotExist) {
+			called = callInit(dir)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// callInit signals the boxkit that owns the session, if it is one: its pid file is in a directory that steps can write.
+func callInit(dir string) bool {
+	text, err := os.ReadFile(filepath.Join(dir, "pid"))
+	if err != nil {
+		return false
+	}
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(text)))
+	if err != nil || pid < 1 {
+		return false
+	}
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	words := bytes.Split(command, []byte{0})
+	if err != nil || len(words) < 2 || filepath.Base(string(words[0])) != "boxkit" || string(words[1]) != "init" {
+		return false
+	}
+	return syscall.Kill(pid, syscall.SIGUSR1) == nil
+}
+
+func waitDir(dir string, limit time.Duration) (*os.File, error) {
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		handle, err := os.Open(dir)
+		if err == nil {
+			return handle, nil
+		}
+		if time.Since(began) > limit {
+			return nil, fmt.Errorf("no session within %s: %w", limit, err)
+		}
+	}
+}

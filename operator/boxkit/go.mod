@@ -1,0 +1,3 @@
+module sentinel.wercker.com/boxkit
+
+go 1.24

@@ -1,0 +1,25 @@
+# wercker-init: what every shell of a build begins with (wercker-semantics §2.6). It is boxkit's own, part of the
+# start of a shell, and no step that anybody sees. Must run in bash, dash and busybox ash.
+success() { \command printf '\033[1;32m%b\033[m\n' "${1-}"; }
+info() { \command printf '\033[1;34m%b\033[m\n' "${1-}"; }
+debug() { \command printf '\033[1;30m%b\033[m\n' "${1-}"; }
+warn() { \command printf '\033[1;33m%b\033[m\n' "${1-}"; }
+error() { \command printf '\033[1;31merror: %b\033[m\n' "${1-}"; }
+setMessage() { \command printf '%s\n' "${1-}" >|"$WERCKER_REPORT_MESSAGE_FILE"; }
+fail() {
+	\command printf '\033[1;31mfailed: %b\033[m\n' "${1-}"
+	\command printf '%s\n' "${1-}" >|"$WERCKER_REPORT_MESSAGE_FILE"
+	\command exit 1
+}
+fatal() { fail "$@"; }
+# get_option NAME [DEFAULT]: a property of the running step.
+get_option() {
+	\command eval "\\command printf '%s\\n' \"\${WERCKER_$(
+		\command printf '%s_%s' "${WERCKER_STEP_NAME-}" "${1-}" | tr 'a-z-' 'A-Z_'
+	)-\${2-}}\""
+}
+if [ -n "${BASH_VERSION-}" ]; then
+	\command shopt -s expand_aliases
+	# Boxes run as root: sudo, present or not, has nothing to add.
+	if [ "${EUID:-0}" = 0 ]; then \command alias sudo=''; fi
+fi

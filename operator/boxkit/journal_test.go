@@ -1,0 +1,46 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestARecordIsInTheFileBeforeItIsTold(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	woken := 0
+	j, err := newJournal(path, func() {
+		text, _ := os.ReadFile(path)
+		if woken++; strings.Count(string(text), "\n") != woken {
+			t.Errorf("woken %d times, but the file has %q", woken, text)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600))
+	j.append(at, "started", startedRecord{Ordinal: 7})
+	j.append(at, "service", serviceRecord{Alias: "a\nb"})
+	want := []string{
+		`{"type":"record","seq":1,"time":"2026-01-02T02:04:05.000000006Z","kind":"started","ordinal":7}`,
+		`{"type":"record","seq":2,"time":"2026-01-02T02:04:05.000000006Z","kind":"service","alias":"a\nb","ready":false,"seconds":0}`,
+	}
+	text, _ := os.ReadFile(path)
+	if string(text) != strings.Join(want, "\n")+"\n" {
+		t.Errorf("the file has %s", text)
+	}
+	for since, lines := range map[int64][]string{-1: want, 0: want, 1: want[1:], 2: nil, 9: nil} {
+		got := j.since(since)
+		if len(got) != len(lines) {
+			t.Errorf("since %d: %d records, want %d", since, len(got), len(lines))
+		}
+		for i := range got {
+			if string(got[i]) != lines[i] || !json.Valid(got[i]) {
+				t.Errorf("since %d: %s", since, got[i])
+			}
+		}
+	}
+}

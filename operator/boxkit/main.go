@@ -1,0 +1,61 @@
+// boxkit runs a build's steps inside the box. See README.md.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+const usageText = `usage: boxkit install DIR | init | attach | env | version`
+
+func main() {
+	verb := ""
+	if len(os.Args) > 1 {
+		verb = os.Args[1]
+	}
+	code := 0
+	var err error
+	switch {
+	case verb == "install" && len(os.Args) == 3:
+		err = install(os.Args[2])
+	case verb == "init":
+		code, err = runInit()
+	case verb == "attach":
+		err = runAttach(os.Stdin, os.Stdout)
+	case verb == "env":
+		err = printEnv(os.Stdout)
+	case verb == "version":
+		fmt.Printf("boxkit %s, protocol %d\n", version, protocol)
+	default:
+		fmt.Fprintln(os.Stderr, usageText)
+		os.Exit(2)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "boxkit %s: %v\n", verb, err)
+		os.Exit(1)
+	}
+	os.Exit(code)
+}
+
+// printEnv writes the environment NUL-separated: what `env -0` does, where there is no env.
+func printEnv(w io.Writer) error {
+	var text []byte
+	for _, pair := range os.Environ() {
+		text = append(append(text, pair...), 0)
+	}
+	_, err := w.Write(text)
+	return err
+}
+
+func fromEnv(name, fallback string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return fallback
+}
+
+func sessionDir() string { return fromEnv("SENTINEL_SESSION_DIR", "/run/sentinel/session") }

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+const pendingRoom = 64 << 10
+
+// output is where the shells' bytes go: through the masks into the log of the step that runs, and to the console.
+// All methods but the two noted are called under the lock of the source that feeds it.
+type output struct {
+	mask    maskStream
+	log     *stepLog
+	pending []byte // printed by background processes between two steps: the next step's
+	lost    int
+	console *console
+	wake    func()
+	masked  []byte
+	last    atomic.Int64 // when the last byte came, Unix nanoseconds
+}
+
+func (o *output) take(data []byte) {
+	o.last.Store(time.Now().UnixNano())
+	if o.log == nil {
+		n := min(len(data), pendingRoom-len(o.pending))
+		o.pending = append(o.pending, data[:n]...)
+		o.lost += len(data) - n
+		return
+	}
+	o.masked = o.mask.feed(o.masked[:0], data)
+	o.put(o.masked)
+}
+
+func (o *output) put(masked []byte) {
+	if len(masked) == 0 {
+		return
+	}
+	o.log.write(masked)
+	o.console.write(masked)
+	o.wake()
+}
+
+// begin makes log the one that is written to.
+func (o *output) begin(log *stepLog) {
+	o.log = log
+	o.lost = 0
+	if len(o.pending) > 0 {
+		pending := o.pending
+		o.pending = nil
+		o.take(pending)
+	}
+}
+
+// end decides what the masks held back and takes the log away.
+func (o *output) end() {
+	if o.log != nil {
+		o.put(o.mask.flush(nil))
+		o.log = nil
+	}
+}
+
+// silent is how long nothing was printed, counted from since at the earliest. For any goroutine.
+func (o *output) silent(since time.Time) time.Duration {
+	last := time.Unix(0, o.last.Load())
+	if last.Before(since) {
+		last = since
+	}
+	return time.Since(last)
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// prepare makes the directories and copies that the operator wants before the first step.
+func prepare(dirs []string, copies []copySpec) error {
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("cannot make %s as user %d: %w", dir, os.Geteuid(), err)
+		}
+	}
+	for _, each := range copies {
+		if _, err := os.Lstat(each.From); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := copyTree(each.From, each.To); err != nil {
+			return fmt.Errorf("cannot copy %s to %s as user %d: %w", each.From, each.To, os.Geteuid(), err)
+		}
+	}
+	return nil
+}
+
+// copyTree copies a file or directory as `cp -r` does: modes and symlinks stay, owner and times do not. A directory
+// that exists is filled, a file that exists is replaced. Sockets, devices and FIFOs are left out.
+func copyTree(from, to string) error {
+	var late []func() error // a directory that its owner may not write gets its mode last
+	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		inner, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, inner)
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		switch {
+		case entry.IsDir():
+			if err := os.MkdirAll(target, 0o755); err != nil {
+				return err
+			}
+			if mode := info.Mode().Perm(); mode != 0o755 {
+				late = append(late, func() error { return os.Chmod(target, mode) })
+			}
+			return nil
+		case entry.Type() == fs.ModeSymlink:
+			link, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			return os.Symlink(link, target)
+		case entry.Type().IsRegular():
+			return copyFile(path, target, info.Mode().Perm())
+		}
+		return nil
+	})
+	for i := len(late) - 1; i >= 0 && err == nil; i-- {
+		err = late[i]()
+	}
+	return err
+}
+
+func copyFile(from, to string, mode fs.FileMode) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if errors.Is(err, fs.ErrExist) {
+		if err := os.Remove(to); err != nil {
+			return err
+		}
+		out, err = os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		out.Close()
+		return err
+	}
+	if err := out.Chmod(mode); err != nil { // the umask took some of it
+		out.Close()
+		return err
+	}
+	return out.Close()
+}

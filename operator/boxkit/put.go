@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// putError is a store's refusal: another try with the same URL would end the same way.
+type putError struct {
+	status int
+	text   string
+}
+
+func (e *putError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.status, e.text) }
+
+// newClient speaks to the object store: with the CA bundle and proxy of `open`, never with those of the image.
+func newClient(kit, ca, proxy string) *http.Client {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if bundle, err := os.ReadFile(filepath.Join(kit, "ca.pem")); err == nil {
+		pool.AppendCertsFromPEM(bundle)
+	}
+	pool.AppendCertsFromPEM([]byte(ca))
+	transport := &http.Transport{
+		TLSClientConfig:       &tls.Config{RootCAs: pool},
+		MaxIdleConnsPerHost:   2,
+		IdleConnTimeout:       20 * time.Second,
+		TLSHandshakeTimeout:   20 * time.Second,
+		ResponseHeaderTimeout: 2 * time.Minute,
+	}
+	if proxy != "" {
+		if address, err := url.Parse(proxy); err == nil {
+			transport.Proxy = http.ProxyURL(address)
+		}
+	}
+	return &http.Client{
+		Transport: transport,
+		// A presigned URL is for one place.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// put sends a file, again and again while the store cannot be reached or says that it is its own fault.
+// It returns a *putError when the store refuses, and ctx's end as what went wrong last.
+func put(ctx context.Context, client *http.Client, to upload, path string) error {
+	var last error
+	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
+		err := putOnce(ctx, client, to, path)
+		var refused *putError
+		if err == nil || errors.As(err, &refused) && refused.final() {
+			return err
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return last
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (e *putError) final() bool {
+	return e.status < 500 && e.status != http.StatusTooManyRequests && e.status != http.StatusRequestTimeout
+}
+
+func putOnce(ctx context.Context, client *http.Client, to upload, path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return &putError{text: err.Error()}
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return &putError{text: err.Error()}
+	}
+	var body io.Reader = file
+	if info.Size() == 0 {
+		body = http.NoBody // else a length of 0 would mean that it is unknown
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, to.URL, body)
+	if err != nil {
+		return &putError{text: "the URL cannot be used"}
+	}
+	request.ContentLength = info.Size()
+	for name, value := range to.Headers {
+		if strings.EqualFold(name, "host") {
+			request.Host = value
+		} else if !strings.EqualFold(name, "content-length") {
+			request.Header.Set(name, value)
+		}
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return withoutURL(err)
+	}
+	defer response.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(response.Body, 512))
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10))
+	if response.StatusCode >= 200 && response.StatusCode < 300 {
+		return nil
+	}
+	return &putError{status: response.StatusCode, text: strings.TrimSpace(string(text))}
+}
+
+// withoutURL keeps a presigned URL, which is a secret, out of errors.
+func withoutURL(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}

@@ -1,0 +1,575 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+)
+
+// runner is the one goroutine that runs steps. Nobody else touches its fields.
+type runner struct {
+	*session
+	shell     *shell
+	phase     string   // of the shell
+	flags     string   // x and v, as the last step left them
+	inits     []string // init.sh of earlier steps
+	serial    int      // of driver files
+	afterFail bool
+}
+
+const (
+	messageMax = 4096
+	startLimit = 60 * time.Second // for a new shell to begin
+)
+
+// run works until the session is closed or terminated, and returns the exit code of boxkit.
+func (r *runner) run() int {
+	reason := r.work()
+	r.mu.Lock()
+	r.ended = true
+	r.mu.Unlock()
+	r.finish(reason)
+	if reason == "Terminated" {
+		return 128 + int(syscall.SIGTERM)
+	}
+	return 0
+}
+
+func (r *runner) work() (reason string) {
+	served := false
+	for {
+		next, closing := r.next()
+		opened := r.isOpen()
+		if opened && !served {
+			served = true
+			r.warm()
+			continue
+		}
+		if next == nil {
+			if closing {
+				return "Closed"
+			}
+			select {
+			case <-r.changed:
+			case <-r.terminated:
+				return "Terminated"
+			}
+			continue
+		}
+		if why, message := r.skip(next); why != "" {
+			r.endSkipped(next, why, message)
+			continue
+		}
+		if next.spec.Phase == phaseAfter && !r.isMainOver() {
+			r.beginAfter()
+		}
+		r.runStep(next)
+		select {
+		case <-r.terminated:
+			return "Terminated"
+		default:
+		}
+	}
+}
+
+func (r *runner) isOpen() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.open != nil
+}
+
+func (r *runner) isMainOver() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mainOver
+}
+
+// next is the first queued step, those of the main phase first.
+func (r *runner) next() (*step, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var after *step
+	for _, each := range r.steps {
+		if each.state != "queued" {
+			continue
+		}
+		if each.spec.Phase == phaseMain {
+			return each, r.closing
+		}
+		if after == nil {
+			after = each
+		}
+	}
+	return after, r.closing
+}
+
+// skip says why a step does not run, if so.
+func (r *runner) skip(next *step) (reason, message string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cancelled != nil && (next.spec.Phase == phaseMain || !r.cancelled.After) {
+		return "Cancelled", r.cancelled.Reason
+	}
+	if next.spec.Phase == phaseAfter {
+		if r.afterFail {
+			return "Skipped", "an earlier after-step failed"
+		}
+		return "", ""
+	}
+	if failed := r.failed(); failed != nil {
+		return "Skipped", fmt.Sprintf("%s failed", failed.spec.DisplayName)
+	}
+	if left, limited := r.buildLeft(); limited && left <= 0 {
+		return "BuildTimeout", "the build's time is over"
+	}
+	return "", ""
+}
+
+func (r *runner) endSkipped(s *step, reason, message string) {
+	r.mu.Lock()
+	s.state, s.reason, s.message = "skipped", reason, message
+	r.mu.Unlock()
+	r.journal.append(time.Now(), "skipped",
+		skippedRecord{Ordinal: s.spec.Ordinal, Reason: reason, Message: r.mask(message)})
+}
+
+// buildLeft is what remains of the build's time. r.mu is held, or the field is constant by now.
+func (r *runner) buildLeft() (time.Duration, bool) {
+	limit := r.open.Limits.Build.duration()
+	return limit - time.Since(r.opened), limit > 0
+}
+
+// warm starts the shell while the services come up, so that the first step begins at once.
+func (r *runner) warm() {
+	if r.shellError == nil {
+		_ = r.ensureShell(phaseMain) // its error is the first step's
+	}
+	if len(r.open.Services) > 0 {
+		ctx, cancel := context.WithCancel(r.ctx)
+		defer cancel()
+		go func() {
+			select {
+			case <-r.cancelNow:
+			case <-r.terminated:
+			case <-ctx.Done():
+			}
+			cancel()
+		}()
+		awaitServices(ctx, r.open.Services, func(record serviceRecord) {
+			r.journal.append(time.Now(), "service", record)
+		})
+	}
+}
+
+// beginAfter ends the main phase: everything that still runs is stopped.
+func (r *runner) beginAfter() {
+	r.mu.Lock()
+	r.mainOver = true
+	grace := r.open.Limits.Grace.duration()
+	r.mu.Unlock()
+	r.quiesce(grace)
+}
+
+// quiesce lets the shell end by itself, so that its EXIT traps run, and stops whatever is left.
+func (r *runner) quiesce(grace time.Duration) {
+	if r.shell != nil && !r.shell.dead {
+		r.shell.stdin.Close()
+		select {
+		case r.shell.status = <-r.shell.exited:
+			r.shell.dead = true
+		case <-time.After(min(grace, 500*time.Millisecond)):
+		}
+	}
+	stopAll(grace)
+	r.shell = nil
+}
+
+// ensureShell makes r.shell one that lives, of the given phase, that has run its start file.
+func (r *runner) ensureShell(phase string) error {
+	if r.shell != nil {
+		select {
+		case r.shell.status = <-r.shell.exited:
+			r.shell.dead = true
+		default:
+		}
+		if !r.shell.dead && r.phase == phase {
+			return nil
+		}
+	}
+	if r.shellError != nil {
+		return r.shellError
+	}
+	env, dump, inits := r.env, r.dump, r.inits
+	if phase == phaseAfter {
+		env, inits = literalEnv(env, r.resultEnv()), nil
+		if r.phase != phaseAfter {
+			r.inits, inits, dump = nil, nil, nil
+		}
+	}
+	if r.shell != nil && !r.shell.dead {
+		r.shell.stdin.Close()
+	}
+	sh, err := startShell(r.reaper, shellSpec{
+		path: r.shellPath, args: r.shellArgs, entrypoint: r.open.Entrypoint, env: env,
+		dir: r.open.SourceDir, output: r.pipeEnd, fifo: r.fifoPath(),
+	})
+	if err != nil {
+		return err
+	}
+	r.shell, r.phase, r.flags = sh, phase, ""
+	dumpFile := ""
+	if dump != nil {
+		dumpFile = filepath.Join(r.dir, "spool", newNonce())
+		if err := os.WriteFile(dumpFile, dump, 0o600); err != nil {
+			return err
+		}
+		defer os.Remove(dumpFile)
+	}
+	nonce := newNonce()
+	start := sh.startText(beginLine(nonce, r.fifoPath()), r.fifoPath(), inits, dumpFile)
+	file, err := r.writeDriver(start)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file)
+	r.answers.expect(nonce)
+	if err := sh.run(file, nonce, r.fifoPath()); err != nil {
+		return fmt.Errorf("%s ended before it read a command", sh.path)
+	}
+	for timer := time.After(startLimit); ; {
+		select {
+		case got := <-r.answers.out:
+			if got.kind == 'S' {
+				return nil
+			}
+		case sh.status = <-sh.exited:
+			sh.dead = true
+			return fmt.Errorf("%s ended with %d when it started", sh.path, exitCode(sh.status))
+		case <-timer:
+			return fmt.Errorf("%s did not start within %s", sh.path, startLimit)
+		case <-r.terminated:
+			return errors.New("the box is being stopped")
+		}
+	}
+}
+
+func (r *runner) writeDriver(text string) (string, error) {
+	r.serial++
+	file := filepath.Join(r.dir, "drivers", fmt.Sprint(r.serial))
+	return file, os.WriteFile(file, []byte(text), 0o600)
+}
+
+// outcome is how a step ended.
+type outcome struct {
+	exit    int
+	reason  string
+	message string
+	at      time.Time
+}
+
+// runStep runs one step from its directories to its last record.
+func (r *runner) runStep(s *step) {
+	spec := s.spec
+	log, err := newStepLog(filepath.Join(r.dir, "log", fmt.Sprint(spec.Ordinal)), spec.Ordinal, r.open.Limits.Log)
+	if err != nil {
+		log = nil
+	}
+	r.mu.Lock()
+	s.state = "running"
+	if log != nil {
+		r.logs[spec.Ordinal] = log
+	}
+	r.mu.Unlock()
+	if log == nil {
+		now := time.Now()
+		r.journal.append(now, "started", startedRecord{Ordinal: spec.Ordinal})
+		r.endStep(s, outcome{exit: -1, reason: "NodeDiskFull", message: err.Error(), at: now}, logFacts{}, now, 0)
+		return
+	}
+	r.console.line("--- sentinel step=%d offset=0 id=%s name=%q", spec.Ordinal, spec.ID, r.mask(spec.DisplayName))
+	cpu, kills := r.cgroup.cpuSeconds(), r.cgroup.oomKills()
+	began := time.Now()
+	end := r.attempt(s, log, &began)
+	var facts logFacts
+	r.pipe.drain(func() {
+		r.out.end()
+		facts = log.finish()
+	})
+	if r.cgroup.oomKills() > kills && end.reason != "Cancelled" {
+		end.reason, end.message = "OutOfMemory", "the kernel killed a process of this step: it needed more memory than the box may have"
+	}
+	r.endStep(s, end, facts, began, cpu)
+	r.uploads.add(fmt.Sprintf("log/%d", spec.Ordinal), log.path, facts)
+}
+
+func (r *runner) endStep(s *step, end outcome, facts logFacts, began time.Time, cpu float64) {
+	message := r.stepMessage(s.spec, end)
+	used := usage{Seconds: end.at.Sub(began).Seconds(), PeakMemoryBytes: r.cgroup.peakMemory()}
+	if now := r.cgroup.cpuSeconds(); now > cpu {
+		used.CPUSeconds = now - cpu
+	}
+	r.mu.Lock()
+	s.state, s.reason, s.message = "finished", end.reason, message
+	if s.spec.Phase == phaseAfter && end.reason != "Passed" {
+		r.afterFail = true
+	}
+	r.mu.Unlock()
+	r.journal.append(end.at, "finished", finishedRecord{
+		Ordinal: s.spec.Ordinal, Exit: end.exit, Reason: end.reason, Message: message, Log: facts, Usage: used,
+	})
+}
+
+// attempt prepares a step, has the shell run it and waits for its end. The log receives output meanwhile.
+func (r *runner) attempt(s *step, log *stepLog, began *time.Time) outcome {
+	spec := s.spec
+	started := func() {
+		*began = time.Now()
+		r.journal.append(*began, "started", startedRecord{Ordinal: spec.Ordinal})
+	}
+	broken := func(reason string, err error) outcome {
+		started()
+		return outcome{exit: -1, reason: reason, message: err.Error(), at: time.Now()}
+	}
+	files, literals, err := prepareStep(spec, r.open, filepath.Join(r.dir, "tmp", spec.ID))
+	if err != nil {
+		return broken("Internal", fmt.Errorf("cannot prepare the step: %w", err))
+	}
+	r.pipe.drain(func() { r.out.begin(log) })
+	first := true
+	for try := 1; ; try++ {
+		if err := r.ensureShell(spec.Phase); err != nil {
+			if !first {
+				return outcome{exit: -1, reason: "Internal", message: err.Error(), at: time.Now()}
+			}
+			return broken(shellReason(err), err)
+		}
+		nonce := newNonce()
+		file, err := r.writeDriver((&driver{
+			begin:     beginLine(nonce, r.fifoPath()),
+			sourceDir: r.open.SourceDir,
+			cwd:       spec.Cwd,
+			literals:  literals,
+			exports:   spec.Exports,
+			files:     files,
+			flags:     r.flags,
+		}).text())
+		if err != nil {
+			return broken("NodeDiskFull", err)
+		}
+		r.answers.expect(nonce, r.shell.nonce)
+		if first {
+			started()
+			first = false
+		}
+		sent := r.shell.run(file, nonce, r.fifoPath())
+		end, ran := r.wait(spec, *began, sent != nil)
+		_ = os.Remove(file)
+		if ran {
+			if spec.Kind == "step" && len(files) > 0 && strings.HasSuffix(files[0], "/init.sh") {
+				r.inits = append(r.inits, files[0])
+			}
+			return end
+		}
+		// The shell ended before it read our line: an earlier step took its input away. Nothing was run.
+		if try == 2 {
+			return outcome{exit: -1, reason: "Internal", message: "the shell ends before it runs anything", at: time.Now()}
+		}
+	}
+}
+
+func shellReason(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOEXEC):
+		return "ArchitectureMismatch"
+	case errors.Is(err, errNoShell), errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
+		return "ShellMissing"
+	}
+	return "Internal"
+}
+
+// wait returns how the step ended, or ran false if the shell ended without having begun it.
+func (r *runner) wait(spec *stepSpec, began time.Time, broken bool) (end outcome, ran bool) {
+	command := timer(spec.Timeouts.Command.duration(), began)
+	silence := spec.Timeouts.NoResponse.duration()
+	quiet := timer(silence, began)
+	var build <-chan time.Time
+	if left, limited := r.buildLeft(); limited && spec.Phase == phaseMain {
+		build = time.After(max(left, 0))
+	}
+	cancelNow := r.cancelNow
+	begun := false
+	take := func(got answer) (outcome, bool) {
+		switch got.kind {
+		case 'B':
+			begun = true
+		case 'X':
+			r.keepDump(got.dump)
+		case 'S':
+			r.keepDump(got.dump)
+			r.flags = exportsXV(got.flags)
+			return ended(got.status, got.at), true
+		}
+		return outcome{}, false
+	}
+	for {
+		select {
+		case got := <-r.answers.out:
+			if end, done := take(got); done {
+				return end, true
+			}
+		case r.shell.status = <-r.shell.exited:
+			r.shell.dead = true
+			at := time.Now()
+			r.fifo.drain(nil) // what it still said
+			for {
+				select {
+				case got := <-r.answers.out:
+					if end, done := take(got); done {
+						return end, true
+					}
+					continue
+				default:
+				}
+				break
+			}
+			if !begun {
+				return outcome{}, false
+			}
+			return ended(exitCode(r.shell.status), at), true
+		case <-command:
+			return r.stopped("CommandTimeout", fmt.Sprintf("it ran longer than %s", spec.Timeouts.Command.duration())), true
+		case <-quiet:
+			if left := silence - r.out.silent(began); left > 0 {
+				quiet = time.After(left)
+				continue
+			}
+			return r.stopped("NoResponseTimeout", fmt.Sprintf("it printed nothing for %s", silence)), true
+		case <-build:
+			return r.stopped("BuildTimeout", fmt.Sprintf("the build ran longer than %s", r.open.Limits.Build.duration())), true
+		case <-cancelNow:
+			r.mu.Lock()
+			cancel := r.cancelled
+			r.mu.Unlock()
+			if spec.Phase == phaseAfter && cancel.After {
+				cancelNow = nil // it runs in spite of the cancel
+				continue
+			}
+			return r.stopped("Cancelled", cancel.Reason), true
+		case <-r.terminated:
+			return r.stopped("BoxTerminated", "the box was told to stop"), true
+		}
+	}
+}
+
+func timer(limit time.Duration, began time.Time) <-chan time.Time {
+	if limit <= 0 {
+		return nil
+	}
+	return time.After(max(limit-time.Since(began), 0))
+}
+
+func ended(status int, at time.Time) outcome {
+	if status == 0 {
+		return outcome{exit: 0, reason: "Passed", at: at}
+	}
+	return outcome{exit: status, reason: "ExitCode", message: fmt.Sprintf("exited with code %d", status), at: at}
+}
+
+// stopped stops every process of the steps and says so as the step's end.
+func (r *runner) stopped(reason, message string) outcome {
+	grace := r.open.Limits.Grace.duration()
+	if reason == "BoxTerminated" {
+		grace = min(grace, 5*time.Second) // the kubelet's own grace is running
+	}
+	stopAll(grace)
+	r.fifo.drain(nil)
+	r.shell.stdin.Close()
+	r.shell = nil
+	return outcome{exit: -1, reason: reason, message: message, at: time.Now()}
+}
+
+func (r *runner) keepDump(dump []byte) {
+	r.mu.Lock()
+	r.dump = dump
+	r.mu.Unlock()
+}
+
+// stepMessage is what the step wrote to its message file, else what we have to say; masked, bounded, valid UTF-8.
+func (r *runner) stepMessage(spec *stepSpec, end outcome) string {
+	text := end.message
+	file, err := os.Open(filepath.Join(r.open.ReportDir, spec.ID, "message.txt"))
+	if err == nil {
+		buffer := make([]byte, 2*messageMax)
+		n, _ := file.Read(buffer)
+		file.Close()
+		if written := strings.TrimSpace(strings.ToValidUTF8(string(buffer[:n]), "\uFFFD")); written != "" {
+			text = written
+			if end.exit == -1 {
+				text = end.message + ": " + written
+			}
+		}
+	}
+	text = strings.ToValidUTF8(r.mask(text), "\uFFFD")
+	if len(text) > messageMax {
+		cut := messageMax - len("…")
+		for !utf8.RuneStart(text[cut]) {
+			cut--
+		}
+		text = text[:cut] + "…"
+	}
+	return text
+}
+
+// finish ends the session: no process of the steps' lives on, uploads get their time, and the last record is written.
+func (r *runner) finish(reason string) {
+	limit, grace := 60*time.Second, 2*time.Second
+	r.mu.Lock()
+	if r.open != nil {
+		limit, grace = r.open.Limits.Close.duration(), min(grace, r.open.Limits.Grace.duration())
+	}
+	r.mu.Unlock()
+	if reason == "Terminated" {
+		limit = min(limit, 15*time.Second)
+		r.skipRest()
+	}
+	r.quiesce(grace)
+	done := make(chan struct{})
+	go func() {
+		r.collecting.Wait()
+		r.uploads.busy.Wait()
+		close(done)
+	}()
+	deadline := time.Now().Add(limit)
+	select {
+	case <-done:
+	case <-time.After(limit):
+	}
+	// A refused upload waits for an `open` with a new URL as long as there is time; when we are killed there is none.
+	for reason == "Closed" && len(r.uploads.pending()) > 0 && time.Now().Before(deadline) {
+		select {
+		case <-r.terminated:
+			deadline = time.Now()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	pending := r.uploads.pending()
+	r.stop()
+	r.journal.append(time.Now(), "closed", closedRecord{Pending: pending, Reason: reason})
+}
+
+// skipRest leaves no queued step undecided when the box ends.
+func (r *runner) skipRest() {
+	for {
+		next, _ := r.next()
+		if next == nil {
+			return
+		}
+		r.endSkipped(next, "Skipped", "the box was told to stop")
+	}
+}

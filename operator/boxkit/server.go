@@ -1,0 +1,384 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	attachMax  = 16
+	helloLimit = 10 * time.Second
+)
+
+// Heartbeats, both ways. Variables only for tests of boxkit itself.
+var (
+	heartbeat = 15 * time.Second
+	silence   = 45 * time.Second
+)
+
+// server is the control socket: it accepts attaches and wakes them when there is something to tell.
+type server struct {
+	path    string
+	session *session
+	mu      sync.Mutex
+	socket  net.Listener
+	attachs []*attach
+	writing sync.WaitGroup
+}
+
+// attach is one connection.
+type attach struct {
+	server *server
+	conn   net.Conn
+	ready  chan struct{} // capacity 1: something to write
+	done   chan struct{}
+
+	mu      sync.Mutex
+	greeted bool
+	replies [][]byte
+	seq     int64
+	follow  map[int]int64 // nil: no logs
+	sent    int64         // newest record written
+}
+
+func (v *server) wake() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, a := range v.attachs {
+		a.wake()
+	}
+}
+
+// listen makes the socket, or makes it again where somebody removed it.
+func (v *server) listen() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := os.Remove(v.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	// A socket's name is at most 107 bytes; by way of the directory's descriptor any place will do.
+	dir, err := os.Open(filepath.Dir(v.path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	socket, err := net.Listen("unix", "/proc/self/fd/"+strconv.Itoa(int(dir.Fd()))+"/"+filepath.Base(v.path))
+	if err != nil {
+		return err
+	}
+	socket.(*net.UnixListener).SetUnlinkOnClose(false)
+	if v.socket != nil {
+		v.socket.Close()
+	}
+	v.socket = socket
+	go v.accept(socket)
+	return nil
+}
+
+func (v *server) accept(socket net.Listener) {
+	for {
+		conn, err := socket.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(50 * time.Millisecond) // out of descriptors or memory: others may let go of some
+			continue
+		}
+		a := &attach{server: v, conn: conn, ready: make(chan struct{}, 1), done: make(chan struct{})}
+		v.mu.Lock()
+		v.attachs = append(v.attachs, a)
+		var oldest *attach
+		if len(v.attachs) > attachMax {
+			oldest = v.attachs[0]
+		}
+		v.mu.Unlock()
+		if oldest != nil {
+			oldest.drop()
+		}
+		v.writing.Add(1)
+		go func() {
+			defer v.writing.Done()
+			a.write()
+		}()
+		go a.read()
+		go a.beat()
+	}
+}
+
+func (a *attach) wake() {
+	select {
+	case a.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (a *attach) drop() {
+	v := a.server
+	v.mu.Lock()
+	at := slices.Index(v.attachs, a)
+	if at >= 0 {
+		v.attachs = slices.Delete(v.attachs, at, at+1)
+	}
+	v.mu.Unlock()
+	if at >= 0 {
+		close(a.done)
+		a.conn.Close()
+	}
+}
+
+func (a *attach) reply(frame []byte) {
+	a.mu.Lock()
+	a.replies = append(a.replies, frame)
+	a.mu.Unlock()
+	a.wake()
+}
+
+// beat sends pings, so that the other side too notices a connection that is half dead.
+func (a *attach) beat() {
+	ticker := time.NewTicker(heartbeat)
+	defer ticker.Stop()
+	for n := int64(1); ; n++ {
+		select {
+		case <-ticker.C:
+			a.reply(encode(beat{Type: "ping", N: n}))
+		case <-a.done:
+			return
+		}
+	}
+}
+
+// read takes requests until the connection breaks or falls silent. One that takes long (open copies, environment asks
+// a shell) does not hold up the heartbeat; requests of one connection are carried out in their order.
+func (a *attach) read() {
+	defer a.drop()
+	requests := make(chan func(), 64)
+	defer close(requests)
+	go func() {
+		for request := range requests {
+			request()
+		}
+	}()
+	frames := newFrameReader(a.conn)
+	_ = a.conn.SetReadDeadline(time.Now().Add(helloLimit))
+	for {
+		message, err := frames.next()
+		if err == nil {
+			_ = a.conn.SetReadDeadline(time.Now().Add(silence))
+			err = a.take(message, requests)
+		}
+		var wrong protocolError
+		if errors.As(err, &wrong) {
+			a.lastWord(wrong)
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// lastWord tells the other side what it did wrong, and gives the writer a moment to say it.
+func (a *attach) lastWord(wrong protocolError) {
+	a.reply(encode(errorReply{Type: "error", Code: "Protocol", Text: string(wrong)}))
+	for range 100 {
+		a.mu.Lock()
+		left := len(a.replies)
+		a.mu.Unlock()
+		if left == 0 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (a *attach) take(message []byte, requests chan<- func()) error {
+	var head envelope
+	if err := json.Unmarshal(message, &head); err != nil {
+		return protocolError("a message that is no JSON object: " + err.Error())
+	}
+	session := a.server.session
+	switch head.Type {
+	case "hello":
+		return a.hello(message)
+	case "ping":
+		var b beat
+		_ = json.Unmarshal(message, &b)
+		a.reply(encode(beat{Type: "pong", N: b.N}))
+		return nil
+	case "pong":
+		return nil
+	}
+	a.mu.Lock()
+	greeted := a.greeted
+	a.mu.Unlock()
+	if !greeted {
+		return protocolError("the first message must be hello")
+	}
+	select {
+	case requests <- func() { a.reply(session.handle(head.Type, head.ID, message)) }:
+		return nil
+	case <-a.done:
+		return io.EOF
+	}
+}
+
+func (a *attach) hello(message []byte) error {
+	var m helloMessage
+	if err := json.Unmarshal(message, &m); err != nil {
+		return protocolError("hello: " + err.Error())
+	}
+	if m.Protocol != protocol {
+		return protocolError("hello: this boxkit speaks protocol " + strconv.Itoa(protocol))
+	}
+	session := a.server.session
+	welcome := welcomeReply{Type: "welcome", Protocol: protocol, Version: version, Seq: session.journal.last()}
+	session.mu.Lock()
+	if session.open != nil {
+		welcome.Build, welcome.Attempt = session.open.Build, session.open.Attempt
+	}
+	session.mu.Unlock()
+	a.mu.Lock()
+	a.greeted = true
+	a.seq = max(m.Since, 0)
+	if m.Follow != nil {
+		a.follow = map[int]int64{}
+		for ordinal, offset := range m.Follow {
+			if n, err := strconv.Atoi(ordinal); err == nil && offset >= 0 {
+				a.follow[n] = offset
+			}
+		}
+	}
+	a.replies = append(a.replies, encode(welcome))
+	a.mu.Unlock()
+	a.wake()
+	return nil
+}
+
+// write sends what there is: answers, records, log bytes, in this order of urgency. A record is written before the
+// answer to the request that made it.
+func (a *attach) write() {
+	defer a.drop()
+	files := map[int]*os.File{}
+	defer func() {
+		for _, file := range files {
+			file.Close()
+		}
+	}()
+	var frames []byte
+	for {
+		frames = frames[:0]
+		a.mu.Lock()
+		greeted, replies, seq := a.greeted, a.replies, a.seq
+		a.replies = nil
+		a.mu.Unlock()
+		if greeted {
+			if seq == 0 || len(replies) > 0 {
+				// The welcome goes first of all.
+				if len(replies) > 0 && isWelcome(replies[0]) {
+					frames = append(frames, replies[0]...)
+					replies = replies[1:]
+				}
+			}
+			for _, line := range a.server.session.journal.since(seq) {
+				frames = appendMessage(frames, line)
+				seq++
+			}
+		}
+		for _, reply := range replies {
+			frames = append(frames, reply...)
+		}
+		if len(frames) == 0 && greeted && a.follow != nil {
+			frames = a.logs(frames, files)
+		}
+		if len(frames) > 0 {
+			_ = a.conn.SetWriteDeadline(time.Now().Add(silence))
+			if _, err := a.conn.Write(frames); err != nil {
+				return
+			}
+			a.mu.Lock()
+			if greeted {
+				a.seq = max(a.seq, seq)
+			}
+			a.mu.Unlock()
+			continue
+		}
+		select {
+		case <-a.ready:
+		case <-a.done:
+			return
+		}
+	}
+}
+
+func isWelcome(frame []byte) bool {
+	const begin = `{"type":"welcome"`
+	return len(frame) > 5+len(begin) && string(frame[5:5+len(begin)]) == begin
+}
+
+// logs appends the next piece of every log that has more than was sent.
+func (a *attach) logs(frames []byte, files map[int]*os.File) []byte {
+	s := a.server.session
+	s.mu.Lock()
+	logs := maps.Clone(s.logs)
+	s.mu.Unlock()
+	for _, ordinal := range slices.Sorted(maps.Keys(logs)) {
+		log := logs[ordinal]
+		at := a.follow[ordinal]
+		n := min(log.size.Load()-at, logChunk)
+		if n <= 0 {
+			continue
+		}
+		file := files[ordinal]
+		if file == nil {
+			var err error
+			if file, err = os.Open(log.path); err != nil {
+				continue
+			}
+			files[ordinal] = file
+		}
+		data := make([]byte, n)
+		got, _ := file.ReadAt(data, at)
+		if got == 0 {
+			continue
+		}
+		frames = appendLog(frames, ordinal, at, data[:got])
+		a.follow[ordinal] = at + int64(got)
+	}
+	return frames
+}
+
+// end lets every attach have the last record, for so long as limit, and closes them all.
+func (v *server) end(limit time.Duration) {
+	last := v.session.journal.last()
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		behind := false
+		v.mu.Lock()
+		for _, a := range v.attachs {
+			a.mu.Lock()
+			behind = behind || a.greeted && (a.seq < last || len(a.replies) > 0)
+			a.mu.Unlock()
+		}
+		v.mu.Unlock()
+		if !behind {
+			break
+		}
+	}
+	v.mu.Lock()
+	v.socket.Close()
+	attachs := slices.Clone(v.attachs)
+	v.mu.Unlock()
+	for _, a := range attachs {
+		a.drop()
+	}
+	v.writing.Wait()
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	serviceWait  = 30 * time.Second // for a service's first port
+	serviceOther = time.Second      // for its other ports, once one accepts: not every exposed port is listened on
+)
+
+// awaitServices tries every service's ports until one accepts, all services at once, and reports each one.
+func awaitServices(ctx context.Context, services []service, report func(serviceRecord)) {
+	var waiting sync.WaitGroup
+	for _, each := range services {
+		waiting.Add(1)
+		go func() {
+			defer waiting.Done()
+			began := time.Now()
+			ready := awaitPorts(ctx, each.Ports)
+			report(serviceRecord{Alias: each.Alias, Ready: ready, Seconds: time.Since(began).Seconds()})
+		}()
+	}
+	waiting.Wait()
+}
+
+func awaitPorts(ctx context.Context, ports []int) bool {
+	if len(ports) == 0 {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, serviceWait)
+	defer cancel()
+	accepted := make(chan struct{}, len(ports))
+	for _, port := range ports {
+		go func() {
+			if awaitPort(ctx, port) {
+				accepted <- struct{}{}
+			}
+		}()
+	}
+	for seen := range len(ports) {
+		select {
+		case <-accepted:
+			if seen == 0 {
+				time.AfterFunc(serviceOther, cancel)
+			}
+		case <-ctx.Done():
+			return seen > 0
+		}
+	}
+	return true
+}
+
+func awaitPort(ctx context.Context, port int) bool {
+	dialer := net.Dialer{Timeout: time.Second}
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
+		conn, err := dialer.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			conn.Close()
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
+	}
+}
+
+// addHosts makes aliases that are no DNS names resolve. Only root may; a box of another user goes without.
+func addHosts(services []service) error {
+	var lines []byte
+	for _, each := range services {
+		if each.Hosts {
+			lines = fmt.Appendf(lines, "127.0.0.1\t%s\n", each.Alias)
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	file, err := os.OpenFile("/etc/hosts", os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = file.Write(lines)
+	return err
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"sync/atomic"
+)
+
+// stepLog is the masked output of one step: a file that followers and the upload read while or after it grows.
+// Past its limit the middle is dropped: the first half stays, the second half is a ring in a file of its own until
+// the step ends. Only the goroutine that holds the output lock writes.
+type stepLog struct {
+	ordinal int
+	path    string
+	file    *os.File
+	half    int64
+	total   int64 // bytes that the step wrote, dropped ones included
+	ring    *os.File
+	sum     hash.Hash
+	err     error
+	size    atomic.Int64 // bytes of the file that readers may see
+}
+
+func newStepLog(path string, ordinal int, limit int64) (*stepLog, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("making the log of step %d: %w", ordinal, err)
+	}
+	return &stepLog{ordinal: ordinal, path: path, file: file, half: max(limit/2, 1), sum: sha256.New()}, nil
+}
+
+func (l *stepLog) write(data []byte) {
+	if head := l.half - l.total; head > 0 {
+		n := min(head, int64(len(data)))
+		l.keep(data[:n])
+		l.total += n
+		data = data[n:]
+	}
+	for len(data) > 0 && l.err == nil {
+		if l.ring == nil {
+			l.ring, l.err = os.OpenFile(l.path+".ring", os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+			if l.err != nil {
+				return
+			}
+			_ = os.Remove(l.path + ".ring")
+		}
+		at := (l.total - l.half) % l.half
+		n := min(l.half-at, int64(len(data)))
+		_, l.err = l.ring.WriteAt(data[:n], at)
+		l.total += n
+		data = data[n:]
+	}
+	l.total += int64(len(data))
+}
+
+// keep writes to the file itself. After an error nothing more is written: a hole would shift every later offset.
+func (l *stepLog) keep(data []byte) {
+	if l.err != nil || len(data) == 0 {
+		return
+	}
+	n, err := l.file.Write(data)
+	l.sum.Write(data[:n])
+	l.size.Add(int64(n))
+	l.err = err
+}
+
+// finish puts the end of a log that was too long behind its beginning, and says what the file holds.
+func (l *stepLog) finish() logFacts {
+	over := l.total - l.half
+	dropped := max(0, over-l.half)
+	if over > 0 && l.ring != nil && l.err == nil {
+		start := int64(0)
+		if dropped > 0 {
+			start = over % l.half
+			l.keep(fmt.Appendf(nil, "\n[sentinel: %d bytes of this log were dropped here]\n", dropped))
+		}
+		l.copyRing(start, min(over, l.half)-start)
+		l.copyRing(0, start)
+	}
+	if l.ring != nil {
+		l.ring.Close()
+		l.ring = nil
+	}
+	facts := logFacts{Bytes: l.size.Load(), SHA256: hex.EncodeToString(l.sum.Sum(nil)), Dropped: dropped}
+	if l.err != nil {
+		facts.Error = l.err.Error()
+	}
+	l.file.Close()
+	return facts
+}
+
+func (l *stepLog) copyRing(from, n int64) {
+	buffer := make([]byte, 256<<10)
+	part := io.NewSectionReader(l.ring, from, n)
+	for {
+		got, err := part.Read(buffer)
+		l.keep(buffer[:got])
+		if err != nil {
+			return
+		}
+	}
+}

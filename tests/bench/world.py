@@ -1,0 +1,161 @@
+"""What every benchmark uses: the lab with Sentinel in it, Builds made and watched by the API, and floor pods."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentinel.errors import NotYet
+from sentinel.kube.client import Kube
+from sentinel.kube.errors import NotFound
+from sentinel.kube.resources import BUILDS, NAMESPACES, PODS
+from sentinel.plan.names import pod_name
+from sentinel.session.client import ByteStream, Session
+from sentinel.session.records import AnyRecord
+from tests.lab import git
+from tests.lab.state import Lab
+
+BOXKIT = ["/run/sentinel/kit/boxkit", "attach"]
+
+
+@dataclass(frozen=True)
+class World:
+    """A namespace of the benchmark's own."""
+
+    lab: Lab
+    kube: Kube
+    namespace: str
+
+    def project(self, codes: list[str]) -> str:
+        """Publish a project whose build has these script steps; its url."""
+        lines = [f"box: {self.lab.registry}/box/debian:12", "build:", "  steps:"]
+        lines += [
+            f"    - script: {{name: s{n}, code: {json.dumps(c)}}}" for n, c in enumerate(codes)
+        ]
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "wercker.yml").write_text("\n".join(lines) + "\n")
+            return git.publish(self.lab, Path(folder), f"bench-{uuid.uuid4().hex[:8]}")
+
+    async def build(self, url: str, *, commit: str = "never") -> Made:
+        """Create a Build."""
+        body = {
+            "apiVersion": BUILDS.api_version,
+            "kind": "Build",
+            "metadata": {"name": f"b-{uuid.uuid4().hex[:8]}", "namespace": self.namespace},
+            "spec": {"source": {"git": {"url": url}}, "image": {"commit": commit}},
+        }
+        created = time.time_ns()
+        raw = await self.kube.create(BUILDS, body, namespace=self.namespace)
+        return Made(world=self, raw=raw, created_ns=created)
+
+    async def floor(self, template: dict[str, Any], *, fetch: bool) -> float:
+        """Seconds from a bare pod's creation until its box process starts; `fetch` false: `true` as init command."""
+        pod = bare(template, fetch=fetch)
+        pod["metadata"]["name"] = f"floor-{uuid.uuid4().hex[:8]}"
+        created = time.time_ns()
+        await self.kube.create(PODS, pod, namespace=self.namespace)
+        name = pod["metadata"]["name"]
+        try:
+            await self.until_pod(name, lambda raw: raw["status"].get("phase") == "Succeeded")
+            log = await self.kube.logs(namespace=self.namespace, pod=name, container="box")
+        finally:
+            await self.kube.delete(PODS, namespace=self.namespace, name=name, grace_seconds=0)
+        return (int(log.split()[0]) - created) / 1e9
+
+    async def until_pod(self, name: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The pod once `holds`."""
+        async with asyncio.timeout(120):
+            while True:
+                try:
+                    raw = await self.kube.get(PODS, namespace=self.namespace, name=name)
+                    if holds(raw):
+                        return raw
+                except NotFound:
+                    pass
+                await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A Build that was created at `created_ns` (Unix time)."""
+
+    world: World
+    raw: dict[str, Any]
+    created_ns: int
+
+    @property
+    def name(self) -> str:
+        return str(self.raw["metadata"]["name"])
+
+    @property
+    def pod(self) -> str:
+        return pod_name(build=self.name, uid=self.raw["metadata"]["uid"], attempt=1)
+
+    async def records(self) -> list[AnyRecord]:
+        """The whole journal, heard by an attach of our own beside the operator's."""
+        heard: list[AnyRecord] = []
+        async with Session(self._connect, on_record=heard.append) as session:
+            async with asyncio.timeout(180):
+                await session.wait_for(lambda state: state.closed is not None)
+        return heard
+
+    def _connect(self) -> Awaitable[ByteStream]:
+        async def connect() -> ByteStream:
+            kube, namespace = self.world.kube, self.world.namespace
+            try:
+                return await kube.exec(
+                    namespace=namespace, pod=self.pod, container="box", command=BOXKIT
+                )
+            except NotFound as e:
+                raise NotYet(e.message) from e
+
+        return connect()
+
+    async def finished(self) -> tuple[dict[str, Any], float]:
+        """The Build when it says Finished, and the seconds since its creation."""
+        kube, namespace = self.world.kube, self.world.namespace
+        async with asyncio.timeout(180):
+            version = self.raw["metadata"]["resourceVersion"]
+            async for _, raw in kube.watch(
+                BUILDS,
+                namespace=namespace,
+                fields=f"metadata.name={self.name}",
+                resource_version=version,
+            ):
+                conditions = raw.get("status", {}).get("conditions", [])
+                if any(c["type"] == "Finished" and c["status"] == "True" for c in conditions):
+                    return raw, (time.time_ns() - self.created_ns) / 1e9
+        raise RuntimeError(f"the watch of {self.name} ended")
+
+
+def bare(template: dict[str, Any], *, fetch: bool) -> dict[str, Any]:
+    """The floor: a build's pod with a box that says when it starts, and ends."""
+    spec = json.loads(json.dumps(template["spec"]))
+    for key in ("nodeName", "serviceAccount", "serviceAccountName", "tolerations", "priority"):
+        spec.pop(key, None)
+    box = next(each for each in spec["containers"] if each["name"] == "box")
+    box["command"] = ["date", "+%s%N"]
+    if not fetch:
+        spec["initContainers"][0]["command"] = ["true"]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": spec}
+
+
+@asynccontextmanager
+async def world(lab: Lab) -> AsyncIterator[World]:
+    """A fresh namespace, deleted at the end."""
+    namespace = f"bench-{uuid.uuid4().hex[:8]}"
+    async with await Kube.connect(user_agent="sentinel-bench", kubeconfig=lab.kubeconfig) as kube:
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        await kube.create(NAMESPACES, body)
+        try:
+            yield World(lab, kube, namespace)
+        finally:
+            await kube.delete(NAMESPACES, name=namespace)

@@ -1,0 +1,175 @@
+"""Logs, masks, uploads and collected archives."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+import tarfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from sentinel.session.messages import Collect, Limits, Upload
+
+from .conftest import Box, script
+
+
+async def test_any_bytes_arrive_as_they_are(box: Box) -> None:
+    state = await box.run(
+        f"head -c 700000 /dev/urandom | tee {box.root}/copy; printf '\\000\\377no newline'",
+        masks=[b"a secret that is not there"],
+    )
+    expected = (box.root / "copy").read_bytes() + b"\x00\xffno newline"
+    log = state.steps[1].log
+    assert (log.bytes, log.sha256) == (len(expected), hashlib.sha256(expected).hexdigest())
+    assert box.log(1) == expected
+    assert (box.root / "stdout").read_bytes() == (
+        b'--- sentinel step=1 offset=0 id=script-1 name="script"\n' + expected
+    )
+
+
+async def test_a_log_past_its_limit_loses_its_middle(box: Box) -> None:
+    state = await box.run("seq -w 0 9999", limits=Limits(log=1000))
+    text = box.log(1)
+    assert text.startswith(b"0000\n0001\n") and text.endswith(b"9998\n9999\n")
+    assert b"\n[sentinel: 49000 bytes of this log were dropped here]\n" in text
+    assert state.steps[1].log.dropped == 49000
+    assert state.steps[1].log.sha256 == hashlib.sha256(text).hexdigest()
+
+
+SECRET = b"p@ss/word+\"quoted\" 'x' & more"
+
+
+async def test_secrets_are_masked_in_every_form_and_message(box: Box, shell: list[str]) -> None:
+    encoded = [base64.b64encode(b"." * shift + SECRET + b"tail").decode() for shift in range(3)]
+    wrapped = base64.encodebytes(b"0" * 20 + SECRET * 3).decode()
+    state = await box.run(
+        "set -x; : \"$SECRET\"; set +x; echo \"value $SECRET\"; " + "".join(f"echo {each};" for each in encoded)
+        + f"printf '%s' '{wrapped}'; echo two >&2",
+        'fail "no $SECRET"',
+        env=[("SECRET", SECRET.decode())],
+        masks=[SECRET],
+        shell=shell,
+    )
+    text = box.log(1)
+    assert SECRET not in text and b"quoted" not in text
+    assert b"value ****\n" in text
+    for each in encoded:
+        assert each[4:-8].encode() not in text
+    assert base64.b64encode(SECRET)[4:-4] not in text.replace(b"\n", b"")
+    assert state.steps[2].message == "no ****"
+    assert SECRET not in (box.session_dir / "journal").read_bytes()
+    assert SECRET not in (box.root / "stdout").read_bytes()
+
+
+async def test_a_secret_that_comes_in_pieces_and_one_of_several_lines_are_masked(box: Box) -> None:
+    key = b"-----BEGIN KEY-----\nline of a key\nabc\n-----END KEY-----\n"
+    await box.run(
+        "printf open; sleep 0.05; printf ses; sleep 0.05; echo ame; printf opens; sleep 0.05; echo elves; printf openses",
+        'echo "$KEY" | while read line; do echo "> $line"; done; echo "$KEY"',
+        env=[("KEY", key.decode())],
+        masks=[b"opensesame", key, b"no"],
+    )
+    assert box.log(1) == b"****\nopenselves\nopenses"
+    assert box.log(2) == b"> ****\n> ****\n> abc\n> ****\n> \n****\n"
+
+
+@dataclass
+class Store:
+    """An HTTP server that takes PUTs and answers the next of `answers`, then 200."""
+
+    url: str = ""
+    answers: list[int] = field(default_factory=list)
+    puts: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in head[1:]) if k}
+        body = await reader.readexactly(int(headers["content-length"]))
+        status = self.answers.pop(0) if self.answers else 200
+        if status == 200:
+            self.puts.append((head[0], headers, body))
+        writer.write(f"HTTP/1.1 {status} x\r\nContent-Length: 4\r\nConnection: close\r\n\r\ntext".encode())
+        await writer.drain()
+        writer.close()
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    """A local object store."""
+    store = Store()
+    server = await asyncio.start_server(store.serve, "127.0.0.1", 0)
+    store.url = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+    yield store
+    server.close()
+
+
+async def test_a_finished_log_is_put_to_its_url_after_errors_of_the_stores_own(box: Box, store: Store) -> None:
+    store.answers = [503]
+    upload = Upload(url=f"{store.url}/logs/1?sig=x", headers={"Content-Type": "text/plain", "X-Amz-Meta": "1"})
+    state = await box.run(
+        "echo hello", "", uploads={"log/1": upload, "log/2": Upload(url=f"{store.url}/2")},
+        env=[("http_proxy", "http://127.0.0.1:1")],
+    )
+    assert {what: (each.state, each.bytes, each.sha256) for what, each in state.uploads.items()} == {
+        "log/1": ("uploaded", 6, hashlib.sha256(b"hello\n").hexdigest()),
+        "log/2": ("uploaded", 0, hashlib.sha256(b"").hexdigest()),
+    }
+    line, headers, body = next(put for put in store.puts if "logs" in put[0])
+    assert (line, body) == ("PUT /logs/1?sig=x HTTP/1.1", b"hello\n")
+    assert (headers["content-type"], headers["x-amz-meta"]) == ("text/plain", "1")
+    assert state.closed is not None and state.closed.pending == ()
+
+
+async def test_a_refused_upload_waits_for_a_new_url(box: Box, store: Store) -> None:
+    store.answers = [403]
+    async with box.session() as session:
+        await session.open(box.open(uploads={"log/1": Upload(url=f"{store.url}/old")}))
+        await session.start([script(1, "echo hello")])
+        state = await session.wait_for(lambda state: "log/1" in state.uploads)
+        assert (state.uploads["log/1"].state, state.uploads["log/1"].text) == ("refused", "HTTP 403: text")
+        await session.open(box.open(uploads={"log/1": Upload(url=f"{store.url}/new")}))
+        state = await session.close()
+    assert state.uploads["log/1"].state == "uploaded"
+    assert [put[0] for put in store.puts] == ["PUT /new HTTP/1.1"]
+
+
+async def test_close_gives_up_uploads_that_never_succeed(box: Box, store: Store) -> None:
+    store.answers = [403]
+    state = await box.run("echo x", uploads={"log/1": Upload(url=store.url)}, limits=Limits(close=0.3))
+    assert state.closed is not None and state.closed.pending == ("log/1",)
+    assert await box.process.wait() == 0
+
+
+async def test_collect_packs_a_path_and_puts_it_once(box: Box, store: Store) -> None:
+    out = box.root / "output"
+    (out / "sub").mkdir(parents=True)
+    (out / "empty").mkdir()
+    (out / "sub" / "file").write_bytes(b"content")
+    (out / "link").symlink_to("sub/file")
+    upload = Upload(url=f"{store.url}/output.tar")
+    async with box.session() as session:
+        await session.open(box.open())
+        for _ in range(2):
+            await session.collect(Collect(what="output", path=str(out), upload=upload))
+        await session.collect(Collect(what="none", path=str(box.root / "no"), upload=upload))
+        await session.collect(Collect(what="cache", path=str(out), upload=upload, gzip=True))
+        await session.collect(Collect(what="big", path=str(out), upload=upload, limit=100))
+        state = await session.wait_for(lambda state: len(state.collected) == 4)
+        await session.close()
+    assert len(store.puts) == 2
+    body = next(put[2] for put in store.puts if not put[2].startswith(b"\x1f\x8b"))
+    output = state.collected["output"]
+    assert (output.files, output.bytes, output.sha256) == (4, len(body), hashlib.sha256(body).hexdigest())
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+        assert {(member.name, member.uid, member.type) for member in archive} == {
+            ("empty", 0, tarfile.DIRTYPE),
+            ("link", 0, tarfile.SYMTYPE),
+            ("sub", 0, tarfile.DIRTYPE),
+            ("sub/file", 0, tarfile.REGTYPE),
+        }
+    assert state.collected["none"].empty
+    assert (state.collected["big"].reason, state.collected["cache"].empty) == ("TooLarge", False)

@@ -1,0 +1,546 @@
+"""The agent's commits on the lab's real node: what is in the image, what is not, and what is refused.
+
+The agent's code runs in this process, at the node's containerd through the node container's root; its own DaemonSet,
+where the chart is installed, does not see these commits, which carry no node label.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from gzip import decompress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kubectl import Kubectl
+from tests.lab.state import Lab
+from tests.unit.agent.trees import tar_of
+from tests.unit.registry import server
+
+from sentinel.agent.commit import Tools, run_commit
+from sentinel.agent.runtimes.base import Identity
+from sentinel.agent.runtimes.containerd import ContainerdRuntime
+from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL
+from sentinel.clock import SystemClock, rfc3339
+from sentinel.kube.client import Kube
+from sentinel.registry import Reference, RegistryClient, parse_reference
+from sentinel.settings import ImageSettings, Settings
+
+ROOT = Path(__file__).parents[2]
+GROUP = "sentinel.wercker.com"
+SECRET = "hunter2-is-not-for-everybody"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """The lab's node as the agent needs it: its name, and its root as seen from here."""
+
+    name: str
+    root: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A box pod in a namespace of its own, with its Build, and an agent's tools."""
+
+    kubectl: Kubectl
+    namespace: str
+    tools: Tools
+    registry: str
+    build: dict[str, Any]
+    pod: dict[str, Any]
+
+    def box(self, script: str) -> str:
+        """Run a script in the box; what it prints."""
+        name = self.pod["metadata"]["name"]
+        return self.kubectl(
+            "exec", "-n", self.namespace, name, "-c", "box", "--", "sh", "-ec", script
+        )
+
+    @property
+    def container_id(self) -> str:
+        statuses = self.pod["status"]["containerStatuses"]
+        return str(next(each["containerID"] for each in statuses if each["name"] == "box"))
+
+    def repository(self, name: str) -> str:
+        return f"{self.registry}/{self.namespace}/{name}"
+
+    def ask(self, name: str, *, labels: dict[str, str] | None = None, **spec: Any) -> str:
+        """Create an ImageCommit as the operator does; its name."""
+        body = {
+            "nodeName": self.pod["spec"]["nodeName"],
+            "podName": self.pod["metadata"]["name"],
+            "podUid": self.pod["metadata"]["uid"],
+            "containerName": "box",
+            "containerId": self.container_id,
+            "repository": self.repository(name),
+            "tags": ["b1", "green", "latest"],
+            "config": {"labels": {"com.wercker.build": "b1"}},
+            "baseImage": f"{self.pod['spec']['containers'][0]['image']}",
+            "deadline": rfc3339(datetime.now(UTC) + timedelta(minutes=5)),
+        } | spec
+        self.kubectl.apply(
+            {
+                "apiVersion": f"{GROUP}/v1alpha1",
+                "kind": "ImageCommit",
+                "metadata": {
+                    "name": name,
+                    "namespace": self.namespace,
+                    "labels": labels or {},
+                    "ownerReferences": [owner(self.build)],
+                },
+                "spec": body,
+            }
+        )
+        return name
+
+    def status(self, name: str) -> dict[str, Any]:
+        found = self.kubectl.get("imagecommit", name, namespace=self.namespace)
+        assert found is not None
+        status: dict[str, Any] = found.get("status", {})
+        return status
+
+    async def commit(self, name: str, **spec: Any) -> dict[str, Any]:
+        """Ask for a commit and do it; its status."""
+        self.ask(name, **spec)
+        await run_commit(namespace=self.namespace, name=name, tools=self.tools)
+        return self.status(name)
+
+
+def owner(build: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": build["apiVersion"],
+        "kind": "Build",
+        "name": build["metadata"]["name"],
+        "uid": build["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+@pytest.fixture(scope="session")
+def node(lab: Lab) -> Node:
+    name = f"{lab.cluster}-control-plane"
+    pid = subprocess.run(
+        ["docker", "inspect", "-f", "{{.State.Pid}}", name],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **lab.environ()},
+    ).stdout.strip()
+    return Node(name=name, root=f"/proc/{pid}/root")
+
+
+@pytest.fixture
+def images(namespace: str) -> Iterator[str]:
+    """The repositories' first part is the namespace, so tests do not meet in the lab's registry."""
+    return namespace
+
+
+def settings_for(lab: Lab, node: Node, spool: Path) -> Settings:
+    return Settings(
+        node_name=node.name,
+        pod_name="agent-under-test",
+        runtime_root=node.root,
+        spool=str(spool),
+        images=ImageSettings(insecure_registries=[lab.registry]),
+    )
+
+
+@asynccontextmanager
+async def opened_tools(lab: Lab, node: Node, spool: Path) -> AsyncIterator[Tools]:
+    settings = settings_for(lab, node, spool)
+    clock = SystemClock()
+    runtime = ContainerdRuntime(
+        socket=settings.containerd_socket,
+        state=settings.containerd_state,
+        root=settings.runtime_root,
+        clock=clock,
+    )
+    try:
+        async with await Kube.connect(
+            user_agent="sentinel-agent/test", kubeconfig=lab.kubeconfig
+        ) as kube:
+            yield Tools(
+                kube=kube,
+                runtime=runtime,
+                settings=settings,
+                clock=clock,
+                boot_id=str(uuid.uuid4()),
+            )
+    finally:
+        await runtime.close()
+
+
+def make_box(
+    kubectl: Kubectl, namespace: str, image: str, *, build: dict[str, Any], **spec: Any
+) -> dict[str, Any]:
+    """A pod like a build's: Secrets in the environment and in a mount, emptyDirs, an idle command. Waits for it."""
+    name = f"box-{uuid.uuid4().hex[:6]}"
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "ownerReferences": [owner(build)],
+            },
+            "spec": {
+                "restartPolicy": "Never",
+                "enableServiceLinks": False,
+                "terminationGracePeriodSeconds": 0,
+                "containers": [
+                    {
+                        "name": "box",
+                        "image": image,
+                        "command": ["sh", "-c", "trap exit TERM; while :; do sleep 1; done"],
+                        "env": [{"name": "TOKEN", "value": SECRET}],
+                        "volumeMounts": [
+                            {"name": "tokens", "mountPath": "/run/sentinel/tokens"},
+                            {"name": "work", "mountPath": "/mnt/wercker"},
+                        ],
+                    }
+                ],
+                "volumes": [
+                    {"name": "tokens", "secret": {"secretName": "tokens"}},
+                    {"name": "work", "emptyDir": {}},
+                ],
+                **spec,
+            },
+        }
+    )
+    return kubectl.wait_for(
+        "pod",
+        name,
+        namespace=namespace,
+        until=lambda raw: raw.get("status", {}).get("phase") == "Running",
+    )
+
+
+@pytest.fixture
+def build(lab: Lab, kubectl: Kubectl, namespace: str) -> dict[str, Any]:
+    """A Build to own things. Its source is nowhere, so that an operator, if there is one, ends it at once."""
+    kubectl.apply(
+        {
+            "apiVersion": f"{GROUP}/v1alpha1",
+            "kind": "Build",
+            "metadata": {"name": "b1", "namespace": namespace},
+            "spec": {
+                "source": {"git": {"url": f"{lab.git_url}/public/nowhere.git"}},
+                "image": {"pullSecretRefs": [], "pushSecretRef": {"name": "push"}},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "tokens", "namespace": namespace},
+            "stringData": {"api": SECRET},
+        },
+    )
+    found = kubectl.get("build", "b1", namespace=namespace)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+async def world(
+    lab: Lab, node: Node, kubectl: Kubectl, namespace: str, build: dict[str, Any], tmp_path: Path
+) -> AsyncIterator[World]:
+    pod = make_box(kubectl, namespace, f"{lab.registry}/box/debian:12", build=build)
+    async with opened_tools(lab, node, tmp_path) as tools:
+        yield World(
+            kubectl=kubectl,
+            namespace=namespace,
+            tools=tools,
+            registry=lab.registry,
+            build=build,
+            pod=pod,
+        )
+
+
+async def pulled(
+    world: World, reference: Reference
+) -> tuple[dict[str, Any], list[tarfile.TarInfo]]:
+    """An image's config, and the members of its last layer, as the registry has them."""
+    async with RegistryClient(insecure=[world.registry]) as client:
+        manifest = await client.get_image_manifest(reference)
+        config = await client.get_blob(reference, manifest.config, limit=1 << 20)
+        last = manifest.layers[-1].digest
+        layer = b"".join([part async for part in client.stream_blob(reference, last)])
+    with tar_of(decompress(layer)) as tar:
+        return json.loads(config), tar.getmembers()
+
+
+async def test_a_commit_holds_the_boxs_changes_and_nothing_of_the_pod(
+    world: World, record_property: Any
+) -> None:
+    world.box(
+        "mkdir -p /pipeline/source && echo 'int main;' > /pipeline/source/main.c && rm /etc/debian_version"
+        " && echo work > /mnt/wercker/file && head -c 2000000 /dev/urandom > /pipeline/output"
+    )
+    begun = time.perf_counter()
+    status = await world.commit("full")
+    total = round((time.perf_counter() - begun) * 1000)
+    print(f"frozen {status['frozenMilliseconds']} ms, whole {total} ms, {status['message']}")
+    record_property("frozen_ms", status["frozenMilliseconds"])
+    record_property("total_ms", total)
+    reference = parse_reference(f"{world.repository('full')}:b1")
+    config, members = await pulled(world, reference)
+    names = {member.name for member in members}
+    assert (status["phase"], status["reason"]) == ("Succeeded", "Committed")
+    assert status["tags"] == [{"name": tag, "pushed": True} for tag in ("b1", "green", "latest")]
+    assert {"pipeline/source/main.c", "pipeline/output", "etc/.wh.debian_version"} <= names
+    # Neither the kubelet's files nor the places of mounts, nor what lay in them.
+    assert not [name for name in names if name.startswith(("mnt", "run", "dev", "proc", "sys"))]
+    assert not names & {"etc/hosts", "etc/hostname", "etc/resolv.conf"}
+    base, _ = await pulled(world, parse_reference(f"{world.registry}/box/debian:12"))
+    labels = (base["config"]["Labels"] or {}) | {"com.wercker.build": "b1"}
+    assert config["config"] == base["config"] | {"Labels": labels}
+    assert SECRET not in json.dumps(config)
+    assert config["rootfs"]["diff_ids"][:-1] == base["rootfs"]["diff_ids"]
+    async with RegistryClient(insecure=[world.registry]) as client:
+        digests = {
+            (await client.look_up(reference.tagged(tag))).digest
+            for tag in ("b1", "green", "latest")
+        }
+    assert digests == {status["digest"]}
+    assert world.box("cat /pipeline/source/main.c").strip() == "int main;", "the box runs on"
+
+
+async def test_the_image_runs_as_a_pod(world: World) -> None:
+    world.box("mkdir -p /pipeline && echo 'made in the box' > /pipeline/said && rm -r /media")
+    status = await world.commit("runs")
+    world.kubectl(
+        "run",
+        "second",
+        "-n",
+        world.namespace,
+        "--restart=Never",
+        f"--image={world.repository('runs')}@{status['digest']}",
+        "--command",
+        "--",
+        "sh",
+        "-c",
+        "cat /pipeline/said; ls -d /media /mnt/wercker; env",
+    )
+    world.kubectl.wait_for(
+        "pod",
+        "second",
+        namespace=world.namespace,
+        until=lambda raw: raw.get("status", {}).get("phase") in ("Succeeded", "Failed"),
+    )
+    said = world.kubectl("logs", "-n", world.namespace, "second")
+    assert said.startswith("made in the box\n")
+    assert "cannot access '/media'" in said
+    assert "cannot access '/mnt/wercker'" in said
+    assert SECRET not in said
+
+
+async def test_the_same_box_gives_the_same_layer(world: World) -> None:
+    world.box("echo content > /file")
+    first, second = [await world.commit(name) for name in ("one", "two")]
+    assert first["layerDigest"] == second["layerDigest"]
+
+
+async def test_an_ended_box_is_committed_too(world: World) -> None:
+    world.box("echo last words > /said; kill -TERM 1")
+    pod = world.pod["metadata"]["name"]
+    world.kubectl.wait_for(
+        "pod",
+        pod,
+        namespace=world.namespace,
+        until=lambda raw: raw["status"]["phase"] != "Running",
+    )
+    status = await world.commit("ended")
+    _, members = await pulled(world, parse_reference(f"{world.repository('ended')}:b1"))
+    assert (status["phase"], status["frozenMilliseconds"]) == ("Succeeded", 0)
+    assert "said" in {member.name for member in members}
+
+
+async def test_base_layers_are_copied_to_another_registry_that_wants_a_login(
+    world: World, tmp_path: Path
+) -> None:
+    world.box("echo content > /file")
+    with server.registry(tmp_path / "other", login=True) as other:
+        push = {"push": server.docker_config(other)}
+        world.kubectl.apply(pull_secret(world.namespace, push["push"]))
+        status = await world.commit(
+            "far", repository=f"{other}/team/far", pushSecretRef={"name": "push"}
+        )
+        refused = await world.commit("nologin", repository=f"{other}/team/far")
+    assert (status["phase"], len(status["tags"])) == ("Succeeded", 3)
+    assert (refused["phase"], refused["reason"]) == ("Failed", "AuthFailed")
+    assert "does not let us push to" in refused["message"]
+
+
+def pull_secret(namespace: str, config: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/dockerconfigjson",
+        "metadata": {"name": "push", "namespace": namespace},
+        "stringData": {".dockerconfigjson": config},
+    }
+
+
+async def test_a_registry_that_is_away_fails_the_commit_before_the_box_is_frozen(
+    world: World,
+) -> None:
+    status = await world.commit("away", repository="127.0.0.1:1/team/away")
+    assert (status["phase"], status["reason"]) == ("Failed", "RegistryUnavailable")
+    assert status.get("frozenMilliseconds", 0) == 0
+
+
+async def test_a_box_that_changed_too_much_is_left_running(world: World) -> None:
+    world.box("truncate -s 40G /sparse")
+    status = await world.commit("sparse")
+    assert (status["phase"], status["reason"]) == ("Failed", "TooBig")
+    assert "/sparse" in status["message"]
+    excluded = await world.commit("excluded", excludePaths=["/sparse"])
+    assert excluded["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    ("change", "phase", "reason"),
+    [
+        ({"nodeName": "elsewhere"}, "Refused", "NotOwned"),
+        ({"podUid": "0000"}, "Refused", "PodGone"),
+        ({"podName": "nobody"}, "Refused", "PodGone"),
+        ({"containerId": "containerd://" + "0" * 64}, "Refused", "NotOwned"),
+        ({"containerName": "other"}, "Refused", "NotOwned"),
+        ({"pushSecretRef": {"name": "tokens"}}, "Refused", "NotOwned"),
+        ({"pullSecretRefs": [{"name": "tokens"}]}, "Refused", "NotOwned"),
+        ({"repository": "registry.lab:5000/Not//Valid"}, "Refused", "RepositoryNotAllowed"),
+        ({"deadline": "2020-01-01T00:00:00Z"}, "Refused", "Deadline"),
+        ({"pushSecretRef": {"name": "push"}}, "Failed", "AuthFailed"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_what_must_not_be_committed_is_not(
+    world: World, change: dict[str, Any], phase: str, reason: str
+) -> None:
+    status = await world.commit("no", **change)
+    assert (status["phase"], status["reason"]) == (phase, reason)
+    assert "digest" not in status
+
+
+async def test_a_container_of_another_pod_is_refused_by_its_labels(
+    world: World, lab: Lab, kubectl: Kubectl, namespace: str
+) -> None:
+    other = make_box(kubectl, namespace, f"{lab.registry}/box/busybox:1", build=world.build)
+    theirs = str(other["status"]["containerStatuses"][0]["containerID"])
+    who = Identity(
+        namespace=namespace,
+        pod_name=world.pod["metadata"]["name"],
+        pod_uid=world.pod["metadata"]["uid"],
+        container_name="box",
+        container_id=theirs,
+    )
+    from sentinel.agent.failures import CommitRefused
+
+    with pytest.raises(CommitRefused, match=r"its label io\.kubernetes\.pod\.uid"):
+        await world.tools.runtime.locate(who)
+
+
+async def test_an_ended_commit_is_not_done_again(world: World) -> None:
+    before = await world.commit("once")
+    await run_commit(namespace=world.namespace, name="once", tools=world.tools)
+    assert world.status("once") == before
+
+
+async def test_a_stopped_agent_thaws_the_box_and_leaves_the_commit_to_the_next(
+    world: World,
+) -> None:
+    world.box("head -c 300000000 /dev/zero > /zeroes")
+    world.ask("stopped")
+    work = asyncio.create_task(
+        run_commit(namespace=world.namespace, name="stopped", tools=world.tools)
+    )
+    await frozen(world)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert world.box("echo runs").strip() == "runs"
+    assert world.status("stopped")["phase"] == "Claimed"
+    await run_commit(namespace=world.namespace, name="stopped", tools=world.tools)
+    status = world.status("stopped")
+    assert (status["phase"], status["claim"]["attempt"]) == ("Succeeded", 2)
+
+
+async def frozen(world: World) -> None:
+    """Wait until the box is paused."""
+    runtime = world.tools.runtime
+    assert isinstance(runtime, ContainerdRuntime)
+    container = world.container_id.removeprefix("containerd://")
+    async with asyncio.timeout(30):
+        while not await runtime.is_frozen(container):  # noqa: ASYNC110 - the runtime tells nobody
+            await asyncio.sleep(0.005)
+
+
+async def test_an_agent_killed_while_the_box_is_frozen_is_made_good_by_the_next(
+    world: World, lab: Lab, node: Node, tmp_path: Path
+) -> None:
+    world.box("head -c 400000000 /dev/zero > /zeroes")
+    labels = {NODE_LABEL: node.name, ACTIVE_LABEL: "true"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "operator"),
+        "KUBECONFIG": lab.kubeconfig,
+        "SENTINEL_NODE_NAME": node.name,
+        "SENTINEL_POD_NAME": "agent-process",
+        "SENTINEL_RUNTIME_ROOT": node.root,
+        "SENTINEL_SPOOL": str(tmp_path / "spool"),
+        "SENTINEL_NAMESPACES": json.dumps([world.namespace]),
+        "SENTINEL_IMAGES__INSECURE_REGISTRIES": json.dumps([lab.registry]),
+    }
+    program = (
+        "import asyncio; from sentinel.settings import Settings; from sentinel.agent.app import run_agent; "
+        "asyncio.run(run_agent(Settings()))"
+    )
+
+    def start(log: str) -> subprocess.Popen[bytes]:
+        with (tmp_path / log).open("wb") as file:
+            return subprocess.Popen(
+                [sys.executable, "-c", program], env=environment, stdout=file, stderr=file
+            )
+
+    first = start("first.log")
+    try:
+        world.ask("killed", labels=labels)
+        await frozen(world)
+    finally:
+        first.kill()
+        first.wait()
+    assert await world.tools.runtime.is_frozen(  # type: ignore[attr-defined]
+        world.container_id.removeprefix("containerd://")
+    ), "nobody but us thaws it"
+    second = start("second.log")
+    try:
+        world.kubectl.wait_for(
+            "imagecommit",
+            "killed",
+            namespace=world.namespace,
+            until=lambda raw: raw["status"].get("completionTime"),
+        )
+    finally:
+        second.terminate()
+        ended = second.wait(30)
+    status = world.status("killed")
+    assert (status["phase"], status["claim"]["attempt"]) == ("Succeeded", 2), (
+        tmp_path / "second.log"
+    ).read_text()
+    assert ended == 0
+    assert world.box("echo runs").strip() == "runs"
+    assert "was left frozen" in (tmp_path / "second.log").read_text()

@@ -1,0 +1,3 @@
+module sentinel/lab/node
+
+go 1.22

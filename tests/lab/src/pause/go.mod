@@ -1,0 +1,3 @@
+module sentinel/lab/pause
+
+go 1.22

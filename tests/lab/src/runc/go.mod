@@ -1,0 +1,3 @@
+module sentinel/lab/runc
+
+go 1.22

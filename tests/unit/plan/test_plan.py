@@ -1,0 +1,317 @@
+"""What a Plan is made of, and what is refused before there is a pod."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.plan.examples import REDIS, UID, YML, build, plan, settings
+
+from sentinel.api.reasons import Reason
+from sentinel.config.load import load
+from sentinel.errors import UserError
+from sentinel.plan.environment import resolve
+from sentinel.plan.images import wanted_images
+from sentinel.plan.links import exposed
+from sentinel.plan.model import ImageFacts, PlanImage, PlanStep
+
+
+def reason_of(error: pytest.ExceptionInfo[UserError]) -> Reason | None:
+    return error.value.reason
+
+
+def test_steps_and_after_steps_are_numbered_through() -> None:
+    def step(ordinal: int, id_: str, **said: Any) -> PlanStep:
+        fixed: dict[str, Any] = {
+            "owner": "wercker",
+            "name": "script",
+            "display_name": "script",
+            "phase": "main",
+            "kind": "script",
+            "command_timeout": 3600.0,
+            "no_response_timeout": 300.0,
+        }
+        return PlanStep(ordinal=ordinal, id=id_, **{**fixed, **said})
+
+    assert plan().steps == (
+        step(1, "script-07509983", display_name="compile it", code="make"),
+        step(
+            2, "script-ab3d8432", display_name="test", cwd="$WERCKER_ROOT/tests", code="make check"
+        ),
+        step(3, "script-ebc6cdc2", phase="after", code="echo $WERCKER_RESULT"),
+    )
+
+
+def test_timeouts_of_the_build_go_before_those_of_the_file() -> None:
+    said = build(timeouts={"command": "2h", "noResponse": "90s", "pending": "1m", "build": "3h"})
+
+    made = plan(said)
+
+    assert {(s.command_timeout, s.no_response_timeout) for s in made.steps} == {(7200.0, 90.0)}
+    assert (made.pending_timeout, made.build_timeout) == (60.0, 10800.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("7.5", 420.0), ("90", 3600.0), ("0", 1500.0), ('"30"', 1500.0)]
+)
+def test_a_timeout_of_the_file_is_in_minutes_and_clamped(said: str, seconds: float) -> None:
+    made = plan(yml=YML.replace("command-timeout: 90", f"command-timeout: {said}"))
+
+    assert made.steps[0].command_timeout == seconds
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [("", "echo default"), ("production", "echo production"), ("x", "echo default")],
+)
+def test_a_deploy_target_replaces_the_steps_where_there_is_one(target: str, code: str) -> None:
+    made = plan(build(pipeline="deploy", deployTarget=target))
+
+    assert [step.code for step in made.steps] == [code]
+    assert made.deploy
+
+
+def test_options_of_a_step_become_variables_with_a_live_dollar() -> None:
+    yml = "box: x\nbuild:\n  steps:\n    - script:\n        code: a\n        key-id: $A\n        on: yes\n"
+
+    assert plan(yml=yml, services=()).steps[0].exports == (
+        ("WERCKER_SCRIPT_KEY_ID", "$A"),
+        ("WERCKER_SCRIPT_ON", "true"),
+    )
+
+
+def test_base_path_and_source_dir_move_the_source() -> None:
+    yml = YML.replace("build:\n", "source-dir: /sub/\nbuild:\n  base-path: /go/src/x/\n")
+
+    made = plan(yml=yml)
+
+    assert (made.base_path, made.source_dir) == ("/go/src/x", "/go/src/x/sub")
+    env = dict(resolve(made.variables, secrets={}, config_maps={}).env)
+    assert (env["WERCKER_ROOT"], env["WERCKER_SOURCE_DIR"]) == ("/go/src/x", "/go/src/x/sub")
+
+
+def test_a_source_dir_that_leaves_the_source_is_refused() -> None:
+    with pytest.raises(UserError, match=r"source-dir \.\./x leads out of the source") as caught:
+        plan(yml=f"source-dir: ../x\n{YML}")
+
+    assert reason_of(caught) is Reason.CONFIG_INVALID
+
+
+@pytest.mark.parametrize(
+    ("cmd", "shell"),
+    [
+        ("/bin/sh", ("/bin/sh",)),
+        ("bash -l", ("bash",)),
+        ("ash", ("ash",)),
+        ("sleep 9", ()),
+        ("", ()),
+    ],
+)
+def test_a_boxs_cmd_that_names_a_shell_chooses_it(cmd: str, shell: tuple[str, ...]) -> None:
+    yml = YML.replace("box: debian:12", f"box: {{id: debian, cmd: '{cmd}', entrypoint: tini -- }}")
+
+    made = plan(yml=yml)
+
+    assert (made.shell, made.entrypoint) == (shell, ("tini", "--"))
+
+
+def test_words_with_an_open_quote_are_refused() -> None:
+    yml = YML.replace("box: debian:12", 'box: {id: debian, cmd: "sh -c \'x"}')
+
+    with pytest.raises(UserError, match=r"cmd of debian on line 1 .* No closing quotation"):
+        plan(yml=yml)
+
+
+def test_steps_that_are_not_scripts_are_refused_all_at_once() -> None:
+    yml = """\
+box: x
+build:
+  steps:
+    - npm-install
+    - script: {code: a}
+    - internal/docker-push: {tag: x}
+  after-steps:
+    - wantedly/pretty-slack-notify@1.0.0
+"""
+
+    with pytest.raises(UserError) as caught:
+        plan(yml=yml, services=())
+
+    assert reason_of(caught) is Reason.STEP_NOT_FOUND
+    assert caught.value.message == (
+        "steps from a registry are not supported yet: npm-install (line 4), "
+        "internal/docker-push (line 6), wantedly/pretty-slack-notify@1.0.0 (line 8). "
+        "Write them as script steps"
+    )
+
+
+def test_two_services_on_one_port_are_refused_by_name() -> None:
+    yml = YML.replace("  - redis\n", "  - redis\n  - id: keydb\n    ports: ['16379:6379']\n")
+    keydb = ImageFacts(name="keydb", reference="keydb")
+
+    with pytest.raises(
+        UserError, match="services redis and keydb both listen on port 6379/tcp"
+    ) as e:
+        plan(yml=yml, services=(REDIS, keydb))
+
+    assert reason_of(e) is Reason.PORT_CONFLICT
+
+
+def test_two_services_of_one_name_are_refused() -> None:
+    yml = YML.replace("  - redis\n", "  - redis\n  - other/redis:3\n")
+
+    with pytest.raises(UserError, match=r"two services are called redis \(lines 3 and 4"):
+        plan(yml=yml, services=(REDIS, REDIS))
+
+
+def test_a_pipeline_that_wants_a_docker_daemon_is_refused() -> None:
+    with pytest.raises(UserError, match="docker: true, which is not supported yet"):
+        plan(yml=YML.replace("build:\n", "build:\n  docker: true\n"))
+
+
+@pytest.mark.parametrize(
+    ("entries", "ports"),
+    [
+        (("6379/tcp", "53/udp"), ((53, "udp"), (6379, "tcp"))),
+        (("80", "8080:80", "127.0.0.1:81:80/TCP"), ((80, "tcp"),)),
+        (("", "x", "0", "70000", "1-9", "$PORT"), ()),
+    ],
+)
+def test_exposed_ports_are_read_in_all_their_forms(
+    entries: tuple[str, ...], ports: tuple[tuple[int, str], ...]
+) -> None:
+    assert exposed(replace(REDIS, ports=entries)) == ports
+
+
+def test_services_wait_on_tcp_ports_only() -> None:
+    made = plan(services=(replace(REDIS, ports=("6379/tcp", "53/udp")),))
+
+    assert [service.ports for service in made.services] == [(6379,)]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "box", "services"),
+    [
+        ("inherits", "top:1", ["a", "b"]),
+        ("own", "mine:2", ["c"]),
+        ("none", "top:1", []),
+    ],
+)
+def test_box_and_services_of_the_pipeline_replace_those_of_the_file(
+    pipeline: str, box: str, services: list[str]
+) -> None:
+    yml = """\
+box: {id: top, tag: 1}
+services: [a, b]
+inherits: {steps: []}
+own: {box: "mine:2", services: [c]}
+none: {services: []}
+"""
+    config = load(yml.encode()).config
+    assert config is not None
+
+    wanted = wanted_images(config, config.pipelines[pipeline], public={})
+
+    assert (wanted.box.image, [each.image for each in wanted.services]) == (box, services)
+
+
+def test_variables_in_an_images_name_are_replaced() -> None:
+    config = load(b"box: {id: $REG/app, tag: '${TAG}'}\nbuild: {}\n").config
+    assert config is not None
+
+    wanted = wanted_images(
+        config, config.pipelines["build"], public={"REG": "r.example.com:5000", "TAG": "7"}
+    )
+
+    assert wanted.box.image == "r.example.com:5000/app:7"
+
+
+@pytest.mark.parametrize(
+    ("box", "message", "reason"),
+    [
+        ("", "neither pipeline build nor the file says in which box", Reason.CONFIG_INVALID),
+        ("box: $UNSET", r"'' on line 1 .*\(\$UNSET with its variables", Reason.INVALID_IMAGE_NAME),
+        ("box: a b", "'a b' on line 1", Reason.INVALID_IMAGE_NAME),
+    ],
+)
+def test_without_an_image_there_is_nothing_to_run_in(
+    box: str, message: str, reason: Reason
+) -> None:
+    config = load(f"{box}\nbuild: {{}}\n".encode()).config
+    assert config is not None
+
+    with pytest.raises(UserError, match=message) as caught:
+        wanted_images(config, config.pipelines["build"], public={})
+
+    assert reason_of(caught) is reason
+
+
+@pytest.mark.parametrize(
+    ("spec", "said", "image"),
+    [
+        ({}, {}, PlanImage()),
+        (
+            {},
+            {"images": {"prefix": "r.example.com/ci/", "latest": "every"}},
+            PlanImage(commit="end", repository="r.example.com/ci/team/hello", latest="every"),
+        ),
+        (
+            {
+                "repository": "r.example.com/Acme/Hello",
+                "pushSecretRef": {"name": "push"},
+                "pullSecretRefs": [{"name": "pull"}],
+                "excludePaths": ["/root/.netrc"],
+            },
+            {},
+            PlanImage(
+                commit="end",
+                repository="r.example.com/acme/hello",
+                push_secret="push",
+                pull_secrets=("pull",),
+                exclude_paths=("/root/.netrc",),
+            ),
+        ),
+        (
+            {"commit": "never", "repository": "r/x", "pullSecretRefs": [{"name": "pull"}]},
+            {},
+            PlanImage(pull_secrets=("pull",)),
+        ),
+    ],
+)
+def test_where_the_box_is_pushed(
+    spec: dict[str, Any], said: dict[str, Any], image: PlanImage
+) -> None:
+    assert plan(build(image=spec), with_settings=settings(**said)).image == image
+
+
+def test_a_read_only_box_cannot_be_committed() -> None:
+    said = build(
+        image={"repository": "r/x"},
+        pod={"box": {"securityContext": {"readOnlyRootFilesystem": True}}},
+    )
+
+    with pytest.raises(UserError, match=r"set spec\.image\.commit: never") as caught:
+        plan(said)
+
+    assert reason_of(caught) is Reason.COMMIT_UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"name": "A", "valueFrom": {}},
+        {"name": "A", "value": "x", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+    ],
+)
+def test_a_variable_with_two_sources_or_none_is_refused(env: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"variable A in spec\.env must have exactly one") as caught:
+        plan(build(env=[env]))
+
+    assert reason_of(caught) is Reason.INVALID_SPEC
+
+
+def test_results_lie_under_the_attempt() -> None:
+    made = plan(with_settings=settings(store={"bucket": "b", "prefix": "ci"}))
+
+    assert made.results_prefix == f"ci/team/project-artifacts/hello/{UID}/1/"

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.source.gitserver import PASSWORD, USER, GitServer, git
+
+OPERATOR = Path(__file__).parents[3] / "operator"
+RUN = (
+    f"import sys, runpy; sys.path.insert(0, {str(OPERATOR)!r}); "
+    "runpy.run_module('sentinel.source.fetch', run_name='__main__')"
+)
+
+
+class Pod:
+    """A build pod's volumes as directories, and a boxkit that only notes that it was called."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.path = tmp_path
+        self.dest = tmp_path / "mnt" / "source"
+        self.kit = tmp_path / "kit"
+        self.kit.mkdir()
+        self.log = tmp_path / "termination-log"
+        (tmp_path / "bin").mkdir()
+        self.boxkit('#!/bin/sh\ncp "$0" "$2/boxkit"\n')
+
+    def boxkit(self, script: str) -> None:
+        path = self.path / "bin" / "boxkit"
+        path.write_text(script)
+        path.chmod(0o755)
+
+    def fetch(self, url: str, commit: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        task = {
+            "url": url,
+            "commit": commit,
+            "ref": "main",
+            "branch": "main",
+            "dest": str(self.dest),
+            "kit": str(self.kit),
+            "secretDir": "",
+            "terminationLog": str(self.log),
+        } | more
+        env = {
+            "PATH": f"{self.path / 'bin'}:{os.environ['PATH']}",
+            "SENTINEL_FETCH": json.dumps(task),
+        }
+        return subprocess.run(
+            [sys.executable, "-I", "-c", RUN],
+            check=False,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=50,
+        )
+
+    def said(self) -> dict[str, str]:
+        result: dict[str, str] = json.loads(self.log.read_text())
+        return result
+
+    def secret(self, **files: str) -> str:
+        directory = self.path / "secret"
+        directory.mkdir()
+        for name, text in files.items():
+            (directory / name.replace("_", "-")).write_text(text)
+        return str(directory)
+
+    def git(self, *arguments: str) -> str:
+        return git(*arguments, cwd=self.dest)
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Pod:
+    return Pod(tmp_path)
+
+
+def test_exactly_the_commit_is_checked_out(
+    pod: Pod, server: GitServer, commits: dict[str, Any]
+) -> None:
+    url = f"{server.url}/open/project.git"
+    done = pod.fetch(url, commits["second"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert pod.git("status", "--porcelain", "--branch") == "## main"
+    assert pod.git("log", "--format=%H %s") == f"{commits['second']} Second subject"
+    assert pod.git("remote", "get-url", "origin") == url
+    assert (pod.dest / "wercker.yml").read_text() == "box: busybox\n"
+    assert (pod.dest / "link.yml").is_symlink()
+    assert (pod.dest / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert (pod.kit / "boxkit").exists()
+    assert (pod.dest.parent / "cache").is_dir()
+
+
+def test_every_user_may_read_everything(
+    pod: Pod, server: GitServer, commits: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o077)
+    try:
+        assert pod.fetch(f"{server.url}/open/project.git", commits["second"]).returncode == 0
+    finally:
+        os.umask(before)
+    for path in [pod.dest, *pod.dest.rglob("*")]:
+        if not path.is_symlink():
+            wanted = 0o555 if path.is_dir() else 0o444
+            assert path.stat().st_mode & wanted == wanted, path
+
+
+def test_a_tag_is_checked_out_detached_with_its_name(
+    pod: Pod, server: GitServer, commits: dict[str, Any]
+) -> None:
+    url = f"{server.url}/open/project.git"
+    assert pod.fetch(url, commits["first"], ref="v1.0", branch="", tag="v1.0").returncode == 0
+    assert pod.git("describe", "--tags") == "v1.0"
+    assert pod.git("rev-parse", "--abbrev-ref", "HEAD") == "HEAD"
+
+
+def test_a_second_run_starts_afresh(pod: Pod, server: GitServer, commits: dict[str, Any]) -> None:
+    url = f"{server.url}/open/project.git"
+    pod.dest.mkdir(parents=True)
+    (pod.dest / "left").mkdir()
+    (pod.dest / "left" / "over").touch()
+    assert pod.fetch(url, commits["second"]).returncode == 0
+    assert pod.fetch(url, commits["first"]).returncode == 0
+    assert pod.git("status", "--porcelain") == ""
+    assert pod.git("rev-parse", "HEAD") == commits["first"]
+
+
+def test_credentials_come_from_the_secret_and_stay_out_of_the_checkout(
+    pod: Pod, server: GitServer, commits: dict[str, Any]
+) -> None:
+    secret = pod.secret(username=USER + "\n", password=PASSWORD + "\n")
+    done = pod.fetch(f"{server.url}/private/project.git", commits["second"], secretDir=secret)
+    assert done.returncode == 0, done.stderr
+    for path in pod.path.joinpath("mnt").rglob("*"):
+        if path.is_file():
+            assert PASSWORD.encode() not in path.read_bytes()
+    assert list(Path("/tmp").glob(f"sentinel-git-*/{'key'}")) == []
+
+
+def test_a_commit_that_was_rewritten_away_is_the_users(pod: Pod, server: GitServer) -> None:
+    done = pod.fetch(f"{server.url}/open/project.git", "f" * 40)
+    assert done.returncode == 1
+    assert pod.said() == {
+        "reason": "SourceNotFound",
+        "message": f"{server.url}/open/project.git does not have commit {'f' * 40} any more: "
+        "'main' was rewritten meanwhile. Submit the Build again",
+    }
+
+
+def test_a_refusal_is_the_users(pod: Pod, server: GitServer, commits: dict[str, Any]) -> None:
+    secret = pod.secret(username=USER, password="wrong-one")
+    done = pod.fetch(f"{server.url}/private/project.git", commits["second"], secretDir=secret)
+    assert done.returncode == 1
+    assert pod.said()["reason"] == "SourceAuthFailed"
+    assert done.stderr == f"sentinel fetch: SourceAuthFailed: {pod.said()['message']}\n"
+    assert "wrong-one" not in done.stderr
+
+
+def test_a_server_that_keeps_failing_is_the_networks(
+    pod: Pod, server: GitServer, commits: dict[str, Any]
+) -> None:
+    done = pod.fetch(f"{server.url}/broken/project.git", commits["second"])
+    assert (done.returncode, pod.said()["reason"]) == (2, "SourceUnavailable")
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_fails_once_is_asked_again(
+    pod: Pod, server: GitServer, commits: dict[str, Any]
+) -> None:
+    server.failures = 1
+    assert pod.fetch(f"{server.url}/flaky/project.git", commits["second"]).returncode == 0
+
+
+def test_boxkit_that_cannot_install_itself_is_ours(
+    pod: Pod, server: GitServer, commits: dict[str, Any]
+) -> None:
+    pod.boxkit("#!/bin/sh\necho 'no space left' >&2\nexit 1\n")
+    done = pod.fetch(f"{server.url}/open/project.git", commits["second"])
+    assert done.returncode == 3
+    assert pod.said() == {"reason": "Internal", "message": "boxkit install failed: no space left"}
+
+
+@pytest.mark.parametrize(
+    "more", [{"commit": "main"}, {"ref": "--upload-pack=id"}, {"branch": "../../x"}]
+)
+def test_a_task_that_is_none_is_ours(pod: Pod, server: GitServer, more: dict[str, str]) -> None:
+    done = pod.fetch(f"{server.url}/open/project.git", **({"commit": "f" * 40} | more))
+    assert (done.returncode, server.requests, pod.dest.exists()) == (3, [], False)
+    assert "Internal: $SENTINEL_FETCH" in done.stderr
+
+
+def test_submodules_come_along_when_asked(
+    pod: Pod, server: GitServer, commits: dict[str, Any], tmp_path: Path
+) -> None:
+    work, bare = tmp_path / "outer", commits["root"] / f"outer-{tmp_path.name}.git"
+    work.mkdir()
+    git("init", "-q", "-b", "main", cwd=work)
+    git("submodule", "add", "-q", f"{server.url}/open/project.git", "inner", cwd=work)
+    git("commit", "-q", "-m", "outer", cwd=work)
+    git("clone", "-q", "--bare", str(work), str(bare), cwd=tmp_path)
+    commit = git("rev-parse", "HEAD", cwd=work)
+    done = pod.fetch(f"{server.url}/open/{bare.name}", commit, submodules=True)
+    assert done.returncode == 0, done.stderr
+    assert (pod.dest / "inner" / "wercker.yml").read_text() == "box: busybox\n"
+
+
+def test_only_the_standard_library_is_imported() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(OPERATOR)!r}); import sentinel.source.fetch, json; "
+        "print(json.dumps({n: getattr(m, '__file__', None) for n, m in sys.modules.items()}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True
+    )
+    modules: dict[str, str | None] = json.loads(done.stdout)
+    foreign = [
+        n
+        for n in modules
+        if n.split(".")[0] not in {*sys.stdlib_module_names, "sentinel", "__main__"}
+    ]
+    # site-packages may run code of its own at start (editable installs, setuptools).
+    foreign = [
+        name for name in foreign if not name.startswith(("_distutils", "_editable", "__editable"))
+    ]
+    assert foreign == []
+    ours = sorted(name for name in modules if name.startswith("sentinel"))
+    assert ours == [
+        "sentinel",
+        "sentinel.source",
+        "sentinel.source.fetch",
+        "sentinel.source.gitcommand",
+    ]
+    slow = {"asyncio", "dataclasses", "typing", "tempfile", "urllib.parse", "random", "inspect"}
+    assert slow & set(modules) <= {"typing"}
