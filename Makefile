@@ -50,8 +50,9 @@ fmt: venv ## format the code
 	$(BIN)/ruff check --fix .
 	cd operator/boxkit && gofmt -w .
 
-generate: venv ## write what is generated: crds/
+generate: venv ## write what is generated: the CRDs, for kubectl and for the chart
 	$(BIN)/python -m sentinel.api.crd crds
+	$(BIN)/python -m sentinel.api.crd charts/sentinel/files/crds
 
 lock: ## resolve pyproject.toml into requirements/ (needs uv)
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements/run.txt

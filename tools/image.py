@@ -10,6 +10,7 @@ that has the tag already is skipped: the image's label holds their hash.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import os
 import shutil
@@ -60,9 +61,10 @@ def main() -> int:
     parser.add_argument("--no-docker", action="store_true", help="prepare build/image only")
     options = parser.parse_args()
     try:
-        prepare()
-        if not options.no_docker:
-            build(tag=options.tag, base=options.base)
+        with _alone():
+            prepare()
+            if not options.no_docker:
+                build(tag=options.tag, base=options.base)
     except ImageError as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
@@ -193,7 +195,13 @@ def _wheels() -> Path:
         )
         Path(fresh).chmod(0o755)
         shutil.copytree(fresh, f"{fresh}.done")
-        Path(f"{fresh}.done").rename(directory)
+        try:
+            Path(f"{fresh}.done").rename(directory)
+        except OSError:
+            # Another checkout was faster.
+            shutil.rmtree(f"{fresh}.done")
+            if not directory.is_dir():
+                raise
     return directory
 
 
@@ -239,6 +247,15 @@ def _run(*command: str, cwd: Path = ROOT, environment: dict[str, str] | None = N
     )
     if done.returncode != 0:
         raise ImageError(f"`{' '.join(command)[:200]}` failed:\n{done.stdout[-4000:]}")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One build at a time in this checkout: tests and people share build/image."""
+    CONTEXT.parent.mkdir(parents=True, exist_ok=True)
+    with (CONTEXT.parent / "image.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

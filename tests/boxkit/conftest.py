@@ -96,9 +96,7 @@ class Box:
             assert len(text) == offset
             text += data
 
-        return Session(
-            connect or self.connect, on_record=self.heard.append, on_log=log, **more
-        )
+        return Session(connect or self.connect, on_record=self.heard.append, on_log=log, **more)
 
     def open(self, **more: Any) -> Open:
         """An `open` whose paths all lie below `root`."""
@@ -123,7 +121,10 @@ class Box:
 
     async def run(self, *codes: str | StepSpec, **more: Any) -> SessionState:
         """Open a session, run scripts as main steps 1, 2, … to their ends, and close it."""
-        steps = [code if isinstance(code, StepSpec) else script(at, code) for at, code in enumerate(codes, 1)]
+        steps = [
+            code if isinstance(code, StepSpec) else script(at, code)
+            for at, code in enumerate(codes, 1)
+        ]
         async with self.session() as session:
             await session.open(self.open(**more))
             await session.start(steps)
@@ -133,7 +134,9 @@ class Box:
 
 def script(ordinal: int, code: str, **more: Any) -> StepSpec:
     """A script step."""
-    return StepSpec(**{"ordinal": ordinal, "id": f"script-{ordinal}", "name": "script", "code": code, **more})
+    return StepSpec(
+        **{"ordinal": ordinal, "id": f"script-{ordinal}", "name": "script", "code": code, **more}
+    )
 
 
 Start = Callable[..., Awaitable[Box]]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 import pytest
 
 from sentinel.session.client import RequestRefused
-from sentinel.session.messages import Limits, Result
+from sentinel.session.messages import Copy, Limits, Result, Service
 
 from .conftest import Box, Start, script
 
@@ -20,11 +19,15 @@ def alive(pid_file: Path) -> bool:
     return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
-async def test_a_step_that_runs_too_long_is_stopped_and_the_rest_is_skipped(box: Box, shell: list[str]) -> None:
+async def test_a_step_that_runs_too_long_is_stopped_and_the_rest_is_skipped(
+    box: Box, shell: list[str]
+) -> None:
     state = await box.run(
         script(1, "echo $$ >&2; sleep 60", command_timeout=0.3), "true", shell=shell
     )
-    assert [(step.state, step.exit, step.reason, step.message) for step in state.steps.values()] == [
+    assert [
+        (step.state, step.exit, step.reason, step.message) for step in state.steps.values()
+    ] == [
         ("finished", -1, "CommandTimeout", "it ran longer than 300ms"),
         ("skipped", None, "Skipped", "script failed"),
     ]
@@ -32,7 +35,11 @@ async def test_a_step_that_runs_too_long_is_stopped_and_the_rest_is_skipped(box:
 
 async def test_a_step_that_prints_nothing_for_too_long_is_stopped(box: Box) -> None:
     state = await box.run(
-        script(1, "for i in 1 2 3 4 5 6; do sleep 0.1; echo $i; done; sleep 60", no_response_timeout=0.3)
+        script(
+            1,
+            "for i in 1 2 3 4 5 6; do sleep 0.1; echo $i; done; sleep 60",
+            no_response_timeout=0.3,
+        )
     )
     step = state.steps[1]
     assert (step.reason, step.message) == ("NoResponseTimeout", "it printed nothing for 300ms")
@@ -43,8 +50,11 @@ async def test_a_step_that_prints_nothing_for_too_long_is_stopped(box: Box) -> N
 async def test_processes_that_ignore_term_are_killed_after_the_grace(box: Box) -> None:
     pid = box.root / "pid"
     state = await box.run(
-        script(1, f"trap '' TERM; sh -c 'trap \"\" TERM; echo $$ >{pid}; while :; do sleep 1; done' & wait",
-               command_timeout=0.3),
+        script(
+            1,
+            f"trap '' TERM; sh -c 'trap \"\" TERM; echo $$ >{pid}; while :; do sleep 1; done' & wait",
+            command_timeout=0.3,
+        ),
         limits=Limits(grace=0.3),
     )
     assert state.steps[1].reason == "CommandTimeout"
@@ -55,8 +65,11 @@ async def test_processes_that_ignore_term_are_killed_after_the_grace(box: Box) -
 async def test_daemons_and_stopped_children_are_stopped_too(box: Box) -> None:
     pid = box.root / "pid"
     state = await box.run(
-        script(1, f"setsid sh -c 'echo $$ >{pid}; kill -STOP $$' & setsid sleep 60 & sleep 60",
-               command_timeout=0.3),
+        script(
+            1,
+            f"setsid sh -c 'echo $$ >{pid}; kill -STOP $$' & setsid sleep 60 & sleep 60",
+            command_timeout=0.3,
+        ),
     )
     assert state.steps[1].usage.seconds < 2
     assert not alive(pid)
@@ -79,7 +92,9 @@ async def test_the_build_timeout_ends_the_main_phase_and_after_steps_still_run(b
 async def test_cancel_stops_what_runs_and_skips_the_rest(box: Box) -> None:
     async with box.session() as session:
         await session.open(box.open())
-        await session.start([script(1, "echo on; sleep 60"), script(2, "true"), script(3, "true", phase="after")])
+        await session.start(
+            [script(1, "echo on; sleep 60"), script(2, "true"), script(3, "true", phase="after")]
+        )
         await session.wait_for(lambda state: 1 in state.steps and state.steps[1].state == "running")
         await session.cancel("spec.cancel")
         state = await session.wait_for(lambda state: state.done([1, 2, 3]))
@@ -96,7 +111,9 @@ async def test_cancel_stops_what_runs_and_skips_the_rest(box: Box) -> None:
 async def test_cancel_may_let_after_steps_run(box: Box) -> None:
     async with box.session() as session:
         await session.open(box.open())
-        await session.start([script(1, "sleep 60"), script(2, "echo $WERCKER_RESULT", phase="after")])
+        await session.start(
+            [script(1, "sleep 60"), script(2, "echo $WERCKER_RESULT", phase="after")]
+        )
         await session.wait_for(lambda state: 1 in state.steps and state.steps[1].state == "running")
         await session.cancel("enough", after=True)
         state = await session.wait_for(lambda state: state.done([1, 2]))
@@ -104,7 +121,9 @@ async def test_cancel_may_let_after_steps_run(box: Box) -> None:
     assert box.log(2) == b"failed\n"
 
 
-async def test_after_steps_have_a_fresh_shell_and_know_the_result(box: Box, shell: list[str]) -> None:
+async def test_after_steps_have_a_fresh_shell_and_know_the_result(
+    box: Box, shell: list[str]
+) -> None:
     pid = box.root / "pid"
     after = 'echo "$WERCKER_RESULT|$WERCKER_FAILED_STEP_DISPLAY_NAME|$WERCKER_FAILED_STEP_MESSAGE|${A-gone}|$GIVEN"'
     state = await box.run(
@@ -136,8 +155,12 @@ async def test_after_steps_that_come_later_get_the_result_that_the_operator_name
         await session.open(box.open())
         await session.start([script(1, "true")])
         await session.wait_for(lambda state: state.done([1]))
-        result = Result(result="failed", failed_step_display_name="store", failed_step_message="Unable to store")
-        show = 'echo "$WERCKER_RESULT $WERCKER_FAILED_STEP_DISPLAY_NAME: $WERCKER_FAILED_STEP_MESSAGE"'
+        result = Result(
+            result="failed", failed_step_display_name="store", failed_step_message="Unable to store"
+        )
+        show = (
+            'echo "$WERCKER_RESULT $WERCKER_FAILED_STEP_DISPLAY_NAME: $WERCKER_FAILED_STEP_MESSAGE"'
+        )
         await session.start([script(2, show, phase="after")], result=result)
         await session.wait_for(lambda state: state.done([2]))
         with pytest.raises(RequestRefused, match="MainOver"):
@@ -146,7 +169,10 @@ async def test_after_steps_that_come_later_get_the_result_that_the_operator_name
 
 
 async def test_a_passed_build_tells_its_after_steps(box: Box) -> None:
-    await box.run("true", script(2, 'echo "$WERCKER_RESULT ${WERCKER_FAILED_STEP_MESSAGE-unset}"', phase="after"))
+    await box.run(
+        "true",
+        script(2, 'echo "$WERCKER_RESULT ${WERCKER_FAILED_STEP_MESSAGE-unset}"', phase="after"),
+    )
     assert box.log(2) == b"passed unset\n"
 
 
@@ -173,7 +199,10 @@ async def test_close_leaves_no_process_behind(box: Box) -> None:
 
 
 async def test_orphans_are_reaped(box: Box) -> None:
-    await box.run("for i in 1 2 3; do (sleep 0.01 &) ; done; sleep 0.3; echo $PPID", 'ps -o stat= --ppid $PPID || true')
+    await box.run(
+        "for i in 1 2 3; do (sleep 0.01 &) ; done; sleep 0.3; echo $PPID",
+        "ps -o stat= --ppid $PPID || true",
+    )
     assert b"Z" not in box.log(2)
 
 
@@ -191,8 +220,6 @@ async def test_out_of_memory_fails_a_step_even_if_it_exits_0(start: Start, tmp_p
 
 
 async def test_services_are_waited_for_before_the_first_step(box: Box) -> None:
-    from sentinel.session.messages import Service
-
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     state = await box.run("true", services=[Service(alias="db", ports=(port,))])
@@ -205,7 +232,9 @@ async def test_services_are_waited_for_before_the_first_step(box: Box) -> None:
 async def test_what_cannot_be_prepared_is_refused_and_may_be_tried_again(box: Box) -> None:
     (box.root / "file").write_text("")
     async with box.session() as session:
-        with pytest.raises(RequestRefused, match=r"PrepareFailed: cannot make .*/file/dir as user \d+"):
+        with pytest.raises(
+            RequestRefused, match=r"PrepareFailed: cannot make .*/file/dir as user \d+"
+        ):
             await session.open(box.open(dirs=[str(box.root / "file" / "dir")]))
         assert session.state.opened is None
         await session.open(box.open())
@@ -213,8 +242,6 @@ async def test_what_cannot_be_prepared_is_refused_and_may_be_tried_again(box: Bo
 
 
 async def test_prepare_copies_modes_and_symlinks(box: Box) -> None:
-    from sentinel.session.messages import Copy
-
     tree = box.root / "mnt" / "source"
     (tree / "sub").mkdir(parents=True)
     (tree / "sub" / "run").write_text("#!/bin/sh\n")
@@ -230,8 +257,16 @@ async def test_prepare_copies_modes_and_symlinks(box: Box) -> None:
     ]
     await box.run("true", copies=copies)
     assert {
-        str(path.relative_to(source)): (oct(path.lstat().st_mode & 0o777) if not path.is_symlink() else os.readlink(path))
+        str(path.relative_to(source)): (
+            oct(path.lstat().st_mode & 0o777) if not path.is_symlink() else str(path.readlink())
+        )
         for path in source.rglob("*")
-    } == {"sub": "0o755", "sub/run": "0o754", "link": "sub/run", "closed": "0o555", "closed/inner": "0o644"}
+    } == {
+        "sub": "0o755",
+        "sub/run": "0o754",
+        "link": "sub/run",
+        "closed": "0o555",
+        "closed/inner": "0o644",
+    }
     (tree / "closed").chmod(0o755)
     (source / "closed").chmod(0o755)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from sentinel.session.messages import Collect, Limits, Upload
+from sentinel.session.records import Collected, CollectFailed
 
 from .conftest import Box, script
 
@@ -47,7 +48,8 @@ async def test_secrets_are_masked_in_every_form_and_message(box: Box, shell: lis
     encoded = [base64.b64encode(b"." * shift + SECRET + b"tail").decode() for shift in range(3)]
     wrapped = base64.encodebytes(b"0" * 20 + SECRET * 3).decode()
     state = await box.run(
-        "set -x; : \"$SECRET\"; set +x; echo \"value $SECRET\"; " + "".join(f"echo {each};" for each in encoded)
+        'set -x; : "$SECRET"; set +x; echo "value $SECRET"; '
+        + "".join(f"echo {each};" for each in encoded)
         + f"printf '%s' '{wrapped}'; echo two >&2",
         'fail "no $SECRET"',
         env=[("SECRET", SECRET.decode())],
@@ -68,7 +70,8 @@ async def test_secrets_are_masked_in_every_form_and_message(box: Box, shell: lis
 async def test_a_secret_that_comes_in_pieces_and_one_of_several_lines_are_masked(box: Box) -> None:
     key = b"-----BEGIN KEY-----\nline of a key\nabc\n-----END KEY-----\n"
     await box.run(
-        "printf open; sleep 0.05; printf ses; sleep 0.05; echo ame; printf opens; sleep 0.05; echo elves; printf openses",
+        "printf open; sleep 0.05; printf ses; sleep 0.05; echo ame;"
+        " printf opens; sleep 0.05; echo elves; printf openses",
         'echo "$KEY" | while read line; do echo "> $line"; done; echo "$KEY"',
         env=[("KEY", key.decode())],
         masks=[b"opensesame", key, b"no"],
@@ -92,7 +95,9 @@ class Store:
         status = self.answers.pop(0) if self.answers else 200
         if status == 200:
             self.puts.append((head[0], headers, body))
-        writer.write(f"HTTP/1.1 {status} x\r\nContent-Length: 4\r\nConnection: close\r\n\r\ntext".encode())
+        writer.write(
+            f"HTTP/1.1 {status} x\r\nContent-Length: 4\r\nConnection: close\r\n\r\ntext".encode()
+        )
         await writer.drain()
         writer.close()
 
@@ -102,19 +107,27 @@ async def store() -> AsyncIterator[Store]:
     """A local object store."""
     store = Store()
     server = await asyncio.start_server(store.serve, "127.0.0.1", 0)
-    store.url = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+    store.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     yield store
     server.close()
 
 
-async def test_a_finished_log_is_put_to_its_url_after_errors_of_the_stores_own(box: Box, store: Store) -> None:
+async def test_a_finished_log_is_put_to_its_url_after_errors_of_the_stores_own(
+    box: Box, store: Store
+) -> None:
     store.answers = [503]
-    upload = Upload(url=f"{store.url}/logs/1?sig=x", headers={"Content-Type": "text/plain", "X-Amz-Meta": "1"})
+    upload = Upload(
+        url=f"{store.url}/logs/1?sig=x", headers={"Content-Type": "text/plain", "X-Amz-Meta": "1"}
+    )
     state = await box.run(
-        "echo hello", "", uploads={"log/1": upload, "log/2": Upload(url=f"{store.url}/2")},
+        "echo hello",
+        "",
+        uploads={"log/1": upload, "log/2": Upload(url=f"{store.url}/2")},
         env=[("http_proxy", "http://127.0.0.1:1")],
     )
-    assert {what: (each.state, each.bytes, each.sha256) for what, each in state.uploads.items()} == {
+    assert {
+        what: (each.state, each.bytes, each.sha256) for what, each in state.uploads.items()
+    } == {
         "log/1": ("uploaded", 6, hashlib.sha256(b"hello\n").hexdigest()),
         "log/2": ("uploaded", 0, hashlib.sha256(b"").hexdigest()),
     }
@@ -130,7 +143,10 @@ async def test_a_refused_upload_waits_for_a_new_url(box: Box, store: Store) -> N
         await session.open(box.open(uploads={"log/1": Upload(url=f"{store.url}/old")}))
         await session.start([script(1, "echo hello")])
         state = await session.wait_for(lambda state: "log/1" in state.uploads)
-        assert (state.uploads["log/1"].state, state.uploads["log/1"].text) == ("refused", "HTTP 403: text")
+        assert (state.uploads["log/1"].state, state.uploads["log/1"].text) == (
+            "refused",
+            "HTTP 403: text",
+        )
         await session.open(box.open(uploads={"log/1": Upload(url=f"{store.url}/new")}))
         state = await session.close()
     assert state.uploads["log/1"].state == "uploaded"
@@ -139,7 +155,9 @@ async def test_a_refused_upload_waits_for_a_new_url(box: Box, store: Store) -> N
 
 async def test_close_gives_up_uploads_that_never_succeed(box: Box, store: Store) -> None:
     store.answers = [403]
-    state = await box.run("echo x", uploads={"log/1": Upload(url=store.url)}, limits=Limits(close=0.3))
+    state = await box.run(
+        "echo x", uploads={"log/1": Upload(url=store.url)}, limits=Limits(close=0.3)
+    )
     assert state.closed is not None and state.closed.pending == ("log/1",)
     assert await box.process.wait() == 0
 
@@ -163,7 +181,12 @@ async def test_collect_packs_a_path_and_puts_it_once(box: Box, store: Store) -> 
     assert len(store.puts) == 2
     body = next(put[2] for put in store.puts if not put[2].startswith(b"\x1f\x8b"))
     output = state.collected["output"]
-    assert (output.files, output.bytes, output.sha256) == (4, len(body), hashlib.sha256(body).hexdigest())
+    assert isinstance(output, Collected)
+    assert (output.files, output.bytes, output.sha256) == (
+        4,
+        len(body),
+        hashlib.sha256(body).hexdigest(),
+    )
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         assert {(member.name, member.uid, member.type) for member in archive} == {
             ("empty", 0, tarfile.DIRTYPE),
@@ -171,5 +194,11 @@ async def test_collect_packs_a_path_and_puts_it_once(box: Box, store: Store) -> 
             ("sub", 0, tarfile.DIRTYPE),
             ("sub/file", 0, tarfile.REGTYPE),
         }
-    assert state.collected["none"].empty
-    assert (state.collected["big"].reason, state.collected["cache"].empty) == ("TooLarge", False)
+    assert {what: getattr(each, "empty", None) for what, each in state.collected.items()} == {
+        "output": False,
+        "none": True,
+        "cache": False,
+        "big": None,
+    }
+    big = state.collected["big"]
+    assert isinstance(big, CollectFailed) and big.reason == "TooLarge"

@@ -41,7 +41,7 @@ async def test_variables_functions_aliases_and_umask_survive_while_cwd_and_errex
 
 @dataclass(frozen=True)
 class Row:
-    """One row of wercker-semantics §3.5, with the code as run.sh has it. `survives`: the next step has its variables."""
+    """One row of wercker-semantics §3.5: the code of a script step, its exit code, and others that some shells give."""
 
     code: str
     exit: int
@@ -85,18 +85,30 @@ async def test_after_exit_0_the_next_step_has_the_exports_and_functions_of_werck
     box: Box, shell: list[str]
 ) -> None:
     state = await box.run(
-        "export A='1 \"2\" $3\n4'", "export B=2; exit 0", 'success "$A $B"; type greet || true', shell=shell
+        "export A='1 \"2\" $3\n4'",
+        "export B=2; exit 0",
+        'success "$A $B"; type greet || true',
+        shell=shell,
     )
     assert [step.exit for step in state.steps.values()] == [0, 0, 0]
     assert box.log(3).startswith(b'\x1b[1;32m1 "2" $3\n4 2\x1b[m\n')
 
 
-async def test_a_replaced_exit_trap_falls_back_to_the_last_boundary(box: Box, shell: list[str]) -> None:
-    await box.run("export A=1", "export B=2; trap 'echo mine' EXIT; exit 0", 'echo "$A ${B-none}"', shell=shell)
+async def test_a_replaced_exit_trap_falls_back_to_the_last_boundary(
+    box: Box, shell: list[str]
+) -> None:
+    await box.run(
+        "export A=1",
+        "export B=2; trap 'echo mine' EXIT; exit 0",
+        'echo "$A ${B-none}"',
+        shell=shell,
+    )
     assert (box.log(2), box.log(3)) == (b"mine\n", b"1 none\n")
 
 
-async def test_an_exit_trap_that_was_set_earlier_runs_when_the_shell_ends(box: Box, shell: list[str]) -> None:
+async def test_an_exit_trap_that_was_set_earlier_runs_when_the_shell_ends(
+    box: Box, shell: list[str]
+) -> None:
     await box.run("trap 'echo bye' EXIT", "exit 0", shell=shell)
     assert box.log(2) == b"bye\n"
 
@@ -120,7 +132,9 @@ async def test_a_step_that_redefines_builtins_does_not_disturb_the_next(box: Box
     assert box.log(2) == b"own fine\n"
 
 
-async def test_a_step_that_closes_every_descriptor_is_followed_by_a_new_shell(box: Box, shell: list[str]) -> None:
+async def test_a_step_that_closes_every_descriptor_is_followed_by_a_new_shell(
+    box: Box, shell: list[str]
+) -> None:
     # dash knows one digit only; busybox ash closes its own script beyond 9 and spins until the step's timeout.
     more = "10 11 12 255" if "bash" in shell[0] else ""
     code = f'export A=1; for n in 0 3 4 5 6 7 8 9 {more}; do eval "exec $n<&-" 2>/dev/null || true; done'
@@ -140,7 +154,9 @@ async def test_reading_stdin_finds_its_end_and_not_our_commands(box: Box, shell:
 
 
 async def test_a_background_writer_does_not_hold_a_step_open(box: Box) -> None:
-    state = await box.run("(while :; do echo tick; sleep 0.02; done) & echo started", "sleep 0.2; echo second")
+    state = await box.run(
+        "(while :; do echo tick; sleep 0.02; done) & echo started", "sleep 0.2; echo second"
+    )
     assert [step.reason for step in state.steps.values()] == ["Passed", "Passed"]
     assert b"started\n" in box.log(1)
     assert b"tick\n" in box.log(2) and b"second\n" in box.log(2)
@@ -193,7 +209,9 @@ async def test_the_message_file_becomes_the_message(box: Box, shell: list[str]) 
     ]
 
 
-async def test_a_fetched_step_is_copied_and_its_init_and_run_are_sourced(box: Box, shell: list[str]) -> None:
+async def test_a_fetched_step_is_copied_and_its_init_and_run_are_sourced(
+    box: Box, shell: list[str]
+) -> None:
     step_dir = box.root / "mnt" / "deploy-1"
     step_dir.mkdir(parents=True)
     (step_dir / "init.sh").write_text("helper() { echo helped; }\n")
@@ -214,7 +232,8 @@ async def test_a_failing_init_fails_the_step_before_run(box: Box, shell: list[st
     (step_dir / "init.sh").write_text("return 5\n")
     (step_dir / "run.sh").write_text("echo ran\n")
     state = await box.run(
-        StepSpec(ordinal=1, id="deploy-1", name="deploy", kind="step", dir=str(step_dir)), shell=shell
+        StepSpec(ordinal=1, id="deploy-1", name="deploy", kind="step", dir=str(step_dir)),
+        shell=shell,
     )
     assert (state.steps[1].exit, box.log(1)) == (5, b"")
 
@@ -239,4 +258,6 @@ async def test_usage_and_times_are_recorded(box: Box) -> None:
     step = state.steps[1]
     assert step.started is not None and step.finished is not None
     assert 0.1 <= (step.finished_ns - step.started_ns) / 1e9 < 2
-    assert step.usage.seconds == pytest.approx((step.finished_ns - step.started_ns) / 1e9, abs=0.001)
+    assert step.usage.seconds == pytest.approx(
+        (step.finished_ns - step.started_ns) / 1e9, abs=0.001
+    )

@@ -10,7 +10,7 @@ import pytest
 
 from sentinel.errors import GoneError, NotYet
 from sentinel.session import messages
-from sentinel.session.client import RequestRefused
+from sentinel.session.client import RequestRefused, Session
 from sentinel.session.frames import MAX_FRAME, FrameDecoder, JsonFrame, LogFrame, encode_json
 from sentinel.session.journal import SessionState, fold
 from sentinel.session.records import parse_record
@@ -48,7 +48,9 @@ async def test_cuts_at_any_byte_change_neither_journal_nor_logs(box: Box) -> Non
         cuts += 1
         return CuttingStream(await box.connect(), left=dice.randint(1, 12000))
 
-    codes = [f"echo run >>{box.root}/ran{n}; seq 1 {n * 100}; sleep 0.0{n % 5}" for n in range(1, 21)]
+    codes = [
+        f"echo run >>{box.root}/ran{n}; seq 1 {n * 100}; sleep 0.0{n % 5}" for n in range(1, 21)
+    ]
     steps = [script(at, code) for at, code in enumerate(codes, 1)]
     async with box.session(connect, jitter=lambda: -0.49) as session:
         await session.open(box.open())
@@ -87,7 +89,9 @@ async def test_a_second_client_hears_the_same_from_the_journal(box: Box) -> None
 async def test_another_attempt_is_refused(box: Box) -> None:
     async with box.session() as session:
         await session.open(box.open())
-        with pytest.raises(RequestRefused, match="AlreadyOpen: this box runs attempt 1 of build b1"):
+        with pytest.raises(
+            RequestRefused, match="AlreadyOpen: this box runs attempt 1 of build b1"
+        ):
             await session.open(box.open(attempt=2))
 
 
@@ -106,15 +110,22 @@ async def test_requests_before_open_or_after_the_end_are_refused(box: Box) -> No
 async def test_a_follower_gets_bytes_from_its_offset_while_the_step_runs(box: Box) -> None:
     async with box.session() as session:
         await session.open(box.open())
-        await session.start([script(1, f"printf 0123456789; until test -e {box.root}/go; do sleep 0.01; done; echo end")])
+        await session.start(
+            [
+                script(
+                    1,
+                    f"printf 0123456789; until test -e {box.root}/go; do sleep 0.01; done; echo end",
+                )
+            ]
+        )
         got = asyncio.Event()
         seen: list[tuple[int, int, bytes]] = []
 
-        from sentinel.session.client import Session
+        def on_log(ordinal: int, offset: int, data: bytes) -> None:
+            seen.append((ordinal, offset, data))
+            got.set()
 
-        async with Session(
-            box.connect, on_log=lambda *args: (seen.append(args), got.set())[0], follow={1: 4}
-        ):
+        async with Session(box.connect, on_log=on_log, follow={1: 4}):
             await got.wait()
             assert seen == [(1, 4, b"456789")]
             (box.root / "go").touch()
@@ -164,7 +175,9 @@ async def test_nonsense_ends_the_connection_with_an_error(box: Box, name: str) -
 
 async def test_an_open_of_more_than_a_frame_arrives(box: Box) -> None:
     env = [(f"V{n}", "x" * 100_000) for n in range(10)]
-    state = await box.run('echo ${#V9}', env=env, masks=[b"s" * 100_000 + bytes([48 + n]) for n in range(9)])
+    state = await box.run(
+        "echo ${#V9}", env=env, masks=[b"s" * 100_000 + bytes([48 + n]) for n in range(9)]
+    )
     assert state.steps[1].reason == "Passed"
     assert box.log(1) == b"100000\n"
 
@@ -208,18 +221,24 @@ async def test_heartbeats_keep_an_idle_session_alive(start: Start) -> None:
     assert connects == 1
 
 
-async def test_the_environment_is_read_back_as_the_last_step_left_it(box: Box, shell: list[str]) -> None:
+async def test_the_environment_is_read_back_as_the_last_step_left_it(
+    box: Box, shell: list[str]
+) -> None:
     async with box.session() as session:
         await session.open(box.open(shell=shell, env=[("GIVEN", "it's $literal")]))
         assert dict(await session.environment())["GIVEN"] == "it's $literal"
-        await session.start([script(1, "export TAG='v1 \"q\" $x\nline'; plain=1; export GIVEN=changed; exit 0")])
+        await session.start(
+            [script(1, "export TAG='v1 \"q\" $x\nline'; plain=1; export GIVEN=changed; exit 0")]
+        )
         await session.wait_for(lambda state: state.done([1]))
         env = dict(await session.environment())
     assert (env["TAG"], env["GIVEN"], "plain" in env) == ('v1 "q" $x\nline', "changed", False)
     assert not any(name.startswith("SENTINEL_") for name in env)
 
 
-async def test_attach_joins_stdin_and_stdout_and_brings_back_a_lost_socket(box: Box, boxkit: object) -> None:
+async def test_attach_joins_stdin_and_stdout_and_brings_back_a_lost_socket(
+    box: Box, boxkit: object
+) -> None:
     async def connect() -> SocketStream:
         process = await asyncio.create_subprocess_exec(
             str(boxkit),

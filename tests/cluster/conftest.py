@@ -66,7 +66,6 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-@dataclass(frozen=True)
 class Builds:
     """Builds in one namespace: apply them, wait for them, look at what they left."""
 

@@ -10,11 +10,10 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 import tarfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.install import NAMESPACE
 from tests.kubectl import Kubectl
 from tests.lab.state import Lab
 from tests.unit.agent.trees import tar_of
@@ -37,7 +37,6 @@ from sentinel.kube.client import Kube
 from sentinel.registry import Reference, RegistryClient, parse_reference
 from sentinel.settings import ImageSettings, Settings
 
-ROOT = Path(__file__).parents[2]
 GROUP = "sentinel.wercker.com"
 SECRET = "hunter2-is-not-for-everybody"
 
@@ -140,12 +139,6 @@ def node(lab: Lab) -> Node:
         env={**os.environ, **lab.environ()},
     ).stdout.strip()
     return Node(name=name, root=f"/proc/{pid}/root")
-
-
-@pytest.fixture
-def images(namespace: str) -> Iterator[str]:
-    """The repositories' first part is the namespace, so tests do not meet in the lab's registry."""
-    return namespace
 
 
 def settings_for(lab: Lab, node: Node, spool: Path) -> Settings:
@@ -293,13 +286,13 @@ async def test_a_commit_holds_the_boxs_changes_and_nothing_of_the_pod(
     begun = time.perf_counter()
     status = await world.commit("full")
     total = round((time.perf_counter() - begun) * 1000)
+    assert (status["phase"], status["reason"]) == ("Succeeded", "Committed"), status
     print(f"frozen {status['frozenMilliseconds']} ms, whole {total} ms, {status['message']}")
     record_property("frozen_ms", status["frozenMilliseconds"])
     record_property("total_ms", total)
     reference = parse_reference(f"{world.repository('full')}:b1")
     config, members = await pulled(world, reference)
     names = {member.name for member in members}
-    assert (status["phase"], status["reason"]) == ("Succeeded", "Committed")
     assert status["tags"] == [{"name": tag, "pushed": True} for tag in ("b1", "green", "latest")]
     assert {"pipeline/source/main.c", "pipeline/output", "etc/.wh.debian_version"} <= names
     # Neither the kubelet's files nor the places of mounts, nor what lay in them.
@@ -490,57 +483,52 @@ async def frozen(world: World) -> None:
 
 
 async def test_an_agent_killed_while_the_box_is_frozen_is_made_good_by_the_next(
-    world: World, lab: Lab, node: Node, tmp_path: Path
+    sentinel: Lab, world: World, node: Node
 ) -> None:
+    """The chart's own agent, killed as the kernel would: the box stands still until its successor comes."""
     world.box("head -c 400000000 /dev/zero > /zeroes")
-    labels = {NODE_LABEL: node.name, ACTIVE_LABEL: "true"}
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT / "operator"),
-        "KUBECONFIG": lab.kubeconfig,
-        "SENTINEL_NODE_NAME": node.name,
-        "SENTINEL_POD_NAME": "agent-process",
-        "SENTINEL_RUNTIME_ROOT": node.root,
-        "SENTINEL_SPOOL": str(tmp_path / "spool"),
-        "SENTINEL_NAMESPACES": json.dumps([world.namespace]),
-        "SENTINEL_IMAGES__INSECURE_REGISTRIES": json.dumps([lab.registry]),
-    }
-    program = (
-        "import asyncio; from sentinel.settings import Settings; from sentinel.agent.app import run_agent; "
-        "asyncio.run(run_agent(Settings()))"
+    world.ask("killed", labels={NODE_LABEL: node.name, ACTIVE_LABEL: "true"})
+    await frozen(world)
+    kill_agent(sentinel, world.kubectl, node)
+    container = world.container_id.removeprefix("containerd://")
+    runtime = world.tools.runtime
+    assert isinstance(runtime, ContainerdRuntime)
+    assert await runtime.is_frozen(container), "nobody thaws it before the next agent comes"
+    world.kubectl.wait_for(
+        "imagecommit",
+        "killed",
+        namespace=world.namespace,
+        until=lambda raw: raw["status"].get("completionTime"),
+    )
+    status = world.status("killed")
+    assert (status["phase"], status["claim"]["attempt"]) == ("Succeeded", 2), status
+    assert world.box("echo runs").strip() == "runs"
+    assert f"container {container} was left frozen" in world.kubectl(
+        "logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=agent", "--tail=-1"
     )
 
-    def start(log: str) -> subprocess.Popen[bytes]:
-        with (tmp_path / log).open("wb") as file:
-            return subprocess.Popen(
-                [sys.executable, "-c", program], env=environment, stdout=file, stderr=file
-            )
 
-    first = start("first.log")
-    try:
-        world.ask("killed", labels=labels)
-        await frozen(world)
-    finally:
-        first.kill()
-        first.wait()
-    assert await world.tools.runtime.is_frozen(  # type: ignore[attr-defined]
-        world.container_id.removeprefix("containerd://")
-    ), "nobody but us thaws it"
-    second = start("second.log")
-    try:
-        world.kubectl.wait_for(
-            "imagecommit",
-            "killed",
-            namespace=world.namespace,
-            until=lambda raw: raw["status"].get("completionTime"),
-        )
-    finally:
-        second.terminate()
-        ended = second.wait(30)
-    status = world.status("killed")
-    assert (status["phase"], status["claim"]["attempt"]) == ("Succeeded", 2), (
-        tmp_path / "second.log"
-    ).read_text()
-    assert ended == 0
-    assert world.box("echo runs").strip() == "runs"
-    assert "was left frozen" in (tmp_path / "second.log").read_text()
+def kill_agent(lab: Lab, kubectl: Kubectl, node: Node) -> None:
+    """SIGKILL the main process of the agent's container, found through the node's containerd."""
+    pods = kubectl.list("pods", namespace=NAMESPACE, selector="app.kubernetes.io/component=agent")
+    ids = {
+        each["containerID"].removeprefix("containerd://")
+        for pod in pods
+        for each in pod["status"]["containerStatuses"]
+    }
+    tasks = on_node(lab, node, "ctr", "-n", "k8s.io", "tasks", "ls")
+    found = [line.split() for line in tasks.splitlines()]
+    pids = [pid for container, pid, *_ in found if container in ids]
+    assert len(pids) == 1, tasks
+    on_node(lab, node, "kill", "-9", pids[0])
+
+
+def on_node(lab: Lab, node: Node, *command: str) -> str:
+    """Run a command in the node's container; what it prints."""
+    return subprocess.run(
+        ["docker", "exec", node.name, *command],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **lab.environ()},
+    ).stdout

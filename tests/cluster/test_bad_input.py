@@ -121,7 +121,7 @@ def test_a_failing_step_keeps_its_exit_code(builds: Builds, code: str, expected:
         ("tell", "Passed", "Passed"),
     ]
     assert raw["status"]["steps"][0]["exitCode"] == expected
-    assert f"exit code {expected}" in message(raw)
+    assert f"exited with code {expected}" in message(raw)
     assert builds.log(raw, "tell") == "failed: break\n"
 
 

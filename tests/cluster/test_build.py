@@ -7,6 +7,7 @@ import json
 import tarfile
 from typing import Any
 
+from sentinel.plan.names import FINISHED_LABEL
 from tests.cluster.conftest import Builds, steps
 from tests.kubectl import condition
 
@@ -79,7 +80,12 @@ def test_a_green_build_from_source_to_finished(builds: Builds) -> None:
         "Succeeded": ("True", "Passed"),
         "Finished": ("True", "Completed"),
     }
-    assert raw["metadata"]["labels"]["sentinel.wercker.com/finished"] == "true"
+    builds.kubectl.wait_for(
+        "build",
+        "b",
+        namespace=builds.namespace,
+        until=lambda raw: raw["metadata"].get("labels", {}).get(FINISHED_LABEL) == "true",
+    )
     assert builds.log(raw, "same shell") == "green kept /pipeline/source\n"
     assert builds.log(raw, "redis") == "+PONG\r\n"
     commit = status["source"]["commit"]
@@ -193,6 +199,6 @@ def test_kubectl_shows_a_build_as_a_person_reads_it(builds: Builds) -> None:
     ]
     assert table[1].split()[:3] == ["hello-42", "Failed", "1/1"]
     described = builds.kubectl("describe", "build", "hello-42", "-n", builds.namespace)
-    assert "step 'break' failed: exit code 3" in described
+    assert "step 'break' failed: exited with code 3" in described
     for reason in ("Accepted", "Started", "StepFailed", "Finished"):
         assert reason in described.partition("Events:")[2]

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
 from pydantic import SecretStr
+from tests.lab import git
 from tests.lab.state import Lab
 
 from sentinel.api.reasons import Reason
-from sentinel.errors import GoneError, InfrastructureError
+from sentinel.errors import GoneError, InfrastructureError, UserError
 from sentinel.settings import StoreSettings
+from sentinel.source.git import Credentials, Resolved, resolve
 from sentinel.store.s3 import ObjectInfo, ObjectStore
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "sentinel:dev"
 
 
 def settings(lab: Lab, **changes: str) -> StoreSettings:
@@ -77,3 +88,85 @@ async def test_a_store_that_is_set_up_wrong_says_how(
         await store.check()
     assert caught.value.reason is Reason.STORE_FAILED
     store.close()
+
+
+@pytest.fixture
+def project(lab: Lab, tmp_path: Path) -> Iterator[str]:
+    """Name of a repository on both halves of the git server."""
+    name = f"source-{uuid.uuid4().hex[:8]}"
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "wercker.yml").write_text("box: debian\n")
+    for private in (False, True):
+        git.publish(lab, folder, name, private=private)
+    yield name
+    for private in (False, True):
+        shutil.rmtree(git.path(lab, name, private=private))
+
+
+@pytest.mark.parametrize("ref", ["main", "", "commit"])
+async def test_a_ref_on_the_labs_server_becomes_a_commit(
+    lab: Lab, project: str, tmp_path: Path, ref: str
+) -> None:
+    commit = git.commit_of(lab, project)
+    found = await resolve(
+        url=f"{lab.git_url}/public/{project}.git",
+        ref=commit if ref == "commit" else ref,
+        credentials=None,
+        paths=["wercker.yml", "ewok.yml"],
+        cache_dir=tmp_path,
+    )
+    assert found == Resolved(
+        commit=commit,
+        branch="" if ref == "commit" else "main",
+        tag="",
+        subject="Publish",
+        files={"wercker.yml": b"box: debian\n"},
+    )
+
+
+async def test_the_labs_private_half_wants_the_password(
+    lab: Lab, project: str, tmp_path: Path
+) -> None:
+    url = f"{lab.git_url}/private/{project}.git"
+    right = Credentials(username=lab.git_user, password=lab.git_password)
+    found = await resolve(url=url, ref="main", credentials=right, paths=[], cache_dir=tmp_path)
+    assert found.commit == git.commit_of(lab, project, private=True)
+    for wrong in (None, Credentials(username=lab.git_user, password="wrong-one")):
+        with pytest.raises(UserError) as caught:
+            await resolve(url=url, ref="main", credentials=wrong, paths=[], cache_dir=tmp_path)
+        assert caught.value.reason is Reason.SOURCE_AUTH_FAILED
+
+
+def test_the_image_checks_out_a_commit_with_its_own_python_and_boxkit(
+    lab: Lab, project: str, tmp_path: Path
+) -> None:
+    """What the init container of a build pod does, in a container on this machine's network."""
+    environment = {**os.environ, "DOCKER_HOST": lab.docker_host}
+    subprocess.run(
+        [sys.executable, "tools/image.py", "--tag", IMAGE], check=True, cwd=ROOT, env=environment
+    )
+    commit = git.commit_of(lab, project)
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    volume.chmod(0o777)
+    task = {
+        "url": f"{lab.git_url}/public/{project}.git",
+        "commit": commit,
+        "branch": "main",
+        "dest": "/mnt/wercker/source",
+        "kit": "/mnt/wercker/kit",
+        "terminationLog": "/mnt/wercker/log",
+    }
+    arguments = [
+        *("run", "--rm", "--network=host", f"--volume={volume}:/mnt/wercker"),
+        *(f"--env=SENTINEL_FETCH={json.dumps(task)}", "--entrypoint=python3", IMAGE),
+        *("-I", "-m", "sentinel.source.fetch"),
+    ]
+    done = subprocess.run(
+        ["docker", *arguments], check=False, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"fetched {commit} in ")
+    assert (volume / "source" / "wercker.yml").read_text() == "box: debian\n"
+    assert (volume / "kit" / "boxkit").stat().st_mode & 0o555 == 0o555

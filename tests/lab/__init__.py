@@ -9,5 +9,5 @@ container registry: Docker Engine where none answers (`engine`), a node image of
 (`services`), and images to test with (`images`). Standard library only: the lab runs before
 the project's virtual environment exists.
 
-What must not live here: anything that the product imports, and any test.
+What must not live here: anything that the product imports, and tests of anything but the lab.
 """

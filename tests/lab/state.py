@@ -94,6 +94,8 @@ class Lab:
             return cls(**json.loads(RECORD.read_text()))
         except FileNotFoundError as error:
             raise LabError("no lab is up: run `make lab-up`") from error
+        except (TypeError, ValueError) as error:
+            raise LabError(f"{RECORD} is another checkout's: run `make lab-up`") from error
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sentinel.agent.authorise import Permit, authorise
 from sentinel.agent.failures import CommitFailure, CommitRefused
@@ -34,7 +35,7 @@ from sentinel.api.imagecommit import (
 from sentinel.api.model import LocalRef
 from sentinel.api.reasons import CommitReason, Reason
 from sentinel.clock import Clock
-from sentinel.errors import GoneError, SentinelError, UserError
+from sentinel.errors import GoneError, SentinelError, TransientError, UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import Forbidden, NotFound
 from sentinel.kube.resources import BUILDS, IMAGE_COMMITS, SECRETS
@@ -55,6 +56,7 @@ MAX_ATTEMPTS = 3
 """A commit that was begun so often and never ended probably ends the agent."""
 
 _SECRET_TRIES = 8
+_PATIENCE = 16
 _REASONS = {
     Reason.IMAGE_AUTH_FAILED: CommitReason.AUTH_FAILED,
     Reason.REGISTRY_UNAVAILABLE: CommitReason.REGISTRY_UNAVAILABLE,
@@ -80,7 +82,9 @@ async def run_commit(*, namespace: str, name: str, tools: Tools) -> None:
     Cancelled (the agent is told to stop), it thaws the box and leaves the object claimed: the next run begins anew.
     """
     try:
-        raw = await tools.kube.get(IMAGE_COMMITS, namespace=namespace, name=name)
+        raw = await _patiently(
+            lambda: tools.kube.get(IMAGE_COMMITS, namespace=namespace, name=name), tools
+        )
     except NotFound:
         return
     status = CommitStatus(
@@ -93,8 +97,11 @@ async def run_commit(*, namespace: str, name: str, tools: Tools) -> None:
     if status.commit.status.phase is not None and status.commit.status.phase.ended:
         await status.retire()
         return
+    log.info("commit %s/%s begins", namespace, name)
     try:
-        await status.end(await _outcome(status, tools))
+        outcome = await _outcome(status, tools)
+        await status.end(outcome)
+        log.info("commit %s/%s: %s: %s", namespace, name, outcome.phase, outcome.message)
     except GoneError as error:
         log.info("commit %s/%s is not ours any more: %s", namespace, name, error)
 
@@ -103,8 +110,9 @@ async def _outcome(status: CommitStatus, tools: Tools) -> ImageCommitStatus:
     """The last status: what was pushed, or why nothing was."""
     commit = status.commit
     try:
-        permit = await authorise(
-            commit, kube=tools.kube, settings=tools.settings, clock=tools.clock
+        permit = await _patiently(
+            lambda: authorise(commit, kube=tools.kube, settings=tools.settings, clock=tools.clock),
+            tools,
         )
         if status.attempts >= MAX_ATTEMPTS:
             raise CommitFailure(
@@ -122,7 +130,6 @@ async def _outcome(status: CommitStatus, tools: Tools) -> ImageCommitStatus:
     except GoneError:
         raise
     except SentinelError as error:
-        log.warning("commit %s/%s: %s", commit.namespace, commit.name, error)
         return _failed(error)
     except Exception as error:
         log.exception("commit %s/%s failed by a mistake of ours", commit.namespace, commit.name)
@@ -220,9 +227,7 @@ async def _keychain(commit: ImageCommit, refs: list[LocalRef], tools: Tools) -> 
     for ref in refs:
         for attempt in range(1, _SECRET_TRIES + 1):
             try:
-                secrets.append(
-                    await tools.kube.get(SECRETS, namespace=commit.namespace, name=ref.name)
-                )
+                secrets.append(await _patiently(partial(_secret, commit, ref, tools), tools))
                 break
             except NotFound as error:
                 raise CommitFailure(
@@ -237,6 +242,10 @@ async def _keychain(commit: ImageCommit, refs: list[LocalRef], tools: Tools) -> 
                     ) from error
                 await tools.clock.sleep(0.05 * 2**attempt)
     return keychain_from_secrets(secrets)
+
+
+async def _secret(commit: ImageCommit, ref: LocalRef, tools: Tools) -> dict[str, Any]:
+    return await tools.kube.get(SECRETS, namespace=commit.namespace, name=ref.name)
 
 
 async def _measured(spec: ImageCommitSpec, box: Box, spool: Path) -> tuple[UpperDir, Event]:
@@ -276,6 +285,17 @@ async def _copied(
     return plain, freeze
 
 
+async def _patiently(ask: Callable[[], Awaitable[T]], tools: Tools) -> T:
+    """An answer of the API server, which may be away for a minute: that is no reason to lose a build's image."""
+    for attempt in range(1, _PATIENCE):
+        try:
+            return await ask()
+        except TransientError as error:
+            log.warning("the API server does not answer, trying again: %s", error)
+            await tools.clock.sleep(min(5.0, 0.1 * 2**attempt))
+    return await ask()
+
+
 async def _in_thread(work: Callable[[], T], stop: Event) -> T:
     """Run blocking work beside the loop. Cancelled, the thread is told to stop and not waited for."""
     try:
@@ -289,7 +309,9 @@ async def _is_wanted(commit: ImageCommit, tools: Tools) -> bool:
     """Whether the build still stands behind its image: one cancelled meanwhile moves no tags."""
     owner = next(each for each in commit.metadata["ownerReferences"] if each.get("controller"))
     try:
-        build = await tools.kube.get(BUILDS, namespace=commit.namespace, name=owner["name"])
+        build = await _patiently(
+            lambda: tools.kube.get(BUILDS, namespace=commit.namespace, name=owner["name"]), tools
+        )
     except NotFound:
         return False
     return build["metadata"]["uid"] == owner["uid"] and not build["spec"].get("cancel")

@@ -114,6 +114,8 @@ _PLATFORM = {
     Reason.QUOTA_EXCEEDED,
     Reason.VOLUME_UNAVAILABLE,
     Reason.SANDBOX_FAILED,
+    # The fetcher died without a word of its own; where it could say why, its own reason stands.
+    Reason.FETCH_FAILED,
     Reason.CONTAINER_CREATE_FAILED,
     Reason.BOX_TERMINATED,
     Reason.POD_EVICTED,

@@ -119,11 +119,11 @@ def judge(plan: Plan, state: SessionState) -> Outcome:
         return Outcome.passed(f"all {count} steps passed")
     known = state.steps[failed.ordinal]
     reason = Reason(known.reason)
-    detail = known.message or {
-        Reason.EXIT_CODE: f"exit code {known.exit}",
-    }.get(reason, str(reason))
-    if reason is Reason.EXIT_CODE and known.message and str(known.exit) not in known.message:
-        detail = f"exit code {known.exit}: {known.message}"
+    detail = known.message or str(reason)
+    if reason is Reason.EXIT_CODE:
+        # What the step wrote to its message file says why, and not with which code it ended.
+        ending = f"exited with code {known.exit}"
+        detail = ending if detail in (ending, str(reason)) else f"{ending}: {detail}"
     return Outcome.failed(reason, f"step {failed.display_name!r} failed: {detail}")
 
 

@@ -20,6 +20,7 @@ from sentinel.errors import (
     CancelledByUser,
     GoneError,
     InfrastructureError,
+    InternalError,
     SentinelError,
     UserError,
 )
@@ -64,7 +65,13 @@ async def stored_plan(run: Run, *, attempt: int) -> Plan | None:
         return None
     _check_ours(raw, run.build.uid)
     run.tools.pods.offer(raw)
-    return decode(raw["metadata"]["annotations"][PLAN_ANNOTATION])
+    text = (raw["metadata"].get("annotations") or {}).get(PLAN_ANNOTATION)
+    if text is None:
+        raise InternalError(
+            f"pod {name} has lost its annotation {PLAN_ANNOTATION}: the build cannot go on without its plan",
+            reason=Reason.INTERNAL,
+        )
+    return decode(text)
 
 
 async def ensure_pod(run: Run, plan: Plan, environment: Awaitable[ResolvedEnvironment]) -> None:

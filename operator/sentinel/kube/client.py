@@ -6,6 +6,7 @@ failure is an exception of `kube.errors`. Not here: caches, informers, types, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from types import TracebackType
@@ -19,6 +20,9 @@ from sentinel.kube.resources import PODS, Resource
 from sentinel.kube.transport import Request, Transport, selection
 
 Json = dict[str, Any]
+
+# The registry says "the UID in the precondition", the storage below it "UID in precondition".
+_OTHER_UID = re.compile(r"UID in (the )?precondition")
 
 _PATCHES = {
     "merge": "application/merge-patch+json",
@@ -213,7 +217,7 @@ class Kube:
         except errors.NotFound:
             return
         except errors.Conflict as error:
-            if not (uid and "UID in precondition" in error.message):
+            if not (uid and _OTHER_UID.search(error.message)):
                 raise
 
     async def watch(

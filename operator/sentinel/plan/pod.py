@@ -45,7 +45,7 @@ def make_pod(plan: Plan, *, build: Build, settings: Settings) -> Object:
         "nodeSelector": {**said.node_selector, "kubernetes.io/os": "linux"},
         "activeDeadlineSeconds": max(1, int(deadline)),
         "terminationGracePeriodSeconds": 30,
-        "volumes": _volumes(plan),
+        "volumes": _volumes(plan, said.box),
         "initContainers": [_source(plan, settings)],
         "containers": [
             _box(plan, said.box),
@@ -90,18 +90,23 @@ def runs_as_root(user: str) -> bool:
     return user.partition(":")[0] in ("", "0", "root")
 
 
-def _volumes(plan: Plan) -> list[Object]:
+def _volumes(plan: Plan, said: PodContainer) -> list[Object]:
     volumes: list[Object] = [
         {"name": "wercker", "emptyDir": {}},
         {"name": "kit", "emptyDir": {}},
         {"name": "session", "emptyDir": {}},
     ]
-    if not runs_as_root(plan.box.user):
+    if not runs_as_root(_box_user(plan, said)):
         volumes += [{"name": "pipeline", "emptyDir": {}}, {"name": "report", "emptyDir": {}}]
     if plan.source.secret:
         git = {"secretName": plan.source.secret, "defaultMode": 0o444}
         volumes.append({"name": "git", "secret": git})
     return volumes
+
+
+def _box_user(plan: Plan, said: PodContainer) -> str:
+    """Who PID 1 of the box will be: the Build's word, else the image's."""
+    return str(said.security_context.get("runAsUser", plan.box.user))
 
 
 def _source(plan: Plan, settings: Settings) -> Object:
@@ -148,7 +153,7 @@ def _box(plan: Plan, said: PodContainer) -> Object:
         {"name": "kit", "mountPath": KIT_DIR, "readOnly": True},
         {"name": "session", "mountPath": SESSION_DIR},
     ]
-    if not runs_as_root(plan.box.user):
+    if not runs_as_root(_box_user(plan, said)):
         mounts += [
             {"name": "pipeline", "mountPath": "/pipeline"},
             {"name": "report", "mountPath": "/report"},

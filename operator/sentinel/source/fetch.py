@@ -22,22 +22,17 @@ import subprocess
 import sys
 import time
 
-from sentinel.source.gitcommand import (
+from sentinel.source.address import is_commit, parse_address, valid_ref
+from sentinel.source.complaint import (
     INTERNAL,
     SOURCE_NOT_FOUND,
     SOURCE_UNAVAILABLE,
     Kind,
     diagnose,
-    environment,
     explain,
-    is_commit,
-    parse_address,
     quote,
-    valid_ref,
-    write_ref,
-    write_repository,
-    write_ssh_files,
 )
+from sentinel.source.gitcommand import environment, write_ref, write_repository, write_ssh_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,13 +100,15 @@ class Git:
             raise FetchError(SOURCE_NOT_FOUND, str(error)) from error
         username = secrets["username"].strip() or self.address.username
         password = secrets["password"].strip() or self.address.password
-        self.scratch = f"/tmp/sentinel-git-{os.getpid()}"  # noqa: S108 - ours alone: made with mkdir, mode 0700
-        os.mkdir(self.scratch, 0o700)
-        key_file, known_hosts_file = write_ssh_files(
-            self.scratch,
-            key=secrets["ssh-privatekey"],
-            known_hosts=_read(task.secret_dir, "known_hosts"),
-        )
+        key, known_hosts = secrets["ssh-privatekey"], _read(task.secret_dir, "known_hosts")
+        self.scratch, key_file, known_hosts_file = "", "", ""
+        if key or known_hosts:
+            # Ours alone: a fresh directory with mode 0700.
+            self.scratch = f"{os.environ.get('TMPDIR') or '/tmp'}/sentinel-git-{os.getpid()}"  # noqa: S108
+            os.mkdir(self.scratch, 0o700)
+            key_file, known_hosts_file = write_ssh_files(
+                self.scratch, key=key, known_hosts=known_hosts
+            )
         self.has_credentials = bool(username or password or key_file)
         self.hidden = (password, username if password else "")
         self.dest = task.dest
@@ -160,7 +157,8 @@ class Git:
 
     def close(self) -> None:
         """Remove the key file."""
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        if self.scratch:
+            shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def _read(directory: str, name: str) -> str:

@@ -11,7 +11,6 @@ through us what only somebody else's credentials can fetch.
 from __future__ import annotations
 
 import asyncio
-import difflib
 import random
 import shutil
 import tempfile
@@ -21,21 +20,10 @@ from typing import TYPE_CHECKING
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
-from sentinel.source import objects
-from sentinel.source.gitcommand import (
-    Address,
-    Kind,
-    clean,
-    diagnose,
-    environment,
-    explain,
-    is_commit,
-    parse_address,
-    quote,
-    valid_ref,
-    write_repository,
-    write_ssh_files,
-)
+from sentinel.source import objects, refs
+from sentinel.source.address import Address, clean, is_commit, parse_address, valid_ref
+from sentinel.source.complaint import Kind, diagnose, explain, quote
+from sentinel.source.gitcommand import environment, write_repository, write_ssh_files
 from sentinel.source.process import Ended, TooMuch, run, started, unwrapped
 
 if TYPE_CHECKING:
@@ -164,10 +152,10 @@ class _Repository:
                 fetching = group.create_task(self._fetch(ref))
                 asking = group.create_task(self._git("ls-remote", "--symref", "origin", "HEAD"))
             found = fetching.result()
-            branch, tag = _head_branch(asking.result(), found), ""
+            branch, tag = refs.head_branch(asking.result(), found), ""
         else:
             found = await self._fetch(ref)
-            branch, tag = _names(self._fetch_head())
+            branch, tag = refs.names(self._fetch_head())
         return await self._read(found, ref=ref, branch=branch, tag=tag, paths=paths)
 
     async def _fetch(self, ref: str) -> str:
@@ -224,7 +212,7 @@ class _Repository:
             has_credentials=self._has_credentials,
         )
         raise UserError(
-            message + _suggest(ref, [name for _, name in rows]), reason=Reason.SOURCE_NOT_FOUND
+            message + refs.suggest(ref, [name for _, name in rows]), reason=Reason.SOURCE_NOT_FOUND
         )
 
     async def _read(
@@ -308,45 +296,3 @@ class _Repository:
         if reason is Reason.SOURCE_UNAVAILABLE:
             return InfrastructureError(message, reason=reason)
         return UserError(message, reason=reason)
-
-
-def _names(fetch_head: str) -> tuple[str, str]:
-    """(branch, tag) from a line of FETCH_HEAD: `<id>\\t\\tbranch 'main' of <url>`."""
-    note = fetch_head.rpartition("\t")[2]
-    for prefix in ("branch '", "tag '"):
-        if note.startswith(prefix):
-            name = note.removeprefix(prefix).partition("' of ")[0]
-            return (name, "") if prefix == "branch '" else ("", name)
-    return "", ""
-
-
-def _head_branch(listing: str, commit: str) -> str:
-    """The branch HEAD is, from `ls-remote --symref`; "" if it moved since it was fetched, or is detached."""
-    lines = [line.split("\t") for line in listing.splitlines()]
-    if [commit, "HEAD"] not in lines:
-        return ""
-    prefix = "ref: refs/heads/"
-    return next((left.removeprefix(prefix) for left, *_ in lines if left.startswith(prefix)), "")
-
-
-def _suggest(ref: str, names: Sequence[str]) -> str:
-    """ ". Close names: a, b", at most five; or what branches there are."""
-    short = {
-        clean(name).removeprefix("refs/heads/").removeprefix("refs/tags/"): name for name in names
-    }
-    if not short:
-        return ". It has no branches or tags at all"
-    wanted = ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
-    close = difflib.get_close_matches(wanted, short, n=5, cutoff=0.5)
-    if not close:
-        close = [
-            name
-            for name in short
-            if wanted.lower() in name.lower() or name.lower() in wanted.lower()
-        ][:5]
-    hint = ""
-    if 7 <= len(ref) < 40 and all(character in "0123456789abcdef" for character in ref.lower()):
-        hint = ". A commit that is no branch's or tag's newest needs all 40 digits of its id"
-    if close:
-        return f"{hint}. Close names: {', '.join(close)}"
-    return f"{hint}. There are, for example: {', '.join(sorted(short)[:5])}"

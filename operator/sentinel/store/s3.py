@@ -158,9 +158,7 @@ class ObjectStore:
             raise ValueError("delete_prefix needs a prefix")
         found = await self.list(prefix)
         # One by one: the batch call needs a checksum that every other server wants in another header.
-        async with asyncio.TaskGroup() as group:
-            for info in found:
-                group.create_task(self._delete(info.key))
+        await asyncio.gather(*(self._delete(info.key) for info in found))
         return len(found)
 
     async def _delete(self, key: str) -> None:

@@ -139,6 +139,7 @@ async def test_delete_sends_its_preconditions(kube: Kube, server: Server) -> Non
     [
         (404, "NotFound", "not found"),
         (409, "Conflict", "Precondition failed: UID in precondition: u1, UID in object meta: u2"),
+        (409, "Conflict", "the UID in the precondition (u1) does not match the UID in record (u2)"),
     ],
 )
 async def test_deleting_what_is_gone_is_a_success(

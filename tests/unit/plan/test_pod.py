@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.unit.plan.examples import BOX, DIGEST, SOURCE, UID, YML, build, plan, settings
 
 from sentinel.plan.codec import decode
@@ -154,7 +155,7 @@ def test_what_the_build_says_of_its_pod_is_used_but_never_against_our_own_labels
             "annotations": {"note": "b", PLAN_ANNOTATION: "forged"},
             "box": {
                 "resources": {"limits": {"memory": "2Gi"}},
-                "securityContext": {"runAsUser": 1000},
+                "securityContext": {"privileged": False},
             },
             "services": {"redis": {"resources": {"limits": {"memory": "1Gi"}}}},
         },
@@ -175,7 +176,7 @@ def test_what_the_build_says_of_its_pod_is_used_but_never_against_our_own_labels
             {
                 **box,
                 "resources": {"limits": {"memory": "2Gi"}},
-                "securityContext": {"runAsUser": 1000},
+                "securityContext": {"privileged": False},
             },
             {**redis, "resources": {"limits": {"memory": "1Gi"}}},
         ],
@@ -214,8 +215,16 @@ def test_a_service_gets_its_words_and_values_past_the_kubelets_expansion() -> No
     assert "hostAliases" not in pod["spec"]
 
 
-def test_a_box_that_is_not_root_gets_directories_it_can_write() -> None:
-    pod = make_pod(plan(box=replace(BOX, user="app:app")), build=build(), settings=settings())
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [("app:app", {}), ("1000", {}), ("", {"runAsUser": 1000}), ("root", {"runAsUser": 1})],
+)
+def test_a_box_that_is_not_root_gets_directories_it_can_write(
+    user: str, said: dict[str, Any]
+) -> None:
+    of = build(pod={"box": {"securityContext": said}})
+
+    pod = make_pod(plan(of, box=replace(BOX, user=user)), build=of, settings=settings())
 
     assert pod["spec"]["volumes"][3:] == [
         {"name": "pipeline", "emptyDir": {}},

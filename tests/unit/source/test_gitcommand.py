@@ -6,26 +6,18 @@ from pathlib import Path
 import pytest
 
 from sentinel.api.reasons import Reason
-from sentinel.source import gitcommand
-from sentinel.source.gitcommand import (
-    Kind,
-    clean,
-    diagnose,
-    environment,
-    explain,
-    parse_address,
-    quote,
-    valid_ref,
-    write_ssh_files,
-)
+from sentinel.source import complaint
+from sentinel.source.address import clean, parse_address, valid_ref
+from sentinel.source.complaint import Kind, diagnose, explain, quote
+from sentinel.source.gitcommand import environment, write_ssh_files
 
 
 def test_its_reasons_are_reasons() -> None:
     words = [
-        gitcommand.SOURCE_NOT_FOUND,
-        gitcommand.SOURCE_AUTH_FAILED,
-        gitcommand.SOURCE_UNAVAILABLE,
-        gitcommand.INTERNAL,
+        complaint.SOURCE_NOT_FOUND,
+        complaint.SOURCE_AUTH_FAILED,
+        complaint.SOURCE_UNAVAILABLE,
+        complaint.INTERNAL,
     ]
     assert [Reason(word) for word in words] == [
         Reason.SOURCE_NOT_FOUND,
@@ -113,7 +105,7 @@ def test_refs_that_git_or_a_path_would_misread(ref: str) -> None:
 def test_the_environment_of_git_is_ours_alone() -> None:
     inherited = {
         "PATH": "/bin",
-        "HOME": "/root",
+        "HOME": "/home/somebody",
         "AWS_SECRET_ACCESS_KEY": "x",
         "GIT_DIR": "/",
         "https_proxy": "p",

@@ -1,0 +1,112 @@
+"""Where a repository is and what a ref may be called: guards of git's command line. Pure; imports nothing slow."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # `typing` costs 4 ms of the fetcher's start
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SCHEMES = ("https", "http", "ssh", "git")
+
+
+class Address:
+    """Where a repository is. `url` carries no credentials; `username`, `password` are those the given URL had."""
+
+    __slots__ = ("host", "password", "scheme", "url", "username")
+
+    def __init__(self, url: str, scheme: str, host: str, username: str, password: str) -> None:
+        self.url = url
+        self.scheme = scheme
+        self.host = host
+        self.username = username
+        self.password = password
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it is reached by http or https, where user name and password belong."""
+        return self.scheme in ("http", "https")
+
+
+def parse_address(url: str, *, allow_file: bool = False) -> Address:
+    """Take a repository's URL apart. `host` includes the port.
+
+    ValueError, with a sentence for the user, where the URL is none that may be fetched from. The scp-like form
+    `git@host:owner/project.git` is ssh.
+    """
+    if not url:
+        raise ValueError("the repository's URL is empty")
+    if any(ord(character) < 33 or ord(character) == 127 for character in url) or url[0] == "-":
+        raise ValueError(f"{clean(url)!r} is not a URL: it holds spaces or begins with a dash")
+    allowed = SCHEMES + (("file",) if allow_file else ())
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        host, colon, path = url.partition(":")
+        if not colon or not host or not path or "/" in host or path.startswith(":"):
+            raise ValueError(_unsupported(clean(url), allowed))
+        return Address(url, "ssh", host.rpartition("@")[2], "", "")
+    scheme = scheme.lower()
+    if scheme not in allowed:
+        raise ValueError(_unsupported(clean(url), allowed))
+    authority, slash, path = rest.partition("/")
+    user, _, host = authority.rpartition("@")
+    if scheme == "file":
+        return Address(url, scheme, "", "", "")
+    if not host or host.startswith("-"):
+        raise ValueError(f"{clean(url)!r} names no host")
+    if scheme not in ("http", "https"):
+        name, colon, _ = user.partition(":")
+        if colon:
+            user, url = name, f"{scheme}://{name}@{host}{slash}{path}"
+        if user.startswith("-"):
+            raise ValueError(f"{clean(url)!r} has a user name that begins with a dash")
+        return Address(url, scheme, host, "", "")
+    username, _, password = user.partition(":")
+    if "%" in user:
+        from urllib.parse import unquote  # noqa: PLC0415 - rare, and slow to import
+
+        username, password = unquote(username), unquote(password)
+    return Address(f"{scheme}://{host}{slash}{path}", scheme, host, username, password)
+
+
+def _unsupported(url: str, allowed: tuple[str, ...]) -> str:
+    return (
+        f"{url!r} is not a repository's URL that may be used here. "
+        f"Give one that begins with {', '.join(f'{scheme}://' for scheme in allowed)} or user@host:path"
+    )
+
+
+def valid_ref(ref: str) -> bool:
+    """Whether git would accept it as the name of a ref (git-check-ref-format) or it is a commit.
+
+    Guards the command line (no leading dash, no refspec) and paths below .git made from it.
+    """
+    if not ref or len(ref) > 1000 or ref[0] in "-/." or ref[-1] in "/.":
+        return False
+    if any(ord(character) < 33 or character in "~^:?*[\\\x7f+" for character in ref):
+        return False
+    if ".." in ref or "//" in ref or "@{" in ref or ref == "@":
+        return False
+    return not any(part.startswith(".") or part.endswith(".lock") for part in ref.split("/"))
+
+
+def is_commit(ref: str) -> bool:
+    """Whether the ref is a full commit id: 40 hexadecimal digits."""
+    return len(ref) == 40 and all(character in "0123456789abcdef" for character in ref.lower())
+
+
+def clean(text: str, secrets: Iterable[str] = ()) -> str:
+    """`text` for people: no secret values, no credentials in URLs, no control characters; newlines stay."""
+    for secret in sorted({secret for secret in secrets if len(secret) >= 3}, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    words = []
+    for word in text.split(" "):
+        head, separator, tail = word.partition("://")
+        authority, slash, path = tail.partition("/")
+        if (
+            separator
+            and "@" in authority
+            and not (head.endswith("ssh") and ":" not in authority.rpartition("@")[0])
+        ):
+            word = f"{head}://***@{authority.rpartition('@')[2]}{slash}{path}"  # noqa: PLW2901
+        words.append(word)
+    return "".join(c for c in " ".join(words) if c == "\n" or (ord(c) >= 32 and ord(c) != 127))

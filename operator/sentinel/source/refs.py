@@ -1,0 +1,53 @@
+"""Names of refs as git prints them: what was fetched, which branch HEAD is, which names are like a wrong one."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from sentinel.source.address import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def names(fetch_head: str) -> tuple[str, str]:
+    """(branch, tag) from a line of FETCH_HEAD: `<id>\\t\\tbranch 'main' of <url>`."""
+    note = fetch_head.rpartition("\t")[2]
+    for prefix in ("branch '", "tag '"):
+        if note.startswith(prefix):
+            name = note.removeprefix(prefix).partition("' of ")[0]
+            return (name, "") if prefix == "branch '" else ("", name)
+    return "", ""
+
+
+def head_branch(listing: str, commit: str) -> str:
+    """The branch HEAD is, from `ls-remote --symref`; "" if it moved since it was fetched, or is detached."""
+    lines = [line.split("\t") for line in listing.splitlines()]
+    if [commit, "HEAD"] not in lines:
+        return ""
+    prefix = "ref: refs/heads/"
+    return next((left.removeprefix(prefix) for left, *_ in lines if left.startswith(prefix)), "")
+
+
+def suggest(ref: str, names: Sequence[str]) -> str:
+    """ ". Close names: a, b", at most five; or what branches there are."""
+    short = {
+        clean(name).removeprefix("refs/heads/").removeprefix("refs/tags/"): name for name in names
+    }
+    if not short:
+        return ". It has no branches or tags at all"
+    wanted = ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
+    close = difflib.get_close_matches(wanted, short, n=5, cutoff=0.5)
+    if not close:
+        close = [
+            name
+            for name in short
+            if wanted.lower() in name.lower() or name.lower() in wanted.lower()
+        ][:5]
+    hint = ""
+    if 7 <= len(ref) < 40 and all(character in "0123456789abcdef" for character in ref.lower()):
+        hint = ". A commit that is no branch's or tag's newest needs all 40 digits of its id"
+    if close:
+        return f"{hint}. Close names: {', '.join(close)}"
+    return f"{hint}. There are, for example: {', '.join(sorted(short)[:5])}"

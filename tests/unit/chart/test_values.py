@@ -1,0 +1,58 @@
+"""The chart agrees with its schema, its CRDs with the models, its settings with the code. No cluster is needed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sentinel.api.crd import crds, render
+from sentinel.settings import Settings
+
+CHART = Path(__file__).parents[3] / "charts/sentinel"
+
+
+def keys(value: Any, path: str = "") -> set[str]:
+    """Dotted paths of all keys of a mapping that has some."""
+    if not isinstance(value, dict) or not value:
+        return {path} if path else set()
+    return set().union(*(keys(each, f"{path}.{key}".strip(".")) for key, each in value.items()))
+
+
+def described(schema: dict[str, Any], path: str = "") -> set[str]:
+    """Dotted paths of all leaves of a schema."""
+    properties = schema.get("properties")
+    if not properties:
+        return {path}
+    return set().union(
+        *(described(each, f"{path}.{key}".strip(".")) for key, each in properties.items())
+    )
+
+
+def test_every_value_is_in_the_schema_and_every_schema_entry_is_a_value() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    leaves = described(schema) - {"global"}
+    given = keys(values)
+    unknown = {k for k in given if not any(k == leaf or k.startswith(f"{leaf}.") for leaf in leaves)}
+    missing = {leaf for leaf in leaves if not any(k == leaf or k.startswith(leaf) for k in given)}
+    assert (unknown, missing) == (set(), set())
+
+
+def test_the_chart_carries_the_crds_of_the_models() -> None:
+    packed = {path.name: path.read_text() for path in (CHART / "files/crds").glob("*.yaml")}
+    assert packed == {name: render(crd) for name, crd in crds().items()}
+
+
+def test_every_variable_the_chart_sets_is_a_setting() -> None:
+    text = "".join(path.read_text() for path in (CHART / "templates").glob("*"))
+    names = set(re.findall(r"SENTINEL_([A-Z_]+)", text))
+    fields = set()
+    for name, info in Settings.model_fields.items():
+        nested = getattr(info.annotation, "model_fields", None)
+        fields |= {f"{name}__{each}".upper() for each in nested} if nested else {name.upper()}
+    assert names
+    assert names - fields == set()

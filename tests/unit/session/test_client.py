@@ -1,0 +1,206 @@
+"""The client's own rules, over streams in memory: retries, bounds, silence, blind repeats. The wire itself is tested
+against the real boxkit in tests/boxkit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sentinel.errors import GoneError, NotYet, ProtocolError, SessionLost, TransientError
+from sentinel.session.client import RequestRefused, Session
+from sentinel.session.frames import FrameDecoder, JsonFrame, encode_json, encode_log
+from sentinel.session.messages import Open
+
+
+class MemoryStream:
+    """A stream whose other end is the test: `say` to the client, `heard` from it."""
+
+    def __init__(self) -> None:
+        self._in: asyncio.Queue[bytes] = asyncio.Queue()
+        self._decoder = FrameDecoder()
+        self._heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.closed = False
+
+    async def read(self) -> bytes:
+        return await self._in.get()
+
+    async def write(self, data: bytes) -> None:
+        for frame in self._decoder.feed(data):
+            assert isinstance(frame, JsonFrame)
+            self._heard.put_nowait(frame.message)
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def say(self, *messages: dict[str, Any]) -> None:
+        self._in.put_nowait(b"".join(map(encode_json, messages)))
+
+    def cut(self, half: bytes = b"") -> None:
+        if half:
+            self._in.put_nowait(half)
+        self._in.put_nowait(b"")
+
+    async def hear(self) -> dict[str, Any]:
+        return await self._heard.get()
+
+
+class Exec:
+    """`connect`, one prepared outcome after the other, and then a clock that has moved on."""
+
+    def __init__(self, *outcomes: MemoryStream | Exception) -> None:
+        self._outcomes = list(outcomes)
+        self.calls = 0
+        self.called = asyncio.Event()
+
+    async def __call__(self) -> MemoryStream:
+        self.calls += 1
+        self.called.set()
+        outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def fast(connect: Callable[[], Any], **more: Any) -> Session:
+    """A session without pauses: jitter that makes every delay nothing."""
+    return Session(connect, jitter=lambda: -0.5, **more)
+
+
+def queued(seq: int) -> dict[str, Any]:
+    return {
+        "type": "record",
+        "seq": seq,
+        "time": "2026-01-02T03:04:05.000000001Z",
+        "kind": "queued",
+        "ordinal": seq,
+        "id": f"s{seq}",
+        "phase": "main",
+    }
+
+
+async def test_an_unanswered_request_is_sent_again_and_the_journal_goes_on_where_it_was() -> None:
+    first, second = MemoryStream(), MemoryStream()
+    async with fast(Exec(first, second)) as session:
+        opening = asyncio.create_task(session.open(Open(build="b", attempt=1)))
+        assert await first.hear() == {"type": "hello", "protocol": 1, "since": 0, "follow": None}
+        request = await first.hear()
+        first.say(queued(1))
+        first.cut(half=encode_json(queued(2))[:9])
+        assert await second.hear() == {"type": "hello", "protocol": 1, "since": 1, "follow": None}
+        assert await second.hear() == request
+        second.say(queued(2), {"type": "ok", "id": request["id"]})
+        await opening
+        assert session.state.seq == 2
+        assert first.closed
+
+
+async def test_a_refusal_is_the_requests_own() -> None:
+    stream = MemoryStream()
+    async with fast(Exec(stream)) as session:
+        opening = asyncio.create_task(session.open(Open(build="b", attempt=1)))
+        await stream.hear()
+        request = await stream.hear()
+        stream.say(
+            {"type": "error", "id": request["id"], "code": "PrepareFailed", "text": "no room"}
+        )
+        with pytest.raises(RequestRefused, match="PrepareFailed: no room"):
+            await opening
+        stream.say(queued(1))
+        await session.wait_for(lambda state: state.seq == 1)
+
+
+async def test_too_early_is_tried_again_for_as_long_as_it_takes() -> None:
+    stream = MemoryStream()
+    now = iter(range(0, 10**6, 1000))
+    connect = Exec(*[NotYet("no container")] * 5, stream)
+    async with fast(connect, clock=lambda: next(now)):
+        await stream.hear()
+    assert connect.calls == 6
+
+
+@pytest.mark.parametrize(
+    "outcome", [NotYet("no"), TransientError("no"), ConnectionResetError("no")]
+)
+async def test_a_box_that_is_never_heard_of_again_is_lost(outcome: Exception) -> None:
+    stream = MemoryStream()
+    now = 0.0
+
+    async def connect() -> MemoryStream:
+        nonlocal now
+        if stream.closed:
+            now += 100
+            raise outcome
+        return stream
+
+    async with fast(connect, clock=lambda: now) as session:
+        await stream.hear()
+        stream.say(queued(1))
+        await session.wait_for(lambda state: state.seq == 1)
+        stream.cut()
+        with pytest.raises(SessionLost, match="no word from the box for 300 s"):
+            await session.wait_for(lambda state: False)
+    assert now == 400
+
+
+async def test_a_dead_container_ends_the_session_for_everybody() -> None:
+    async with fast(Exec(GoneError("terminated"))) as session:
+        with pytest.raises(GoneError, match="terminated"):
+            await session.wait_for(lambda state: False)
+        with pytest.raises(GoneError, match="terminated"):
+            await session.open(Open(build="b", attempt=1))
+        assert (await session.close()).closed is None
+
+
+async def test_a_silent_connection_is_dropped() -> None:
+    first, second = MemoryStream(), MemoryStream()
+    async with fast(Exec(first, second), heartbeat=0.01, silence=0.05):
+        heard = [await first.hear() for _ in range(3)]
+        assert [each["type"] for each in heard] == ["hello", "ping", "ping"]
+        await second.hear()
+        assert first.closed
+
+
+async def test_pings_are_answered() -> None:
+    stream = MemoryStream()
+    async with fast(Exec(stream)):
+        await stream.hear()
+        stream.say({"type": "ping", "n": 7})
+        assert await stream.hear() == {"type": "pong", "n": 7}
+
+
+async def test_nonsense_cuts_the_connection_and_a_lying_journal_ends_the_session() -> None:
+    first, second = MemoryStream(), MemoryStream()
+    async with fast(Exec(first, second)) as session:
+        await first.hear()
+        first.cut(half=b"HTTP/1.1 502 Bad Gateway\r\n")
+        await second.hear()
+        second.say(queued(1), queued(3))
+        with pytest.raises(ProtocolError, match="record 3 came after 1"):
+            await session.wait_for(lambda state: False)
+
+
+async def test_log_bytes_come_once_and_in_order() -> None:
+    seen: list[tuple[int, int, bytes]] = []
+    first, second = MemoryStream(), MemoryStream()
+    connect = Exec(first, second)
+    async with fast(connect, on_log=lambda *log: seen.append(log), follow={2: 5}) as session:
+        assert (await first.hear())["follow"] == {"2": 5}
+        first.cut(half=encode_log(1, 0, b"abc") + encode_log(2, 5, b"xy") + encode_log(1, 3, b"de"))
+        assert (await second.hear())["follow"] == {"2": 7, "1": 5}
+        second.cut(half=encode_log(1, 2, b"cdefg"))
+        second.cut(half=encode_log(1, 9, b"gap"))
+        with pytest.raises(ProtocolError, match="log 1 went on at 9; 7 was due"):
+            await session.wait_for(lambda state: False)
+    assert seen == [(1, 0, b"abc"), (2, 5, b"xy"), (1, 3, b"de"), (1, 5, b"fg")]
+
+
+async def test_a_nudge_ends_the_pause() -> None:
+    stream = MemoryStream()
+    connect = Exec(NotYet("no"), stream)
+    async with Session(connect, jitter=lambda: 10**6) as session:
+        await connect.called.wait()
+        session.nudge()
+        await stream.hear()
