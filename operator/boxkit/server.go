@@ -47,7 +47,6 @@ type attach struct {
 	replies [][]byte
 	seq     int64
 	follow  map[int]int64 // nil: no logs
-	sent    int64         // newest record written
 }
 
 func (v *server) wake() {
@@ -282,12 +281,9 @@ func (a *attach) write() {
 		a.replies = nil
 		a.mu.Unlock()
 		if greeted {
-			if seq == 0 || len(replies) > 0 {
-				// The welcome goes first of all.
-				if len(replies) > 0 && isWelcome(replies[0]) {
-					frames = append(frames, replies[0]...)
-					replies = replies[1:]
-				}
+			if len(replies) > 0 && isWelcome(replies[0]) { // goes first of all
+				frames = append(frames, replies[0]...)
+				replies = replies[1:]
 			}
 			for _, line := range a.server.session.journal.since(seq) {
 				frames = appendMessage(frames, line)

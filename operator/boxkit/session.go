@@ -137,13 +137,13 @@ func (s *session) doOpen(m *openMessage) error {
 	switch {
 	case m.Build == "" || m.Attempt < 1:
 		return refuse("InvalidRequest", "open needs build and an attempt from 1 on")
-	case ended:
-		return refuse("Closed", "the session has ended")
 	case was != nil && (was.Build != m.Build || was.Attempt != m.Attempt):
 		return refuse("AlreadyOpen", "this box runs attempt %d of build %s", was.Attempt, was.Build)
 	case was != nil:
-		s.refresh(m)
+		s.refresh(m) // also while close waits for an upload's new URL
 		return nil
+	case ended:
+		return refuse("Closed", "the session has ended")
 	}
 	env := literalEnv(os.Environ(), m.Env)
 	if err := prepare(m.Prepare.Dirs, m.Prepare.Copies); err != nil {

@@ -153,6 +153,19 @@ async def test_a_refused_upload_waits_for_a_new_url(box: Box, store: Store) -> N
     assert [put[0] for put in store.puts] == ["PUT /new HTTP/1.1"]
 
 
+async def test_close_waits_for_the_new_url_of_a_refused_upload(box: Box, store: Store) -> None:
+    store.answers = [403]
+    async with box.session() as session:
+        await session.open(box.open(uploads={"log/1": Upload(url=f"{store.url}/old")}))
+        await session.start([script(1, "echo hello")])
+        closing = asyncio.create_task(session.close())
+        await session.wait_for(lambda state: "log/1" in state.refused)
+        await session.open(box.open(uploads={"log/1": Upload(url=f"{store.url}/new")}))
+        state = await closing
+    assert state.uploads["log/1"].state == "uploaded"
+    assert state.closed is not None and state.closed.pending == ()
+
+
 async def test_close_gives_up_uploads_that_never_succeed(box: Box, store: Store) -> None:
     store.answers = [403]
     state = await box.run(

@@ -283,9 +283,11 @@ async def test_a_commit_holds_the_boxs_changes_and_nothing_of_the_pod(
         "mkdir -p /pipeline/source && echo 'int main;' > /pipeline/source/main.c && rm /etc/debian_version"
         " && echo work > /mnt/wercker/file && head -c 2000000 /dev/urandom > /pipeline/output"
     )
+    world.ask("full")
     begun = time.perf_counter()
-    status = await world.commit("full")
+    await run_commit(namespace=world.namespace, name="full", tools=world.tools)
     total = round((time.perf_counter() - begun) * 1000)
+    status = world.status("full")
     assert (status["phase"], status["reason"]) == ("Succeeded", "Committed"), status
     print(f"frozen {status['frozenMilliseconds']} ms, whole {total} ms, {status['message']}")
     record_property("frozen_ms", status["frozenMilliseconds"])

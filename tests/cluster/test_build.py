@@ -7,9 +7,10 @@ import json
 import tarfile
 from typing import Any
 
-from sentinel.plan.names import FINISHED_LABEL
 from tests.cluster.conftest import Builds, steps
 from tests.kubectl import condition
+
+from sentinel.plan.names import FINISHED_LABEL
 
 PIPELINE = """\
 box: {registry}/box/debian:12

@@ -98,6 +98,8 @@ def _start_own() -> Engine:
         DAEMON.expect(lambda: SOCKET.exists() and answering(OWN_HOST), seconds=60)
     engine = Engine(host=OWN_HOST, own=True)
     clear(engine)
+    # What rebuilt images left behind; younger layers still serve as the builder's cache.
+    engine.docker("image", "prune", "--force", "--filter", "until=24h")
     return engine
 
 

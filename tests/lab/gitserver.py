@@ -31,6 +31,8 @@ class Handler(BaseHTTPRequestHandler):
     """One request: who may do it, then git's own program by the CGI rules (RFC 3875)."""
 
     protocol_version = "HTTP/1.1"
+    # Head, body and terminator are written one by one: each would wait for the last one's acknowledgement.
+    disable_nagle_algorithm = True
     root: str
     user: str
     password: str

@@ -20,6 +20,8 @@ from tests.lab.shell import LabError, run, stage
 from tests.lab.state import CACHE, REGISTRY
 
 LABEL = "lab.recipe"
+MARK = "lab-images"
+"""File in a registry's storage that says which of our images, by which recipes, it holds."""
 BUSYBOX = Path("/bin/busybox")
 ACCOUNTS = {
     "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
@@ -68,7 +70,7 @@ SERVICE_REDIS = Recipe(
 )
 SLIM = Recipe(
     name="debian:12-slim",
-    packages=("python3", "python3-venv", "python3-pip", "git", "ca-certificates"),
+    packages=("python3", "python3-venv", "python3-pip", "git", "ca-certificates", "openssh-client"),
     changes=('CMD ["bash"]',),
 )
 ALL = (BOX_BUSYBOX, BOX_DEBIAN, SERVICE_REDIS, SLIM)
@@ -123,17 +125,30 @@ def _import_busybox(recipe: Recipe, into: list[str]) -> None:
     file.unlink()
 
 
+def drop_stale_seed() -> None:
+    """Forget a registry seed whose images were made by other recipes, before it is used."""
+    if not _holds_current(services.REGISTRY_SEED):
+        shutil.rmtree(services.REGISTRY_SEED, ignore_errors=True)
+
+
+def _current() -> str:
+    return "".join(f"{recipe.name} {recipe.key}\n" for recipe in ALL if recipe.pushed)
+
+
+def _holds_current(storage: Path) -> bool:
+    mark = storage / MARK
+    return mark.exists() and mark.read_text() == _current()
+
+
 def publish(engine: Engine) -> None:
     """Have the images in the lab's registry; keep its storage as the seed of later labs."""
-    wanted = "".join(f"{recipe.name} {recipe.key}\n" for recipe in ALL if recipe.pushed)
-    mark = services.REGISTRY_ROOT / "lab-images"
-    if mark.exists() and mark.read_text() == wanted:
+    if _holds_current(services.REGISTRY_ROOT):
         return
     with stage("push the images to the lab's registry (half a minute)"):
         for recipe in ALL:
             if recipe.pushed:
                 engine.docker("push", "-q", recipe.name)
-        mark.write_text(wanted)
+        (services.REGISTRY_ROOT / MARK).write_text(_current())
         shutil.rmtree(services.REGISTRY_SEED, ignore_errors=True)
         fresh = services.REGISTRY_SEED.with_name("registry.new")
         shutil.rmtree(fresh, ignore_errors=True)

@@ -29,6 +29,7 @@ def up() -> Lab:
         found = engine.start()
         image = nodeimage.ensure(found)
         images.ensure(found)
+        images.drop_stale_seed()
         services.start(found.gateway())
         images.publish(found)
         cluster.create(found, image)

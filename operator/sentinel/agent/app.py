@@ -10,17 +10,18 @@ import asyncio
 import logging
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import kopf
 
 from sentinel import __version__
-from sentinel.agent.commit import Tools, run_commit
+from sentinel.agent.commit import Tools, run_commit, status_of
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
 from sentinel.api import GROUP, VERSION
-from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL, CommitPhase
+from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL, CommitPhase, ImageCommitStatus
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError, UserError
 from sentinel.kube.client import Kube
@@ -36,26 +37,40 @@ Key = tuple[str, str]
 
 
 class Queue:
-    """Commits that wait, each once, in the order they came."""
+    """Commits that wait, each once, in the order they came.
+
+    What comes while something is being done is told to `behind` too, so that somebody can say that it waits.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[Key, None] = {}
         self._some = asyncio.Event()
+        self._doing: Key | None = None
+        self.behind: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     def offer(self, raw: dict[str, Any]) -> None:
-        """Take in an object of the watch or of a list, unless it has ended."""
-        if (raw.get("status") or {}).get("phase") not in _ENDED:
-            self._waiting[raw["metadata"]["namespace"], raw["metadata"]["name"]] = None
-            self._some.set()
+        """Take in an object of the watch or of a list, unless it has ended, waits already, or is being done."""
+        key = (raw["metadata"]["namespace"], raw["metadata"]["name"])
+        phase = (raw.get("status") or {}).get("phase")
+        if phase in _ENDED or key == self._doing or key in self._waiting:
+            return
+        if self._doing is not None and phase is None:
+            self.behind.put_nowait(raw)
+        self._waiting[key] = None
+        self._some.set()
 
-    async def take(self) -> Key:
-        """The one that waits longest."""
+    @asynccontextmanager
+    async def next(self) -> AsyncIterator[Key]:
+        """The one that waits longest, being done for the time of the block."""
         while not self._waiting:
             self._some.clear()
             await self._some.wait()
-        key = next(iter(self._waiting))
-        del self._waiting[key]
-        return key
+        self._doing = next(iter(self._waiting))
+        del self._waiting[self._doing]
+        try:
+            yield self._doing
+        finally:
+            self._doing = None
 
 
 async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
@@ -86,6 +101,7 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
             # Made before kopf starts: at its end kopf takes every younger task for its own.
             ours = [
                 asyncio.create_task(work_forever(queue, tools), name="commits"),
+                asyncio.create_task(announce_forever(queue, tools), name="announcements"),
                 asyncio.create_task(resync_forever(queue, tools, clock), name="resync"),
             ]
             try:
@@ -124,15 +140,30 @@ def empty_spool(spool: Path) -> None:
 async def work_forever(queue: Queue, tools: Tools) -> None:
     """Do what the queue brings, one after another."""
     while True:
-        namespace, name = await queue.take()
+        async with queue.next() as (namespace, name):
+            try:
+                await run_commit(namespace=namespace, name=name, tools=tools)
+            except SentinelError as error:
+                # The object is unchanged, so the next list brings it again.
+                log.warning("commit %s/%s is put off: %s", namespace, name, error)
+            except Exception:
+                # A mistake of ours with one object must not end the work on all others.
+                log.exception("commit %s/%s is put off", namespace, name)
+
+
+async def announce_forever(queue: Queue, tools: Tools) -> None:
+    """Write Pending into commits that have to wait for another: whoever asked knows that an agent is there."""
+    while True:
+        raw = await queue.behind.get()
         try:
-            await run_commit(namespace=namespace, name=name, tools=tools)
+            await status_of(raw, tools).write(
+                ImageCommitStatus(
+                    phase=CommitPhase.PENDING,
+                    message="waits for another commit on this node to be done",
+                )
+            )
         except SentinelError as error:
-            # The object is unchanged, so the next list brings it again.
-            log.warning("commit %s/%s is put off: %s", namespace, name, error)
-        except Exception:
-            # A mistake of ours with one object must not end the work on all others.
-            log.exception("commit %s/%s is put off", namespace, name)
+            log.info("commit %s was not told to wait: %s", raw["metadata"]["name"], error)
 
 
 async def resync_forever(queue: Queue, tools: Tools, clock: Clock) -> None:

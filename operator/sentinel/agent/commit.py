@@ -87,13 +87,7 @@ async def run_commit(*, namespace: str, name: str, tools: Tools) -> None:
         )
     except NotFound:
         return
-    status = CommitStatus(
-        raw,
-        kube=tools.kube,
-        clock=tools.clock,
-        agent_pod=tools.settings.pod_name,
-        boot_id=tools.boot_id,
-    )
+    status = status_of(raw, tools)
     if status.commit.status.phase is not None and status.commit.status.phase.ended:
         await status.retire()
         return
@@ -104,6 +98,17 @@ async def run_commit(*, namespace: str, name: str, tools: Tools) -> None:
         log.info("commit %s/%s: %s: %s", namespace, name, outcome.phase, outcome.message)
     except GoneError as error:
         log.info("commit %s/%s is not ours any more: %s", namespace, name, error)
+
+
+def status_of(raw: dict[str, Any], tools: Tools) -> CommitStatus:
+    """The status of an object as read, to be written by this run of the agent."""
+    return CommitStatus(
+        raw,
+        kube=tools.kube,
+        clock=tools.clock,
+        agent_pod=tools.settings.pod_name,
+        boot_id=tools.boot_id,
+    )
 
 
 async def _outcome(status: CommitStatus, tools: Tools) -> ImageCommitStatus:

@@ -6,6 +6,7 @@ anew from the journal each time.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,13 +19,13 @@ from sentinel.engine.status import progress, step_statuses
 from sentinel.errors import NotYet, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.plan.environment import ResolvedEnvironment
+from sentinel.plan.keys import step_log
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.names import BOX, is_dns_name, pod_name
 from sentinel.session.client import ByteStream, RequestRefused, Session
 from sentinel.session.journal import SessionState
 from sentinel.session.messages import Copy, Limits, Open, Result, Service, StepSpec, Upload
 from sentinel.session.records import AnyRecord, Finished, Opened, Skipped, Started
-from sentinel.store.keys import step_log
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +66,18 @@ def _connector(run: Run, plan: Plan) -> Callable[[], Awaitable[ByteStream]]:
 
 
 async def open_box(
-    run: Run, plan: Plan, session: Session, environment: Awaitable[ResolvedEnvironment]
+    run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
 ) -> None:
-    """Have the box prepared for the steps; nothing but a refresh if it was before."""
+    """Have the box prepared for the steps, unless it was before: then its Secrets need not exist any more."""
+    if not environment.done() and await session.is_open():
+        return
+    await refresh_box(run, plan, session, environment)
+
+
+async def refresh_box(
+    run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
+) -> None:
+    """Open the box, or give an open one fresh URLs for its logs."""
     resolved = await environment
     try:
         await session.open(_open_message(run, plan, resolved))

@@ -113,6 +113,8 @@ async def _attempt(run: Run, plan: Plan) -> tuple[Outcome, bool]:
             return outcome, await close_box(run, plan, session, environment)
     finally:
         environment.cancel()
+        # A box that was open before a restart asks nobody for its Secrets; that one is gone is then no news.
+        await asyncio.gather(environment, return_exceptions=True)
 
 
 async def _steps(

@@ -6,29 +6,29 @@ build says Finished, and the label that takes it out of the watch comes last.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable
 from contextlib import suppress
 
 from sentinel.api.build import OutputStatus, Results
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
-from sentinel.engine.box import OUTPUT, open_box
+from sentinel.engine.box import OUTPUT, refresh_box
 from sentinel.engine.guard import guarded
 from sentinel.engine.pod import box_ended
 from sentinel.engine.run import Outcome, Run
-from sentinel.errors import GoneError
+from sentinel.errors import GoneError, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, PODS
 from sentinel.plan.environment import ResolvedEnvironment
+from sentinel.plan.keys import output as output_key
 from sentinel.plan.model import Plan
 from sentinel.plan.names import FINISHED_LABEL, pod_name
 from sentinel.session.client import Session
 from sentinel.session.journal import SessionState
 from sentinel.session.messages import Collect, Upload
 from sentinel.session.records import CollectFailed
-from sentinel.store.keys import output as output_key
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ async def store_output(run: Run, plan: Plan, session: Session, outcome: Outcome)
 
 
 async def close_box(
-    run: Run, plan: Plan, session: Session, environment: Awaitable[ResolvedEnvironment]
+    run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
 ) -> bool:
     """No more steps. Whether all logs are in the store; without a store they are not."""
     if run.tools.store is None:
@@ -69,7 +69,10 @@ async def close_box(
         return False
     if session.state.refused:
         # URLs expire: a build that waited long for its commit gets fresh ones.
-        await open_box(run, plan, session, environment)
+        try:
+            await refresh_box(run, plan, session, environment)
+        except UserError as e:
+            log.warning("build %s/%s: no fresh URLs for its logs: %s", *run.key, e.message)
     try:
         await guarded(session.close(), box_ended(run, plan))
     except GoneError:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from sentinel.api.build import BoxStatus, DiagnosticStatus, PodStatus, Results, SourceStatus
 from sentinel.api.conditions import ConditionType
@@ -68,6 +69,12 @@ async def _resolve_source(run: Run) -> tuple[PlanSource, dict[str, bytes]]:
     if wanted is None:
         raise UserError(
             "spec.source names no git repository: set spec.source.git.url",
+            reason=Reason.INVALID_SPEC,
+        )
+    if urlsplit(wanted.url).password is not None:
+        raise UserError(
+            "spec.source.git.url holds a password, which everybody who sees the Build or its pod could read: put it "
+            "into a Secret of type kubernetes.io/basic-auth and name that in spec.source.git.secretRef",
             reason=Reason.INVALID_SPEC,
         )
     resolved = await git.resolve(

@@ -10,7 +10,7 @@
     ├── Invalid           422     the object breaks the schema or a rule of it
     ├── Expired           410     the resourceVersion is too old: list anew
     └── Unavailable  5xx 429 -    try again (also TransientError); `-` is no answer at all
-    Paused                        the container is frozen for a commit: try again
+    Paused                        the container is frozen for a commit: try again (a NotYet)
     (sentinel.errors.NotYet)      the container, or the pod's place on a node, is not there yet
 
 Every message says what we asked for, of which object, and the server's own words.
@@ -84,7 +84,7 @@ class Unavailable(ApiError, TransientError):
         self.unsent = unsent
 
 
-class Paused(TransientError):
+class Paused(NotYet):
     """The container is frozen while its layer is read; it takes an exec again when that is done."""
 
 

@@ -70,12 +70,6 @@ def container_name(*, alias: str, index: int) -> str:
     return f"service-{index}-{slug(alias, limit=40)}".rstrip("-")
 
 
-def results_prefix(*, prefix: str, namespace: str, application: str, uid: str, attempt: int) -> str:
-    """Where an attempt's keys begin in the object store, with a slash at the end (`api.md` §2)."""
-    parts = [prefix.strip("/"), namespace, "project-artifacts", _key(application), uid]
-    return "/".join(part for part in (*parts, str(attempt)) if part) + "/"
-
-
 def labels(*, build: str, uid: str, attempt: int) -> dict[str, str]:
     """Labels of every object of an attempt. A long Build's name is cut: the uid is what tells builds apart."""
     return {
@@ -98,7 +92,3 @@ def _named(build: str, uid: str, *rest: str) -> str:
         # A pod may be called 1-…, a Service may not; one rule is enough.
         head = slug(f"b-{head}", limit=_LABEL_LENGTH - len(tail) - 1)
     return f"{head}-{tail}"
-
-
-def _key(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.=-]", "-", text).lstrip(".") or "-"

@@ -29,9 +29,10 @@ from sentinel.plan.environment import (
     public_values,
 )
 from sentinel.plan.images import WantedImages, alias_of, wanted_images
+from sentinel.plan.keys import results_prefix
 from sentinel.plan.links import exposed, link_variables
 from sentinel.plan.model import ImageFacts, Plan, PlanImage, PlanService, PlanSource, PlanStep
-from sentinel.plan.names import container_name, results_prefix, step_id
+from sentinel.plan.names import container_name, step_id
 from sentinel.settings import Settings
 
 COMMAND_TIMEOUT = 25.0
@@ -148,8 +149,8 @@ def make_plan(
         results_prefix=results_prefix(
             prefix=settings.store.prefix,
             namespace=build.namespace,
-            application=application_id(build, source=source),
-            uid=build.uid,
+            app_id=application_id(build, source=source),
+            build_uid=build.uid,
             attempt=attempt,
         ),
         deploy=is_deploy(build),

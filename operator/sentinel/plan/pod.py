@@ -115,6 +115,7 @@ def _source(plan: Plan, settings: Settings) -> Object:
         "commit": plan.source.commit,
         "ref": plan.source.ref,
         "branch": plan.source.branch,
+        "tag": plan.source.tag,
         "submodules": plan.source.submodules,
         "dest": f"{WERCKER_DIR}/source",
         "kit": KIT_DIR,

@@ -6,7 +6,6 @@ One Transport serves all registries of one keychain. Not here: what the paths me
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,22 +16,15 @@ import aiohttp
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
-from sentinel.registry.auth import (
-    Challenge,
-    Token,
-    basic,
-    is_usable_realm,
-    parse_challenges,
-    parse_token,
-)
+from sentinel.registry.auth import is_usable_realm, parse_challenges
 from sentinel.registry.credentials import Keychain
+from sentinel.registry.login import Logins
 from sentinel.registry.reference import Reference
+from sentinel.registry.words import TRY_AGAIN, TooLong, read_bounded, registry_words
 
-_TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 _MAX_RETRY_AFTER = 30.0
-_WORDS = 300
 
 Body = Callable[[], AsyncIterator[bytes]]
 """Opens a body from its start: called once per try, so that no half-read stream is ever sent again."""
@@ -99,8 +91,6 @@ class Transport:
         self._credentials = credentials
         self._insecure = frozenset(insecure)
         self._patience = patience
-        self._challenges: dict[str, Challenge] = {}
-        self._tokens: dict[tuple[str, ...], Token] = {}
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(
@@ -109,6 +99,9 @@ class Transport:
             sock_read=self._patience.read_seconds,
         )
         self._session = aiohttp.ClientSession(timeout=timeout)
+        self._logins = Logins(
+            self._session, credentials=self._credentials, is_insecure=self.is_insecure
+        )
         # aiohttp sends a PUT again by itself when a kept-alive connection turns out dead, and by then the body is
         # half read. A connection that was never used cannot be stale.
         self._uploads = aiohttp.ClientSession(
@@ -141,12 +134,17 @@ class Transport:
             pause = None
             try:
                 answer = await self._exchange(request)
+            except TooLong as error:
+                raise UserError(
+                    f"{request.reference}: the registry's answer is larger than {request.limit} bytes",
+                    reason=Reason.IMAGE_NOT_FOUND,
+                ) from error
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 trouble, hopeless = describe(error)
                 if hopeless:
                     raise self._unavailable(request, trouble) from error
             else:
-                if answer.status not in _TRY_AGAIN:
+                if answer.status not in TRY_AGAIN:
                     return answer
                 trouble = answer.words
                 pause = _retry_after(answer)
@@ -162,7 +160,7 @@ class Transport:
         response = await self._authorized(request)
         async with response:
             if response.status != 200:
-                words = registry_words(await response.content.read(8192))
+                words = registry_words(await read_bounded(response, limit=request.limit))
                 raise self._unavailable(request, words or f"HTTP {response.status}")
             async for part in response.content.iter_chunked(256 * 1024):
                 yield part
@@ -173,7 +171,7 @@ class Transport:
             return Answer(
                 status=response.status,
                 headers={name.lower(): value for name, value in response.headers.items()},
-                body=await _read(response, request),
+                body=await read_bounded(response, limit=request.limit),
                 url=str(response.url),
             )
 
@@ -195,73 +193,18 @@ class Transport:
 
     async def _authorized(self, request: Request) -> aiohttp.ClientResponse:
         """Ask with what the registry wanted last time; when it wants more, log in and ask once more."""
-        response = await self._follow(request, await self._authorization(request, fresh=False))
+        authorization = await self._logins.authorization(request.reference, request.scopes)
+        response = await self._follow(request, authorization)
         if response.status != 401 or not self._is_registry(request, str(response.url)):
             return response
         offers = parse_challenges(response.headers.getall("WWW-Authenticate", []))
         if not offers:
             return response
-        self._challenges[request.reference.endpoint] = offers[0]
-        authorization = await self._authorization(request, fresh=True)
+        authorization = await self._logins.answer(request.reference, request.scopes, offers[0])
         if authorization is None:
             return response
         response.release()
         return await self._follow(request, authorization)
-
-    async def _authorization(self, request: Request, *, fresh: bool) -> str | None:
-        challenge = self._challenges.get(request.reference.endpoint)
-        if challenge is None:
-            return None
-        credential = self._credentials.find(request.reference)
-        if challenge.scheme == "basic":
-            return basic(credential) if credential else None
-        key = (request.reference.endpoint, challenge.realm, challenge.service, *request.scopes)
-        key = (*key, credential.username if credential else "")
-        token = self._tokens.get(key)
-        if fresh or token is None or token.usable_until <= asyncio.get_running_loop().time():
-            token = await self._fetch_token(request, challenge)
-            self._tokens[key] = token
-        return f"Bearer {token.value}"
-
-    async def _fetch_token(self, request: Request, challenge: Challenge) -> Token:
-        reference = request.reference
-        if not is_usable_realm(challenge.realm, insecure=self.is_insecure(reference)):
-            raise UserError(
-                f"registry {reference.registry} sends us to {challenge.realm[:100]!r} to log in, which is not https",
-                reason=Reason.IMAGE_AUTH_FAILED,
-            )
-        credential = self._credentials.find(reference)
-        scopes = [("scope", scope) for scope in request.scopes]
-        asked = [("service", challenge.service), *scopes] if challenge.service else scopes
-        if credential and credential.identity_token:
-            form = dict(asked) | {
-                "scope": " ".join(request.scopes),
-                "grant_type": "refresh_token",
-                "client_id": "sentinel",
-                "refresh_token": credential.identity_token,
-            }
-            call = self._session.post(challenge.realm, data=form, allow_redirects=False)
-        else:
-            headers = {"Authorization": basic(credential)} if credential else {}
-            call = self._session.get(
-                challenge.realm, params=asked, headers=headers, allow_redirects=False
-            )
-        async with call as response:
-            body = await response.content.read(1024 * 1024)
-            if response.status in _TRY_AGAIN:
-                raise aiohttp.ClientError(f"its token server answers HTTP {response.status}")
-            token = None
-            if response.status == 200:
-                token = parse_token(_json(body), now=asyncio.get_running_loop().time())
-            if token is None:
-                who = f"the login of {credential.username!r}" if credential else "a nameless login"
-                raise UserError(
-                    f"registry {reference.registry} refuses {who} for {reference}: "
-                    f"{registry_words(body) or f'HTTP {response.status} from its token server'}; "
-                    "check the Secret with the registry's credentials",
-                    reason=Reason.IMAGE_AUTH_FAILED,
-                )
-            return token
 
     async def _follow(self, request: Request, authorization: str | None) -> aiohttp.ClientResponse:
         """One request, with redirects. Credentials never leave the registry's own host, nor https."""
@@ -293,22 +236,6 @@ class Transport:
         return url.startswith(f"{self.base_url(request.reference)}/")
 
 
-def registry_words(body: bytes) -> str:
-    """The codes and messages of an error body as the distribution spec has it, at most 300 characters; or ''.
-
-    Nothing but these fields is quoted: any other body may be a page from a host we were lured to.
-    """
-    errors = _json(body).get("errors")
-    if not isinstance(errors, list):
-        return ""
-    said = [
-        f"{error.get('code', '')}: {error.get('message', '')}".strip(": ")
-        for error in errors
-        if isinstance(error, dict)
-    ]
-    return "; ".join(filter(None, said))[:_WORDS]
-
-
 def describe(error: BaseException) -> tuple[str, bool]:
     """A transport error for a person, and whether trying again is hopeless."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -326,26 +253,6 @@ def describe(error: BaseException) -> tuple[str, bool]:
     if isinstance(error, TimeoutError):
         return "it took too long", False
     return str(error) or type(error).__name__, False
-
-
-async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:
-    body = bytearray()
-    async for part in response.content.iter_chunked(256 * 1024):
-        body += part
-        if len(body) > request.limit:
-            raise UserError(
-                f"{request.reference}: the registry's answer is larger than {request.limit} bytes",
-                reason=Reason.IMAGE_NOT_FOUND,
-            )
-    return bytes(body)
-
-
-def _json(body: bytes) -> dict[str, object]:
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
 
 
 def _retry_after(answer: Answer) -> float | None:

@@ -100,6 +100,7 @@ class Session:
         self._task: asyncio.Task[None] | None = None
         self._end: BaseException | None = None
         self._heard: float | None = None
+        self._was_open: bool | None = None
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="boxkit session")
@@ -122,6 +123,11 @@ class Session:
     async def open(self, message: Open) -> None:
         """Open the attempt, or refresh masks and uploads of one that is open. Raises RequestRefused, SessionLost."""
         await self._request(message.message())
+
+    async def is_open(self) -> bool:
+        """Whether the box had been opened when it first answered; waits for that answer."""
+        await self.wait_for(lambda _: self._was_open is not None)
+        return bool(self._was_open)
 
     async def start(self, steps: Sequence[StepSpec], *, result: Result | None = None) -> None:
         """Queue steps; returns when boxkit has them, not when they ran. Repeating it does nothing."""
@@ -205,6 +211,11 @@ class Session:
             before = self._heard
             try:
                 await self._converse(stream)
+            except NotYet as error:
+                # Over WebSockets the kubelet's "no such container" comes after the connection, not instead of it.
+                self._check_lost(str(error))
+                early = await self._pause(early, longest=1.0, first=0.05)
+                continue
             finally:
                 with suppress(OSError, TransientError):
                     await stream.close()
@@ -257,9 +268,8 @@ class Session:
                 task.cancel()
             outcomes = await asyncio.gather(reading, *others, return_exceptions=True)
         for outcome in outcomes:
-            if isinstance(outcome, Exception) and not isinstance(
-                outcome, (OSError, TransientError, _Cut)
-            ):
+            cut = isinstance(outcome, (OSError, TransientError, _Cut))
+            if isinstance(outcome, NotYet) or (isinstance(outcome, Exception) and not cut):
                 raise outcome
 
     async def _read(self, stream: ByteStream) -> None:
@@ -296,6 +306,10 @@ class Session:
         match message["type"]:
             case "record":
                 self._take_record(message)
+            case "welcome":
+                if self._was_open is None:
+                    self._was_open = bool(message.get("build"))
+                self._tell()
             case "ping" if self._outbox is not None:
                 self._outbox.put_nowait(messages.pong(int(message.get("n", 0))))
             case "error" if not message.get("id"):

@@ -99,7 +99,11 @@ def test_steps_are_shown_as_the_journal_tells_them() -> None:
     ("second", "reason", "message"),
     [
         (ended(2, "Passed"), Reason.PASSED, "all 2 steps passed"),
-        (ended(2, "ExitCode", exit_code=3), Reason.EXIT_CODE, "step 'test' failed: exited with code 3"),
+        (
+            ended(2, "ExitCode", exit_code=3),
+            Reason.EXIT_CODE,
+            "step 'test' failed: exited with code 3",
+        ),
         (
             ended(2, "ExitCode", exit_code=3, message="no redis"),
             Reason.EXIT_CODE,

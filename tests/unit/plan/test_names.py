@@ -68,12 +68,3 @@ def test_only_aliases_that_are_host_names_may_stand_in_the_pod() -> None:
     }
 
     assert [alias for alias, fine in said.items() if fine] == ["redis", "my-db", "a.b"]
-
-
-def test_results_of_an_attempt_lie_below_namespace_application_and_build() -> None:
-    assert (
-        names.results_prefix(
-            prefix="/ci/", namespace="team", application="acme/he llo", uid=UID, attempt=3
-        )
-        == f"ci/team/project-artifacts/acme-he-llo/{UID}/3/"
-    )

@@ -19,6 +19,7 @@ FETCH = {
     "commit": SOURCE.commit,
     "ref": "main",
     "branch": "main",
+    "tag": "",
     "submodules": False,
     "dest": "/mnt/wercker/source",
     "kit": "/run/sentinel/kit",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel.store import keys
+from sentinel.plan import keys
 
 RESULTS = "ci/team/project-artifacts/hello/uid-1/2/"
 

@@ -1,0 +1,187 @@
+"""The containerd runtime when containerd says what it must not, or fails at the wrong moment."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tests.unit.agent.fake_containerd import DIFF_ID, FakeContainerd, serving, short
+
+from sentinel.agent.failures import CommitFailure, CommitRefused
+from sentinel.agent.runtimes.base import Identity
+from sentinel.agent.runtimes.containerd import ContainerdRuntime, chain_id
+from sentinel.api.reasons import CommitReason
+from sentinel.clock import SystemClock
+
+ID = short("box")
+LABELS = {
+    "io.kubernetes.pod.uid": "uid-1",
+    "io.kubernetes.pod.namespace": "team",
+    "io.kubernetes.pod.name": "b-1",
+    "io.kubernetes.container.name": "box",
+    "io.cri-containerd.kind": "container",
+}
+
+
+def identity(container_id: str = f"containerd://{ID}") -> Identity:
+    return Identity(
+        namespace="team",
+        pod_name="b-1",
+        pod_uid="uid-1",
+        container_name="box",
+        container_id=container_id,
+    )
+
+
+@asynccontextmanager
+async def runtime(fake: FakeContainerd) -> AsyncIterator[ContainerdRuntime]:
+    # A socket's path may have 107 characters, fewer than pytest's folders.
+    with tempfile.TemporaryDirectory(prefix="agent-") as folder:
+        async with serving(fake, Path(folder) / "c.sock"):
+            opened = ContainerdRuntime(
+                socket=f"{folder}/c.sock", state=fake.state, clock=SystemClock()
+            )
+            try:
+                yield opened
+            finally:
+                await opened.close()
+
+
+async def test_a_box_is_found_with_its_base_image_and_directories() -> None:
+    fake = FakeContainerd(
+        labels=LABELS, spec={"mounts": [{"destination": "/proc"}, {"destination": "/etc/hosts"}]}
+    )
+    async with runtime(fake) as containerd:
+        box = await containerd.locate(identity())
+    assert (box.id, box.upper, box.lowers, box.mounts) == (
+        ID,
+        Path("/var/lib/containerd/snapshots/7/fs"),
+        (Path("/var/lib/containerd/snapshots/1/fs"),),
+        frozenset({"/proc", "/etc/hosts"}),
+    )
+    assert box.manifest.config.digest == fake.image_ref
+    assert len(box.manifest.layers) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "words"),
+    [
+        (
+            {"image_ref": "sha256:" + "9" * 64},
+            CommitReason.UNSUPPORTED,
+            "is not the one the node has",
+        ),
+        ({"image_ref": "debian:12"}, CommitReason.UNSUPPORTED, "has no ImageRef"),
+        ({"parent": "sha256:other"}, CommitReason.UNSUPPORTED, "does not stand on the layers"),
+        ({"mount_type": "bind"}, CommitReason.UNSUPPORTED, "overlay's upper directory"),
+        ({"upper": "/etc"}, CommitReason.UNSUPPORTED, "lie at /etc, not under"),
+        (
+            {"upper": "/var/lib/containerd/../../etc"},
+            CommitReason.UNSUPPORTED,
+            "not under /var/lib/containerd",
+        ),
+        (
+            {"spec": {"linux": {"uidMappings": [{"containerID": 0}]}}},
+            CommitReason.UNSUPPORTED,
+            "user namespace",
+        ),
+        (
+            {"failures": {"GetContainer": grpc.StatusCode.NOT_FOUND}},
+            CommitReason.POD_GONE,
+            "has no container",
+        ),
+        (
+            {"failures": {"Mounts": grpc.StatusCode.UNAVAILABLE}},
+            CommitReason.RUNTIME_ERROR,
+            "UNAVAILABLE: as the test wants it",
+        ),
+    ],
+)
+async def test_a_box_that_would_give_a_wrong_image_is_not_committed(
+    state: dict[str, Any], why: CommitReason, words: str
+) -> None:
+    async with runtime(FakeContainerd(labels=LABELS, **state)) as containerd:
+        with pytest.raises(CommitFailure, match=words) as caught:
+            await containerd.locate(identity())
+    assert caught.value.why is why
+
+
+@pytest.mark.parametrize("label", LABELS)
+async def test_every_label_must_agree(label: str) -> None:
+    fake = FakeContainerd(labels=LABELS | {label: "other"})
+    async with runtime(fake) as containerd:
+        with pytest.raises(CommitRefused, match=f"its label {label} is 'other'"):
+            await containerd.locate(identity())
+
+
+async def test_a_container_of_another_runtime_is_named() -> None:
+    async with runtime(FakeContainerd()) as containerd:
+        with pytest.raises(CommitFailure, match="'docker://1' is not containerd's"):
+            await containerd.locate(identity("docker://1"))
+
+
+async def test_a_freeze_is_noted_before_and_forgotten_after() -> None:
+    fake = FakeContainerd(labels=LABELS)
+    async with runtime(fake) as containerd:
+        box = await containerd.locate(identity())
+        async with containerd.frozen(box, commit="c1") as freeze:
+            assert (fake.task, list(fake.leases)) == (4, ["sentinel-c1"])
+            assert fake.leases["sentinel-c1"]["sentinel.wercker.com/container"] == ID
+    assert (fake.task, fake.leases) == (2, {})
+    assert freeze.seconds > 0
+
+
+@pytest.mark.parametrize("task", [None, 3, 4], ids=["gone", "stopped", "frozen by others"])
+async def test_only_a_running_box_is_paused_and_resumed(task: int | None) -> None:
+    fake = FakeContainerd(labels=LABELS, task=task)
+    async with runtime(fake) as containerd:
+        box = await containerd.locate(identity())
+        async with containerd.frozen(box, commit="c1"):
+            pass
+    assert not {"PauseTask", "ResumeTask"} & set(fake.calls)
+    assert (fake.task, fake.leases) == (task, {})
+
+
+async def test_whatever_ends_the_block_thaws_the_box() -> None:
+    fake = FakeContainerd(labels=LABELS)
+    async with runtime(fake) as containerd:
+        box = await containerd.locate(identity())
+
+        async def hold() -> None:
+            async with containerd.frozen(box, commit="c1"):
+                held.set()
+                await asyncio.Event().wait()
+
+        held = asyncio.Event()
+        task = asyncio.create_task(hold())
+        await held.wait()
+        fake.failures["ResumeTask"] = grpc.StatusCode.UNAVAILABLE
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (fake.task, fake.leases, fake.calls.count("ResumeTask")) == (2, {}, 2)
+
+
+async def test_what_a_dead_agent_left_frozen_is_thawed() -> None:
+    labels = {
+        "sentinel.wercker.com/commit": "c1",
+        "sentinel.wercker.com/container": ID,
+    }
+    fake = FakeContainerd(task=4, leases={"sentinel-c1": labels})
+    async with runtime(fake) as containerd:
+        assert await containerd.recover() == (ID,)
+        assert await containerd.recover() == ()
+    assert (fake.task, fake.leases) == (2, {})
+
+
+def test_chain_ids_are_those_of_the_image_spec() -> None:
+    """The empty chain, a single layer, and sha256("a b") for two."""
+    assert chain_id([]) == ""
+    assert chain_id([DIFF_ID]) == DIFF_ID
+    assert chain_id(["a", "b"]) == f"sha256:{short('a b')}"
