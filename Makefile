@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: help venv demo test test-fast lint fmt generate lock lab-up lab-down lab-env bench image clean
+.PHONY: help venv demo test test-fast lint fmt generate manifests lock lab-up lab-down lab-env bench image clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ fmt: venv ## format the code
 generate: venv ## write what is generated: the CRDs, for kubectl and for the chart
 	$(BIN)/python -m sentinel.api.crd crds
 	$(BIN)/python -m sentinel.api.crd charts/sentinel/files/crds
+
+manifests: ## manifests/install.yaml from the chart (needs the lab's helm)
+	@$(BIN)/python -m tests.install > manifests/install.yaml
 
 lock: ## resolve pyproject.toml into requirements/ (needs uv)
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements/run.txt

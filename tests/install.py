@@ -94,3 +94,28 @@ def install(lab: Lab, *, quiet: bool = False) -> None:
         raise SystemExit(f"helm could not install the chart: {done.stderr.strip()}\n{pods}")
     if not quiet:
         print(done.stdout)
+
+
+def render(lab: Lab) -> str:
+    """manifests/install.yaml: the chart with its default values, for people without helm."""
+    done = subprocess.run(
+        [
+            f"{lab.bin}/helm",
+            "template",
+            RELEASE,
+            str(ROOT / "charts/sentinel"),
+            "--namespace",
+            NAMESPACE,
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environ(lab),
+    )
+    namespace = f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n"
+    head = "# Rendered from charts/sentinel by `make manifests`; do not edit.\n"
+    return head + namespace + done.stdout
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render(Lab.load()))

@@ -147,13 +147,18 @@ async def start(boxkit: Path, tmp_path: Path) -> AsyncIterator[Start]:
     """Start a boxkit; whatever still runs at the end of the test is killed."""
     boxes: list[Box] = []
 
-    async def start_box(env: dict[str, str] | None = None, argv: Sequence[str] = ()) -> Box:
-        root = tmp_path / f"box{len(boxes)}"
-        root.mkdir()
+    async def start_box(
+        env: dict[str, str] | None = None,
+        argv: Sequence[str] = (),
+        root: Path | None = None,
+        binary: Path = boxkit,
+    ) -> Box:
+        root = root or tmp_path / f"box{len(boxes)}"
+        root.mkdir(exist_ok=True)
         with (root / "stdout").open("wb") as stdout:
             process = await asyncio.create_subprocess_exec(
                 *argv,
-                str(boxkit),
+                str(binary),
                 "init",
                 env={
                     "PATH": os.environ["PATH"],

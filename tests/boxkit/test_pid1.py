@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from sentinel.errors import NotYet
 from sentinel.session.client import RequestRefused
-from sentinel.session.messages import Limits
+from sentinel.session.messages import Limits, Service
 
 from .conftest import Box, SocketStream, Start, script
 
@@ -90,37 +92,27 @@ async def test_orphans_are_reaped(box: Box) -> None:
     assert b"Z" not in box.log(1)
 
 
-async def test_a_user_who_may_not_make_pipeline_is_told_so(start: Start, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    os.chown(home, 65534, 65534)
-    for parent in [tmp_path, *tmp_path.parents][:4]:
-        if parent.stat().st_uid == os.getuid() and parent != Path("/tmp"):
-            parent.chmod(0o755)
-    box = await start(
-        argv=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
-        env={"SENTINEL_SESSION_DIR": str(home / "session")},
-    )
+@pytest.fixture
+def home(boxkit: Path) -> Iterator[Path]:
+    """A directory of nobody's, with a boxkit in it: pytest's own are closed to others."""
+    with TemporaryDirectory() as name:
+        subprocess.run([boxkit, "install", name], check=True)
+        os.chown(name, 65534, 65534)
+        yield Path(name)
 
-    async def connect() -> object:
-        return await Box(process=box.process, root=home).connect()
 
-    async with box.session(connect) as session:
+async def test_a_user_who_may_not_make_pipeline_is_told_so(start: Start, home: Path) -> None:
+    argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    box = await start(argv=argv, root=home, binary=home / "boxkit")
+    async with box.session() as session:
         with pytest.raises(
-            RequestRefused, match="PrepareFailed: cannot make /pipeline-of-nobody as user 65534"
+            RequestRefused, match="PrepareFailed: cannot make /pipeline-x as user 65534"
         ):
-            await session.open(box.open(dirs=["/pipeline-of-nobody"]))
-        await session.open(
-            box.open(
-                dirs=[str(home / "source")],
-                source_dir=str(home / "source"),
-                pipeline_dir=str(home),
-                report_dir=str(home / "report"),
-            )
-        )
+            await session.open(box.open(dirs=["/pipeline-x"]))
+        await session.open(box.open())
         await session.start([script(1, "id -u")])
         await session.wait_for(lambda state: state.done([1]))
-    assert (home / "session" / "log" / "1").read_bytes() == b"65534\n"
+    assert box.log(1) == b"65534\n"
 
 
 def test_install_puts_the_binary_and_certificates_in_place(boxkit: Path, tmp_path: Path) -> None:
@@ -145,3 +137,15 @@ def test_what_it_cannot_do_it_says(boxkit: Path, verb: str, code: int, says: byt
     env = {"SENTINEL_SESSION_DIR": "/proc/nowhere"}
     out = subprocess.run([boxkit, verb], env=env, check=False, stderr=subprocess.PIPE)
     assert (out.returncode, says in out.stderr) == (code, True)
+
+
+async def test_an_alias_that_is_no_dns_name_is_added_to_hosts(start: Start, tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1\tlocalhost\n")
+    mount = f'mount --bind {hosts} /etc/hosts && exec "$@"'
+    box = await start(argv=["unshare", "--mount", "sh", "-c", mount, "sh"])
+    await box.run(
+        "true",
+        services=[Service(alias="my_db", ports=(), hosts=True), Service(alias="db", ports=())],
+    )
+    assert hosts.read_text() == "127.0.0.1\tlocalhost\n127.0.0.1\tmy_db\n"

@@ -261,3 +261,31 @@ async def test_usage_and_times_are_recorded(box: Box) -> None:
     assert step.usage.seconds == pytest.approx(
         (step.finished_ns - step.started_ns) / 1e9, abs=0.001
     )
+
+
+async def test_the_functions_of_wercker_init(box: Box, shell: list[str]) -> None:
+    code = (
+        "success s; info i; debug d; warn w; error 'two\\nlines'; get_option some-key; get_option other fallback;"
+        ' setMessage one; cat "$WERCKER_REPORT_MESSAGE_FILE"; fatal over'
+    )
+    step = script(1, code, exports=[("WERCKER_SCRIPT_SOME_KEY", "property of $WERCKER_STEP_NAME")])
+    state = await box.run(step, shell=shell)
+    assert box.log(1).decode().split("\n") == [
+        "\x1b[1;32ms\x1b[m",
+        "\x1b[1;34mi\x1b[m",
+        "\x1b[1;30md\x1b[m",
+        "\x1b[1;33mw\x1b[m",
+        "\x1b[1;31merror: two",
+        "lines\x1b[m",
+        "property of script",
+        "fallback",
+        "one",
+        "\x1b[1;31mfailed: over\x1b[m",
+        "",
+    ]
+    assert (state.steps[1].exit, state.steps[1].message) == (1, "over")
+
+
+async def test_sudo_is_nothing_in_bash(box: Box) -> None:
+    await box.run("sudo echo done", shell=["bash"])
+    assert box.log(1) == b"done\n"

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from gzip import decompress
 from pathlib import Path
@@ -29,6 +29,7 @@ from tests.unit.agent.trees import tar_of
 from tests.unit.registry import server
 
 from sentinel.agent.commit import Tools, run_commit
+from sentinel.agent.failures import CommitRefused
 from sentinel.agent.runtimes.base import Identity
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
 from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL
@@ -407,28 +408,42 @@ async def test_a_box_that_changed_too_much_is_left_running(world: World) -> None
     assert excluded["phase"] == "Succeeded"
 
 
-@pytest.mark.parametrize(
-    ("change", "phase", "reason"),
-    [
-        ({"nodeName": "elsewhere"}, "Refused", "NotOwned"),
-        ({"podUid": "0000"}, "Refused", "PodGone"),
-        ({"podName": "nobody"}, "Refused", "PodGone"),
-        ({"containerId": "containerd://" + "0" * 64}, "Refused", "NotOwned"),
-        ({"containerName": "other"}, "Refused", "NotOwned"),
-        ({"pushSecretRef": {"name": "tokens"}}, "Refused", "NotOwned"),
-        ({"pullSecretRefs": [{"name": "tokens"}]}, "Refused", "NotOwned"),
-        ({"repository": "registry.lab:5000/Not//Valid"}, "Refused", "RepositoryNotAllowed"),
-        ({"deadline": "2020-01-01T00:00:00Z"}, "Refused", "Deadline"),
-        ({"pushSecretRef": {"name": "push"}}, "Failed", "AuthFailed"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-async def test_what_must_not_be_committed_is_not(
-    world: World, change: dict[str, Any], phase: str, reason: str
-) -> None:
-    status = await world.commit("no", **change)
-    assert (status["phase"], status["reason"]) == (phase, reason)
-    assert "digest" not in status
+MUST_NOT: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
+    "another-node": ({"nodeName": "elsewhere"}, ("Refused", "NotOwned")),
+    "another-pod": ({"podUid": "0000"}, ("Refused", "PodGone")),
+    "no-pod": ({"podName": "nobody"}, ("Refused", "PodGone")),
+    "restarted": ({"containerId": "containerd://" + "0" * 64}, ("Refused", "NotOwned")),
+    "another-container": ({"containerName": "other"}, ("Refused", "NotOwned")),
+    "stolen-push-secret": ({"pushSecretRef": {"name": "tokens"}}, ("Refused", "NotOwned")),
+    "stolen-pull-secret": ({"pullSecretRefs": [{"name": "tokens"}]}, ("Refused", "NotOwned")),
+    "bad-name": ({"repository": "registry.lab:5000/a//b"}, ("Refused", "RepositoryNotAllowed")),
+    "too-late": ({"deadline": "2020-01-01T00:00:00Z"}, ("Refused", "Deadline")),
+    "no-secret": ({"pushSecretRef": {"name": "push"}}, ("Failed", "AuthFailed")),
+}
+
+
+async def test_what_must_not_be_committed_is_not(world: World) -> None:
+    statuses = {name: await world.commit(name, **change) for name, (change, _) in MUST_NOT.items()}
+    ends = {name: (status["phase"], status["reason"]) for name, status in statuses.items()}
+    assert ends == {name: end for name, (_, end) in MUST_NOT.items()}
+    assert not [name for name, status in statuses.items() if "digest" in status]
+
+
+async def test_builds_push_only_where_the_operator_lets_their_namespace(world: World) -> None:
+    allowed = ImageSettings(
+        insecure_registries=[world.registry],
+        allowed_repositories=[f"{world.registry}/{{namespace}}/*"],
+    )
+    settings = world.tools.settings.model_copy(update={"images": allowed})
+    theirs = replace(world, tools=replace(world.tools, settings=settings))
+    mine = await theirs.commit("mine")
+    other = await theirs.commit("other", repository=f"{world.registry}/somebody/else")
+    assert (mine["phase"], other["phase"], other["reason"]) == (
+        "Succeeded",
+        "Refused",
+        "RepositoryNotAllowed",
+    )
+    assert f"allowed are {world.registry}/{world.namespace}/*" in other["message"]
 
 
 async def test_a_container_of_another_pod_is_refused_by_its_labels(
@@ -443,8 +458,6 @@ async def test_a_container_of_another_pod_is_refused_by_its_labels(
         container_name="box",
         container_id=theirs,
     )
-    from sentinel.agent.failures import CommitRefused
-
     with pytest.raises(CommitRefused, match=r"its label io\.kubernetes\.pod\.uid"):
         await world.tools.runtime.locate(who)
 

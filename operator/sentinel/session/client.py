@@ -261,7 +261,7 @@ class Session:
             await asyncio.wait([reading, others[0]], return_when=asyncio.FIRST_COMPLETED)
             # A write may fail while the last records are still to be read: boxkit closes both ways at its end.
             if not reading.done():
-                await asyncio.wait([reading], timeout=1.0)
+                await asyncio.wait([reading], timeout=0.25)
         finally:
             self._outbox = None
             for task in (reading, *others):

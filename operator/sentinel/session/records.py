@@ -63,11 +63,15 @@ class Started(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class LogFacts:
-    """Of a step's masked log: size and sha256 of the file, and how many bytes were dropped from its middle."""
+    """Of a step's masked log: size and sha256 of the file, and how many bytes were dropped from its middle.
+
+    `error`: what kept the rest from being written (a full disk), or empty.
+    """
 
     bytes: int = 0
     sha256: str = ""
     dropped: int = 0
+    error: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +208,7 @@ def _finished(m: Mapping[str, Any], base: dict[str, Any]) -> Finished:
             bytes=int(log.get("bytes", 0)),
             sha256=str(log.get("sha256", "")),
             dropped=int(log.get("dropped", 0)),
+            error=str(log.get("error", "")),
         ),
         usage=Usage(
             seconds=float(usage.get("seconds", 0)),

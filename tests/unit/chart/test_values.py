@@ -37,7 +37,9 @@ def test_every_value_is_in_the_schema_and_every_schema_entry_is_a_value() -> Non
     schema = json.loads((CHART / "values.schema.json").read_text())
     leaves = described(schema) - {"global"}
     given = keys(values)
-    unknown = {k for k in given if not any(k == leaf or k.startswith(f"{leaf}.") for leaf in leaves)}
+    unknown = {
+        k for k in given if not any(k == leaf or k.startswith(f"{leaf}.") for leaf in leaves)
+    }
     missing = {leaf for leaf in leaves if not any(k == leaf or k.startswith(leaf) for k in given)}
     assert (unknown, missing) == (set(), set())
 

@@ -1,0 +1,120 @@
+"""The chart as an SRE installs it: real helm, what it renders, what it refuses, with how little it runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.install import NAMESPACE, ROOT, environ, render
+from tests.kubectl import Kubectl
+from tests.lab.state import Lab
+
+
+def helm(lab: Lab, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [f"{lab.bin}/helm", *args],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environ(lab),
+    )
+
+
+def test_install_yaml_is_what_the_chart_renders(lab: Lab) -> None:
+    assert (ROOT / "manifests/install.yaml").read_text() == render(lab)
+
+
+def test_install_yaml_and_the_samples_are_accepted_by_the_server(
+    sentinel: Lab, kubectl: Kubectl, namespace: str
+) -> None:
+    kubectl("apply", "--dry-run=server", "-f", str(ROOT / "manifests/install.yaml"))
+    for sample in sorted((ROOT / "manifests/samples").glob("*.yaml")):
+        kubectl(
+            "apply", "--dry-run=server", "--validate=strict", "-n", namespace, "-f", str(sample)
+        )
+
+
+def test_the_chart_passes_helm_s_own_linter(lab: Lab) -> None:
+    done = helm(lab, "lint", "--strict", str(ROOT / "charts/sentinel"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_value_that_does_not_exist_is_refused_by_name(lab: Lab) -> None:
+    chart = str(ROOT / "charts/sentinel")
+    done = helm(lab, "template", "x", chart, "--set", "operator.replicaCount=2")
+    assert done.returncode != 0
+    assert "replicaCount" in done.stderr
+
+
+def test_everything_that_can_be_set_renders(lab: Lab, tmp_path: Path) -> None:
+    values: dict[str, Any] = {
+        "namespaces": ["a", "b"],
+        "image": {"tag": "1", "pullSecrets": [{"name": "pull"}]},
+        "operator": {
+            "replicas": 2,
+            "nodeSelector": {"a": "b"},
+            "tolerations": [{"operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "high",
+            "podAnnotations": {"a": "b"},
+            "extraEnv": [{"name": "A", "value": "b"}],
+        },
+        "agent": {
+            "nodeSelector": {"a": "b"},
+            "priorityClassName": "high",
+            "podAnnotations": {"a": "b"},
+            "extraEnv": [{"name": "A", "value": "b"}],
+        },
+        "store": {"bucket": "b", "endpoint": "https://s3", "existingSecret": "s", "prefix": "p"},
+        "images": {"prefix": "r/b", "allowedRegistries": ["r"], "insecureRegistries": ["i:1"]},
+        "crds": {"keep": False},
+    }
+    path = tmp_path / "values.yaml"
+    path.write_text(json.dumps(values))
+    done = helm(lab, "template", "x", str(ROOT / "charts/sentinel"), "-f", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "helm.sh/resource-policy" not in done.stdout
+
+
+def test_the_operator_runs_with_nothing_it_does_not_need(sentinel: Lab, kubectl: Kubectl) -> None:
+    selector = "app.kubernetes.io/component=operator"
+    pod = kubectl.list("pods", namespace=NAMESPACE, selector=selector)[0]
+    security = pod["spec"]["containers"][0]["securityContext"]
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert security == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_agent_has_two_capabilities_and_no_port(sentinel: Lab, kubectl: Kubectl) -> None:
+    selector = "app.kubernetes.io/component=agent"
+    pod = kubectl.list("pods", namespace=NAMESPACE, selector=selector)[0]
+    container = pod["spec"]["containers"][0]
+    assert container["securityContext"]["capabilities"] == {
+        "add": ["DAC_READ_SEARCH", "SYS_ADMIN"],
+        "drop": ["ALL"],
+    }
+    assert "privileged" not in container["securityContext"]
+    assert "ports" not in container
+    assert "hostNetwork" not in pod["spec"]
+
+
+def test_nobody_but_the_operator_may_ask_for_a_commit(sentinel: Lab, kubectl: Kubectl) -> None:
+    for who, verb, what, expected in (
+        ("sentinel-operator", "create", "imagecommits.sentinel.wercker.com", "yes"),
+        ("sentinel-agent", "create", "imagecommits.sentinel.wercker.com", "no"),
+        ("sentinel-agent", "get", "secrets", "no"),
+        ("sentinel-agent", "create", "pods/exec", "no"),
+        ("sentinel-operator", "list", "secrets", "no"),
+        ("sentinel-operator", "update", "roles.rbac.authorization.k8s.io", "no"),
+    ):
+        account = f"system:serviceaccount:{NAMESPACE}:{who}"
+        try:
+            said = kubectl("auth", "can-i", verb, what, "--as", account, "-n", "default").strip()
+        except Exception as e:  # "no" ends with code 1
+            said = str(e)
+        assert said == expected, (who, verb, what)
