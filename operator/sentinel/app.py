@@ -34,6 +34,8 @@ from sentinel.handlers import make_registry
 from sentinel.kube.client import Kube
 from sentinel.kube.events import Recorder
 from sentinel.kube.lease import LeaderLease
+from sentinel.kube.resources import BUILDS, IMAGE_COMMITS
+from sentinel.kube.watches import check_installed
 from sentinel.observe.health import Health, serve_health
 from sentinel.settings import Settings
 from sentinel.store.s3 import ObjectStore
@@ -53,6 +55,7 @@ async def run_operator(settings: Settings) -> None:
         kube = await stack.enter_async_context(
             await Kube.connect(user_agent=f"sentinel-operator/{__version__}")
         )
+        await check_installed(kube, BUILDS, IMAGE_COMMITS)
         if settings.leader_election:
             await stack.enter_async_context(_leading(settings, kube, identity))
         cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-git-"))

@@ -13,10 +13,8 @@ import kopf
 from sentinel.api import GROUP, VERSION
 from sentinel.engine.board import Board
 from sentinel.engine.supervisor import Supervisor
+from sentinel.kube.watches import log_in, tune
 from sentinel.plan.names import FINISHED_LABEL, MANAGED_BY, MANAGED_BY_VALUE
-
-CREDENTIALS_SECONDS = 600.0
-"""kopf logs in anew after this, so that a rotated token is picked up before it is refused."""
 
 
 def make_registry(*, supervisor: Supervisor, pods: Board, commits: Board) -> kopf.OperatorRegistry:
@@ -26,10 +24,10 @@ def make_registry(*, supervisor: Supervisor, pods: Board, commits: Board) -> kop
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         tune(settings)
+        settings.watching.label_selectors[GROUP, "builds"] = f"{FINISHED_LABEL}!=true"
+        settings.watching.label_selectors["pods"] = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
 
-    @kopf.on.login(registry=registry)
-    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return log_in(**kwargs)
+    kopf.on.login(registry=registry)(log_in)
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:
@@ -49,23 +47,3 @@ def make_registry(*, supervisor: Supervisor, pods: Board, commits: Board) -> kop
         commits.offer(dict(event["object"]), deleted=event["type"] == "DELETED")
 
     return registry
-
-
-def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    """The pod's service account inside a cluster, the kubeconfig outside; looked up again every ten minutes."""
-    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-
-
-def tune(settings: kopf.OperatorSettings) -> None:
-    """Everything we change of kopf's settings (`ecosystem.md` §1.9, §1.16)."""
-    settings.posting.enabled = False
-    settings.peering.standalone = True
-    settings.watching.server_timeout = 280
-    settings.watching.client_timeout = 310
-    settings.watching.connect_timeout = 10
-    settings.watching.chunk_size = 500
-    settings.watching.label_selectors[(GROUP, "builds")] = f"{FINISHED_LABEL}!=true"
-    settings.watching.label_selectors["pods"] = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
-    settings.networking.request_timeout = 60
-    settings.networking.connect_timeout = 10
-    settings.process.ultimate_exiting_timeout = 120

@@ -126,5 +126,12 @@ class Settings(BaseSettings):
     spool: Annotated[
         str, Field(description="Where the agent writes a layer before pushing it.")
     ] = "/var/spool/sentinel"
+    spool_bytes: Annotated[
+        int,
+        Field(
+            description="Most that may lie in the spool, in bytes; 0: what the disk has. Stay below the emptyDir's "
+            "sizeLimit: the kubelet evicts an agent that passes it."
+        ),
+    ] = 0
     log_level: Annotated[str, Field(description="debug, info, warning or error.")] = "info"
     log_format: Annotated[str, Field(pattern="^(text|json)$", description="text or json.")] = "text"

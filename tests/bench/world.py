@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
+from botocore.config import Config
+
 from sentinel.errors import NotYet
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
@@ -106,6 +109,22 @@ class Made:
             async with asyncio.timeout(180):
                 await session.wait_for(lambda state: state.closed is not None)
         return heard
+
+    def first_line(self, raw: dict[str, Any]) -> str:
+        """The first line of the first step's log, from the store."""
+        prefix, step = raw["status"]["results"]["prefix"], raw["status"]["steps"][0]["id"]
+        lab = self.world.lab
+        client = boto3.client(
+            "s3",
+            endpoint_url=lab.s3_endpoint,
+            aws_access_key_id=lab.s3_access_key,
+            aws_secret_access_key=lab.s3_secret_key,
+            region_name="us-east-1",
+            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+        )
+        answer = client.get_object(Bucket=lab.s3_bucket, Key=f"{prefix}step/{step}/log.txt")
+        text: str = answer["Body"].read().decode()
+        return text.splitlines()[0]
 
     def _connect(self) -> Awaitable[ByteStream]:
         async def connect() -> ByteStream:

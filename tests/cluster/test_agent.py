@@ -28,10 +28,11 @@ from tests.lab.state import Lab
 from tests.unit.agent.trees import tar_of
 from tests.unit.registry import server
 
-from sentinel.agent.commit import Tools, run_commit
+from sentinel.agent.commit import run_commit
 from sentinel.agent.failures import CommitRefused
 from sentinel.agent.runtimes.base import Identity
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
+from sentinel.agent.tools import Tools
 from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL
 from sentinel.clock import SystemClock, rfc3339
 from sentinel.kube.client import Kube

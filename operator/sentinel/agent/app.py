@@ -18,14 +18,16 @@ from typing import Any
 import kopf
 
 from sentinel import __version__
-from sentinel.agent.commit import Tools, run_commit, status_of
+from sentinel.agent.commit import run_commit
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
+from sentinel.agent.tools import Tools, status_of
 from sentinel.api import GROUP, VERSION
 from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL, CommitPhase, ImageCommitStatus
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError, UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.resources import IMAGE_COMMITS
+from sentinel.kube.watches import check_installed, log_in, tune
 from sentinel.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,7 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
     try:
         await start(runtime, settings)
         async with await Kube.connect(user_agent=f"sentinel-agent/{__version__}") as kube:
+            await check_installed(kube, IMAGE_COMMITS)
             tools = Tools(
                 kube=kube,
                 runtime=runtime,
@@ -189,14 +192,10 @@ def make_registry(queue: Queue, settings: Settings) -> kopf.OperatorRegistry:
 
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-        settings.posting.enabled = False
-        settings.scanning.disabled = True
-        settings.peering.standalone = True
+        tune(settings)
         settings.watching.label_selectors[GROUP, "imagecommits"] = own
 
-    @kopf.on.login(registry=registry)
-    async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    kopf.on.login(registry=registry)(log_in)
 
     @kopf.on.event(GROUP, VERSION, "imagecommits", registry=registry)
     async def offer(event: kopf.RawEvent, **_: Any) -> None:

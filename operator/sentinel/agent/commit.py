@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sentinel.agent.authorise import Permit, authorise
 from sentinel.agent.failures import CommitFailure, CommitRefused
 from sentinel.agent.image import build_image
 from sentinel.agent.layer import PlainLayer, check_space, compress_layer, write_layer
 from sentinel.agent.push import Pusher
-from sentinel.agent.runtimes.base import Box, Freeze, Runtime
+from sentinel.agent.residue import mount_residue
+from sentinel.agent.runtimes.base import Box, Freeze
+from sentinel.agent.secrets import read_keychain
 from sentinel.agent.status import CommitStatus
-from sentinel.agent.upperdir import Limits, UpperDir, mount_residue
+from sentinel.agent.tools import Tools, patiently, status_of
+from sentinel.agent.upperdir import Limits, UpperDir
 from sentinel.api.imagecommit import (
     CommitPhase,
     ImageCommit,
@@ -32,21 +33,15 @@ from sentinel.api.imagecommit import (
     ImageCommitStatus,
     PushedTag,
 )
-from sentinel.api.model import LocalRef
 from sentinel.api.reasons import CommitReason, Reason
-from sentinel.clock import Clock
-from sentinel.errors import GoneError, SentinelError, TransientError, UserError
-from sentinel.kube.client import Kube
-from sentinel.kube.errors import Forbidden, NotFound
-from sentinel.kube.resources import BUILDS, IMAGE_COMMITS, SECRETS
+from sentinel.errors import GoneError, SentinelError, UserError
+from sentinel.kube.errors import NotFound
+from sentinel.kube.resources import BUILDS, IMAGE_COMMITS
 from sentinel.registry import (
-    Keychain,
     Reference,
     RegistryClient,
-    keychain_from_secrets,
     parse_reference,
 )
-from sentinel.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -55,25 +50,12 @@ T = TypeVar("T")
 MAX_ATTEMPTS = 3
 """A commit that was begun so often and never ended probably ends the agent."""
 
-_SECRET_TRIES = 8
-_PATIENCE = 16
 _REASONS = {
     Reason.IMAGE_AUTH_FAILED: CommitReason.AUTH_FAILED,
     Reason.REGISTRY_UNAVAILABLE: CommitReason.REGISTRY_UNAVAILABLE,
-    Reason.PUSH_FAILED: CommitReason.REPOSITORY_NOT_ALLOWED,
+    Reason.PUSH_FAILED: CommitReason.PUSH_REFUSED,
     Reason.IMAGE_NOT_FOUND: CommitReason.UNSUPPORTED,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tools:
-    """What a commit works with. `boot_id` names this run of the agent."""
-
-    kube: Kube
-    runtime: Runtime
-    settings: Settings
-    clock: Clock
-    boot_id: str
 
 
 async def run_commit(*, namespace: str, name: str, tools: Tools) -> None:
@@ -82,7 +64,7 @@ async def run_commit(*, namespace: str, name: str, tools: Tools) -> None:
     Cancelled (the agent is told to stop), it thaws the box and leaves the object claimed: the next run begins anew.
     """
     try:
-        raw = await _patiently(
+        raw = await patiently(
             lambda: tools.kube.get(IMAGE_COMMITS, namespace=namespace, name=name), tools
         )
     except NotFound:
@@ -100,22 +82,11 @@ async def run_commit(*, namespace: str, name: str, tools: Tools) -> None:
         log.info("commit %s/%s is not ours any more: %s", namespace, name, error)
 
 
-def status_of(raw: dict[str, Any], tools: Tools) -> CommitStatus:
-    """The status of an object as read, to be written by this run of the agent."""
-    return CommitStatus(
-        raw,
-        kube=tools.kube,
-        clock=tools.clock,
-        agent_pod=tools.settings.pod_name,
-        boot_id=tools.boot_id,
-    )
-
-
 async def _outcome(status: CommitStatus, tools: Tools) -> ImageCommitStatus:
     """The last status: what was pushed, or why nothing was."""
     commit = status.commit
     try:
-        permit = await _patiently(
+        permit = await patiently(
             lambda: authorise(commit, kube=tools.kube, settings=tools.settings, clock=tools.clock),
             tools,
         )
@@ -153,7 +124,7 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
         spool = Path(
             stack.enter_context(tempfile.TemporaryDirectory(dir=settings.spool, prefix="commit-"))
         )
-        upper, stop = await _measured(spec, box, spool)
+        upper, stop = await _measured(spec, box, spool, most=settings.spool_bytes)
         await pusher.push_base(box.manifest.layers)
         plain, freeze = await _copied(
             commit, box, upper, spool / "layer.tar", stop=stop, tools=tools
@@ -202,8 +173,10 @@ async def _pusher(
 ) -> Pusher:
     """Clients with the Build's own Secrets: one that pushes, one that reads the box's image."""
     spec, images = commit.spec, tools.settings.images
-    push = await _keychain(commit, [spec.push_secret_ref] if spec.push_secret_ref else [], tools)
-    pull = await _keychain(commit, spec.pull_secret_refs, tools)
+    push = await read_keychain(
+        commit, [spec.push_secret_ref] if spec.push_secret_ref else [], tools
+    )
+    pull = await read_keychain(commit, spec.pull_secret_refs, tools)
     client, reader = [
         await stack.enter_async_context(
             RegistryClient(credentials=keychain, insecure=images.insecure_registries)
@@ -227,33 +200,9 @@ def _base_reference(spec: ImageCommitSpec, *, default_registry: str) -> Referenc
         return None
 
 
-async def _keychain(commit: ImageCommit, refs: list[LocalRef], tools: Tools) -> Keychain:
-    secrets = []
-    for ref in refs:
-        for attempt in range(1, _SECRET_TRIES + 1):
-            try:
-                secrets.append(await _patiently(partial(_secret, commit, ref, tools), tools))
-                break
-            except NotFound as error:
-                raise CommitFailure(
-                    CommitReason.AUTH_FAILED, f"there is no Secret {commit.namespace}/{ref.name}"
-                ) from error
-            except Forbidden as error:
-                # The operator has only just allowed it: the API server needs a moment to know.
-                if attempt == _SECRET_TRIES:
-                    raise CommitFailure(
-                        CommitReason.AUTH_FAILED,
-                        f"the agent may not read Secret {commit.namespace}/{ref.name}: {error.message}",
-                    ) from error
-                await tools.clock.sleep(0.05 * 2**attempt)
-    return keychain_from_secrets(secrets)
-
-
-async def _secret(commit: ImageCommit, ref: LocalRef, tools: Tools) -> dict[str, Any]:
-    return await tools.kube.get(SECRETS, namespace=commit.namespace, name=ref.name)
-
-
-async def _measured(spec: ImageCommitSpec, box: Box, spool: Path) -> tuple[UpperDir, Event]:
+async def _measured(
+    spec: ImageCommitSpec, box: Box, spool: Path, *, most: int
+) -> tuple[UpperDir, Event]:
     """The upper directory, known to be small enough for the limits and the spool."""
     stop = Event()
 
@@ -265,7 +214,7 @@ async def _measured(spec: ImageCommitSpec, box: Box, spool: Path) -> tuple[Upper
             residue=mount_residue(box.upper, lowers=box.lowers, mounts=box.mounts),
             stop=stop,
         )
-        check_space(spool, upper.measure(), compression=spec.compression)
+        check_space(spool, upper.measure(), compression=spec.compression, most=most)
         return upper
 
     return await _in_thread(measure, stop), stop
@@ -290,17 +239,6 @@ async def _copied(
     return plain, freeze
 
 
-async def _patiently(ask: Callable[[], Awaitable[T]], tools: Tools) -> T:
-    """An answer of the API server, which may be away for a minute: that is no reason to lose a build's image."""
-    for attempt in range(1, _PATIENCE):
-        try:
-            return await ask()
-        except TransientError as error:
-            log.warning("the API server does not answer, trying again: %s", error)
-            await tools.clock.sleep(min(5.0, 0.1 * 2**attempt))
-    return await ask()
-
-
 async def _in_thread(work: Callable[[], T], stop: Event) -> T:
     """Run blocking work beside the loop. Cancelled, the thread is told to stop and not waited for."""
     try:
@@ -314,7 +252,7 @@ async def _is_wanted(commit: ImageCommit, tools: Tools) -> bool:
     """Whether the build still stands behind its image: one cancelled meanwhile moves no tags."""
     owner = next(each for each in commit.metadata["ownerReferences"] if each.get("controller"))
     try:
-        build = await _patiently(
+        build = await patiently(
             lambda: tools.kube.get(BUILDS, namespace=commit.namespace, name=owner["name"]), tools
         )
     except NotFound:

@@ -105,8 +105,10 @@ def compress_layer(layer: PlainLayer, path: Path, *, compression: str, stop: Eve
     )
 
 
-def check_space(spool: Path, size: Size, *, compression: str) -> None:
+def check_space(spool: Path, size: Size, *, compression: str, most: int = 0) -> None:
     """Refuse before anything is frozen: the tar, and with gzip a second file that may be as large.
+
+    `most` bytes may lie in the spool, whatever the disk has; 0 for no such limit.
 
     Raises CommitFailure(NoSpace).
     """
@@ -114,6 +116,7 @@ def check_space(spool: Path, size: Size, *, compression: str) -> None:
     needed = tar * (1 if compression == "none" else 2)
     place = os.statvfs(spool)
     free = place.f_bavail * place.f_frsize
+    free = min(free, most) if most else free
     if needed > free:
         raise CommitFailure(
             CommitReason.NO_SPACE,

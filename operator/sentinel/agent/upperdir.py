@@ -2,7 +2,7 @@
 
 Everything is opened relative to a directory's descriptor and without following links, and only regular files and
 directories are opened at all: a box can put symlinks, fifos and devices anywhere (`image-commit.md` §6.3).
-Not here: the tar format (`layer.py`).
+Not here: the tar format (`layer.py`), and what mounts left behind (`residue.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,8 +22,9 @@ from sentinel.api.reasons import CommitReason
 MAX_DEPTH = 256
 """Directories within directories; each holds a descriptor while we are in it."""
 
-_MAX_LINKS = 40
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+"""How everything of a box is opened: never following a link, never waiting for a fifo's other end."""
+
 _OPAQUE = "trusted.overlay.opaque"
 _FOREIGN = frozenset(
     {
@@ -117,7 +118,7 @@ class UpperDir:
 
     def _walk(self, tally: _Tally, *, moving: bool) -> Iterator[Entry]:
         """The walk; `moving` for a box that is not frozen, whose files may go while we look."""
-        root = os.open(self._path, _OPEN | os.O_DIRECTORY)
+        root = os.open(self._path, OPEN | os.O_DIRECTORY)
         stack = [(root, "", self._names(root))]
         try:
             while stack:
@@ -140,7 +141,7 @@ class UpperDir:
                     if not stat.S_ISDIR(info.st_mode):
                         yield Entry(directory, name, path, info)
                         continue
-                    inner = os.open(name, _OPEN | os.O_DIRECTORY, dir_fd=directory)
+                    inner = os.open(name, OPEN | os.O_DIRECTORY, dir_fd=directory)
                 except (FileNotFoundError, NotADirectoryError) as error:
                     if moving:
                         continue
@@ -153,7 +154,7 @@ class UpperDir:
                         CommitReason.TOO_BIG,
                         f"the box has directories more than {MAX_DEPTH} deep, at {shown(path)}",
                     )
-                yield Entry(directory, name, path, info, opaque=_is_opaque(inner, path))
+                yield Entry(directory, name, path, info, opaque=is_opaque(inner, path))
         finally:
             for descriptor, _, _ in stack:
                 os.close(descriptor)
@@ -201,7 +202,7 @@ class _Tally:
 @contextmanager
 def opened(entry: Entry) -> Iterator[int]:
     """A regular file's descriptor, certain to be the file that was looked at. Raises CommitFailure."""
-    descriptor = os.open(entry.name, _OPEN, dir_fd=entry.parent)
+    descriptor = os.open(entry.name, OPEN, dir_fd=entry.parent)
     try:
         info = os.fstat(descriptor)
         if (info.st_dev, info.st_ino, stat.S_IFMT(info.st_mode)) != (
@@ -227,107 +228,14 @@ def capability(descriptor: int, path: str) -> bytes:
     return os.getxattr(descriptor, "security.capability") if "security.capability" in names else b""
 
 
-def mount_residue(upper: Path, *, lowers: Sequence[Path], mounts: frozenset[str]) -> frozenset[str]:
-    """What mounting left in the upper directory, as paths relative to it.
-
-    Empty files and directories at the mounts' places, and directories that hold only these, unless the box changed
-    them over the base image's.
-    """
-    layers = (upper, *lowers)
-    places = {_resolved(layers, mount.strip("/")) for mount in mounts} - {""}
-    parents = {
-        "/".join(parts[:count])
-        for parts in (place.split("/") for place in places)
-        for count in range(1, len(parts))
-    }
-    found: set[str] = set()
-    for path in sorted(places | parents, key=lambda path: -path.count("/")):
-        with suppress(OSError), _directory(upper, path.split("/")[:-1]) as parent:
-            name = path.rpartition("/")[2]
-            info = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            if stat.S_ISREG(info.st_mode):
-                if path in places and info.st_size == 0:
-                    found.add(path)
-            elif stat.S_ISDIR(info.st_mode):
-                inner = os.open(name, _OPEN | os.O_DIRECTORY, dir_fd=parent)
-                try:
-                    with os.scandir(inner) as children:
-                        rest = {f"{path}/{child.name}" for child in islice(children, 1024)} - found
-                    opaque = _is_opaque(inner, path)
-                finally:
-                    os.close(inner)
-                below = _look_up(lowers, path)
-                if not rest and not opaque and (below is None or _same_directory(below, info)):
-                    found.add(path)
-    return frozenset(found)
-
-
 def shown(path: str) -> str:
     """A path of the box's for a message: quoted, short, and printable whatever is in it."""
     text = ascii(f"/{path}")
     return text if len(text) <= 120 else f"{text[:60]}...{text[-57:]}"
 
 
-@contextmanager
-def _directory(root: Path, parts: Sequence[str]) -> Iterator[int]:
-    """A directory below root, reached part by part so that no link on the way is followed. Raises OSError."""
-    descriptor = os.open(root, _OPEN | os.O_DIRECTORY)
-    try:
-        for part in parts:
-            inner = os.open(part, _OPEN | os.O_DIRECTORY, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _look_up(layers: Sequence[Path], path: str) -> os.stat_result | None:
-    """What a path is in the topmost of these layers that has it; None for nothing, or for "deleted"."""
-    *folders, name = path.split("/")
-    for layer in layers:
-        with suppress(OSError), _directory(layer, folders) as parent:
-            info = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            return None if stat.S_ISCHR(info.st_mode) and info.st_rdev == 0 else info
-    return None
-
-
-def _same_directory(one: os.stat_result, other: os.stat_result) -> bool:
-    return (one.st_mode, one.st_uid, one.st_gid) == (other.st_mode, other.st_uid, other.st_gid)
-
-
-def _resolved(layers: Sequence[Path], path: str) -> str:
-    """Where a mount's place really is: /var/run/secrets of an image whose /var/run is a link to /run."""
-    todo, done = path.split("/")[::-1], list[str]()
-    for _ in range(_MAX_LINKS):
-        while todo:
-            part = todo.pop()
-            if part == "..":
-                done[-1:] = []
-            elif part not in ("", "."):
-                done.append(part)
-                target = _link(layers, "/".join(done))
-                if target is not None:
-                    done = [] if target.startswith("/") else done[:-1]
-                    todo += target.split("/")[::-1]
-                    break
-        else:
-            return "/".join(done)
-    return ""
-
-
-def _link(layers: Sequence[Path], path: str) -> str | None:
-    info = _look_up(layers, path)
-    if info is None or not stat.S_ISLNK(info.st_mode):
-        return None
-    *folders, name = path.split("/")
-    for layer in layers:
-        with suppress(OSError), _directory(layer, folders) as parent:
-            return os.readlink(name, dir_fd=parent)
-    return None
-
-
-def _is_opaque(descriptor: int, path: str) -> bool:
+def is_opaque(descriptor: int, path: str) -> bool:
+    """Whether a directory hides what the base image has below. Raises CommitFailure(Unsupported)."""
     names = os.listxattr(descriptor)
     _refuse_foreign(names, path)
     if _OPAQUE not in names:

@@ -138,6 +138,7 @@ class CommitReason(StrEnum):
     AUTH_FAILED = "AuthFailed"
     REGISTRY_UNAVAILABLE = "RegistryUnavailable"
     REPOSITORY_NOT_ALLOWED = "RepositoryNotAllowed"
+    PUSH_REFUSED = "PushRefused"
     RUNTIME_ERROR = "RuntimeError"
     DEADLINE = "Deadline"
     UNSUPPORTED = "Unsupported"
@@ -149,6 +150,7 @@ PUSH_REASONS = frozenset(
         CommitReason.AUTH_FAILED,
         CommitReason.REGISTRY_UNAVAILABLE,
         CommitReason.REPOSITORY_NOT_ALLOWED,
+        CommitReason.PUSH_REFUSED,
     }
 )
 """Commit reasons that a Build reports as PushFailed (the user's registry); all others are CommitFailed."""

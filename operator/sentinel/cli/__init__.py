@@ -1,41 +1,35 @@
-"""The `sentinel` command: one module per verb, thin. Verbs import what they need when they run: start-up is felt."""
+"""The `sentinel` command: one module per verb, thin. A verb's module is imported when it is called: start-up is felt."""
 
 from __future__ import annotations
+
+from importlib import import_module
 
 import click
 
 from sentinel import __version__
 
+VERBS = {
+    "agent": "sentinel.cli.roles",
+    "operator": "sentinel.cli.roles",
+}
+"""Each verb and the module that holds a click command of that name."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Verbs(click.Group):
+    """A group that imports its commands when they are wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command = getattr(import_module(VERBS[name]), name.replace("-", "_"))
+        assert isinstance(command, click.Command)  # noqa: S101 - VERBS is ours
+        return command
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sentinel")
 def main() -> None:
     """Run wercker builds on Kubernetes."""
-
-
-@main.command()
-def operator() -> None:
-    """Run the operator (in its Deployment, or on your machine against the current kubeconfig)."""
-    import asyncio  # noqa: PLC0415
-
-    from sentinel.app import run_operator  # noqa: PLC0415
-    from sentinel.observe.log import set_up  # noqa: PLC0415
-    from sentinel.settings import Settings  # noqa: PLC0415
-
-    settings = Settings()
-    set_up(level=settings.log_level, style=settings.log_format)
-    asyncio.run(run_operator(settings))
-
-
-@main.command()
-def agent() -> None:
-    """Run the node agent (in its DaemonSet)."""
-    import asyncio  # noqa: PLC0415
-
-    from sentinel.agent.app import run_agent  # noqa: PLC0415
-    from sentinel.observe.log import set_up  # noqa: PLC0415
-    from sentinel.settings import Settings  # noqa: PLC0415
-
-    settings = Settings()
-    set_up(level=settings.log_level, style=settings.log_format)
-    asyncio.run(run_agent(settings))

@@ -55,7 +55,7 @@ async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
             Reason.PUSH_FAILED
             if status.reason in PUSH_REASONS
             else Reason.AGENT_UNAVAILABLE
-            if status.phase is CommitPhase.PENDING
+            if status.reason == Reason.AGENT_UNAVAILABLE
             else Reason.COMMIT_FAILED
         )
         text = (
@@ -175,9 +175,9 @@ async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
         return ImageCommit.model_validate(seen.raw)
 
     def claimed(seen: Seen | None) -> ImageCommit | None:
+        # Pending is an agent's word already: it does one commit at a time, and this one waits for its turn.
         found = state(seen)
-        pending = found is None or found.status.phase in (None, CommitPhase.PENDING)
-        return None if pending else found
+        return None if found is None or found.status.phase is None else found
 
     def ended(seen: Seen | None) -> ImageCommit | None:
         found = state(seen)
@@ -191,20 +191,20 @@ async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
         node = raw["spec"]["nodeName"]
         return _given_up(
             raw,
-            CommitPhase.PENDING,
+            Reason.AGENT_UNAVAILABLE,
             f"no agent on node {node!r} took it within {UNCLAIMED:.0f} s: is the agent's DaemonSet running there?",
         )
     try:
         async with asyncio.timeout(DEADLINE.total_seconds() + UNCLAIMED):
             return await board.until(key, ended)
     except TimeoutError:
-        return _given_up(raw, CommitPhase.FAILED, "the agent did not finish before the deadline")
+        return _given_up(raw, CommitReason.DEADLINE, "the agent did not finish before the deadline")
     finally:
         board.forget(key)
 
 
-def _given_up(raw: dict[str, Any], phase: CommitPhase, message: str) -> ImageCommit:
-    status = {"phase": phase, "reason": CommitReason.DEADLINE, "message": message}
+def _given_up(raw: dict[str, Any], reason: str, message: str) -> ImageCommit:
+    status = {"phase": CommitPhase.FAILED, "reason": reason, "message": message}
     return ImageCommit.model_validate({**raw, "status": status})
 
 

@@ -206,7 +206,7 @@ class Session:
                 continue
             except (TransientError, OSError) as error:
                 self._check_lost(str(error))
-                cut = await self._pause(cut, longest=5.0, first=0.1)
+                cut = await self._pause(cut, longest=self._patience, first=0.1)
                 continue
             before = self._heard
             try:
@@ -224,7 +224,12 @@ class Session:
             if self._heard != before:
                 early, cut = 0.05, 0.1
             self._check_lost("every connection was cut")
-            cut = await self._pause(cut, longest=5.0, first=0.1)
+            cut = await self._pause(cut, longest=self._patience, first=0.1)
+
+    @property
+    def _patience(self) -> float:
+        """The longest pause between two tries: a box that has not spoken yet is most likely about to."""
+        return 1.0 if self._heard is None else 5.0
 
     def _check_lost(self, why: str) -> None:
         # Before the first word the pod is still starting: how long that may take is not for us to say.

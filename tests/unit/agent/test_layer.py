@@ -223,6 +223,13 @@ def test_a_change_larger_than_the_disk_is_refused_before_anything_is_frozen(tmp_
     assert caught.value.why is CommitReason.NO_SPACE
 
 
+def test_the_spool_may_be_smaller_than_the_disk(tmp_path: Path) -> None:
+    size = Size(apparent_bytes=1_000_000, entries=1)
+    check_space(tmp_path, size, compression="none", most=1_100_000)
+    with pytest.raises(CommitFailure, match="and 1100000 are free"):
+        check_space(tmp_path, size, compression="gzip", most=1_100_000)
+
+
 def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")

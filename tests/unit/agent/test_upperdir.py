@@ -11,7 +11,8 @@ import pytest
 from tests.unit.agent.trees import PLENTY, names, needs_root, write
 
 from sentinel.agent.failures import CommitFailure
-from sentinel.agent.upperdir import MAX_DEPTH, Limits, Size, UpperDir, mount_residue, opened, shown
+from sentinel.agent.residue import mount_residue
+from sentinel.agent.upperdir import MAX_DEPTH, Limits, Size, UpperDir, opened, shown
 from sentinel.api.reasons import CommitReason
 
 

@@ -1,0 +1,57 @@
+"""What every part of the agent works with, made once at its start.
+
+Not here: making it (`app.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sentinel.agent.runtimes.base import Runtime
+from sentinel.agent.status import CommitStatus
+from sentinel.clock import Clock
+from sentinel.errors import TransientError
+from sentinel.kube.client import Kube
+from sentinel.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PATIENCE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What a commit works with. `boot_id` names this run of the agent."""
+
+    kube: Kube
+    runtime: Runtime
+    settings: Settings
+    clock: Clock
+    boot_id: str
+
+
+def status_of(raw: dict[str, Any], tools: Tools) -> CommitStatus:
+    """The status of an object as read, to be written by this run of the agent."""
+    return CommitStatus(
+        raw,
+        kube=tools.kube,
+        clock=tools.clock,
+        agent_pod=tools.settings.pod_name,
+        boot_id=tools.boot_id,
+    )
+
+
+async def patiently(ask: Callable[[], Awaitable[T]], tools: Tools) -> T:
+    """An answer of the API server, which may be away for a minute: that is no reason to lose a build's image."""
+    for attempt in range(1, _PATIENCE):
+        try:
+            return await ask()
+        except TransientError as error:
+            log.warning("the API server does not answer, trying again: %s", error)
+            await tools.clock.sleep(min(5.0, 0.1 * 2**attempt))
+    return await ask()

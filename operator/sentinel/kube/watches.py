@@ -1,0 +1,44 @@
+"""How kopf watches and logs in, the same for operator and agent (`ecosystem.md` §1.9, §1.13, §1.16)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kopf
+
+from sentinel.errors import UserError
+from sentinel.kube.client import Kube
+from sentinel.kube.errors import NotFound
+from sentinel.kube.resources import Resource
+
+
+def tune(settings: kopf.OperatorSettings) -> None:
+    """Everything we change of kopf's settings but the selectors."""
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    # What we watch is known, and its CRDs came with us: no watch of all CRDs and namespaces, and no right to one.
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = 280
+    settings.watching.client_timeout = 310
+    settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 60
+    settings.networking.connect_timeout = 10
+    settings.process.ultimate_exiting_timeout = 120
+
+
+async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """The pod's service account inside a cluster, the kubeconfig outside."""
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+async def check_installed(kube: Kube, *resources: Resource) -> None:
+    """Raise UserError where a CRD is missing: without scanning kopf would wait for it in silence."""
+    for resource in resources:
+        try:
+            await kube.list(resource, limit=1)
+        except NotFound as e:
+            raise UserError(
+                f"the cluster does not know {resource.plural}.{resource.group}: apply crds/ or install the chart "
+                "with crds.enabled"
+            ) from e
