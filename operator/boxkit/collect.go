@@ -103,7 +103,8 @@ func pack(path, spool string, limit int64, zip bool) (collectedRecord, error) {
 			if err != nil {
 				return err
 			}
-			added, err := packEntry(archive, at, name)
+			// As wercker's archives: everything below one directory, called like the path that was asked for.
+			added, err := packEntry(archive, at, filepath.Join(filepath.Base(path), name))
 			files += added
 			return err
 		})

@@ -202,10 +202,10 @@ async def test_collect_packs_a_path_and_puts_it_once(box: Box, store: Store) -> 
     )
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         assert {(member.name, member.uid, member.type) for member in archive} == {
-            ("empty", 0, tarfile.DIRTYPE),
-            ("link", 0, tarfile.SYMTYPE),
-            ("sub", 0, tarfile.DIRTYPE),
-            ("sub/file", 0, tarfile.REGTYPE),
+            ("output/empty", 0, tarfile.DIRTYPE),
+            ("output/link", 0, tarfile.SYMTYPE),
+            ("output/sub", 0, tarfile.DIRTYPE),
+            ("output/sub/file", 0, tarfile.REGTYPE),
         }
     assert {what: getattr(each, "empty", None) for what, each in state.collected.items()} == {
         "output": False,
