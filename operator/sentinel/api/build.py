@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from sentinel.api.conditions import Condition, Phase
-from sentinel.api.model import Duration, KeyRef, LocalRef, Model
+from sentinel.api.model import Duration, KeyRef, LocalRef, Model, Resource
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
 
@@ -347,28 +347,11 @@ class BuildStatus(Model):
     ] = []
 
 
-class Build(Model):
-    """A Build as read from the API server. Metadata stays a dict: the server owns its shape."""
+class Build(Resource):
+    """A Build as read from the API server."""
 
-    metadata: dict[str, Any]
     spec: BuildSpec
     status: BuildStatus = BuildStatus()
-
-    @property
-    def name(self) -> str:
-        return str(self.metadata["name"])
-
-    @property
-    def namespace(self) -> str:
-        return str(self.metadata["namespace"])
-
-    @property
-    def uid(self) -> str:
-        return str(self.metadata["uid"])
-
-    @property
-    def generation(self) -> int:
-        return int(self.metadata.get("generation", 1))
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Build:

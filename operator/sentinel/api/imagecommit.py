@@ -7,12 +7,11 @@ push Secret (`image-commit.md` §6.1).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sentinel.api.conditions import Condition
-from sentinel.api.model import LocalRef, Model
+from sentinel.api.model import LocalRef, Model, Resource
 
 NODE_LABEL = "sentinel.wercker.com/node"
 """The node's name: an agent watches only the objects that carry its own."""
@@ -154,35 +153,12 @@ class ImageCommitStatus(Model):
     layer_digest: Annotated[str, Field(description="Digest of the new layer.")] = ""
     digest: Annotated[str, Field(description="Digest of the pushed manifest.")] = ""
     tags: Annotated[list[PushedTag], Field(description="Each tag's fate.")] = []
-    conditions: Annotated[
-        list[Condition],
-        Field(
-            description="Reserved.",
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["type"],
-            },
-        ),
-    ] = []
     start_time: Annotated[str, Field(description="When the agent began.")] = ""
     completion_time: Annotated[str, Field(description="When it ended.")] = ""
 
 
-class ImageCommit(Model):
+class ImageCommit(Resource):
     """An ImageCommit as read from the API server."""
 
-    metadata: dict[str, Any]
     spec: ImageCommitSpec
     status: ImageCommitStatus = ImageCommitStatus()
-
-    @property
-    def name(self) -> str:
-        return str(self.metadata["name"])
-
-    @property
-    def namespace(self) -> str:
-        return str(self.metadata["namespace"])
-
-    @property
-    def uid(self) -> str:
-        return str(self.metadata["uid"])

@@ -1,0 +1,146 @@
+"""What a build's image is: pushed under the right tags, runnable, with the project in it and no secret."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+from tests.cluster.conftest import Builds
+from tests.kubectl import condition
+
+SECRET = "v3ry-s3cret-value"
+
+
+def registry(builds: Builds, path: str, *, accept: str = "") -> Any:
+    """An answer of the lab's registry, from its JSON."""
+    request = urllib.request.Request(f"http://{builds.lab.registry}/v2/{path}")
+    if accept:
+        request.add_header("Accept", accept)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def repository(raw: dict[str, Any]) -> str:
+    return str(raw["status"]["image"]["repository"]).partition("/")[2]
+
+
+def config_of(builds: Builds, raw: dict[str, Any]) -> dict[str, Any]:
+    """The pushed image's configuration."""
+    name, digest = repository(raw), raw["status"]["image"]["digest"]
+    kinds = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+    manifest = registry(builds, f"{name}/manifests/{digest}", accept=kinds)
+    config: dict[str, Any] = registry(builds, f"{name}/blobs/{manifest['config']['digest']}")
+    return config
+
+
+def run_image(builds: Builds, raw: dict[str, Any], command: str) -> str:
+    """What a shell command says in a pod of the pushed image."""
+    image = raw["status"]["image"]
+    container = {
+        "name": "c",
+        "image": f"{image['repository']}@{image['digest']}",
+        "command": ["sh", "-c", command],
+    }
+    builds.kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "image", "namespace": builds.namespace},
+            "spec": {"restartPolicy": "Never", "containers": [container]},
+        }
+    )
+    builds.kubectl.wait_for(
+        "pod",
+        "image",
+        namespace=builds.namespace,
+        until=lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"),
+    )
+    return builds.kubectl("logs", "image", "-n", builds.namespace)
+
+
+def test_a_green_build_s_box_runs_as_an_image_without_its_secrets(builds: Builds) -> None:
+    builds.secret("tokens", api=SECRET)
+    token = {"secretKeyRef": {"name": "tokens", "key": "api"}}
+    raw = builds.run(
+        url=builds.script('echo "made by $WERCKER" > /made; test -n "$TOKEN"'),
+        env=[{"name": "TOKEN", "valueFrom": token}],
+        image={"commit": "end"},
+    )
+    assert raw["status"]["phase"] == "Succeeded", raw["status"]
+    uid = raw["metadata"]["uid"]
+    assert raw["status"]["image"]["tags"] == [uid, "green", "latest"]
+    tags = registry(builds, f"{repository(raw)}/tags/list")["tags"]
+    assert set(tags) == {uid, "green", "latest"}
+
+    config = config_of(builds, raw)
+    text = json.dumps(config)
+    assert SECRET not in text
+    assert "boxkit" not in text
+    assert "KUBERNETES" not in text
+    labels = config["config"]["Labels"]
+    assert labels["org.opencontainers.image.revision"] == raw["status"]["source"]["commit"]
+    assert labels["com.wercker.result"] == "passed"
+
+    said = run_image(
+        builds,
+        raw,
+        f"cat /made; ls /pipeline /run/sentinel; grep -rl {SECRET} / --include=* "
+        "--exclude-dir=proc --exclude-dir=sys 2>/dev/null; echo end",
+    )
+    assert said.startswith("made by true\n")
+    assert {"cache", "output", "source"} <= set(said.split())
+    assert "journal" not in said
+    assert said.rstrip().endswith("end")
+    assert "/pipeline/" not in said
+
+
+def test_a_red_build_s_box_is_pushed_as_red_and_moves_nothing_else(builds: Builds) -> None:
+    url = builds.script("echo broken > /state; exit 1")
+    raw = builds.run(url=url, image={"commit": "end"})
+    assert raw["status"]["phase"] == "Failed"
+    assert raw["status"]["image"]["tags"] == [raw["metadata"]["uid"], "red"]
+    assert run_image(builds, raw, "cat /state") == "broken\n"
+
+
+def test_a_push_secret_is_read_by_the_agent_and_by_its_name_only(builds: Builds) -> None:
+    auths = {"auths": {builds.lab.registry: {"username": "somebody", "password": "something"}}}
+    builds.secret(
+        "registry",
+        type_="kubernetes.io/dockerconfigjson",
+        **{".dockerconfigjson": json.dumps(auths)},
+    )
+    raw = builds.run(
+        url=builds.script("true"), image={"commit": "end", "pushSecretRef": {"name": "registry"}}
+    )
+    assert raw["status"]["phase"] == "Succeeded", raw["status"]
+    role = builds.kubectl.get("role", "sentinel-agent-registry", namespace=builds.namespace)
+    assert role is not None
+    assert role["rules"] == [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": ["registry"],
+            "verbs": ["get"],
+        }
+    ]
+
+
+def test_a_push_secret_that_is_missing_stops_the_build_before_its_pod(builds: Builds) -> None:
+    raw = builds.run(
+        url=builds.script("true"), image={"commit": "end", "pushSecretRef": {"name": "nope"}}
+    )
+    assert raw["status"]["phase"] == "Failed"
+    assert condition(raw, "Succeeded")["reason"] == "SecretNotFound"
+    assert builds.pods("b") == []
+
+
+def test_a_registry_that_is_away_fails_a_green_build_with_its_name(builds: Builds) -> None:
+    raw = builds.run(
+        url=builds.script("true"),
+        image={"commit": "end", "repository": "registry.lab:1/team/app"},
+    )
+    assert raw["status"]["phase"] == "Failed"
+    assert condition(raw, "Succeeded")["reason"] == "PushFailed"
+    assert "registry.lab:1/team/app" in condition(raw, "Succeeded")["message"]
+    assert raw["status"]["steps"][0]["state"] == "Passed"
