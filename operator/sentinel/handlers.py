@@ -11,6 +11,7 @@ from typing import Any
 import kopf
 
 from sentinel.api import GROUP, VERSION
+from sentinel.api.imagecommit import ACTIVE_LABEL
 from sentinel.engine.board import Board
 from sentinel.engine.supervisor import Supervisor
 from sentinel.kube.watches import log_in, tune
@@ -25,6 +26,7 @@ def make_registry(*, supervisor: Supervisor, pods: Board, commits: Board) -> kop
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         tune(settings)
         settings.watching.label_selectors[GROUP, "builds"] = f"{FINISHED_LABEL}!=true"
+        settings.watching.label_selectors[GROUP, "imagecommits"] = f"{ACTIVE_LABEL}=true"
         settings.watching.label_selectors["pods"] = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
 
     kopf.on.login(registry=registry)(log_in)

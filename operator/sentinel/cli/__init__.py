@@ -1,4 +1,4 @@
-"""The `sentinel` command: one module per verb, thin. A verb's module is imported when it is called: start-up is felt."""
+"""The `sentinel` command: one module per verb, thin, and imported only when its verb is called: start-up is felt."""
 
 from __future__ import annotations
 

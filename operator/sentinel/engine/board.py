@@ -7,7 +7,7 @@ cache: level-triggered, newest resourceVersion wins, and an object that was neve
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +16,10 @@ T = TypeVar("T")
 
 Key = tuple[str, str]
 """(namespace, name)."""
+
+
+MOST_DELETED = 256
+"""How many deleted objects are remembered."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Board:
 
     def __init__(self) -> None:
         self._seen: dict[Key, Seen] = {}
+        self._deleted: deque[Key] = deque()
         self._waiting: dict[Key, set[asyncio.Future[None]]] = defaultdict(set)
 
     def offer(self, raw: dict[str, Any], *, deleted: bool = False) -> None:
@@ -52,6 +57,8 @@ class Board:
             if _version(raw) == _version(old.raw) and not deleted:
                 return
         self._seen[key] = Seen(raw, deleted)
+        if deleted:
+            self._remember_deleted(key)
         self._wake(key)
 
     def get(self, key: Key) -> Seen | None:
@@ -81,6 +88,15 @@ class Board:
             if found is not None:
                 return found
             await self.changed(key)
+
+    def _remember_deleted(self, key: Key) -> None:
+        """That an object is gone is news for those who wait for it; afterwards it only takes memory."""
+        self._deleted.append(key)
+        if len(self._deleted) > MOST_DELETED:
+            oldest = self._deleted.popleft()
+            seen = self._seen.get(oldest)
+            if seen is not None and seen.deleted:
+                del self._seen[oldest]
 
     def _wake(self, key: Key) -> None:
         for future in self._waiting.get(key, ()):

@@ -51,7 +51,9 @@ async def run_build(run: Run) -> None:
 async def _drive(run: Run) -> None:
     logs_safe = False
     outcome = _decided(run)
-    if outcome is None:
+    if outcome is not None:
+        logs_safe = await _close_again(run)
+    else:
         try:
             outcome, logs_safe = await _attempts(run)
         except CancelledByUser as e:
@@ -69,6 +71,22 @@ def _decided(run: Run) -> Outcome | None:
     return Outcome(
         succeeded=known.status == "True", reason=Reason(known.reason), message=known.message
     )
+
+
+async def _close_again(run: Run) -> bool:
+    """Whether the logs are safe of a build whose operator died after the result and before the end."""
+    try:
+        plan = await stored_plan(run, attempt=run.writer.attempt)
+    except InfrastructureError:
+        plan = None
+    if plan is None:
+        return True
+    environment = asyncio.ensure_future(resolve_environment(run, plan))
+    try:
+        async with box_session(run, plan) as session:
+            return await close_box(run, plan, session, environment)
+    finally:
+        await _drop(environment)
 
 
 async def _attempts(run: Run) -> tuple[Outcome, bool]:
@@ -112,9 +130,13 @@ async def _attempt(run: Run, plan: Plan) -> tuple[Outcome, bool]:
             await run.writer.flush()
             return outcome, await close_box(run, plan, session, environment)
     finally:
-        environment.cancel()
-        # A box that was open before a restart asks nobody for its Secrets; that one is gone is then no news.
-        await asyncio.gather(environment, return_exceptions=True)
+        await _drop(environment)
+
+
+async def _drop(environment: asyncio.Future[ResolvedEnvironment]) -> None:
+    """A box that was open before a restart asks nobody for its Secrets; that one is gone is then no news."""
+    environment.cancel()
+    await asyncio.gather(environment, return_exceptions=True)
 
 
 async def _steps(

@@ -168,11 +168,13 @@ async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
     def state(seen: Seen | None) -> ImageCommit | None:
         if seen is None:
             return None
-        if seen.deleted:
+        found = ImageCommit.model_validate(seen.raw)
+        # One that has ended leaves our watch, which looks like a deletion.
+        if seen.deleted and not has_ended(found):
             raise InfrastructureError(
                 f"ImageCommit {key[1]} was deleted before it ended", reason=Reason.COMMIT_FAILED
             )
-        return ImageCommit.model_validate(seen.raw)
+        return found
 
     def claimed(seen: Seen | None) -> ImageCommit | None:
         # Pending is an agent's word already: it does one commit at a time, and this one waits for its turn.
@@ -181,8 +183,7 @@ async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
 
     def ended(seen: Seen | None) -> ImageCommit | None:
         found = state(seen)
-        done = found is not None and found.status.phase is not None and found.status.phase.ended
-        return found if done else None
+        return found if found is not None and has_ended(found) else None
 
     try:
         async with asyncio.timeout(UNCLAIMED):
@@ -201,6 +202,11 @@ async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
         return _given_up(raw, CommitReason.DEADLINE, "the agent did not finish before the deadline")
     finally:
         board.forget(key)
+
+
+def has_ended(commit: ImageCommit) -> bool:
+    """Whether its agent has said the last word."""
+    return commit.status.phase is not None and commit.status.phase.ended
 
 
 def _given_up(raw: dict[str, Any], reason: str, message: str) -> ImageCommit:

@@ -23,10 +23,10 @@ from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, PODS
 from sentinel.plan.environment import ResolvedEnvironment
 from sentinel.plan.keys import output as output_key
+from sentinel.plan.keys import step_log
 from sentinel.plan.model import Plan
 from sentinel.plan.names import FINISHED_LABEL, pod_name
 from sentinel.session.client import Session
-from sentinel.session.journal import SessionState
 from sentinel.session.messages import Collect, Upload
 from sentinel.session.records import CollectFailed
 
@@ -79,8 +79,8 @@ async def close_box(
         log.info("build %s/%s: the box ended before it said so", *run.key)
     missing = [
         step.id
-        for step in session.state.steps.values()
-        if step.state == "finished" and not _stored(session.state, f"log/{step.ordinal}")
+        for ordinal, step in enumerate(run.writer.status.steps, start=1)
+        if step.start_time and not await _stored(run, plan, session, ordinal, step.id)
     ]
     if missing:
         names = ", ".join(missing)
@@ -88,9 +88,15 @@ async def close_box(
     return not missing
 
 
-def _stored(state: SessionState, what: str) -> bool:
-    upload = state.uploads.get(what)
-    return upload is not None and upload.state == "uploaded"
+async def _stored(run: Run, plan: Plan, session: Session, ordinal: int, step_id: str) -> bool:
+    """Whether a step's log is in the store: boxkit's word for it, or, where we did not hear it, a look."""
+    upload = session.state.uploads.get(f"log/{ordinal}")
+    if upload is not None:
+        return upload.state == "uploaded"
+    store = run.tools.store
+    return (
+        store is not None and await store.head(step_log(plan.results_prefix, step_id)) is not None
+    )
 
 
 def decide(run: Run, outcome: Outcome) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from sentinel.engine.board import Board, Seen
+from sentinel.engine.board import MOST_DELETED, Board, Seen
 
 KEY = ("ns", "pod")
 
@@ -56,3 +56,13 @@ async def test_until_waits_for_the_change_it_wants_and_forgets_its_waiter() -> N
     board.offer(pod(2, phase="Running"))
     assert await waiting is True
     assert not board._waiting
+
+
+def test_deleted_objects_are_not_remembered_for_ever() -> None:
+    board = Board()
+    for number in range(MOST_DELETED + 10):
+        raw = pod(1, uid=f"u{number}")
+        raw["metadata"]["name"] = f"p{number}"
+        board.offer(raw, deleted=True)
+    assert board.get(("ns", "p0")) is None
+    assert board.get(("ns", f"p{MOST_DELETED + 9}")) is not None
