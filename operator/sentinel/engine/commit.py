@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 DEADLINE = timedelta(minutes=30)
 """How long a commit with its push may take."""
 
+REPORTED_WITHIN = 60.0
+"""Seconds in which the kubelet must have named the container of a box that we talk to."""
+
 UNCLAIMED = 60.0
 """Seconds until an ImageCommit that no agent took means that there is none on the node."""
 
@@ -37,17 +40,13 @@ async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
     """The outcome after the box was committed and pushed: unchanged, or failed where a green build has no image."""
     if plan.image.commit == "never":
         return outcome
-    seen = run.tools.pods.get(
-        (plan.namespace, pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt))
-    )
-    container = _container_id(seen)
-    if seen is None or container is None:
+    pod = await _pod_with_container(run, plan)
+    if pod is None:
         return _unless_red(
             outcome, Reason.COMMIT_FAILED, "the box's container is not there any more"
         )
-    if plan.image.push_secret:
-        await _let_agent_read(run, plan)
-    asked = await _ask(run, plan, outcome, pod=seen.raw, container=container)
+    await _let_agent_read(run, plan)
+    asked = await _ask(run, plan, outcome, pod=pod)
     ended = await _wait(run, asked)
     status = ended.status
     if status.phase is not CommitPhase.SUCCEEDED:
@@ -89,17 +88,34 @@ def _unless_red(outcome: Outcome, reason: Reason, message: str) -> Outcome:
     return Outcome.failed(reason, message)
 
 
-def _container_id(seen: Seen | None) -> str | None:
-    if seen is None or seen.deleted:
+async def _pod_with_container(run: Run, plan: Plan) -> dict[str, Any] | None:
+    """The pod once its status names the box's container, None if it is gone.
+
+    The kubelet reports a container up to a second after it runs: quick steps are over before that.
+    """
+
+    def look(seen: Seen | None) -> dict[str, Any] | bool | None:
+        if seen is None or seen.deleted:
+            return False
+        return seen.raw if _container_id(seen.raw) else None
+
+    key = (plan.namespace, pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt))
+    try:
+        async with asyncio.timeout(REPORTED_WITHIN):
+            found = await run.tools.pods.until(key, look)
+    except TimeoutError:
         return None
-    statuses = seen.raw.get("status", {}).get("containerStatuses") or []
-    found = next((each.get("containerID") for each in statuses if each["name"] == BOX), None)
-    return found or None
+    return found if isinstance(found, dict) else None
 
 
-async def _ask(
-    run: Run, plan: Plan, outcome: Outcome, *, pod: dict[str, Any], container: str
-) -> dict[str, Any]:
+def _container_id(pod: dict[str, Any]) -> str:
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return next(
+        (str(each.get("containerID") or "") for each in statuses if each["name"] == BOX), ""
+    )
+
+
+async def _ask(run: Run, plan: Plan, outcome: Outcome, *, pod: dict[str, Any]) -> dict[str, Any]:
     name = commit_name(build=plan.build, uid=plan.uid, attempt=plan.attempt)
     node = pod["spec"]["nodeName"]
     body = {
@@ -129,7 +145,7 @@ async def _ask(
             "podName": pod["metadata"]["name"],
             "podUid": pod["metadata"]["uid"],
             "containerName": BOX,
-            "containerId": container,
+            "containerId": _container_id(pod),
             "repository": plan.image.repository,
             "tags": tags_of(plan, outcome),
             "config": {"labels": _image_labels(plan, outcome)},
