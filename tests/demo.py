@@ -5,11 +5,8 @@ Every command it runs against the cluster is one a user could type; it prints th
 
 from __future__ import annotations
 
-import json
-import re
 import subprocess
 import sys
-import threading
 import time
 from typing import Any
 
@@ -21,7 +18,6 @@ from tests.lab.state import Lab
 DEMO = "demo"
 BUILD = "hello"
 TIMEOUT = 300.0
-HEADER = re.compile(r'^--- sentinel step=(\d+) offset=\d+ id=(\S+) name="(.*)"$')
 
 BOLD, DIM, GREEN, RED, PLAIN = (
     ("\033[1m", "\033[2m", "\033[32m", "\033[31m", "\033[0m")
@@ -90,43 +86,21 @@ def stage(text: str) -> None:
 
 
 def follow(lab: Lab, kubectl: Kubectl) -> dict[str, Any]:
-    """Show the build's log live until it has finished; the Build."""
-    deadline = time.monotonic() + TIMEOUT
-    reader: threading.Thread | None = None
-    while True:
-        build = kubectl.get("build", BUILD, namespace=DEMO) or {}
-        pod = build.get("status", {}).get("pod", {}).get("name")
-        if pod and reader is None and condition(build, "PodReady").get("status") == "True":
-            reader = threading.Thread(target=show_log, args=(lab, pod), daemon=True)
-            reader.start()
-        if finished(build):
-            break
-        if time.monotonic() > deadline:
-            raise SystemExit(
-                f"the build did not finish in {TIMEOUT:.0f} s:\n{json.dumps(build, indent=1)}"
-            )
-        time.sleep(0.1)
-    if reader is not None:
-        reader.join(timeout=5)
-    return build
-
-
-def show_log(lab: Lab, pod: str) -> None:
-    """`kubectl logs -f` of the box, its header lines as headlines."""
-    with subprocess.Popen(
-        [f"{lab.bin}/kubectl", "logs", "-f", "-n", DEMO, pod, "-c", "box"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environ(lab),
-    ) as logs:
-        assert logs.stdout is not None
-        for line in logs.stdout:
-            header = HEADER.match(line)
-            if header:
-                print(f"  {BOLD}▶ {header[3]}{PLAIN}", flush=True)
-            else:
-                print(f"    {DIM}{line.rstrip()}{PLAIN}", flush=True)
+    """`sentinel logs -f`: the build's log, live, until it has finished; the Build."""
+    store = {
+        "SENTINEL_STORE__BUCKET": lab.s3_bucket,
+        "SENTINEL_STORE__ENDPOINT": lab.s3_endpoint,
+        "SENTINEL_STORE__ACCESS_KEY_ID": lab.s3_access_key,
+        "SENTINEL_STORE__SECRET_ACCESS_KEY": lab.s3_secret_key,
+    }
+    print(f"{BOLD}    sentinel logs -f {BUILD} -n {DEMO}{PLAIN}", flush=True)
+    subprocess.run(
+        [sys.executable, "-m", "sentinel", "logs", "-f", BUILD, "-n", DEMO],
+        check=False,
+        env={**environ(lab), **store},
+        timeout=TIMEOUT,
+    )
+    return kubectl.wait_for("build", BUILD, namespace=DEMO, until=finished)
 
 
 def show_results(lab: Lab, build: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from sentinel import __version__
 
 VERBS = {
     "agent": "sentinel.cli.roles",
+    "logs": "sentinel.cli.logs",
     "operator": "sentinel.cli.roles",
 }
 """Each verb and the module that holds a click command of that name."""
