@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.install import build_image, install
+from tests.install import ROOT, build_image, install
 from tests.kubectl import Kubectl, finished
 from tests.lab import git
 from tests.lab.shell import LabError
@@ -46,6 +46,15 @@ def lab() -> Lab:
 @pytest.fixture(scope="session")
 def kubectl(lab: Lab) -> Kubectl:
     return Kubectl(lab)
+
+
+@pytest.fixture(scope="session")
+def served(kubectl: Kubectl) -> Kubectl:
+    """kubectl for a cluster that knows our resources, as `kubectl apply -f crds/` makes it."""
+    files = [str(path) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    kubectl("apply", "--server-side", "--force-conflicts", *(f"-f={file}" for file in files))
+    kubectl("wait", "--for=condition=Established", *(f"-f={file}" for file in files))
+    return kubectl
 
 
 @pytest.fixture(scope="session")

@@ -225,9 +225,9 @@ def make_box(
 
 
 @pytest.fixture
-def build(lab: Lab, kubectl: Kubectl, namespace: str) -> dict[str, Any]:
+def build(lab: Lab, served: Kubectl, namespace: str) -> dict[str, Any]:
     """A Build to own things. Its source is nowhere, so that an operator, if there is one, ends it at once."""
-    kubectl.apply(
+    served.apply(
         {
             "apiVersion": f"{GROUP}/v1alpha1",
             "kind": "Build",
@@ -244,7 +244,7 @@ def build(lab: Lab, kubectl: Kubectl, namespace: str) -> dict[str, Any]:
             "stringData": {"api": SECRET},
         },
     )
-    found = kubectl.get("build", "b1", namespace=namespace)
+    found = served.get("build", "b1", namespace=namespace)
     assert found is not None
     return found
 

@@ -9,40 +9,11 @@ import json
 from typing import Any
 
 import pytest
-from tests.install import NAMESPACE, RELEASE
 from tests.kubectl import Kubectl, KubectlError
 
 from sentinel.api.crd import crds
 
 SOURCE = {"git": {"url": "https://git.example.com/acme/hello.git", "ref": "main"}}
-
-
-@pytest.fixture(scope="module")
-def served(kubectl: Kubectl) -> Kubectl:
-    """A cluster with today's definitions, marked so that helm may adopt what it did not install."""
-    objects = []
-    for crd in crds().values():
-        metadata = {
-            **crd["metadata"],
-            "labels": {"app.kubernetes.io/managed-by": "Helm"},
-            "annotations": {
-                "meta.helm.sh/release-name": RELEASE,
-                "meta.helm.sh/release-namespace": NAMESPACE,
-            },
-        }
-        objects.append(json.dumps({**crd, "metadata": metadata}))
-    kubectl(
-        "apply",
-        "--server-side",
-        "--force-conflicts",
-        "--field-manager=helm",
-        "-f",
-        "-",
-        stdin="\n---\n".join(objects),
-    )
-    names = [f"crd/{crd['metadata']['name']}" for crd in crds().values()]
-    kubectl("wait", "--for=condition=Established", *names, "--timeout=30s")
-    return kubectl
 
 
 def build(namespace: str, **spec: Any) -> dict[str, Any]:

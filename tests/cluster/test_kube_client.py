@@ -237,6 +237,14 @@ async def test_commands_in_a_pod(kube: Kube, lab: Lab, namespace: str) -> None:
     with pytest.raises(NotYet):
         await run(kube, namespace, ["true"], container="init")
 
+    # The kubelet takes an exec up to a second before it reports the container, and logs only afterwards.
+    async with asyncio.timeout(10):
+        while (
+            not (await kube.get(PODS, name="p", namespace=namespace))["status"]
+            .get("containerStatuses", [{}])[0]
+            .get("started")
+        ):
+            await asyncio.sleep(0.05)
     assert await kube.logs(namespace=namespace, pod="p", container="box") == b"started\n"
     with pytest.raises(errors.ApiError):
         await kube.logs(namespace=namespace, pod="p", container="box", previous=True)
