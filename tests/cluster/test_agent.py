@@ -494,7 +494,7 @@ async def frozen(world: World) -> None:
     assert isinstance(runtime, ContainerdRuntime)
     container = world.container_id.removeprefix("containerd://")
     async with asyncio.timeout(30):
-        while not await runtime.is_frozen(container):  # noqa: ASYNC110 - the runtime tells nobody
+        while not await runtime.is_frozen(container):
             await asyncio.sleep(0.005)
 
 

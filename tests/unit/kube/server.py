@@ -180,5 +180,5 @@ class Stepped:
 async def eventually(condition: Callable[[], object]) -> None:
     """Return when `condition()` holds; the test's own timeout ends a condition that never does."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - conditions of all kinds
+        while not condition():
             await asyncio.sleep(0.002)

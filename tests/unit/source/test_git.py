@@ -240,7 +240,7 @@ async def test_a_server_that_never_answers_is_given_up(server: GitServer, tmp_pa
 
 async def test_a_cancel_leaves_no_process(server: GitServer, tmp_path: Path) -> None:
     task = asyncio.create_task(ask(f"{server.url}/slow/project.git", "main", tmp_path))
-    while not server.requests:  # noqa: ASYNC110
+    while not server.requests:
         await asyncio.sleep(0.01)  # the server's own thread notes them
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
