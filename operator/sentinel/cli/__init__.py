@@ -10,6 +10,7 @@ from sentinel import __version__
 
 VERBS = {
     "agent": "sentinel.cli.roles",
+    "check": "sentinel.cli.check",
     "logs": "sentinel.cli.logs",
     "operator": "sentinel.cli.roles",
 }

@@ -18,7 +18,8 @@ class Severity(StrEnum):
 class Diagnostic:
     """One finding. `line` and `column` count from 1; 0 means the file as a whole.
 
-    `pipeline` names the pipeline that it spoils; empty means the whole file. A Build of another pipeline runs on.
+    `pipeline` names the pipeline that it spoils, or `workflows`; empty means the whole file. A Build of another
+    pipeline runs on.
     """
 
     line: int = 0
@@ -30,19 +31,38 @@ class Diagnostic:
     pipeline: str = ""
 
 
-def render(diagnostic: Diagnostic, *, path: str, text: str) -> str:
+WIDTH = 160
+"""Characters of a source line that are shown, around the place."""
+
+_COLOURS = {Severity.ERROR: "\033[1;31m", Severity.WARNING: "\033[1;33m"}
+_BOLD, _DIM, _PLAIN = "\033[1m", "\033[2;36m", "\033[0m"
+
+
+def render(diagnostic: Diagnostic, *, path: str, text: str, colour: bool = False) -> str:
     """The finding as a compiler would print it: place, message, source line with a caret, hint.
 
-    `text` is the file's content; without a line only the message is shown. Plain, no colour.
+    `text` is the file's content; without a line only the message is shown. `colour` is for terminals.
     """
+    paint = _paint if colour else _plain
+    grave = "31" if diagnostic.severity is Severity.ERROR else "33"
     place = f"{path}:{diagnostic.line}:{diagnostic.column}" if diagnostic.line else path
-    out = [f"{place}: {diagnostic.severity} {diagnostic.code}: {diagnostic.message}"]
+    verdict = paint(f"1;{grave}", f"{diagnostic.severity} {diagnostic.code}")
+    out = [f"{paint('1', place)}: {verdict}: {diagnostic.message}"]
     lines = text.splitlines()
     if 0 < diagnostic.line <= len(lines):
         number = str(diagnostic.line)
         source = lines[diagnostic.line - 1].replace("\t", " ")
-        out.append(f" {number} | {source}")
-        out.append(f" {' ' * len(number)} | {' ' * max(0, diagnostic.column - 1)}^")
+        out.append(f" {paint('34', f'{number} |')} {source}")
+        caret = " " * max(0, diagnostic.column - 1) + paint(grave, "^")
+        out.append(f" {paint('34', ' ' * len(number) + ' |')} {caret}")
     if diagnostic.hint:
-        out.append(f"   hint: {diagnostic.hint}")
+        out.append(f"   {paint('1', 'hint:')} {diagnostic.hint}")
     return "\n".join(out)
+
+
+def _paint(code: str, text: str) -> str:
+    return f"\033[{code}m{text}\033[0m"
+
+
+def _plain(_: str, text: str) -> str:
+    return text

@@ -24,6 +24,9 @@ from sentinel.config.pipelines import parse_pipeline
 from sentinel.config.scalars import is_null, number, source_text
 from sentinel.errors import UserError
 
+FILE_NAMES = ("ewok.yml", "wercker.yml", ".wercker.yml")
+"""Where a project keeps its configuration; the first that exists counts (§1.1)."""
+
 TOP_KEYS = (
     "box",
     "services",

@@ -16,7 +16,7 @@ from sentinel.api.build import BoxStatus, DiagnosticStatus, PodStatus, Results, 
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.config.diagnostics import Severity
-from sentinel.config.load import load, pipeline_of
+from sentinel.config.load import FILE_NAMES, load, pipeline_of
 from sentinel.config.model import Box, Config, Pipeline
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import check_push_secret, git_credentials, keychain
@@ -27,9 +27,6 @@ from sentinel.plan.plan import images_for, make_plan
 from sentinel.registry.client import RegistryClient
 from sentinel.registry.reference import parse_reference
 from sentinel.source import git
-
-CONFIG_NAMES = ("ewok.yml", "wercker.yml", ".wercker.yml")
-"""Where a project keeps its configuration; the first that exists counts (`wercker-semantics.md` §1.1)."""
 
 
 async def prepare(run: Run, *, attempt: int) -> Plan:
@@ -81,7 +78,7 @@ async def _resolve_source(run: Run) -> tuple[PlanSource, dict[str, bytes]]:
         url=wanted.url,
         ref=wanted.ref,
         credentials=await git_credentials(run),
-        paths=() if run.build.spec.config else CONFIG_NAMES,
+        paths=() if run.build.spec.config else FILE_NAMES,
         cache_dir=run.tools.git_cache,
     )
     run.writer.change(
@@ -108,7 +105,7 @@ async def _resolve_source(run: Run) -> tuple[PlanSource, dict[str, bytes]]:
 def _config_text(run: Run, files: dict[str, bytes], source: PlanSource) -> tuple[str, bytes]:
     if run.build.spec.config:
         return "spec.config", run.build.spec.config.encode()
-    for name in CONFIG_NAMES:
+    for name in FILE_NAMES:
         if name in files:
             return name, files[name]
     raise UserError(
