@@ -18,7 +18,7 @@ from sentinel.engine.board import Board, Key
 from sentinel.engine.guard import guarded
 from sentinel.engine.reporter import Reporter
 from sentinel.engine.status import StatusWriter
-from sentinel.errors import CancelledByUser, UserError
+from sentinel.errors import CancelledByUser, SentinelError
 from sentinel.kube.client import Kube
 from sentinel.settings import Settings
 from sentinel.store.s3 import ObjectStore
@@ -59,13 +59,14 @@ class Outcome:
 
 @dataclass(kw_only=True)
 class Run:
-    """One Build while it is driven. `invalid` is set where its spec cannot be read; `build` has then an empty one."""
+    """One Build while it is driven. `invalid` ends it at once: its spec cannot be read (`build` has then an empty
+    one), or we failed with it too often."""
 
     build: Build
     tools: Tools
     writer: StatusWriter
     report: Reporter
-    invalid: UserError | None = None
+    invalid: SentinelError | None = None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

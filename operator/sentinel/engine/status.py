@@ -21,7 +21,7 @@ from sentinel.api.conditions import (
 from sentinel.api.reasons import Reason
 from sentinel.clock import Clock, rfc3339
 from sentinel.engine.board import Board, Seen
-from sentinel.errors import Conflict, GoneError
+from sentinel.errors import Conflict, GoneError, TransientError
 from sentinel.kube.client import Kube
 from sentinel.kube.resources import BUILDS
 from sentinel.plan.model import Plan, PlanStep
@@ -34,6 +34,9 @@ MESSAGE_LIMIT = 256
 
 DELAY = 0.3
 """Seconds that a change may wait for others; status follows the truth within a second."""
+
+RETRY = 1.0
+"""Seconds until a write is tried again that the API server could not take."""
 
 
 def pending_steps(plan: Plan) -> list[StepStatus]:
@@ -149,11 +152,17 @@ class StatusWriter:
         return None if found is None or found.status == "Unknown" else found.status == "True"
 
     async def run(self) -> None:
-        """Write what changes, at most once in DELAY seconds, until cancelled."""
+        """Write what changes, at most once in DELAY seconds, until cancelled. Raises what `flush` raises for good."""
         while True:
             await self._changed.wait()
             await self._clock.sleep(DELAY)
-            await self.flush()
+            try:
+                await self.flush()
+            except TransientError as e:
+                # The API server is away for a moment: the build goes on, and what it did is not forgotten.
+                log.warning("status of %s is written later: %s", "/".join(self._key), e.message)
+                self._changed.set()
+                await self._clock.sleep(e.retry_after or RETRY)
 
     async def flush(self) -> None:
         """Write the status now, if it differs from what was written.

@@ -13,9 +13,10 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from sentinel.api.reasons import Reason
 from sentinel.engine.board import key_of
 from sentinel.engine.run import Run, Tools
-from sentinel.errors import GoneError
+from sentinel.errors import GoneError, InternalError, TransientError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
 from sentinel.plan.names import FINISHED_LABEL
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST, RETRY_LONGEST = 1.0, 30.0
 """Seconds between two tries of a build that we could not drive, growing from first to longest."""
+
+MOST_MISTAKES = 5
+"""A build that we failed with so often ends as Errored, reason Internal: a mistake of ours must not last for ever."""
 
 MakeRun = Callable[[dict[str, Any]], Run]
 
@@ -120,7 +124,7 @@ class Supervisor:
         self._wake.set()
 
     async def _keep_driving(self, raw: dict[str, Any]) -> None:
-        delay = RETRY_FIRST
+        delay, mistakes = RETRY_FIRST, 0
         namespace, name = key_of(raw)
         while True:
             try:
@@ -130,12 +134,20 @@ class Supervisor:
                 latest = self._tools.builds.get(key_of(raw))
                 if (latest.raw if latest is not None else raw).get("spec", {}).get("cancel"):
                     run.cancelled.set()
+                if mistakes >= MOST_MISTAKES:
+                    run.invalid = InternalError(
+                        f"the operator failed {mistakes} times with this build; its log says why",
+                        reason=Reason.INTERNAL,
+                    )
                 await self._drive(run)
                 return
             except GoneError as e:
                 log.info("build %s/%s: %s", namespace, name, e.message)
                 return
+            except TransientError as e:
+                log.warning("build %s/%s: %s; trying again", namespace, name, e.message)
             except Exception:
+                mistakes += 1
                 log.exception("build %s/%s: trying again in about %.0f s", namespace, name, delay)
             await self._tools.clock.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311
             delay = min(delay * 2, RETRY_LONGEST)

@@ -14,7 +14,7 @@ from sentinel.api.reasons import Reason
 from sentinel.engine.board import Board
 from sentinel.engine.box import judge
 from sentinel.engine.status import StatusWriter, progress, step_statuses
-from sentinel.errors import GoneError
+from sentinel.errors import GoneError, TransientError
 from sentinel.kube.errors import Conflict
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, PlanStep
 from sentinel.session.journal import SessionState, StepState
@@ -141,6 +141,7 @@ class Server:
             "spec": {},
         }
         self.writes: list[dict[str, Any]] = []
+        self.away = 0
 
     def touch(self, **fields: Any) -> None:
         version = int(self.raw["metadata"]["resourceVersion"]) + 1
@@ -154,6 +155,9 @@ class Server:
         self, resource: object, body: dict[str, Any], *, subresource: str
     ) -> dict[str, Any]:
         assert subresource == "status"
+        if self.away:
+            self.away -= 1
+            raise TransientError("the API server is away")
         if body["metadata"]["resourceVersion"] != self.raw["metadata"]["resourceVersion"]:
             raise Conflict("changed")
         self.touch(status=body["status"])
@@ -235,3 +239,17 @@ async def test_the_background_task_writes_what_changed() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert [each["progress"] for each in server.writes] == ["2/3"]
+
+
+async def test_an_api_server_that_is_away_for_a_moment_loses_nothing() -> None:
+    server = Server()
+    writer = writer_of(server)
+    server.away = 2
+    task = asyncio.create_task(writer.run())
+    writer.change(progress="1/3")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [each["progress"] for each in server.writes] == ["1/3"]

@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import pytest
 
+from sentinel.api.reasons import Reason
 from sentinel.engine.board import Board
 from sentinel.engine.run import Run, Tools
-from sentinel.engine.supervisor import Supervisor
-from sentinel.errors import GoneError
+from sentinel.engine.supervisor import MOST_MISTAKES, Supervisor
+from sentinel.errors import GoneError, InternalError, TransientError
 from sentinel.plan.names import FINISHED_LABEL
 from sentinel.settings import Settings
 
@@ -24,6 +25,7 @@ def build(name: str, *, namespace: str = "ns", version: int = 1, **spec: Any) ->
 @dataclass
 class FakeRun:
     raw: dict[str, Any]
+    invalid: Exception | None = None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -82,7 +84,7 @@ class World:
         await fake.may_end.wait()
 
     async def settle(self) -> list[str]:
-        for _ in range(20):
+        for _ in range(60):
             await asyncio.sleep(0)
         return [run.name for run in self.started]
 
@@ -161,6 +163,28 @@ async def test_a_build_that_could_not_be_driven_is_tried_again_after_a_pause(wor
     first, second = w.clock.slept
     assert 0.5 <= first <= 1.5
     assert 1.0 <= second <= 3.0
+
+
+async def test_a_build_we_fail_with_again_and_again_ends_by_our_own_fault(world: Any) -> None:
+    w = world()
+    w.errors["a"] = [RuntimeError("a mistake")] * MOST_MISTAKES
+    w.kube.builds["a"] = build("a", version=2)
+    w.supervisor.offer(build("a"))
+    await w.settle()
+    problem = w.started[-1].invalid
+    assert len(w.started) == MOST_MISTAKES + 1
+    assert isinstance(problem, InternalError)
+    assert problem.reason is Reason.INTERNAL
+
+
+async def test_an_api_server_that_is_away_is_no_mistake_of_ours(world: Any) -> None:
+    w = world()
+    w.errors["a"] = [TransientError("the API server is away") for _ in range(MOST_MISTAKES + 3)]
+    w.kube.builds["a"] = build("a", version=2)
+    w.supervisor.offer(build("a"))
+    await w.settle()
+    assert len(w.started) == MOST_MISTAKES + 4
+    assert w.started[-1].invalid is None
 
 
 async def test_a_build_that_is_another_s_is_let_go(world: Any) -> None:
