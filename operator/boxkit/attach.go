@@ -10,12 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 const (
 	attachWait = 10 * time.Second
+	writeLimit = 60 * time.Second       // for one write to stdout: longer than boxkit waits for us
 	callAfter  = 300 * time.Millisecond // without a socket until PID 1 is asked to listen again
 )
 
@@ -29,27 +31,44 @@ func runAttach(in io.Reader, out io.Writer) error {
 		_, _ = io.Copy(conn, in)
 		_ = conn.(*net.UnixConn).CloseWrite()
 	}()
-	// Reading is kept apart from writing, so that the end is seen while nobody reads our stdout.
-	chunks := make(chan []byte, 16)
+	return relay(conn, out, writeLimit)
+}
+
+// relay copies conn to out until conn ends. Writing is watched: where nobody reads our stdout a write never returns, and
+// an attach that waited for it would stay in the box for ever. boxkit keeps what was not written.
+func relay(conn io.Reader, out io.Writer, limit time.Duration) error {
+	var wrote atomic.Int64 // Unix nanoseconds at which the write under way began; 0: none
+	done := make(chan struct{})
 	go func() {
-		defer close(chunks)
+		buffer := make([]byte, 64<<10)
 		for {
-			buffer := make([]byte, 64<<10)
 			n, err := conn.Read(buffer)
 			if n > 0 {
-				chunks <- buffer[:n]
+				wrote.Store(time.Now().UnixNano())
+				_, failed := out.Write(buffer[:n])
+				wrote.Store(0)
+				if failed != nil {
+					err = failed
+				}
 			}
 			if err != nil {
+				close(done)
 				return
 			}
 		}
 	}()
-	for chunk := range chunks {
-		if _, err := out.Write(chunk); err != nil {
+	ticker := time.NewTicker(limit / 4)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-done:
 			return nil
+		case now := <-ticker.C:
+			if began := wrote.Load(); began != 0 && now.UnixNano()-began > int64(limit) {
+				return fmt.Errorf("nobody read our stdout for %s", limit)
+			}
 		}
 	}
-	return nil
 }
 
 // dialControl waits for the socket: the operator comes as soon as the container exists. Where the journal is there and

@@ -44,3 +44,41 @@ func TestARecordIsInTheFileBeforeItIsTold(t *testing.T) {
 		}
 	}
 }
+
+func FuzzJournal(f *testing.F) {
+	f.Add("b", "a\nb\xff\x00", int64(1), uint8(3))
+	f.Fuzz(func(t *testing.T, build, text string, since int64, count uint8) {
+		path := filepath.Join(t.TempDir(), "journal")
+		j, err := newJournal(path, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.file.Close()
+		for range count {
+			j.append(time.Unix(since, 0), "opened", openedRecord{Build: build, Shell: text})
+		}
+		file, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What a reader of the file replays is what a follower hears, one line per record whatever the text.
+		lines := strings.SplitAfter(string(file), "\n")
+		if lines = lines[:len(lines)-1]; len(lines) != int(count) {
+			t.Fatalf("%d lines of %d records", len(lines), count)
+		}
+		told := j.since(since)
+		from := min(max(since, 0), int64(count))
+		if int64(len(told)) != int64(count)-from {
+			t.Fatalf("since %d: %d of %d records", since, len(told), count)
+		}
+		for i, line := range told {
+			var head recordHead
+			if err := json.Unmarshal(line, &head); err != nil || int64(head.Seq) != from+int64(i)+1 {
+				t.Fatalf("record %d: %s, %v", i, line, err)
+			}
+			if string(line)+"\n" != lines[from+int64(i)] {
+				t.Fatalf("record %d was told as %s and written as %s", i, line, lines[from+int64(i)])
+			}
+		}
+	})
+}

@@ -34,6 +34,8 @@ from sentinel.session.records import AnyRecord, parse_record
 
 HEARTBEAT = 15.0
 SILENCE = 45.0
+FIRST_WORD = 2.0
+"""Seconds for which a new connection may say nothing before it is taken for dead. Each that says nothing doubles it."""
 LOST_AFTER = 300.0
 """Seconds without a word from a box that we spoke to before, until SessionLost."""
 
@@ -81,6 +83,7 @@ class Session:
         follow: Mapping[int, int] | None = None,
         heartbeat: float = HEARTBEAT,
         silence: float = SILENCE,
+        first_word: float = FIRST_WORD,
         lost_after: float = LOST_AFTER,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -91,6 +94,7 @@ class Session:
         self._on_log = on_log
         self._offsets = dict(follow or {})
         self._heartbeat, self._silence, self._lost_after = heartbeat, silence, lost_after
+        self._first_word = self._first_word_now = min(first_word, silence)
         self._clock, self._jitter = clock, jitter
         self._ids = 0
         self._pending: dict[int, tuple[Message, asyncio.Future[Message]]] = {}
@@ -223,6 +227,10 @@ class Session:
                 return
             if self._heard != before:
                 early, cut = 0.05, 0.1
+                self._first_word_now = self._first_word
+            else:
+                # A box under load is slow to answer: a patience that never grew would never hear it.
+                self._first_word_now = min(self._first_word_now * 2, self._silence)
             self._check_lost("every connection was cut")
             cut = await self._pause(cut, longest=self._patience, first=0.1)
 
@@ -279,11 +287,14 @@ class Session:
 
     async def _read(self, stream: ByteStream) -> None:
         decoder = FrameDecoder()
+        # boxkit greets at once. An exec that was accepted and leads nowhere would else cost the whole silence.
+        patience = self._first_word_now
         while True:
-            async with asyncio.timeout(self._silence):
+            async with asyncio.timeout(patience):
                 data = await stream.read()
             if not data:
                 return
+            patience = self._silence
             try:
                 frames = decoder.feed(data)
             except ProtocolError as error:
