@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: help venv demo test test-fast lint fmt generate manifests lock lab-up lab-down lab-env bench image clean
+.PHONY: help venv demo test test-fast lint fmt generate manifests lock lab-up lab-down lab-env bench chaos image clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -50,9 +50,10 @@ fmt: venv ## format the code
 	$(BIN)/ruff check --fix .
 	cd operator/boxkit && gofmt -w .
 
-generate: venv ## write what is generated: the CRDs, for kubectl and for the chart
+generate: venv ## write what is generated: the CRDs, for kubectl and for the chart, and reference pages
 	$(BIN)/python -m sentinel.api.crd crds
 	$(BIN)/python -m sentinel.api.crd charts/sentinel/files/crds
+	$(BIN)/python tools/reference.py docs/reference
 
 manifests: ## manifests/install.yaml from the chart (needs the lab's helm)
 	@$(BIN)/python -m tests.install > manifests/install.yaml
@@ -63,6 +64,9 @@ lock: ## resolve pyproject.toml into requirements/ (needs uv)
 
 bench: venv image ## measure on the lab; writes build/bench.json
 	@$(BIN)/python -m tests.bench
+
+chaos: venv ## break streams by the thousand; writes build/chaos.json (SEED=n repeats a run)
+	@$(BIN)/python -m tests.chaos
 
 clean: ## remove what was built in this checkout
 	rm -rf build dist .venv .pytest_cache .mypy_cache .ruff_cache

@@ -86,6 +86,12 @@ class Settings(BaseSettings):
         200
     )
     health_port: Annotated[int, Field(description="Port of /healthz and /readyz; 0: none.")] = 8080
+    detect_config: Annotated[
+        bool,
+        Field(
+            description="Build a project without wercker.yml by one made from the names in its root directory."
+        ),
+    ] = False
     base_url: Annotated[
         str, Field(description="Web address that WERCKER_RUN_URL and the like begin with.")
     ] = "https://app.wercker.com"

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sentinel.session.records import AnyRecord, Finished, Started
+from tests.bench import config
 from tests.bench.world import World, world
 from tests.install import NAMESPACE, ROOT, build_image, install
 from tests.kubectl import Kubectl
@@ -27,6 +28,7 @@ GOALS = {
     "build_ratio.never": 1.6,
     "build_ratio.end": 2.6,
     "operator_rss_mib": 150.0,
+    **config.GOALS,
 }
 
 
@@ -36,6 +38,7 @@ async def measure(lab: Lab) -> dict[str, Any]:
         result: dict[str, Any] = {"step_overhead_ms": await step_overhead(here)}
         result |= await ratios(here)
         result["operator_rss_mib"] = operator_rss(lab)
+        result |= await asyncio.to_thread(config.measure)
         return result
 
 

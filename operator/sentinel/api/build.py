@@ -337,6 +337,13 @@ class BuildStatus(Model):
     start_time: Annotated[str, Field(description="When work on it began.")] = ""
     completion_time: Annotated[str, Field(description="When it ended.")] = ""
     source: Annotated[SourceStatus | None, Field(description="What was fetched.")] = None
+    generated_config: Annotated[
+        str,
+        Field(
+            max_length=4096,
+            description="The wercker.yml that was made for a project without one.",
+        ),
+    ] = ""
     box: Annotated[BoxStatus | None, Field(description="The box's image.")] = None
     pod: Annotated[PodStatus | None, Field(description="The pod of the present attempt.")] = None
     steps: Annotated[list[StepStatus], Field(description="Every step, in order.")] = []

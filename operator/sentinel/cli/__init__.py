@@ -11,8 +11,10 @@ from sentinel import __version__
 VERBS = {
     "agent": "sentinel.cli.roles",
     "check": "sentinel.cli.check",
+    "detect": "sentinel.cli.detect",
     "logs": "sentinel.cli.logs",
     "operator": "sentinel.cli.roles",
+    "schema": "sentinel.cli.schema",
 }
 """Each verb and the module that holds a click command of that name."""
 

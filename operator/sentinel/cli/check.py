@@ -1,106 +1,158 @@
-"""`sentinel check`: what is wrong with a wercker.yml, before anything is pushed. Needs no cluster.
+"""`sentinel check`: what is wrong with a wercker.yml, without a cluster.
 
-Exit codes: 0 it can be run, 1 it has errors, 2 it cannot be read.
+Exit status: 0 where nothing keeps the file, or the pipeline asked for, from running; 1 where something does; 2 where
+there is no file to read.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import click
 
+from sentinel import __version__
 from sentinel.config.diagnostics import Diagnostic, Severity, render
-from sentinel.config.load import FILE_NAMES, ConfigError, Loaded, load, pipeline_of
+from sentinel.config.load import FILE_NAMES, ConfigError, Loaded, load, pipeline_of, relevant
 
-UNREADABLE = 2
+CANNOT_READ = 2
+_READ_LIMIT = 8 * 1024 * 1024
+"""Bytes: whatever is larger is refused for its size all the same."""
 
 
 @click.command()
-@click.argument("path", default=".", type=click.Path(path_type=Path))
-@click.option("--pipeline", default="", help="Only what keeps this pipeline from running.")
+@click.argument("path", default=".", type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
+    "-o",
     "--output",
-    type=click.Choice(["human", "json"]),
+    type=click.Choice(["human", "json", "sarif"]),
     default="human",
     show_default=True,
-    help="For people, or for programs.",
+    help="sarif is what code hosts annotate changes with.",
 )
-def check(path: Path, pipeline: str, output: str) -> None:
-    """Check PATH, a wercker.yml or a project's directory, and say everything that is wrong with it.
-
-    Exits with 0 if it can be run, with 1 if it has errors, with 2 if it cannot be read.
-    """
-    file = _find(path)
+@click.option("--pipeline", default="", help="Only what a Build of this pipeline would be told.")
+@click.pass_context
+def check(ctx: click.Context, path: Path, output: str, pipeline: str) -> None:
+    """Check the wercker.yml at PATH: a file, a project's directory, or - for standard input."""
     try:
-        data = file.read_bytes()
-    except OSError as e:
-        _give_up(f"{file}: {e.strerror}")
+        shown, data = _read(path)
+    except OSError as error:
+        click.echo(f"{error.filename or path}: cannot be read: {error.strerror or error}", err=True)
+        ctx.exit(CANNOT_READ)
     loaded = load(data)
-    findings = _findings(loaded, pipeline, path=str(file))
-    failed = any(each.severity is Severity.ERROR for each in findings)
-    if output == "json":
-        click.echo(_as_json(file, loaded, findings))
-    else:
-        _show(file, loaded, findings)
-    sys.exit(1 if failed else 0)
+    found = _findings(loaded, pipeline, shown)
+    write: Callable[[str, Loaded, tuple[Diagnostic, ...]], None] = {
+        "human": _human,
+        "json": _json,
+        "sarif": _sarif,
+    }[output]
+    write(shown, loaded, found)
+    ctx.exit(int(any(d.severity is Severity.ERROR for d in found)))
 
 
-def _find(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    for name in FILE_NAMES:
-        if (path / name).exists():
-            return path / name
-    _give_up(f"{path}: there is no {', '.join(FILE_NAMES[:-1])} or {FILE_NAMES[-1]} in it")
+def _read(path: Path) -> tuple[str, bytes]:
+    if str(path) == "-":
+        return "standard input", sys.stdin.buffer.read(_READ_LIMIT)
+    if path.is_dir():
+        there = next((path / name for name in FILE_NAMES if (path / name).is_file()), None)
+        if there is None:
+            names = f"{FILE_NAMES[1]} (nor {FILE_NAMES[0]} or {FILE_NAMES[2]})"
+            raise FileNotFoundError(
+                2, f"there is no {names}; `sentinel detect` makes one", str(path)
+            )
+        path = there
+    with path.open("rb") as file:
+        return str(path), file.read(_READ_LIMIT)
 
 
-def _give_up(message: str) -> NoReturn:
-    click.echo(f"sentinel check: {message}", err=True)
-    sys.exit(UNREADABLE)
-
-
-def _findings(loaded: Loaded, pipeline: str, *, path: str) -> tuple[Diagnostic, ...]:
+def _findings(loaded: Loaded, pipeline: str, shown: str) -> tuple[Diagnostic, ...]:
     if not pipeline:
         return loaded.diagnostics
-    findings = [each for each in loaded.diagnostics if each.pipeline in ("", pipeline)]
+    found = relevant(loaded, pipeline)
     try:
-        pipeline_of(loaded, pipeline, path=path)
-    except ConfigError as e:
-        findings += [each for each in e.diagnostics if each not in findings]
-    return tuple(findings)
+        pipeline_of(loaded, pipeline, path=shown)
+    except ConfigError as error:
+        return (*found, *(d for d in error.diagnostics if d not in found))
+    return found
 
 
-def _show(file: Path, loaded: Loaded, findings: Sequence[Diagnostic]) -> None:
+def _human(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...]) -> None:
     colour = sys.stdout.isatty()
-    for each in findings:
-        click.echo(render(each, path=str(file), text=loaded.text, colour=colour) + "\n")
-    errors = sum(each.severity is Severity.ERROR for each in findings)
-    warnings = len(findings) - errors
-    if findings:
-        click.echo(f"{file}: {_count(errors, 'error')}, {_count(warnings, 'warning')}")
+    for each in found:
+        # click strips colours where nobody sees them; ours are right already.
+        click.echo(render(each, path=shown, text=loaded.text, colour=colour) + "\n", color=colour)
+    errors = sum(d.severity is Severity.ERROR for d in found)
+    if found:
+        click.echo(f"{shown}: {_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}")
     if not errors:
-        click.echo(f"{file}: fine; pipelines: {', '.join(_pipelines(loaded)) or 'none'}")
+        known = loaded.config.pipelines if loaded.config else {}
+        named = [f"{name} ({_count(len(each.steps), 'step')})" for name, each in known.items()]
+        click.echo(f"{shown}: fine; pipelines: {', '.join(named) or 'none'}")
 
 
-def _pipelines(loaded: Loaded) -> list[str]:
-    known = loaded.config.pipelines if loaded.config is not None else {}
-    return [f"{name} ({_count(len(each.steps), 'step')})" for name, each in known.items()]
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _json(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...]) -> None:
+    click.echo(
+        json.dumps(
+            {
+                "file": shown,
+                "ok": not any(d.severity is Severity.ERROR for d in found),
+                "pipelines": list(loaded.config.pipelines) if loaded.config else [],
+                "diagnostics": [
+                    {
+                        "code": each.code,
+                        "severity": each.severity,
+                        "line": each.line,
+                        "column": each.column,
+                        "message": each.message,
+                        "hint": each.hint,
+                        "pipeline": each.pipeline,
+                    }
+                    for each in found
+                ],
+            },
+            indent=2,
+        )
+    )
 
 
-def _as_json(file: Path, loaded: Loaded, findings: Sequence[Diagnostic]) -> str:
-    known = loaded.config.pipelines if loaded.config is not None else {}
-    document = {
-        "file": str(file),
-        "pipelines": list(known),
-        "diagnostics": [asdict(each) for each in findings],
+def _sarif(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...]) -> None:
+    """SARIF 2.1.0, one run."""
+    rules = sorted({str(each.code) for each in found})
+    log = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "sentinel check",
+                        "version": __version__,
+                        "rules": [{"id": rule} for rule in rules],
+                    }
+                },
+                "columnKind": "unicodeCodePoints",
+                "results": [_result(shown, each) for each in found],
+            }
+        ],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    click.echo(json.dumps(log, indent=2))
+
+
+def _result(shown: str, each: Diagnostic) -> dict[str, Any]:
+    place: dict[str, Any] = {"artifactLocation": {"uri": Path(shown).as_posix()}}
+    if each.line:
+        place["region"] = {"startLine": each.line, "startColumn": max(1, each.column)}
+    text = each.message + (f". Hint: {each.hint}" if each.hint else "")
+    return {
+        "ruleId": str(each.code),
+        "level": str(each.severity),
+        "message": {"text": text},
+        "locations": [{"physicalLocation": place}],
+    }

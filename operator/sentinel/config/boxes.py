@@ -31,6 +31,13 @@ AUTH_KEYS = (
     "azure-resource-group",
 )
 _TEXT_KEYS = ("id", "name", "tag", "cmd", "entrypoint", "volumes", "url")
+_ELSEWHERE = {
+    "steps": "steps belong to the pipeline: begin the line below box:, with as many spaces",
+    "after-steps": "after-steps belong to the pipeline: begin the line below box:, with as many spaces",
+    "services": "services stand beside box:, with as many spaces before them",
+    "auth": "write its keys (username, password, registry) beside id, without auth:",
+    "image": "the image's name is called id",
+}
 BOX_KEYS = (*_TEXT_KEYS, "env", "ports", *AUTH_KEYS)
 
 
@@ -100,7 +107,7 @@ def _from_table(table: Table, findings: Findings, what: str) -> Box:
                 Code.BOX_KEY,
                 f"a {what} has no key {key.text}; it is ignored",
                 at=key,
-                hint=did_you_mean(key.text, BOX_KEYS),
+                hint=_ELSEWHERE.get(key.text) or did_you_mean(key.text, BOX_KEYS),
             )
         elif not isinstance(value, Scalar):
             findings.warning(
@@ -171,13 +178,31 @@ def _check_id(box: Box, node: Node, findings: Findings, what: str) -> None:
             hint="add id: with the image's name, e.g. id: debian:12",
         )
     elif re.search(r"@(?!sha256:[0-9a-f]{64}$)", box.id):
-        name, _, version = box.id.partition("@")
         findings.error(
             Code.BOX_CLASSIC,
             f"{box.id} names a {what} of wercker before Docker images, or a digest that is none",
-            at=node,
-            hint=f"name an image with a tag, e.g. {name}:{version or 'latest'}, if there is one",
+            at=(node.get("id") or node) if isinstance(node, Table) else node,
+            hint=_modern(box.id),
         )
+
+
+_SUCCESSORS = {
+    "nodejs": "node", "mongodb": "mongo", "postgresql": "postgres", "golang": "golang", "ruby": "ruby",
+    "rvm": "ruby", "python": "python", "php": "php", "mysql": "mysql", "redis": "redis",
+    "rabbitmq": "rabbitmq", "elasticsearch": "elasticsearch", "default": "debian", "base": "debian",
+    "ubuntu12.04-ruby1.9.3": "ruby", "ubuntu12.04-nodejs0.10": "node",
+}  # fmt: skip
+
+
+def _modern(written: str) -> str:
+    """What to write for a classic id: the successor's image where we know it."""
+    name, _, version = written.partition("@")
+    owner, _, short = name.rpartition("/")
+    if owner in ("wercker", "") and short in _SUCCESSORS:
+        return f"name an image, e.g. {_SUCCESSORS[short]}:<version>"
+    if version.startswith("sha256:"):
+        return "a digest is @sha256: and 64 digits from 0 to f"
+    return f"name an image with a tag, e.g. {name}:{version or 'latest'}, if there is one"
 
 
 def _unwrapped(item: Node, findings: Findings) -> Node:

@@ -1,4 +1,4 @@
-"""The stable codes of diagnostics, each with the sentence that the reference page opens with.
+"""The stable codes of diagnostics; `docs/reference/diagnostics.md` has an example of each.
 
 A code keeps its number for ever; one that is no longer given is left out of the enum and never reused.
 """
@@ -9,7 +9,9 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """What is wrong with a wercker.yml. WY0xx: the document; WY1xx: sections; WY2xx: boxes; WY3xx: steps."""
+    """What is wrong with a wercker.yml. WY0xx: the document; WY1xx: sections; WY2xx: boxes; WY3xx: steps;
+    WY4xx: workflows.
+    """
 
     NOT_UTF8 = "WY001"
     TOO_BIG = "WY002"
@@ -37,6 +39,8 @@ class Code(StrEnum):
     CLASSIC = "WY109"
     PIPELINE_UNKNOWN = "WY110"
     BASE_PATH = "WY111"
+    ELSEWHERE_BROKEN = "WY112"
+    CLASSIC_FILE = "WY113"
 
     BOX_SHAPE = "WY201"
     BOX_KEY = "WY202"
@@ -50,3 +54,15 @@ class Code(StrEnum):
     STEP_VALUE = "WY304"
     STEP_IDENTIFIER = "WY305"
     SCRIPT_EMPTY = "WY306"
+    STEP_OPTION_TYPE = "WY307"
+    STEP_OPTION = "WY308"
+    STEP_UNKNOWN = "WY309"
+
+    WORKFLOW_SHAPE = "WY401"
+    WORKFLOW_KEY = "WY402"
+    WORKFLOW_DUPLICATE = "WY403"
+    WORKFLOW_UNDEFINED = "WY404"
+    WORKFLOW_MISSING = "WY405"
+    WORKFLOW_NO_ROOT = "WY406"
+    WORKFLOW_ROOTS = "WY407"
+    WORKFLOW_CYCLE = "WY408"

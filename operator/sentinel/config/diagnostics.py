@@ -5,6 +5,7 @@ A diagnostic is for the file's author: a stable code, where, what is wrong in th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,9 +35,6 @@ class Diagnostic:
 WIDTH = 160
 """Characters of a source line that are shown, around the place."""
 
-_COLOURS = {Severity.ERROR: "\033[1;31m", Severity.WARNING: "\033[1;33m"}
-_BOLD, _DIM, _PLAIN = "\033[1m", "\033[2;36m", "\033[0m"
-
 
 def render(diagnostic: Diagnostic, *, path: str, text: str, colour: bool = False) -> str:
     """The finding as a compiler would print it: place, message, source line with a caret, hint.
@@ -51,13 +49,25 @@ def render(diagnostic: Diagnostic, *, path: str, text: str, colour: bool = False
     lines = text.splitlines()
     if 0 < diagnostic.line <= len(lines):
         number = str(diagnostic.line)
-        source = lines[diagnostic.line - 1].replace("\t", " ")
+        source, before, length = _excerpt(lines[diagnostic.line - 1], diagnostic.column)
         out.append(f" {paint('34', f'{number} |')} {source}")
-        caret = " " * max(0, diagnostic.column - 1) + paint(grave, "^")
+        caret = " " * before + paint(grave, "^" + "~" * (length - 1))
         out.append(f" {paint('34', ' ' * len(number) + ' |')} {caret}")
     if diagnostic.hint:
         out.append(f"   {paint('1', 'hint:')} {diagnostic.hint}")
     return "\n".join(out)
+
+
+def _excerpt(line: str, column: int) -> tuple[str, int, int]:
+    """The part of `line` that is shown, how far in the place lies in it, and how long the word there is.
+
+    What a terminal would obey is shown as a space.
+    """
+    start = max(0, column - 1 - WIDTH // 2) if len(line) > WIDTH else 0
+    shown = "".join(c if c.isprintable() else " " for c in line[start : start + WIDTH])
+    before = max(0, min(column - 1 - start, len(shown)))
+    word = re.match(r"[\w./@$-]*", shown[before:])
+    return shown, before, max(1, len(word[0]) if word else 1)
 
 
 def _paint(code: str, text: str) -> str:

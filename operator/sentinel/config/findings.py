@@ -25,6 +25,10 @@ FINDINGS_LIMIT = 500
 """Diagnostics of one file: whoever has more is helped by the first ones, and hostile files cost no more."""
 
 
+TEXT_LIMIT = 300
+"""Characters of a message or hint: what it quotes may be as long as the file."""
+
+
 class TooManyFindings(Exception):
     """The limit is reached: the file is hopeless, and reading it further is not worth the time."""
 
@@ -77,11 +81,18 @@ class Findings:
                 column=at.column,
                 code=code,
                 severity=severity,
-                message=message,
-                hint=hint,
+                message=visible(message),
+                hint=visible(hint),
                 pipeline=self._pipeline,
             )
         )
+
+
+def visible(text: str) -> str:
+    """`text` on one line, bounded, without characters that a terminal would obey."""
+    if len(text) > TEXT_LIMIT:
+        text = text[: TEXT_LIMIT - 1] + "…"
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -20,8 +20,9 @@ from sentinel.config.findings import (
     did_you_mean,
 )
 from sentinel.config.model import Box, Config, Pipeline
-from sentinel.config.pipelines import parse_pipeline
+from sentinel.config.pipelines import PIPELINE_KEYS, parse_pipeline
 from sentinel.config.scalars import is_null, number, source_text
+from sentinel.config.workflows import parse_workflows
 from sentinel.errors import UserError
 
 FILE_NAMES = ("ewok.yml", "wercker.yml", ".wercker.yml")
@@ -104,9 +105,34 @@ def pipeline_of(loaded: Loaded, name: str, *, path: str = "wercker.yml") -> Pipe
         did_you_mean(name, tuple(known)) or "set spec.pipeline to one of them, or add the section"
     )
     unknown = Diagnostic(code=Code.PIPELINE_UNKNOWN, message=message, hint=hint)
+    # A key at the wrong margin is why: upstream's users searched for that for hours.
+    stray = [d for d in loaded.diagnostics if d.code == Code.UNKNOWN_KEY and d.pipeline]
+    why = "".join("\n" + render(d, path=path, text=loaded.text) for d in stray[:2])
     raise ConfigError(
-        f"{message}. {hint}", reason=Reason.PIPELINE_NOT_FOUND, diagnostics=(unknown,)
+        f"{message}. {hint}{why}", reason=Reason.PIPELINE_NOT_FOUND, diagnostics=(unknown, *stray)
     )
+
+
+def relevant(loaded: Loaded, name: str) -> tuple[Diagnostic, ...]:
+    """What a Build of pipeline `name` is told: the file's findings and its own, and one warning for each other section
+    that is broken."""
+    own = [d for d in loaded.diagnostics if d.pipeline in ("", name)]
+    broken: dict[str, Diagnostic] = {}
+    for each in loaded.diagnostics:
+        if each.pipeline not in ("", name) and each.severity is Severity.ERROR:
+            broken.setdefault(each.pipeline, each)
+    others = [
+        Diagnostic(
+            code=Code.ELSEWHERE_BROKEN,
+            severity=Severity.WARNING,
+            line=first.line,
+            column=first.column,
+            message=f"{section} has errors, which do not concern {name}: {first.message}",
+            hint=first.hint,
+        )
+        for section, first in broken.items()
+    ]
+    return (*own, *others)
 
 
 def _config(root: Node | None, findings: Findings) -> Config | None:
@@ -139,6 +165,11 @@ def _config(root: Node | None, findings: Findings) -> Config | None:
     box = _box(root, inherited)
     services = _services(root, inherited)
     _share(inherited, findings, pipelines, root)
+    defined = [key.text for key, _ in root.entries if key.text not in TOP_KEYS]
+    flows = root.get("workflows")
+    with findings.within("workflows"):
+        workflows = () if flows is None else parse_workflows(flows, findings, defined=defined)
+    _explain_classic(findings)
     return Config(
         box=box,
         services=services,
@@ -147,19 +178,51 @@ def _config(root: Node | None, findings: Findings) -> Config | None:
         source_dir=_text(root, "source-dir", findings),
         ignore_file=_text(root, "ignore-file", findings),
         pipelines=pipelines,
+        workflows=workflows,
     )
+
+
+def _explain_classic(findings: Findings) -> None:
+    """One word for the whole where several findings say that the file is older than Docker images (§1.9)."""
+    signs = [d for d in findings.sorted() if d.code in (Code.CLASSIC, Code.BOX_CLASSIC)]
+    lines = sorted({d.line for d in signs})
+    if len(lines) > 1:
+        findings.warning(
+            Code.CLASSIC_FILE,
+            "this file is in wercker's classic format, from before Docker images (lines "
+            f"{', '.join(map(str, lines[:5]))}{', …' if len(lines) > 5 else ''})",
+            at=signs[0],
+            hint="name Docker images as box and services; after-steps are what passed-, failed- and final-steps were",
+        )
 
 
 def _section(key: Scalar, value: Node, findings: Findings) -> Pipeline | None:
     """A root key that upstream did not know: a pipeline, or something that was dropped without a word."""
-    if isinstance(value, Table) or is_null(value):
-        return parse_pipeline(key, value, findings)
-    if isinstance(value, Scalar):
+    names = {name.text for name, _ in value.entries} if isinstance(value, Table) else set()
+    pipeline_like = is_null(value) or bool(names & set(PIPELINE_KEYS)) or names == set()
+    if key.text in PIPELINE_KEYS and not isinstance(value, Table):
+        findings.error(
+            Code.UNKNOWN_KEY,
+            f"{key.text} stands at the left margin, and belongs into a pipeline",
+            at=key,
+            hint=f"write build:, and below it {key.text}:, two spaces in",
+        )
+        return None
+    hint = did_you_mean(key.text, TOP_KEYS)
+    if isinstance(value, Scalar) and not is_null(value):
         findings.error(
             Code.UNKNOWN_KEY,
             f"{key.text} is no key of wercker.yml, and a text is no pipeline",
             at=key,
-            hint=did_you_mean(key.text, TOP_KEYS),
+            hint=hint,
+        )
+        return None
+    if hint and (isinstance(value, Items) or not pipeline_like):
+        findings.error(
+            Code.UNKNOWN_KEY,
+            f"{key.text} is no key of wercker.yml, nor does it look like a pipeline",
+            at=key,
+            hint=hint,
         )
         return None
     # A list may be there only to be referred to as an alias; it hurts who asks for it as a pipeline.

@@ -29,8 +29,14 @@ class Box:
 
     @property
     def image(self) -> str:
-        """The image reference with its tag, as a container runtime takes it."""
-        return f"{self.id}:{self.tag}" if self.tag else self.id
+        """The image reference with its tag, as a container runtime takes it. `tag` goes before a tag in `id` (§1.4).
+
+        A digest is more exact than any tag, and stays; a colon before the last slash is that of a port.
+        """
+        if not self.tag or "@" in self.id:
+            return self.id
+        path, slash, last = self.id.rpartition("/")
+        return f"{path}{slash}{last.partition(':')[0]}:{self.tag}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +78,27 @@ class Pipeline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkflowStage:
+    """A pipeline in a workflow. `name` is what `requires` refers to, `pipeline` the section that it runs."""
+
+    name: str
+    pipeline: str
+    requires: tuple[str, ...] = ()
+    artifact_pipeline: str = ""
+    env_file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workflow:
+    """Pipelines that follow each other."""
+
+    name: str
+    stages: tuple[WorkflowStage, ...] = ()
+    line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole wercker.yml. Timeouts are in minutes as the file gives them, None where it does not."""
 
@@ -82,3 +109,4 @@ class Config:
     source_dir: str = ""
     ignore_file: str = ""
     pipelines: Mapping[str, Pipeline] = field(default_factory=dict)
+    workflows: tuple[Workflow, ...] = ()

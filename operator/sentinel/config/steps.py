@@ -11,7 +11,8 @@ from typing import Literal
 
 from sentinel.config.codes import Code
 from sentinel.config.document import Items, Node, Scalar, Table
-from sentinel.config.findings import Findings
+from sentinel.config.findings import Findings, did_you_mean
+from sentinel.config.knownsteps import INTERNAL, REGISTRY
 from sentinel.config.model import Step
 from sentinel.config.scalars import is_null, property_text, source_text
 
@@ -166,6 +167,7 @@ def _step(key: Scalar, options: tuple[tuple[Scalar, Node], ...], findings: Findi
             )
     elif match["owner"] == "internal":
         kind = "internal"
+    _check_names(key, match["name"], kind, options, findings)
     return Step(
         identifier=key.text,
         owner=match["owner"] or "wercker",
@@ -182,11 +184,48 @@ def _step(key: Scalar, options: tuple[tuple[Scalar, Node], ...], findings: Findi
     )
 
 
+def _check_names(
+    key: Scalar,
+    name: str,
+    kind: Literal["script", "internal", "registry"],
+    options: tuple[tuple[Scalar, Node], ...],
+    findings: Findings,
+) -> None:
+    """Tell a step that is nearly one of ours, and options that are nearly, or not at all, those of the step."""
+    if kind == "internal" and name not in INTERNAL:
+        findings.warning(
+            Code.STEP_UNKNOWN,
+            f"there is no step internal/{name}",
+            at=key,
+            hint=did_you_mean(name, tuple(INTERNAL)) or f"there are: {', '.join(INTERNAL)}",
+        )
+        return
+    if kind == "registry" and (hint := did_you_mean(name, ("script",))):
+        findings.warning(Code.STEP_UNKNOWN, f"{name} is no step that we know", at=key, hint=hint)
+        return
+    known = {"internal": INTERNAL.get(name), "script": ("code",)}.get(kind, REGISTRY.get(name))
+    if known is None:
+        return
+    taken = (*known, *_RESERVED)
+    spelt = {each.replace("_", "-") for each in taken}
+    for option, _ in options:
+        if option.text.replace("_", "-") in spelt:
+            continue
+        if (hint := did_you_mean(option.text, taken)) or kind == "internal":
+            findings.warning(
+                Code.STEP_OPTION,
+                f"{key.text} has no option {option.text}"
+                + ("; it is ignored" * (kind == "internal")),
+                at=option,
+                hint=hint or (f"it has: {', '.join(taken)}" if len(taken) < 16 else ""),
+            )
+
+
 def _text(name: Scalar, value: Node, findings: Findings) -> str:
     if isinstance(value, Scalar):
         return source_text(value) if name.text in _RESERVED else property_text(value)
     findings.warning(
-        Code.WRONG_TYPE,
+        Code.STEP_OPTION_TYPE,
         f"option {name.text} is a {'list' if isinstance(value, Items) else 'map'}; a step gets texts only, so this is "
         "empty",
         at=value,

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 from sentinel.api.build import BoxStatus, DiagnosticStatus, PodStatus, Results, SourceStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
+from sentinel.config.detect import detect
 from sentinel.config.diagnostics import Severity
-from sentinel.config.load import FILE_NAMES, load, pipeline_of
+from sentinel.config.load import FILE_NAMES, load, pipeline_of, relevant
 from sentinel.config.model import Box, Config, Pipeline
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import check_push_secret, git_credentials, keychain
@@ -27,6 +28,9 @@ from sentinel.plan.plan import images_for, make_plan
 from sentinel.registry.client import RegistryClient
 from sentinel.registry.reference import parse_reference
 from sentinel.source import git
+
+GENERATED = "generated wercker.yml"
+"""What diagnostics call a wercker.yml that was made for a project without one."""
 
 
 async def prepare(run: Run, *, attempt: int) -> Plan:
@@ -60,7 +64,7 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
     return plan
 
 
-async def _resolve_source(run: Run) -> tuple[PlanSource, dict[str, bytes]]:
+async def _resolve_source(run: Run) -> tuple[PlanSource, git.Resolved]:
     """Stage 2: the ref as a commit, and the configuration files at it."""
     wanted = run.build.spec.source.git
     if wanted is None:
@@ -99,27 +103,37 @@ async def _resolve_source(run: Run) -> tuple[PlanSource, dict[str, bytes]]:
         secret=wanted.secret_ref.name if wanted.secret_ref is not None else "",
         submodules=wanted.submodules,
     )
-    return source, dict(resolved.files)
+    return source, resolved
 
 
-def _config_text(run: Run, files: dict[str, bytes], source: PlanSource) -> tuple[str, bytes]:
+def _config_text(run: Run, found: git.Resolved, source: PlanSource) -> tuple[str, bytes]:
     if run.build.spec.config:
         return "spec.config", run.build.spec.config.encode()
+    chosen = choose_config(found, generate=run.tools.settings.detect_config)
+    if chosen is None:
+        raise UserError(
+            f"commit {source.commit[:12]} of {source.url} has no wercker.yml (nor ewok.yml or .wercker.yml) at its "
+            "root: add one (`sentinel detect` makes a first one), or give its text in spec.config",
+            reason=Reason.CONFIG_MISSING,
+        )
+    name, text = chosen
+    if name == GENERATED:
+        run.writer.change(generated_config=text.decode())
+    return chosen
+
+
+def choose_config(found: git.Resolved, *, generate: bool) -> tuple[str, bytes] | None:
+    """The project's configuration and its name. Where it has none: one made for it if `generate`, else None."""
     for name in FILE_NAMES:
-        if name in files:
-            return name, files[name]
-    raise UserError(
-        f"commit {source.commit[:12]} of {source.url} has no wercker.yml (nor ewok.yml or .wercker.yml) at its root: "
-        "add one, or give its text in spec.config",
-        reason=Reason.CONFIG_MISSING,
-    )
+        if name in found.files:
+            return name, found.files[name]
+    return (GENERATED, detect(found.root).text.encode()) if generate else None
 
 
 def _load_config(run: Run, name: str, text: bytes) -> tuple[Config, Pipeline]:
     """Stage 3. Findings go to the status; errors of the wanted pipeline end the build."""
     loaded = load(text)
     wanted = run.build.spec.pipeline
-    relevant = [d for d in loaded.diagnostics if d.pipeline in ("", wanted)]
     run.writer.change(
         diagnostics=[
             DiagnosticStatus(
@@ -130,7 +144,7 @@ def _load_config(run: Run, name: str, text: bytes) -> tuple[Config, Pipeline]:
                 message=d.message[:256],
                 hint=d.hint[:256],
             )
-            for d in relevant[:10]
+            for d in relevant(loaded, wanted)[:10]
         ]
     )
     pipeline = pipeline_of(loaded, wanted, path=name)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 TRIES = 3
 MAX_DISK = 512 * 1024 * 1024
 """Bytes a fetch may bring. Only servers that ignore filters come near."""
+ROOT_NAMES = 1000
+"""Names of the root directory that are told."""
 MAX_FILE = 1024 * 1024
 """Bytes of a wanted file."""
 
@@ -55,7 +57,7 @@ class Credentials:
 class Resolved:
     """A commit. `branch` or `tag` is the name it was found under, "" if under none; `subject` its first line.
 
-    `files` holds the wanted files that exist, by name.
+    `files` holds the wanted files that exist, by name; `root` the names in the root directory, at most ROOT_NAMES.
     """
 
     commit: str
@@ -63,6 +65,7 @@ class Resolved:
     tag: str
     subject: str
     files: Mapping[str, bytes]
+    root: tuple[str, ...] = field(default=(), compare=False)
 
 
 async def resolve(
@@ -255,6 +258,7 @@ class _Repository:
             tag=tag,
             subject=clean(objects.subject(commit.data))[:256],
             files=files,
+            root=tuple(entries)[:ROOT_NAMES],
         )
 
     async def _follow_link(

@@ -88,3 +88,36 @@ def test_verbs_are_listed_and_an_unknown_one_is_refused() -> None:
         runner.invoke(main, ["--help"]).output.split()
     )
     assert runner.invoke(main, ["chekc"]).exit_code == 2
+
+
+def test_sarif_names_rule_place_and_level(project: Path) -> None:
+    (project / "wercker.yml").write_text(BROKEN)
+    said = check("--output", "sarif")
+    (run,) = json.loads(said.output)["runs"]
+    (result,) = run["results"]
+    assert said.exit_code == 1
+    assert run["tool"]["driver"]["rules"] == [{"id": "WY004"}]
+    assert (result["ruleId"], result["level"]) == ("WY004", "error")
+    assert result["locations"] == [
+        {
+            "physicalLocation": {
+                "artifactLocation": {"uri": "wercker.yml"},
+                "region": {"startLine": 4, "startColumn": 21},
+            }
+        }
+    ]
+
+
+def test_a_file_that_would_command_the_terminal_cannot(project: Path) -> None:
+    (project / "wercker.yml").write_bytes(b'"\\e[31mred": text\nbox: "\x1b[2J"\n')
+    said = check()
+    assert said.exit_code == 1
+    assert "\x1b" not in said.output
+
+
+def test_standard_input_is_read(project: Path) -> None:
+    said = CliRunner().invoke(main, ["check", "-"], input=SOUND)
+    assert (said.exit_code, said.output) == (
+        0,
+        "standard input: fine; pipelines: build (2 steps)\n",
+    )

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel.api.reasons import Reason
+from sentinel.config.boxes import AUTH_KEYS
 from sentinel.config.diagnostics import render
 from sentinel.config.load import ConfigError, Loaded, load, pipeline_of
 from sentinel.config.model import Box, Config, Pipeline, Step
@@ -192,12 +193,12 @@ STEP = "box: b\nbuild:\n  steps:\n"
             ),
         ),
         (
-            "    - internal/docker-push:\n      container_command: null\n      task-count: 1\n",
+            "    - aws/ecs-run:\n      container_command: null\n      task-count: 1\n",
             Step(
-                identifier="internal/docker-push",
-                owner="internal",
-                name="docker-push",
-                kind="internal",
+                identifier="aws/ecs-run",
+                owner="aws",
+                name="ecs-run",
+                kind="registry",
                 properties=(("container_command", ""), ("task-count", "1")),
                 line=4,
             ),
@@ -388,7 +389,16 @@ def test_a_box_in_each_of_its_shapes(text: str, box: Box | None) -> None:
         ("env: [A=1]", "env of a box is a map, not a list; it is ignored", "write each variable as NAME: value"),
         ("cmd: [a]", "cmd of a box is a text, not a list; it is ignored", "write it on one line: cmd: …"),
         ("entry-point: x", "a box has no key entry-point; it is ignored", "did you mean entrypoint?"),
-        ("steps: []", "a box has no key steps; it is ignored", ""),
+        (
+            "steps: []",
+            "a box has no key steps; it is ignored",
+            "steps belong to the pipeline: begin the line below box:, with as many spaces",
+        ),
+        (
+            "auth: {}",
+            "a box has no key auth; it is ignored",
+            "write its keys (username, password, registry) beside id, without auth:",
+        ),
     ],
 )  # fmt: skip
 def test_a_wrong_key_of_a_box_is_left_out_and_told(text: str, message: str, hint: str) -> None:
@@ -642,13 +652,47 @@ def check(loaded: Loaded) -> None:
         assert error.diagnostics
 
 
-@settings(max_examples=400, deadline=None)
+FUZZ = int(os.environ.get("FUZZ_EXAMPLES", "5000" if os.environ.get("CI") else "1500"))
+"""Cases of each of the two tests below; `FUZZ_EXAMPLES=100000` is what a release gets."""
+
+
+@settings(max_examples=max(400, FUZZ // 4), deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_whatever_raise_anything(data: bytes) -> None:
     check(load(data))
 
 
-@settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "1500")), deadline=None)
+@settings(max_examples=FUZZ, deadline=None)
 @given(st.lists(FRAGMENTS, max_size=40).map("".join))
 def test_nothing_that_looks_like_a_wercker_yml_raises_anything(text: str) -> None:
     check(load(text.encode()))
+
+
+@pytest.mark.parametrize(
+    ("box", "image"),
+    [
+        (Box(id="debian"), "debian"),
+        (Box(id="debian", tag="12"), "debian:12"),
+        (Box(id="debian:11", tag="12"), "debian:12"),
+        (Box(id="host:5000/a/b"), "host:5000/a/b"),
+        (Box(id="host:5000/a/b", tag="1"), "host:5000/a/b:1"),
+        (Box(id="host:5000/a/b:0", tag="1"), "host:5000/a/b:1"),
+        (Box(id="$IMAGE", tag="$TAG"), "$IMAGE:$TAG"),
+        (Box(id="a@sha256:" + "b" * 64, tag="1"), "a@sha256:" + "b" * 64),
+    ],
+)
+def test_the_image_of_a_box(box: Box, image: str) -> None:
+    assert box.image == image
+
+
+def test_the_credentials_of_every_kind_of_registry_are_kept() -> None:
+    keys = [key for key in AUTH_KEYS if key != "aws-strict-auth"]
+    text = "box:\n  id: a\n" + "".join(f"  {key}: ${n}\n" for n, key in enumerate(keys))
+
+    loaded = read(text + "  aws-strict-auth: yes\n")
+
+    assert loaded.diagnostics == ()
+    assert loaded.config is not None
+    assert loaded.config.box is not None
+    expected = {**{key: f"${n}" for n, key in enumerate(keys)}, "aws-strict-auth": "true"}
+    assert dict(loaded.config.box.auth) == expected

@@ -204,3 +204,29 @@ async def test_a_nudge_ends_the_pause() -> None:
         await connect.called.wait()
         session.nudge()
         await stream.hear()
+
+
+async def test_a_connection_without_a_first_word_is_left_for_another() -> None:
+    silent, speaking = MemoryStream(), MemoryStream()
+    connect = Exec(silent, speaking)
+    speaking.say({"type": "welcome", "protocol": 1, "seq": 0})
+    async with fast(connect, first_word=0.02) as session:
+        assert await session.is_open() is False
+    assert (connect.calls, silent.closed) == (2, True)
+
+
+async def test_each_connection_without_a_word_is_given_twice_the_time() -> None:
+    streams = [MemoryStream() for _ in range(4)]
+    opened: list[float] = []
+
+    async def connect() -> MemoryStream:
+        opened.append(asyncio.get_running_loop().time())
+        stream = streams[len(opened) - 1]
+        if stream is streams[-1]:
+            stream.say({"type": "welcome", "protocol": 1, "seq": 0})
+        return stream
+
+    async with fast(connect, first_word=0.05) as session:
+        await session.is_open()
+    waits = [after - before for before, after in zip(opened, opened[1:], strict=False)]
+    assert waits[0] >= 0.05 and waits[1] >= 0.1 and waits[2] >= 0.2

@@ -1,0 +1,253 @@
+"""The reference pages about mistakes in wercker.yml: `python tools/reference.py [DIR]` writes them.
+
+Every message on them is what `sentinel check` prints for the example beside it, so that the pages cannot go stale:
+a test compares the committed files with what this would write.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from sentinel.config.codes import Code
+from sentinel.config.diagnostics import render
+from sentinel.config.load import ConfigError, load, pipeline_of, relevant
+
+
+class Example(NamedTuple):
+    """What a code is about, and the smallest file that earns it. `shown` stands in for one that is too big."""
+
+    about: str
+    text: bytes
+    shown: str = ""
+
+
+class Mistake(NamedTuple):
+    """A mistake that people really made, and what the original said to it."""
+
+    title: str
+    text: str
+    upstream: str
+
+
+def _build(steps: str) -> bytes:
+    return f"box: debian\nbuild:\n  steps:\n{steps}".encode()
+
+
+def _flow(pipelines: str) -> bytes:
+    head = "build: {steps: []}\ntest: {steps: []}\nworkflows:\n  - name: ci\n    pipelines:\n"
+    return (head + pipelines).encode()
+
+
+EXAMPLES: dict[Code, Example] = {
+    Code.NOT_UTF8: Example("The file is not UTF-8 text.", b"box: caf\xe9\n", "box: caf<E9>"),
+    Code.TOO_BIG: Example(
+        "The file is larger than 1 MiB.", b"#" * 1_100_000, "# … 1,100,000 bytes"
+    ),
+    Code.SYNTAX: Example("The file is not YAML.", _build("    -script: {code: make}\n    - a\n")),
+    Code.MISSING_COLON: Example(
+        "A step with options has no colon behind its name.",
+        _build("    - hipchat-notify\n        token: $TOKEN\n"),
+    ),
+    Code.TAB: Example("A line is indented with a tab.", b"build:\n\tsteps: []\n"),
+    Code.TOO_DEEP: Example(
+        "Lists and maps are nested more than 64 levels deep.", b"[" * 100, "[[[[… 100 of them"
+    ),
+    Code.TOO_MANY_NODES: Example(
+        "The file has more than 50,000 values, those behind aliases counted each time.",
+        b"a: [" + b"1," * 60_000 + b"]",
+        "a: [1, 1, 1, … 60,000 of them",
+    ),
+    Code.BAD_ALIAS: Example("An alias names nothing.", b"box: *base\n"),
+    Code.DUPLICATE_KEY: Example("A key stands twice; the last one counts.", b"box: a\nbox: b\n"),
+    Code.BAD_KEY: Example("A key is a list or a map.", b"? [a, b]\n: c\n"),
+    Code.MORE_DOCUMENTS: Example("Only the first document counts.", b"box: a\n---\nbox: b\n"),
+    Code.BAD_MERGE: Example("`<<` merges something that is no map.", b"build:\n  <<: [a]\n"),
+    Code.EMPTY_FILE: Example("There is nothing in the file.", b"# to do\n"),
+    Code.TOO_MANY_FINDINGS: Example(
+        "More than 500 findings: the rest is not told.",
+        b"".join(b"k%d: v\n" % n for n in range(600)),
+        "k0: v\nk1: v\n… 600 of them",
+    ),
+    Code.ROOT_NOT_MAP: Example("The file is a list or a text.", b"- script\n"),
+    Code.PIPELINE_EMPTY: Example("A pipeline has nothing under it.", b"box: debian\nbuild:\n"),
+    Code.PIPELINE_NOT_MAP: Example(
+        "A pipeline is a list; its steps belong under `steps`.",
+        b"box: debian\nbuild:\n  - script: {code: make}\n",
+    ),
+    Code.PIPELINE_KEY: Example(
+        "A pipeline has no such key.", b"box: debian\nbuild:\n  env: {A: 1}\n  steps: []\n"
+    ),
+    Code.STEPS_NOT_LIST: Example(
+        "`steps` is not a list.", b"box: debian\nbuild:\n  steps:\n    script: {code: make}\n"
+    ),
+    Code.UNKNOWN_KEY: Example(
+        "A key is misspelt, or at the wrong margin.", b"sevices:\n  - redis\nbuild: {steps: []}\n"
+    ),
+    Code.WRONG_TYPE: Example(
+        "A value has the wrong type.", b'build:\n  docker: "true"\n  steps: []\n'
+    ),
+    Code.TIMEOUT: Example("A timeout is no number of minutes from 1 to 60.", b"command-timeout: 90\n"),
+    Code.CLASSIC: Example(
+        "A list that only wercker's classic format ran.",
+        b"build:\n  steps: []\n  failed-steps:\n    - notify\n",
+    ),
+    Code.PIPELINE_UNKNOWN: Example(
+        "The pipeline asked for (here `biuld`) is not in the file.", b"build: {steps: []}\n"
+    ),
+    Code.BASE_PATH: Example(
+        "`base-path` cannot hold the source.", b"build:\n  base-path: src\n  steps: []\n"
+    ),
+    Code.ELSEWHERE_BROKEN: Example(
+        "Another pipeline of the file has errors. A Build of this one (here `build`) runs nevertheless.",
+        b"build: {steps: []}\ndeploy: {steps: none}\n",
+    ),
+    Code.CLASSIC_FILE: Example(
+        "Several signs say that the file is in wercker's classic format.",
+        b"box: wercker/nodejs@1.2.0\nservices:\n  - wercker/mongodb@1.0.1\nbuild: {steps: []}\n",
+    ),
+    Code.BOX_SHAPE: Example("A box or service names no image.", b"box: {tag: 12}\n"),
+    Code.BOX_KEY: Example("A box has no such key.", b"box: {id: alpine, entry-point: sh}\n"),
+    Code.BOX_CLASSIC: Example(
+        "A box is named as it was before Docker images.", b"box: wercker/ruby@2.1\n"
+    ),
+    Code.SERVICES_NOT_LIST: Example("`services` is not a list.", b"services: redis\n"),
+    Code.SERVICE_SHAPE: Example(
+        "A service is written like a step.", b"services:\n  - redis:\n      tag: 7\n"
+    ),
+    Code.STEP_SHAPE: Example("This is no step.", _build("    - script: make\n")),
+    Code.STEP_NO_PROPERTIES: Example(
+        "A step has a colon and no options.", _build("    - npm-install:\n")
+    ),
+    Code.STEP_REPAIRED: Example(
+        "A step is understood although its lines are in disorder.",
+        _build("    - name: compile\n      script: {code: make}\n"),
+    ),
+    Code.STEP_VALUE: Example(
+        "Something behind the step's name is ignored.",
+        _build("    - script: make\n      code: make check\n"),
+    ),
+    Code.STEP_IDENTIFIER: Example("A step's name is none.", _build("    - make all install\n")),
+    Code.SCRIPT_EMPTY: Example("A script has no code.", _build("    - script: {name: later}\n")),
+    Code.STEP_OPTION_TYPE: Example(
+        "An option is a list or a map, and steps get texts only.",
+        _build("    - internal/docker-push: {repository: a/b, ports: ['80']}\n"),
+    ),
+    Code.STEP_OPTION: Example(
+        "A step that we know has no such option.",
+        _build("    - internal/docker-push: {repository: a/b, tags: latest}\n"),
+    ),
+    Code.STEP_UNKNOWN: Example("A step's name is nearly one of ours.", _build("    - scirpt: {code: make}\n")),
+    Code.WORKFLOW_SHAPE: Example("A part of a workflow is missing or of the wrong type.", b"workflows:\n  - name: ci\n"),
+    Code.WORKFLOW_KEY: Example("A workflow has no such key.", _flow("      - {name: build, require: [test]}\n")),
+    Code.WORKFLOW_DUPLICATE: Example("A name stands twice.", _flow("      - name: build\n      - {name: build, requires: [build]}\n")),
+    Code.WORKFLOW_UNDEFINED: Example("A workflow runs a pipeline that is not in the file.", _flow("      - name: biuld\n")),
+    Code.WORKFLOW_MISSING: Example("A requirement is not in the workflow.", _flow("      - name: build\n      - {name: test, requires: [deploy]}\n")),
+    Code.WORKFLOW_NO_ROOT: Example("No pipeline of the workflow can run first.", _flow("      - {name: build, requires: [test]}\n      - {name: test, requires: [build]}\n")),
+    Code.WORKFLOW_ROOTS: Example("Several pipelines of the workflow would run first.", _flow("      - name: build\n      - name: test\n")),
+    Code.WORKFLOW_CYCLE: Example("Pipelines require each other in a circle.", _flow("      - name: build\n      - {name: test, requires: [again]}\n      - {name: again, pipelineName: test, requires: [test]}\n")),
+}  # fmt: skip
+
+_GONE = "No pipeline named build"
+MISTAKES = (
+    Mistake(
+        "A step with options lacks its colon (the original design's own example)",
+        "box: debian\nbuild:\n  after-steps:\n    - hipchat-notify\n        token: $TOKEN\n        room_id: id\n",
+        "Error parsing your wercker.yml: yaml: line 5: mapping values are not allowed in this context",
+    ),
+    Mistake("The steps stand right under the pipeline", "box: debian\nbuild:\n  - script: {code: make}\n", _GONE),
+    Mistake("`steps` without dashes", "box: debian\nbuild:\n  steps:\n    script:\n      code: make\n", _GONE),
+    Mistake("Variables in the pipeline", "box: debian\nbuild:\n  env:\n    CC: clang\n  steps: []\n", _GONE),
+    Mistake("A timeout in the pipeline", "box: debian\nbuild:\n  command-timeout: 10\n  steps: []\n", _GONE),
+    Mistake("A pipeline with nothing under it", "box: debian\nbuild:\n", "(a crash: nil pointer dereference)"),
+    Mistake("The script beside its step", "box: debian\nbuild:\n  steps:\n    - script: echo hi\n", "Error parsing your wercker.yml: Step script is empty"),
+    Mistake("Options as a list", "box: debian\nbuild:\n  steps:\n    - heroku-deploy:\n        - key-name: K\n", "Error parsing your wercker.yml: Step heroku-deploy is empty"),
+    Mistake("`tags` for `tag`", "box: debian\nbuild:\n  steps:\n    - internal/docker-push:\n        repository: me/app\n        tags: v1\n", "(nothing: the image is pushed under another tag)"),
+    Mistake("A box from before Docker images", "box: wercker/nodejs@1.1.2\nbuild:\n  steps: []\n", "@ is not allowed"),
+)  # fmt: skip
+
+
+def diagnostics_page() -> str:
+    """docs/reference/diagnostics.md."""
+    out = [
+        "# What `sentinel check` says",
+        "",
+        "<!-- Generated by tools/reference.py; do not edit. -->",
+        "",
+        "Each finding has a stable code. *Errors* keep a pipeline, or the whole file, from running; *warnings* are",
+        "probably not what was meant. Below each code: a file that has it, and what is said.",
+        "",
+    ]
+    for code in Code:
+        example = EXAMPLES[code]
+        text = example.shown or example.text.decode()
+        out += [f"## {code}", "", example.about, "", "```yaml", text.rstrip(), "```", ""]
+        out += ["```text", said(code, example.text, short=bool(example.shown)), "```", ""]
+    return "\n".join(out).rstrip() + "\n"
+
+
+def said(code: Code, data: bytes, *, short: bool = False) -> str:
+    """What is printed for `code` in this file; without the source line where `short`. Raises LookupError for none."""
+    loaded = load(data)
+    found = list(loaded.diagnostics)
+    if code is Code.PIPELINE_UNKNOWN:
+        try:
+            pipeline_of(loaded, "biuld")
+        except ConfigError as error:
+            found += error.diagnostics
+    if code is Code.ELSEWHERE_BROKEN:
+        found += relevant(loaded, "build")
+    each = next((d for d in found if d.code == code), None)
+    if each is None:
+        raise LookupError(f"the example of {code} has no such finding")
+    return render(each, path="wercker.yml", text="" if short else loaded.text)
+
+
+def mistakes_page() -> str:
+    """docs/reference/mistakes.md."""
+    out = [
+        "# Ten mistakes, and what is said to them",
+        "",
+        "<!-- Generated by tools/reference.py; do not edit. -->",
+        "",
+        "Each was made in a real project. The original's message is what wercker's own program printed.",
+        "",
+        "| | mistake | the original said | Sentinel says |",
+        "| --- | --- | --- | --- |",
+    ]
+    details: list[str] = []
+    for number, mistake in enumerate(MISTAKES, start=1):
+        first, *_ = load(mistake.text.encode()).diagnostics
+        hint = f" Hint: {first.hint}." if first.hint else ""
+        ours = f"line {first.line}: {first.message}.{hint}".replace("|", "\\|")
+        out.append(f"| {number} | {mistake.title} | {mistake.upstream} | {ours} |")
+        printed = render(first, path="wercker.yml", text=mistake.text)
+        details += [
+            f"## {number}. {mistake.title}",
+            "",
+            "```yaml",
+            mistake.text.rstrip(),
+            "```",
+            "",
+        ]
+        details += ["```text", printed, "```", ""]
+    return "\n".join([*out, "", *details]).rstrip() + "\n"
+
+
+def pages() -> dict[str, str]:
+    """Both pages, by file name."""
+    return {"diagnostics.md": diagnostics_page(), "mistakes.md": mistakes_page()}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages to the folder named on the command line, or to docs/reference."""
+    folder = Path(arguments[0] if arguments else "docs/reference")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
