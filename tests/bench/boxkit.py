@@ -70,7 +70,7 @@ def _tee(root: Path) -> float:
 
 
 async def _start(binary: Path, root: Path) -> Box:
-    root.mkdir()
+    await asyncio.to_thread(root.mkdir)
     process = await asyncio.create_subprocess_exec(
         str(binary),
         "init",
@@ -99,7 +99,7 @@ async def _quiet(binary: Path, root: Path, at: int) -> tuple[float, float]:
         await session.open(box.open(masks=_masks()))
         await session.start([script(1, f"cat {root}/data")])
         state = await session.wait_for(lambda state: state.done([1]))
-        status = Path(f"/proc/{box.process.pid}/status").read_text()
+        status = await asyncio.to_thread(Path(f"/proc/{box.process.pid}/status").read_text)
         await session.close()
     await box.process.wait()
     step = state.steps[1]

@@ -4,6 +4,7 @@ against the real boxkit in tests/boxkit."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -228,5 +229,5 @@ async def test_each_connection_without_a_word_is_given_twice_the_time() -> None:
 
     async with fast(connect, first_word=0.05) as session:
         await session.is_open()
-    waits = [after - before for before, after in zip(opened, opened[1:], strict=False)]
+    waits = [after - before for before, after in itertools.pairwise(opened)]
     assert waits[0] >= 0.05 and waits[1] >= 0.1 and waits[2] >= 0.2
