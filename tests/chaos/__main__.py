@@ -18,7 +18,7 @@ LIMIT = 900.0
 
 
 def main() -> None:
-    seed = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
+    seed = int(os.environ.get("SEED") or 0) or random.SystemRandom().randrange(1, 1 << 31)
     count = int(os.environ.get("COUNT", "1000"))
     print(f"seed {seed} (SEED={seed} make chaos repeats it)", flush=True)
     boxkit = ROOT / "build" / "boxkit"
