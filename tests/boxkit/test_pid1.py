@@ -80,8 +80,7 @@ async def test_what_ignores_term_is_killed_at_once_and_whole(box: Box) -> None:
         limits=Limits(grace=0.3),
     )
     assert state.steps[1].reason == "CommandTimeout"
-    # Far from the minute it wanted; how far depends on the machine.
-    assert state.steps[1].usage.seconds < 30
+    assert state.steps[1].usage.seconds < 5
     assert box.log(2) == b"0\n"
 
 

@@ -261,7 +261,7 @@ def test_without_an_image_there_is_nothing_to_run_in(
                 "repository": "r.example.com/Acme/Hello",
                 "pushSecretRef": {"name": "push"},
                 "pullSecretRefs": [{"name": "pull"}],
-                "excludePaths": ["/root/.netrc"],
+                "excludePaths": ["/home/ci/.netrc"],
             },
             {},
             PlanImage(
@@ -269,7 +269,7 @@ def test_without_an_image_there_is_nothing_to_run_in(
                 repository="r.example.com/acme/hello",
                 push_secret="push",
                 pull_secrets=("pull",),
-                exclude_paths=("/root/.netrc",),
+                exclude_paths=("/home/ci/.netrc",),
             ),
         ),
         (
