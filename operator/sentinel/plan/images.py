@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box, Config, Pipeline
 from sentinel.errors import UserError
-from sentinel.plan.environment import interpolate
+from sentinel.plan.interpolate import interpolate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,13 @@ def _interpolated(box: Box, what: str, public: Mapping[str, str], hidden: frozen
     def value(text: str, field: str) -> str:
         return interpolate(text, public=public, hidden=hidden, where=f"{field} of {what} {box.id}")
 
-    result = replace(box, id=value(box.id, "id"), tag=value(box.tag, "tag"))
+    result = replace(
+        box,
+        id=value(box.id, "id"),
+        tag=value(box.tag, "tag"),
+        user=value(box.user, "user"),
+        name=value(box.name, "name"),
+    )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", result.image):
         raise UserError(
             f"{result.image!r} on line {box.line} of wercker.yml cannot be the name of an image"
