@@ -15,7 +15,7 @@ from sentinel.plan.codec import encode
 from sentinel.plan.links import ADDRESS
 from sentinel.plan.model import Plan, PlanService
 from sentinel.plan.names import BOX, PLAN_ANNOTATION, SOURCE, is_dns_name, labels, pod_name
-from sentinel.plan.users import is_root, security_context
+from sentinel.plan.users import box_user, is_root, security_context
 from sentinel.settings import Settings
 
 WERCKER_DIR = "/mnt/wercker"
@@ -92,17 +92,12 @@ def _volumes(plan: Plan, said: PodContainer) -> list[Object]:
         {"name": "kit", "emptyDir": {}},
         {"name": "session", "emptyDir": {}},
     ]
-    if not is_root(_box_user(plan, said)):
+    if not is_root(box_user(plan, said)):
         volumes += [{"name": "pipeline", "emptyDir": {}}, {"name": "report", "emptyDir": {}}]
     if plan.source.secret:
         git = {"secretName": plan.source.secret, "defaultMode": 0o444}
         volumes.append({"name": "git", "secret": git})
     return volumes
-
-
-def _box_user(plan: Plan, said: PodContainer) -> str:
-    """Who PID 1 of the box will be: the Build's word, else wercker.yml's, else the image's."""
-    return str(said.security_context.get("runAsUser", plan.user or plan.box.user))
 
 
 def _source(plan: Plan, settings: Settings) -> Object:
@@ -163,7 +158,7 @@ def _box(plan: Plan, said: PodContainer) -> Object:
         {"name": "kit", "mountPath": KIT_DIR, "readOnly": True},
         {"name": "session", "mountPath": SESSION_DIR},
     ]
-    if not is_root(_box_user(plan, said)):
+    if not is_root(box_user(plan, said)):
         mounts += [
             {"name": "pipeline", "mountPath": "/pipeline"},
             {"name": "report", "mountPath": "/report"},
