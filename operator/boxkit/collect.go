@@ -131,6 +131,19 @@ func pack(path, spool string, limit int64, zip bool) (collectedRecord, error) {
 	return collectedRecord{Files: files, Bytes: out.n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
+// holdsFiles says whether there is anything below a directory but directories.
+func holdsFiles(dir string) bool {
+	found := false
+	_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && path != dir {
+			found = true
+			return fs.SkipAll
+		}
+		return err
+	})
+	return found
+}
+
 func packEntry(archive *tar.Writer, path, name string) (added int, err error) {
 	info, err := os.Lstat(path)
 	if err != nil {

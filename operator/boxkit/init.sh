@@ -15,7 +15,19 @@ fatal() { fail "$@"; }
 # get_option NAME [DEFAULT]: a property of the running step.
 get_option() {
 	\command eval "\\command printf '%s\\n' \"\${WERCKER_$(
-		\command printf '%s_%s' "${WERCKER_STEP_NAME-}" "${1-}" | tr 'a-z-' 'A-Z_'
+		# Upper case and underscores without tr: a box may hold nothing but a shell.
+		left="${WERCKER_STEP_NAME-}_${1-}" name=
+		while [ -n "$left" ]; do
+			rest="${left#?}" && char="${left%"$rest"}" left="$rest"
+			case "$char" in
+			(a) char=A ;; (b) char=B ;; (c) char=C ;; (d) char=D ;; (e) char=E ;; (f) char=F ;; (g) char=G ;;
+			(h) char=H ;; (i) char=I ;; (j) char=J ;; (k) char=K ;; (l) char=L ;; (m) char=M ;; (n) char=N ;;
+			(o) char=O ;; (p) char=P ;; (q) char=Q ;; (r) char=R ;; (s) char=S ;; (t) char=T ;; (u) char=U ;;
+			(v) char=V ;; (w) char=W ;; (x) char=X ;; (y) char=Y ;; (z) char=Z ;; ([A-Z0-9]) ;; (*) char=_ ;;
+			esac
+			name="$name$char"
+		done
+		\command printf '%s' "$name"
 	)-\${2-}}\""
 }
 if [ -n "${BASH_VERSION-}" ]; then

@@ -63,6 +63,8 @@ type (
 		Message string   `json:"message"`
 		Log     logFacts `json:"log"`
 		Usage   usage    `json:"usage"`
+		// There are files in the step's artifacts directory.
+		Artifacts bool `json:"artifacts,omitempty"`
 	}
 	skippedRecord struct {
 		Ordinal int    `json:"ordinal"`

@@ -153,6 +153,12 @@ type collectMessage struct {
 	Gzip    bool              `json:"gzip"`
 }
 
+// A note is a line or more for the log of the step that runs, or the next one. Each key is noted once.
+type noteMessage struct {
+	Key  string `json:"key"`
+	Text string `json:"text"`
+}
+
 // What boxkit sends.
 
 type welcomeReply struct {

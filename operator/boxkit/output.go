@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"sync/atomic"
 	"time"
 )
@@ -17,11 +18,30 @@ type output struct {
 	console *console
 	wake    func()
 	masked  []byte
+	inLine  bool         // the last byte was no newline
 	last    atomic.Int64 // when the last byte came, Unix nanoseconds
 }
 
 func (o *output) take(data []byte) {
 	o.last.Store(time.Now().UnixNano())
+	o.write(data)
+}
+
+// note writes lines that no process of the step printed: they begin a line, and do not count as a sign of life.
+func (o *output) note(text []byte) {
+	if o.inLine {
+		text = append([]byte{'\n'}, text...)
+	}
+	if !bytes.HasSuffix(text, []byte{'\n'}) {
+		text = append(text, '\n')
+	}
+	o.write(text)
+}
+
+func (o *output) write(data []byte) {
+	if len(data) > 0 {
+		o.inLine = data[len(data)-1] != '\n'
+	}
 	if o.log == nil {
 		n := min(len(data), pendingRoom-len(o.pending))
 		o.pending = append(o.pending, data[:n]...)
@@ -45,10 +65,11 @@ func (o *output) put(masked []byte) {
 func (o *output) begin(log *stepLog) {
 	o.log = log
 	o.lost = 0
+	o.inLine = false
 	if len(o.pending) > 0 {
 		pending := o.pending
 		o.pending = nil
-		o.take(pending)
+		o.write(pending)
 	}
 }
 

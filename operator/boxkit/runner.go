@@ -250,6 +250,10 @@ func (r *runner) ensureShell(phase string) error {
 			}
 		case sh.status = <-sh.exited:
 			sh.dead = true
+			if words := r.open.Entrypoint; len(words) > 0 {
+				return fmt.Errorf("%w: the entrypoint %s ended with %d and did not run %s, which it must do with the words "+
+					"behind it", errNoShell, strings.Join(words, " "), exitCode(sh.status), sh.path)
+			}
 			return fmt.Errorf("%s ended with %d when it started", sh.path, exitCode(sh.status))
 		case <-timer:
 			return fmt.Errorf("%s did not start within %s", sh.path, startLimit)
@@ -322,6 +326,7 @@ func (r *runner) endStep(s *step, end outcome, facts logFacts, began time.Time, 
 	r.mu.Unlock()
 	r.journal.append(end.at, "finished", finishedRecord{
 		Ordinal: s.spec.Ordinal, Exit: end.exit, Reason: end.reason, Message: message, Log: facts, Usage: used,
+		Artifacts: holdsFiles(filepath.Join(r.open.ReportDir, s.spec.ID, "artifacts")),
 	})
 }
 

@@ -53,6 +53,7 @@ type session struct {
 	dump       []byte // export -p at the last boundary
 	logs       map[int]*stepLog
 	collects   map[string]bool // what is being collected, or was
+	notes      map[string]bool // keys of what was noted
 	collecting sync.WaitGroup
 
 	changed    chan struct{} // to the runner, capacity 1
@@ -91,6 +92,7 @@ func newSession(dir, kit, cgroupDir string, r *reaper, c *console, wake func()) 
 		byOrdinal:  map[int]*step{},
 		logs:       map[int]*stepLog{},
 		collects:   map[string]bool{},
+		notes:      map[string]bool{},
 		changed:    make(chan struct{}, 1),
 		cancelNow:  make(chan struct{}),
 		terminated: make(chan struct{}),
@@ -310,6 +312,32 @@ func (s *session) doCollect(m *collectMessage) error {
 	return nil
 }
 
+const noteMax = 16 << 10
+
+// doNote puts a text into the build's log, masked as everything there: what a service said before it died. Only the
+// operator sees the other containers.
+func (s *session) doNote(m *noteMessage) error {
+	s.mu.Lock()
+	known, opened := s.notes[m.Key], s.open != nil
+	if opened {
+		s.notes[m.Key] = true
+	}
+	s.mu.Unlock()
+	switch {
+	case !opened:
+		return refuse("NotOpen", "note before open")
+	case m.Key == "":
+		return refuse("InvalidRequest", "note needs a key")
+	case known:
+		return nil
+	}
+	text := m.Text[:min(len(m.Text), noteMax)]
+	s.pipe.mu.Lock()
+	defer s.pipe.mu.Unlock()
+	s.out.note([]byte(text))
+	return nil
+}
+
 // environment is what the last step exported, read back by a shell of its own: only a shell understands what a shell
 // wrote. Values that are no UTF-8 are not told exactly.
 func (s *session) environment() ([][2]string, error) {
@@ -426,6 +454,11 @@ func (s *session) handle(kind string, id int64, message []byte) []byte {
 		m := &collectMessage{}
 		if err = decode(message, m); err == nil {
 			err = s.doCollect(m)
+		}
+	case "note":
+		m := &noteMessage{}
+		if err = decode(message, m); err == nil {
+			err = s.doNote(m)
 		}
 	case "close":
 		err = s.doClose()

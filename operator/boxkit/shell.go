@@ -200,7 +200,7 @@ func startShell(r *reaper, spec shellSpec) (*shell, error) {
 	if len(spec.entrypoint) > 0 {
 		found, _, err := findShell(spec.entrypoint[:1], spec.env)
 		if err != nil {
-			return nil, fmt.Errorf("the entrypoint %q is not in the box", spec.entrypoint[0])
+			return nil, fmt.Errorf("%w to be started by: the entrypoint %q is not there", errNoShell, spec.entrypoint[0])
 		}
 		argv = append(append([]string{}, spec.entrypoint...), argv...)
 		program = found

@@ -56,6 +56,29 @@ class ImageSettings(BaseModel):
     latest: Annotated[
         str, Field(pattern="^(green|every)$", description="Which builds move `latest`.")
     ] = "green"
+    local: Annotated[
+        bool,
+        Field(
+            description="For development with images loaded onto the nodes: no registry is asked, nothing is "
+            "committed, services have the ports that wercker.yml names."
+        ),
+    ] = False
+
+
+class ProxySettings(BaseModel):
+    """Proxies for the builds: git in the init container, and the steps (http_proxy and the like, both spellings).
+
+    They stand readable in the pod, so no password belongs in them. The operator's own come from its environment.
+    """
+
+    http: Annotated[str, Field(description="URL of the proxy for http. Empty: none.")] = ""
+    https: Annotated[str, Field(description="URL of the proxy for https. Empty: none.")] = ""
+    no_proxy: Annotated[
+        list[str],
+        Field(
+            description="Hosts and domains past the proxies, besides localhost and the services."
+        ),
+    ] = []
 
 
 class Settings(BaseSettings):
@@ -110,6 +133,7 @@ class Settings(BaseSettings):
     ] = True
     store: Annotated[StoreSettings, Field(description="Object store.")] = StoreSettings()
     images: Annotated[ImageSettings, Field(description="Images.")] = ImageSettings()
+    proxy: Annotated[ProxySettings, Field(description="Proxies for builds.")] = ProxySettings()
     containerd_socket: Annotated[
         str, Field(description="The node's containerd, for the agent.")
     ] = "/run/containerd/containerd.sock"

@@ -30,7 +30,7 @@ AUTH_KEYS = (
     "azure-tenant-id",
     "azure-resource-group",
 )
-_TEXT_KEYS = ("id", "name", "tag", "cmd", "entrypoint", "volumes", "url")
+_TEXT_KEYS = ("id", "name", "tag", "cmd", "entrypoint", "user", "volumes", "url")
 _ELSEWHERE = {
     "steps": "steps belong to the pipeline: begin the line below box:, with as many spaces",
     "after-steps": "after-steps belong to the pipeline: begin the line below box:, with as many spaces",
@@ -128,6 +128,7 @@ def _from_table(table: Table, findings: Findings, what: str) -> Box:
         name=texts.get("name", ""),
         cmd=texts.get("cmd", ""),
         entrypoint=texts.get("entrypoint", ""),
+        user=texts.get("user", ""),
         volumes=texts.get("volumes", ""),
         url=texts.get("url", ""),
         env=env,

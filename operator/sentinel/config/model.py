@@ -20,6 +20,7 @@ class Box:
     name: str = ""
     cmd: str = ""
     entrypoint: str = ""
+    user: str = ""
     env: tuple[tuple[str, str], ...] = ()
     ports: tuple[str, ...] = ()
     auth: tuple[tuple[str, str], ...] = ()

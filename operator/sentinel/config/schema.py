@@ -66,6 +66,7 @@ def _box() -> Schema:
         "name": "The name by which others reach this service.",
         "cmd": "The service's command; of a box, its shell.",
         "entrypoint": "Instead of the image's.",
+        "user": "Who runs in it: uid or uid:gid, instead of the image's user.",
         "volumes": "host:guest pairs.",
         "url": "file://path#pipeline: a project to build this service from.",
     }

@@ -19,18 +19,19 @@ from sentinel.engine.status import progress, step_statuses
 from sentinel.errors import NotYet, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.plan.environment import ResolvedEnvironment
+from sentinel.plan.generic import CACHE_DIR, OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
 from sentinel.plan.keys import step_log
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.names import BOX, is_dns_name, pod_name
 from sentinel.session.client import ByteStream, RequestRefused, Session
 from sentinel.session.journal import SessionState
 from sentinel.session.messages import Copy, Limits, Open, Result, Service, StepSpec, Upload
-from sentinel.session.records import AnyRecord, Finished, Opened, Skipped, Started
+from sentinel.session.records import AnyRecord, Finished, Opened, ServiceSeen, Skipped, Started
 
 log = logging.getLogger(__name__)
 
 BOXKIT = "/run/sentinel/kit/boxkit"
-OUTPUT = "/pipeline/output"
+OUTPUT = OUTPUT_DIR
 
 
 @asynccontextmanager
@@ -79,6 +80,8 @@ async def refresh_box(
 ) -> None:
     """Open the box, or give an open one fresh URLs for its logs."""
     resolved = await environment
+    if session.state.opened is None and resolved.warnings:
+        run.report.noticed(message="; ".join(resolved.warnings))
     try:
         await session.open(_open_message(run, plan, resolved))
     except RequestRefused as e:
@@ -160,6 +163,13 @@ def _follow(run: Run, plan: Plan, state: SessionState, record: AnyRecord) -> Non
             for step in steps:
                 if step.state != before.get(step.id) and step.state not in ("Pending", "Running"):
                     run.report.step_finished(step=step)
+        case ServiceSeen() if not record.ready:
+            service = next((s for s in plan.services if s.alias == record.alias), None)
+            ports = ", ".join(str(port) for port in service.ports) if service is not None else ""
+            run.report.noticed(
+                message=f"service {record.alias} accepts on none of its ports ({ports}) after {record.seconds:.0f} s; "
+                "the steps begin all the same"
+            )
         case _:
             pass
 
@@ -179,7 +189,6 @@ def _note_opened(run: Run, plan: Plan) -> None:
 
 
 def _open_message(run: Run, plan: Plan, environment: ResolvedEnvironment) -> Open:
-    pipeline_dir = "/pipeline"
     return Open(
         build=plan.uid,
         attempt=plan.attempt,
@@ -188,11 +197,12 @@ def _open_message(run: Run, plan: Plan, environment: ResolvedEnvironment) -> Ope
         shell=plan.shell,
         entrypoint=plan.entrypoint,
         source_dir=plan.source_dir,
-        pipeline_dir=pipeline_dir,
-        dirs=(pipeline_dir, OUTPUT),
+        pipeline_dir=PIPELINE_DIR,
+        report_dir=REPORT_DIR,
+        dirs=(PIPELINE_DIR, OUTPUT),
         copies=(
             Copy(source="/mnt/wercker/source", target=plan.base_path),
-            Copy(source="/mnt/wercker/cache", target=f"{pipeline_dir}/cache"),
+            Copy(source="/mnt/wercker/cache", target=CACHE_DIR),
         ),
         limits=Limits(build=plan.build_timeout),
         services=tuple(

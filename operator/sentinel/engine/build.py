@@ -21,6 +21,7 @@ from sentinel.engine.pod import ensure_pod, pod_gone, stored_plan, watch_pod
 from sentinel.engine.prepare import prepare
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.secrets import resolve_environment
+from sentinel.engine.services import blame_services
 from sentinel.errors import (
     CancelledByUser,
     InfrastructureError,
@@ -150,7 +151,7 @@ async def _steps(
         outcome = await commit(run, plan, outcome)
         outcome = await store_output(run, plan, session, outcome)
     await run_after(plan, session, outcome)
-    return outcome
+    return blame_services(run, outcome)
 
 
 async def _pass_on_cancel(run: Run, session: Session) -> None:

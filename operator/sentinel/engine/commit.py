@@ -22,7 +22,8 @@ from sentinel.errors import InfrastructureError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import IMAGE_COMMITS, ROLE_BINDINGS, ROLES
 from sentinel.plan.model import Plan
-from sentinel.plan.names import BOX, commit_name, labels, pod_name
+from sentinel.plan.names import BOX, commit_name, labels, pod_name, pull_secret_name
+from sentinel.plan.pod import owner_reference
 
 log = logging.getLogger(__name__)
 
@@ -129,16 +130,7 @@ async def _ask(run: Run, plan: Plan, outcome: Outcome, *, pod: dict[str, Any]) -
                 NODE_LABEL: node,
                 ACTIVE_LABEL: "true",
             },
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": "Build",
-                    "name": plan.build,
-                    "uid": plan.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": False,
-                }
-            ],
+            "ownerReferences": [owner_reference(run.build)],
         },
         "spec": {
             "nodeName": node,
@@ -244,7 +236,10 @@ async def _let_agent_read(run: Run, plan: Plan) -> None:
             }
         ]
         rbac = "rbac.authorization.k8s.io"
-        metadata = {"name": role, "namespace": plan.namespace}
+        metadata: dict[str, Any] = {"name": role, "namespace": plan.namespace}
+        if secret == pull_secret_name(build=plan.build, uid=plan.uid):
+            # This one is the build's own, and goes with it.
+            metadata["ownerReferences"] = [owner_reference(run.build)]
         account = run.tools.settings.agent_service_account
         for resource, body in (
             (ROLES, {"kind": "Role", "metadata": metadata, "rules": rules}),

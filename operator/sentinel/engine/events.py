@@ -26,6 +26,9 @@ class EventReporter(Reporter):
             f"pipeline {plan.pipeline!r} at {plan.source.commit[:12]}: {len(plan.steps)} steps",
         )
 
+    def noticed(self, *, message: str) -> None:
+        self._warn("Notice", "Run", message)
+
     def started(self, *, plan: Plan, node: str) -> None:
         self._say("Started", "Run", f"the box {plan.box.name} answers on node {node}")
 

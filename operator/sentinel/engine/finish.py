@@ -17,13 +17,15 @@ from sentinel.clock import rfc3339
 from sentinel.engine.box import OUTPUT, refresh_box
 from sentinel.engine.guard import guarded
 from sentinel.engine.pod import box_ended
+from sentinel.engine.pullsecret import drop_logins
 from sentinel.engine.run import Outcome, Run
 from sentinel.errors import GoneError, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, PODS
 from sentinel.plan.environment import ResolvedEnvironment
+from sentinel.plan.generic import REPORT_DIR
 from sentinel.plan.keys import output as output_key
-from sentinel.plan.keys import step_log
+from sentinel.plan.keys import step_artifacts, step_log
 from sentinel.plan.model import Plan
 from sentinel.plan.names import FINISHED_LABEL, pod_name
 from sentinel.session.client import Session
@@ -34,6 +36,10 @@ log = logging.getLogger(__name__)
 
 OUTPUT_LIMIT = 5000 * 1024 * 1024
 """Bytes of a build's output; wercker's own limit (`wercker-semantics.md` §5.3)."""
+
+
+ARTIFACTS_LIMIT = 1000 * 1024 * 1024
+"""Bytes of one step's report artifacts."""
 
 
 async def store_output(run: Run, plan: Plan, session: Session, outcome: Outcome) -> Outcome:
@@ -59,6 +65,34 @@ async def store_output(run: Run, plan: Plan, session: Session, outcome: Outcome)
     return outcome
 
 
+async def store_artifacts(run: Run, plan: Plan, session: Session) -> None:
+    """The report artifacts of every step that left some, passed or not (`wercker-semantics.md` §5.4), all at once.
+
+    What cannot be stored is told and changes nothing. Without artifacts this does nothing at all.
+    """
+    store = run.tools.store
+    left = {n: step.id for n, step in session.state.steps.items() if step.artifacts}
+    if store is None or not left:
+        return
+    for ordinal, step_id in left.items():
+        collect = Collect(
+            what=f"artifacts/{ordinal}",
+            path=f"{REPORT_DIR}/{step_id}/artifacts",
+            upload=Upload(url=store.presign_put(step_artifacts(plan.results_prefix, step_id))),
+            limit=ARTIFACTS_LIMIT,
+        )
+        await session.collect(collect)
+    wanted = {f"artifacts/{ordinal}" for ordinal in left}
+    state = await session.wait_for(lambda state: wanted <= state.collected.keys())
+    for what in sorted(wanted):
+        collected = state.collected[what]
+        if isinstance(collected, CollectFailed):
+            step_id = left[int(what.partition("/")[2])]
+            run.report.noticed(
+                message=f"the report artifacts of {step_id} are not stored: {collected.text}"
+            )
+
+
 async def close_box(
     run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
 ) -> bool:
@@ -67,6 +101,8 @@ async def close_box(
         with suppress(GoneError):
             await guarded(session.close(), box_ended(run, plan))
         return False
+    with suppress(GoneError):
+        await guarded(store_artifacts(run, plan, session), box_ended(run, plan))
     if session.state.refused:
         # URLs expire: a build that waited long for its commit gets fresh ones.
         try:
@@ -145,6 +181,9 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
     wanted = keep == "always" or (keep == "failed" and not outcome.succeeded)
     started = run.writer.holds(ConditionType.POD_READY) is True
     kube, namespace = run.tools.kube, run.build.namespace
+    seen = run.tools.pods.get((namespace, name))
+    if seen is not None:
+        await drop_logins(run, seen.raw)
     if wanted or (started and not logs_safe):
         await _stop(run, name)
         return

@@ -16,6 +16,7 @@ from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Blame, Reason
 from sentinel.engine.board import Seen
 from sentinel.engine.run import Run
+from sentinel.engine.services import tell_dead_services
 from sentinel.errors import (
     CancelledByUser,
     GoneError,
@@ -102,6 +103,8 @@ async def watch_pod(run: Run, plan: Plan, session: Session) -> None:
         seen = run.tools.pods.get(key)
         view = await _look(run, seen, session)
         _raise_if_lost(plan, seen, view)
+        if session.state.opened is not None and session.state.closed is None:
+            await tell_dead_services(run, plan, view, session)
         if session.state.opened is None:
             now = run.tools.clock.monotonic()
             problem = why_not_started(view, now=now, since=since)

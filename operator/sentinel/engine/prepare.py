@@ -7,7 +7,7 @@ that a second run would have to respect: doing it again gives the same Plan, or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -19,13 +19,17 @@ from sentinel.config.detect import detect
 from sentinel.config.diagnostics import Severity
 from sentinel.config.load import FILE_NAMES, load, pipeline_of, relevant
 from sentinel.config.model import Box, Config, Pipeline
+from sentinel.engine.pullsecret import keep_logins, logins
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import check_push_secret, git_credentials, keychain
 from sentinel.engine.status import pending_steps, progress
 from sentinel.errors import InternalError, UserError
+from sentinel.plan.logins import Login, docker_config
 from sentinel.plan.model import ImageFacts, Plan, PlanSource
+from sentinel.plan.notices import notices
 from sentinel.plan.plan import images_for, make_plan
 from sentinel.registry.client import RegistryClient
+from sentinel.registry.credentials import keychain_from_docker_config
 from sentinel.registry.reference import parse_reference
 from sentinel.source import git
 
@@ -47,7 +51,8 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
         settings=settings,
         started=started,
     )
-    box, *services = await _check_images(run, [wanted.box, *wanted.services])
+    found_logins = await logins(run, wanted)
+    box, *services = await _check_images(run, [wanted.box, *wanted.services], found_logins)
     await check_push_secret(run)
     plan = make_plan(
         run.build,
@@ -60,7 +65,8 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
         attempt=attempt,
         started=started,
     )
-    _accept(run, plan)
+    plan = await keep_logins(run, plan, found_logins)
+    _accept(run, plan, notices(run.build, pipeline=pipeline, wanted=wanted, plan=plan))
     return plan
 
 
@@ -153,10 +159,17 @@ def _load_config(run: Run, name: str, text: bytes) -> tuple[Config, Pipeline]:
     return loaded.config, pipeline
 
 
-async def _check_images(run: Run, boxes: Sequence[Box]) -> list[ImageFacts]:
+async def _check_images(
+    run: Run, boxes: Sequence[Box], said: Mapping[str, Login]
+) -> list[ImageFacts]:
     """Stage 4: box and services exist, all asked for at once; every one that does not is named."""
+    if run.tools.settings.images.local:
+        return [local_image(box.image) for box in boxes]
+    credentials = await keychain(run)
+    if said:
+        credentials += keychain_from_docker_config(docker_config(said), source="wercker.yml")
     async with RegistryClient(
-        credentials=await keychain(run), insecure=run.tools.settings.images.insecure_registries
+        credentials=credentials, insecure=run.tools.settings.images.insecure_registries
     ) as client:
         found = await asyncio.gather(
             *(_look_up(run, client, box.image) for box in boxes), return_exceptions=True
@@ -172,6 +185,11 @@ async def _check_images(run: Run, boxes: Sequence[Box]) -> list[ImageFacts]:
             raise each
         facts.append(each)
     return facts
+
+
+def local_image(name: str) -> ImageFacts:
+    """An image that only the nodes know (`images.local`): nothing is said of it but its name."""
+    return ImageFacts(name=name, reference=name)
 
 
 async def _look_up(run: Run, client: RegistryClient, name: str) -> ImageFacts:
@@ -198,7 +216,7 @@ async def _look_up(run: Run, client: RegistryClient, name: str) -> ImageFacts:
     )
 
 
-def _accept(run: Run, plan: Plan) -> None:
+def _accept(run: Run, plan: Plan, known: Sequence[str]) -> None:
     """Stage 5: the Plan stands. Who acts for this attempt from now on must find its number in the status."""
     writer = run.writer
     steps = pending_steps(plan)
@@ -206,7 +224,12 @@ def _accept(run: Run, plan: Plan) -> None:
         ConditionType.ACCEPTED,
         "True",
         Reason.VALID,
-        f"pipeline {plan.pipeline!r} of {plan.source.commit[:12]}: {len(steps)} steps in {plan.box.name}",
+        "; note: ".join(
+            [
+                f"pipeline {plan.pipeline!r} of {plan.source.commit[:12]}: {len(steps)} steps in {plan.box.name}",
+                *known,
+            ]
+        ),
     )
     writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.PENDING)
     writer.change(
@@ -217,3 +240,5 @@ def _accept(run: Run, plan: Plan) -> None:
         results=Results(prefix=plan.results_prefix) if plan.results_prefix else None,
     )
     run.report.accepted(plan=plan)
+    if known:
+        run.report.noticed(message="; ".join(known))

@@ -22,6 +22,9 @@ class Reporter:
     def accepted(self, *, plan: Plan) -> None:
         """The spec, source, wercker.yml and images are fine; the Plan stands."""
 
+    def noticed(self, *, message: str) -> None:
+        """Something that people should know of a build that goes on."""
+
     def pod_created(self, *, plan: Plan, pod: str) -> None:
         """The pod of an attempt exists."""
 
@@ -49,6 +52,9 @@ class Reporters(Reporter):
 
     def accepted(self, *, plan: Plan) -> None:
         self._tell("accepted", plan=plan)
+
+    def noticed(self, *, message: str) -> None:
+        self._tell("noticed", message=message)
 
     def pod_created(self, *, plan: Plan, pod: str) -> None:
         self._tell("pod_created", plan=plan, pod=pod)

@@ -60,7 +60,7 @@ class Outcome:
 @dataclass(kw_only=True)
 class Run:
     """One Build while it is driven. `invalid` ends it at once: its spec cannot be read (`build` has then an empty
-    one), or we failed with it too often."""
+    one), or we failed with it too often. `dead_services` says by alias how a service ended before the steps did."""
 
     build: Build
     tools: Tools
@@ -68,6 +68,7 @@ class Run:
     report: Reporter
     invalid: SentinelError | None = None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    dead_services: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sentinel.api.reasons import Reason
@@ -16,7 +16,7 @@ from sentinel.errors import UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import CONFIG_MAPS, SECRETS, Resource
 from sentinel.plan.environment import ResolvedEnvironment, needed, resolve
-from sentinel.plan.model import Plan
+from sentinel.plan.model import EnvSource, Plan, Variable
 from sentinel.registry.credentials import Keychain, keychain_from_secrets
 from sentinel.source.git import Credentials
 
@@ -66,12 +66,19 @@ async def check_push_secret(run: Run) -> None:
 
 async def resolve_environment(run: Run, plan: Plan) -> ResolvedEnvironment:
     """The literal environment of the build, and every value that must not be seen."""
-    secret_names, map_names = needed(plan.variables)
+    return await resolve_variables(run, plan.variables)
+
+
+async def resolve_variables(
+    run: Run, variables: Sequence[Variable | EnvSource]
+) -> ResolvedEnvironment:
+    """The values of these variables; the Secrets and ConfigMaps they name are read for it."""
+    secret_names, map_names = needed(variables)
     secrets, maps = await asyncio.gather(
         _read_all(run, SECRETS, secret_names), _read_all(run, CONFIG_MAPS, map_names)
     )
     return resolve(
-        plan.variables,
+        variables,
         secrets={name: secret_data(raw) for name, raw in secrets.items()},
         config_maps={name: dict(raw.get("data") or {}) for name, raw in maps.items()},
     )

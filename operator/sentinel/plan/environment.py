@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sentinel.api.build import Build, EnvFrom, EnvVar
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
 from sentinel.errors import UserError
-from sentinel.plan.giturl import parse_git_url
+from sentinel.plan.generic import generic_variables, proxy_variables
+from sentinel.plan.interpolate import hidden_names, interpolate, public_values
 from sentinel.plan.model import EnvSource, PlanSource, Variable
 from sentinel.settings import Settings
 
@@ -42,30 +43,13 @@ class ResolvedEnvironment:
     warnings: tuple[str, ...] = ()
 
 
-def is_deploy(build: Build) -> bool:
-    """Whether the build has a deploy's variables: its pipeline is `deploy`, or it names a deploy target.
-
-    wercker decided by the verb of its command line (§1.7); a Build has no verb.
-    """
-    return build.spec.pipeline == "deploy" or bool(build.spec.deploy_target)
-
-
-def application_name(build: Build, *, source: PlanSource) -> str:
-    """The application's name: the spec's, else the repository's, else the Build's."""
-    return build.spec.application.name or parse_git_url(source.url).repository or build.name
-
-
-def application_id(build: Build, *, source: PlanSource) -> str:
-    """The application's id: the spec's, else its name."""
-    return build.spec.application.id or application_name(build, source=source)
-
-
 def build_variables(
     build: Build,
     *,
     source: PlanSource,
     box: Box | None,
     links: Sequence[tuple[str, str]],
+    services: Sequence[str] = (),
     settings: Settings,
     started: datetime,
     base_path: str,
@@ -73,8 +57,8 @@ def build_variables(
 ) -> tuple[Variable | EnvSource, ...]:
     """All variables of a build in order, without reading a Secret.
 
-    `box` is the one of wercker.yml, for its `env`; `links` the services' link variables. `started` becomes
-    WERCKER_MAIN_PIPELINE_STARTED in whole seconds.
+    `box` is the one of wercker.yml, for its `env`; `links` the services' link variables, `services` their aliases.
+    `started` becomes WERCKER_MAIN_PIPELINE_STARTED in whole seconds.
     """
     generic = generic_variables(
         build,
@@ -84,7 +68,7 @@ def build_variables(
         base_path=base_path,
         source_dir=source_dir,
     )
-    fixed = [*links, *generic]
+    fixed = [*links, *generic, *proxy_variables(build, settings=settings, services=services)]
     known = dict(fixed)
     if box is not None:
         public = {**known, **public_values(build.spec.env)}
@@ -94,108 +78,16 @@ def build_variables(
             fixed.append((name.upper(), value))
     return (
         *(Variable(name=name, value=_literal(value)) for name, value in fixed),
+        *user_variables(build),
+    )
+
+
+def user_variables(build: Build) -> tuple[Variable | EnvSource, ...]:
+    """What the Build itself says, in its order: envFrom, then env."""
+    return (
         *(_env_source(each) for each in build.spec.env_from),
         *(_variable(each) for each in build.spec.env),
     )
-
-
-def generic_variables(
-    build: Build,
-    *,
-    source: PlanSource,
-    settings: Settings,
-    started: datetime,
-    base_path: str,
-    source_dir: str,
-) -> tuple[tuple[str, str], ...]:
-    """wercker's own variables, in its order (§4.1, §4.2).
-
-    Two are what upstream meant and not what it did: WERCKER_ROOT follows base-path, and WERCKER_REPORT_DIR is
-    where the reports are.
-    """
-    spec = build.spec
-    git = parse_git_url(source.url)
-    name = application_name(build, source=source)
-    application = application_id(build, source=source)
-    owner = spec.application.owner or git.owner
-    base = settings.base_url.rstrip("/")
-    run_url = f"{base}/{owner}/{name}/runs/{spec.pipeline}/{build.uid}"
-    if is_deploy(build):
-        verb = [
-            ("DEPLOY", "true"),
-            ("WERCKER_DEPLOY_ID", build.uid),
-            ("WERCKER_DEPLOY_URL", run_url),
-        ]
-        if spec.deploy_target:
-            verb.append(("WERCKER_DEPLOYTARGET_NAME", spec.deploy_target))
-    else:
-        verb = [
-            ("BUILD", "true"),
-            ("CI", "true"),
-            ("WERCKER_BUILD_ID", build.uid),
-            ("WERCKER_BUILD_URL", run_url),
-        ]
-    return (
-        ("WERCKER", "true"),
-        ("WERCKER_ROOT", base_path),
-        ("WERCKER_SOURCE_DIR", source_dir),
-        ("WERCKER_CACHE_DIR", "/pipeline/cache"),
-        ("WERCKER_OUTPUT_DIR", "/pipeline/output"),
-        ("WERCKER_PIPELINE_DIR", "/pipeline"),
-        ("WERCKER_REPORT_DIR", "/report"),
-        ("WERCKER_APPLICATION_ID", application),
-        ("WERCKER_APPLICATION_NAME", name),
-        ("WERCKER_APPLICATION_OWNER_NAME", owner),
-        ("WERCKER_APPLICATION_URL", spec.application.url or f"{base}/#applications/{application}"),
-        ("TERM", "xterm-256color"),
-        *verb,
-        ("WERCKER_RUN_ID", build.uid),
-        ("WERCKER_RUN_URL", run_url),
-        ("WERCKER_GIT_DOMAIN", git.domain),
-        ("WERCKER_GIT_OWNER", git.owner),
-        ("WERCKER_GIT_REPOSITORY", git.repository),
-        ("WERCKER_GIT_BRANCH", source.branch),
-        ("WERCKER_GIT_TAG", source.tag),
-        ("WERCKER_GIT_COMMIT", source.commit),
-        ("WERCKER_STARTED_BY", spec.started_by),
-        ("WERCKER_MAIN_PIPELINE_STARTED", str(int(started.astimezone(UTC).timestamp()))),
-    )
-
-
-def public_values(env: Sequence[EnvVar]) -> dict[str, str]:
-    """The literal values of spec.env that no Secret has gone into; what wercker.yml may interpolate (§4.4)."""
-    values: dict[str, str] = {}
-    for each in env:
-        values.pop(each.name, None)
-        if each.value_from is None and "$(" not in each.value:
-            values[each.name] = each.value
-    return values
-
-
-def hidden_names(env: Sequence[EnvVar]) -> frozenset[str]:
-    """Variables of spec.env whose value is not known when the plan is made, or may hold a Secret's."""
-    return frozenset({each.name for each in env if each.value_from or "$(" in each.value})
-
-
-def interpolate(
-    text: str, *, public: Mapping[str, str], hidden: frozenset[str] = frozenset(), where: str
-) -> str:
-    """`$NAME` and `${NAME}` in a field of box or service replaced, an unknown name by nothing (§4.4, second engine).
-
-    Raises UserError where `text` asks for a variable from a Secret: such a field ends up in the pod's spec.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if name in hidden:
-            raise UserError(
-                f"{where} in wercker.yml uses ${name}, which comes from a Secret: it would stand readable in the pod. "
-                f"Use ${name} in a step instead, or give it a literal value in spec.env",
-                reason=Reason.CONFIG_INVALID,
-            )
-        return public.get(name, "")
-
-    return re.sub(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))", value, text)
 
 
 def needed(variables: Sequence[Variable | EnvSource]) -> tuple[frozenset[str], frozenset[str]]:

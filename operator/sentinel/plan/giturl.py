@@ -15,6 +15,16 @@ class GitUrl:
     repository: str = ""
 
 
+def schemeless(url: str) -> str:
+    """`host[:port]/path` of a git URL: no scheme, no user or password, no query. ssh's `host:path` gets a slash."""
+    rest = re.sub(r"^[a-z][a-z0-9+.-]*://", "", re.split(r"[?#]", url)[0], flags=re.I)
+    head, slash, tail = rest.partition("/")
+    place = head.rpartition("@")[2]
+    if "://" not in url:
+        place = place.replace(":", "/", 1).rstrip("/") if ":" in place else place
+    return f"{place}{slash}{tail}".strip("/")
+
+
 def parse_git_url(url: str) -> GitUrl:
     """The parts of `https://host/owner/name.git`, of the other schemes, and of ssh's `git@host:owner/name`.
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box, Config, Pipeline
 from sentinel.errors import UserError
-from sentinel.plan.environment import interpolate
+from sentinel.plan.interpolate import interpolate
+from sentinel.plan.logins import with_registry
 
 
 @dataclass(frozen=True, kw_only=True)
 class WantedImages:
-    """Box and services that apply, variables in their ids replaced; `box.image` is the reference to look up."""
+    """Box and services that apply, variables in their ids replaced; `box.image` is the reference to look up.
+
+    `public` are the variables that were there to replace them with.
+    """
 
     box: Box
     services: tuple[Box, ...]
+    public: Mapping[str, str] = field(default_factory=dict)
 
 
 def wanted_images(
@@ -43,9 +48,16 @@ def wanted_images(
     wanted = WantedImages(
         box=_interpolated(box, "box", public, hidden),
         services=tuple(_interpolated(each, "service", public, hidden) for each in services),
+        public=public,
     )
     seen: dict[str, Box] = {}
     for service in wanted.services:
+        if not re.fullmatch(r"[^\s#\x00-\x1f\x7f]{1,253}", alias_of(service)):
+            raise UserError(
+                f"{alias_of(service)!r} on line {service.line} of wercker.yml cannot be the name of a service: it has "
+                "a space, a # or a control character",
+                reason=Reason.CONFIG_INVALID,
+            )
         other = seen.setdefault(alias_of(service), service)
         if other is not service:
             raise UserError(
@@ -65,7 +77,15 @@ def _interpolated(box: Box, what: str, public: Mapping[str, str], hidden: frozen
     def value(text: str, field: str) -> str:
         return interpolate(text, public=public, hidden=hidden, where=f"{field} of {what} {box.id}")
 
-    result = replace(box, id=value(box.id, "id"), tag=value(box.tag, "tag"))
+    # The other keys of a login may come from Secrets, and are not needed to name the image.
+    registry = [pair for pair in box.auth if pair[0] in ("registry", "azure-login-server")]
+    result = replace(
+        box,
+        id=with_registry(value(box.id, "id"), [(key, value(text, key)) for key, text in registry]),
+        tag=value(box.tag, "tag"),
+        user=value(box.user, "user"),
+        name=value(box.name, "name"),
+    )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", result.image):
         raise UserError(
             f"{result.image!r} on line {box.line} of wercker.yml cannot be the name of an image"

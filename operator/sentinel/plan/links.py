@@ -6,19 +6,21 @@ All services share the pod's network, so every address is 127.0.0.1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from sentinel.plan.model import ImageFacts
+from typing import TypeAlias
 
 ADDRESS = "127.0.0.1"
 
+Port: TypeAlias = tuple[int, str]
+"""Number and protocol, in lower case."""
 
-def exposed(image: ImageFacts, ports: Sequence[str] = ()) -> tuple[tuple[int, str], ...]:
-    """(number, protocol) of the image's EXPOSE and of the service's own `ports`, sorted, each once.
+
+def exposed(image: Sequence[str] = (), ports: Sequence[str] = ()) -> tuple[Port, ...]:
+    """The ports of the image's EXPOSE entries and of the service's own `ports`, sorted, each once.
 
     Forms: `port`, `host:container`, `ip:host:container`, each with /tcp or /udp; ranges and other text are left out.
     """
-    found: set[tuple[int, str]] = set()
-    for entry in (*image.ports, *ports):
+    found: set[Port] = set()
+    for entry in (*image, *ports):
         text, _, protocol = entry.partition("/")
         number = text.rpartition(":")[2]
         if number.isascii() and number.isdecimal() and 0 < int(number[:6]) < 65536:
@@ -29,7 +31,7 @@ def exposed(image: ImageFacts, ports: Sequence[str] = ()) -> tuple[tuple[int, st
 def link_variables(
     *,
     alias: str,
-    ports: Sequence[tuple[int, str]],
+    ports: Sequence[Port],
     env: Sequence[tuple[str, str]],
     uid: str,
 ) -> tuple[tuple[str, str], ...]:

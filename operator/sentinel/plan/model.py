@@ -80,7 +80,8 @@ class PlanStep:
 class PlanService:
     """A service container. `alias` is how the box reaches it; `container` its name in the pod.
 
-    `ports` are the exposed TCP ports that boxkit waits for.
+    `ports` are the exposed TCP ports that boxkit waits for. `env` holds the link variables of the services before it
+    and its own. `user` is uid or uid:gid, or empty for the image's.
     """
 
     alias: str
@@ -90,6 +91,7 @@ class PlanService:
     cmd: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
+    user: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,8 @@ class Plan:
     """Everything an attempt needs. Times are in seconds.
 
     `shell` and `entrypoint` are argv: which shell the box's `cmd` asks for (empty: bash, else sh), and what is put
-    before it. `deploy` tells the two kinds of wercker's environment apart.
+    before it. `user` is the box's uid or uid:gid where wercker.yml says one. `ignore_file` names the file of the
+    source that says what is not copied. `deploy` tells the two kinds of wercker's environment apart.
     """
 
     build: str
@@ -133,6 +136,7 @@ class Plan:
     pipeline: str
     source: PlanSource
     box: ImageFacts
+    user: str = ""
     shell: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
     services: tuple[PlanService, ...] = ()
@@ -141,6 +145,7 @@ class Plan:
     image: PlanImage = PlanImage()
     base_path: str = "/pipeline/source"
     source_dir: str = "/pipeline/source"
+    ignore_file: str = ""
     pending_timeout: float = 900.0
     build_timeout: float = 7200.0
     results_prefix: str = ""

@@ -55,6 +55,11 @@ def secret_name(*, build: str, uid: str, attempt: int, what: str) -> str:
     return _named(build, uid, str(attempt), what)
 
 
+def pull_secret_name(*, build: str, uid: str) -> str:
+    """The Secret with the registry logins of wercker.yml. The build's, not an attempt's: the next one pulls with it."""
+    return _named(build, uid, "pull")
+
+
 def step_id(*, name: str, uid: str, ordinal: int) -> str:
     """A step's safe id: a directory name, unique in the build, the same in each attempt.
 

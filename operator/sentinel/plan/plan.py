@@ -6,7 +6,6 @@ Everything that can be refused before a pod exists is refused here, with the rea
 from __future__ import annotations
 
 import posixpath
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,21 +17,21 @@ from sentinel.api.reasons import Reason
 from sentinel.config.load import effective_timeout
 from sentinel.config.model import Box, Config, Pipeline, Step
 from sentinel.errors import UserError
-from sentinel.plan.environment import (
+from sentinel.plan.environment import build_variables
+from sentinel.plan.generic import (
     application_id,
     application_name,
-    build_variables,
     generic_variables,
-    hidden_names,
-    interpolate,
     is_deploy,
-    public_values,
 )
-from sentinel.plan.images import WantedImages, alias_of, wanted_images
+from sentinel.plan.images import WantedImages, wanted_images
+from sentinel.plan.interpolate import hidden_names, public_values
 from sentinel.plan.keys import results_prefix
-from sentinel.plan.links import exposed, link_variables
-from sentinel.plan.model import ImageFacts, Plan, PlanImage, PlanService, PlanSource, PlanStep
-from sentinel.plan.names import container_name, step_id
+from sentinel.plan.model import ImageFacts, Plan, PlanImage, PlanSource, PlanStep
+from sentinel.plan.names import step_id
+from sentinel.plan.services import plan_services
+from sentinel.plan.users import run_as
+from sentinel.plan.words import words_of
 from sentinel.settings import Settings
 
 COMMAND_TIMEOUT = 25.0
@@ -42,6 +41,9 @@ NO_RESPONSE_TIMEOUT = 5.0
 """Minutes a step may be silent where nobody says."""
 
 BASE_PATH = "/pipeline/source"
+
+IGNORE_FILE = ".werckerignore"
+"""What of the source is left out, by git's own rules, where the file does not name another (§1.2)."""
 
 SHELLS = frozenset({"bash", "sh", "ash", "dash"})
 """A box `cmd` that begins with one of these chooses the shell: thousands of old files say `cmd: /bin/sh`."""
@@ -103,21 +105,9 @@ def make_plan(
             f"pipeline {pipeline.name} asks for a Docker daemon with docker: true, which is not supported yet",
             reason=Reason.CONFIG_INVALID,
         )
-    planned = tuple(
-        _service(each, facts, index, public=public, hidden=hidden)
-        for index, (each, facts) in enumerate(zip(wanted.services, services, strict=True), start=1)
+    planned, links = plan_services(
+        wanted.services, services, uid=build.uid, public=public, hidden=hidden
     )
-    _refuse_port_clashes(wanted.services, services)
-    links = [
-        variable
-        for each, facts, service in zip(wanted.services, services, planned, strict=True)
-        for variable in link_variables(
-            alias=service.alias,
-            ports=exposed(facts, each.ports),
-            env=tuple(dict((*facts.env, *service.env)).items()),
-            uid=build.uid,
-        )
-    ]
     image = _image(build, source=source, settings=settings)
     return Plan(
         build=build.name,
@@ -127,8 +117,9 @@ def make_plan(
         pipeline=pipeline.name,
         source=source,
         box=box,
+        user=run_as(wanted.box, box),
         shell=_shell(wanted.box),
-        entrypoint=_words(wanted.box.entrypoint, "entrypoint", wanted.box),
+        entrypoint=words_of(wanted.box, "entrypoint"),
         services=planned,
         steps=_steps(build, config=config, pipeline=pipeline),
         variables=build_variables(
@@ -136,6 +127,7 @@ def make_plan(
             source=source,
             box=wanted.box,
             links=links,
+            services=[service.alias for service in planned],
             settings=settings,
             started=started,
             base_path=base_path,
@@ -144,6 +136,7 @@ def make_plan(
         image=image,
         base_path=base_path,
         source_dir=source_dir,
+        ignore_file=config.ignore_file or IGNORE_FILE,
         pending_timeout=seconds(build.spec.timeouts.pending),
         build_timeout=seconds(build.spec.timeouts.build),
         results_prefix=results_prefix(
@@ -245,62 +238,9 @@ def step_exports(step: Step) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _service(
-    box: Box,
-    facts: ImageFacts,
-    index: int,
-    *,
-    public: Mapping[str, str],
-    hidden: frozenset[str],
-) -> PlanService:
-    alias = alias_of(box)
-    return PlanService(
-        alias=alias,
-        container=container_name(alias=alias, index=index),
-        image=facts,
-        env=tuple(
-            (
-                name.upper(),
-                interpolate(
-                    value, public=public, hidden=hidden, where=f"env {name} of service {alias}"
-                ),
-            )
-            for name, value in box.env
-        ),
-        cmd=_words(box.cmd, "cmd", box),
-        entrypoint=_words(box.entrypoint, "entrypoint", box),
-        ports=tuple(number for number, kind in exposed(facts, box.ports) if kind == "tcp"),
-    )
-
-
-def _refuse_port_clashes(boxes: Sequence[Box], facts: Sequence[ImageFacts]) -> None:
-    taken: dict[tuple[int, str], str] = {}
-    for box, image in zip(boxes, facts, strict=True):
-        alias = alias_of(box)
-        for port in exposed(image, box.ports):
-            other = taken.setdefault(port, alias)
-            if other != alias:
-                raise UserError(
-                    f"services {other} and {alias} both listen on port {port[0]}/{port[1]}, and all services of a "
-                    "build share one network: let one of them use another port, or run it in another pipeline",
-                    reason=Reason.PORT_CONFLICT,
-                )
-
-
 def _shell(box: Box) -> tuple[str, ...]:
-    words = _words(box.cmd, "cmd", box)
+    words = words_of(box, "cmd")
     return words[:1] if words and posixpath.basename(words[0]) in SHELLS else ()
-
-
-def _words(text: str, field: str, box: Box) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise UserError(
-            f"{field} of {box.id} on line {box.line} of wercker.yml cannot be split into words: {error}. "
-            "Check its quotes",
-            reason=Reason.CONFIG_INVALID,
-        ) from error
 
 
 def _image(build: Build, *, source: PlanSource, settings: Settings) -> PlanImage:
@@ -310,7 +250,7 @@ def _image(build: Build, *, source: PlanSource, settings: Settings) -> PlanImage
     if not repository and settings.images.prefix:
         application = application_name(build, source=source)
         repository = f"{settings.images.prefix.rstrip('/')}/{build.namespace}/{application}"
-    if spec.commit == "never" or not repository:
+    if spec.commit == "never" or not repository or settings.images.local:
         return PlanImage(pull_secrets=tuple(ref.name for ref in spec.pull_secret_refs))
     if build.spec.pod.box.security_context.get("readOnlyRootFilesystem"):
         raise UserError(

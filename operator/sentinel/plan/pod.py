@@ -15,6 +15,7 @@ from sentinel.plan.codec import encode
 from sentinel.plan.links import ADDRESS
 from sentinel.plan.model import Plan, PlanService
 from sentinel.plan.names import BOX, PLAN_ANNOTATION, SOURCE, is_dns_name, labels, pod_name
+from sentinel.plan.users import box_user, is_root, security_context
 from sentinel.settings import Settings
 
 WERCKER_DIR = "/mnt/wercker"
@@ -85,28 +86,18 @@ def owner_reference(build: Build) -> Object:
     }
 
 
-def runs_as_root(user: str) -> bool:
-    """Whether an image's USER is root, so that the box may make /pipeline itself."""
-    return user.partition(":")[0] in ("", "0", "root")
-
-
 def _volumes(plan: Plan, said: PodContainer) -> list[Object]:
     volumes: list[Object] = [
         {"name": "wercker", "emptyDir": {}},
         {"name": "kit", "emptyDir": {}},
         {"name": "session", "emptyDir": {}},
     ]
-    if not runs_as_root(_box_user(plan, said)):
+    if not is_root(box_user(plan, said)):
         volumes += [{"name": "pipeline", "emptyDir": {}}, {"name": "report", "emptyDir": {}}]
     if plan.source.secret:
         git = {"secretName": plan.source.secret, "defaultMode": 0o444}
         volumes.append({"name": "git", "secret": git})
     return volumes
-
-
-def _box_user(plan: Plan, said: PodContainer) -> str:
-    """Who PID 1 of the box will be: the Build's word, else the image's."""
-    return str(said.security_context.get("runAsUser", plan.box.user))
 
 
 def _source(plan: Plan, settings: Settings) -> Object:
@@ -117,6 +108,7 @@ def _source(plan: Plan, settings: Settings) -> Object:
         "branch": plan.source.branch,
         "tag": plan.source.tag,
         "submodules": plan.source.submodules,
+        "ignoreFile": plan.ignore_file,
         "dest": f"{WERCKER_DIR}/source",
         "kit": KIT_DIR,
         "secretDir": GIT_SECRET_DIR if plan.source.secret else "",
@@ -133,7 +125,10 @@ def _source(plan: Plan, settings: Settings) -> Object:
         "imagePullPolicy": settings.image_pull_policy,
         "command": [PYTHON, "-I", "-m", "sentinel.source.fetch"],
         # The kubelet expands $(NAME) in values: a branch may be called that.
-        "env": [{"name": "SENTINEL_FETCH", "value": _exact(json.dumps(fetch, sort_keys=True))}],
+        "env": [
+            {"name": "SENTINEL_FETCH", "value": _exact(json.dumps(fetch, sort_keys=True))},
+            *_proxies(settings),
+        ],
         "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
@@ -148,13 +143,22 @@ def _source(plan: Plan, settings: Settings) -> Object:
     }
 
 
+def _proxies(settings: Settings) -> list[Object]:
+    """The proxies as git wants them: in lower case, past none but those the operator names."""
+    proxy = settings.proxy
+    values = {"http_proxy": proxy.http, "https_proxy": proxy.https}
+    if any(values.values()):
+        values["no_proxy"] = ",".join(proxy.no_proxy)
+    return [{"name": name, "value": _exact(value)} for name, value in values.items() if value]
+
+
 def _box(plan: Plan, said: PodContainer) -> Object:
     mounts: list[Object] = [
         {"name": "wercker", "mountPath": WERCKER_DIR, "readOnly": True},
         {"name": "kit", "mountPath": KIT_DIR, "readOnly": True},
         {"name": "session", "mountPath": SESSION_DIR},
     ]
-    if not runs_as_root(_box_user(plan, said)):
+    if not is_root(box_user(plan, said)):
         mounts += [
             {"name": "pipeline", "mountPath": "/pipeline"},
             {"name": "report", "mountPath": "/report"},
@@ -168,8 +172,8 @@ def _box(plan: Plan, said: PodContainer) -> Object:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": said.resources or {"requests": {"cpu": "100m", "memory": "128Mi"}},
     }
-    if said.security_context:
-        box["securityContext"] = said.security_context
+    if context := {**security_context(plan.user), **said.security_context}:
+        box["securityContext"] = context
     return box
 
 
@@ -186,11 +190,9 @@ def _service(service: PlanService, said: PodContainer) -> Object:
     if service.cmd:
         container["args"] = [_exact(word) for word in service.cmd]
     if service.env:
-        # A name that stands twice would make the pod invalid: the last one counts.
-        env = dict(service.env)
-        container["env"] = [{"name": name, "value": _exact(text)} for name, text in env.items()]
-    if said.security_context:
-        container["securityContext"] = said.security_context
+        container["env"] = [{"name": name, "value": _exact(text)} for name, text in service.env]
+    if context := {**security_context(service.user), **said.security_context}:
+        container["securityContext"] = context
     return container
 
 

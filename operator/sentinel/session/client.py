@@ -146,6 +146,10 @@ class Session:
         answer = await self._request(messages.environment())
         return [(str(name), str(value)) for name, value in answer.get("env", [])]
 
+    async def note(self, key: str, text: str) -> None:
+        """Put lines into the build's log, where they are masked; a key that was noted before is not noted again."""
+        await self._request(messages.note(key, text))
+
     async def collect(self, collect: Collect) -> None:
         """Have a path packed and PUT; the outcome is in `state.collected[what]`."""
         await self._request(collect.message())

@@ -34,6 +34,7 @@ class StepState:
     message: str = ""
     log: r.LogFacts = field(default_factory=r.LogFacts)
     usage: r.Usage = field(default_factory=r.Usage)
+    artifacts: bool = False
 
     @property
     def done(self) -> bool:
@@ -135,6 +136,7 @@ def _step(state: SessionState, record: r.Started | r.Finished | r.Skipped) -> St
                 message=record.message,
                 log=record.log,
                 usage=record.usage,
+                artifacts=record.artifacts,
             )
         case r.Skipped():
             return replace(step, state="skipped", reason=record.reason, message=record.message)

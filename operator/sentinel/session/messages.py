@@ -216,6 +216,11 @@ def cancel(reason: str, *, after: bool = False) -> Message:
     return {"type": "cancel", "reason": reason, "after": after}
 
 
+def note(key: str, text: str) -> Message:
+    """Put `text` into the log of the step that runs, or of the next one; once for each key."""
+    return {"type": "note", "key": key, "text": text}
+
+
 def environment() -> Message:
     """Ask for the exported environment at the last step boundary."""
     return {"type": "environment"}

@@ -85,7 +85,10 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished(Record):
-    """The step ended. `exit` is -1 where there is none; `reason` is a word of `api.md` §4; `message` is masked."""
+    """The step ended. `exit` is -1 where there is none; `reason` is a word of `api.md` §4; `message` is masked.
+
+    `artifacts`: it left files in its artifacts directory.
+    """
 
     ordinal: int
     exit: int
@@ -93,6 +96,7 @@ class Finished(Record):
     message: str
     log: LogFacts
     usage: Usage
+    artifacts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +219,7 @@ def _finished(m: Mapping[str, Any], base: dict[str, Any]) -> Finished:
             cpu_seconds=float(usage.get("cpuSeconds", 0)),
             peak_memory_bytes=int(usage.get("peakMemoryBytes", 0)),
         ),
+        artifacts=bool(m.get("artifacts", False)),
     )
 
 

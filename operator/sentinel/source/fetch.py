@@ -33,6 +33,7 @@ from sentinel.source.complaint import (
     quote,
 )
 from sentinel.source.gitcommand import environment, write_ref, write_repository, write_ssh_files
+from sentinel.source.ignore import leave_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Task:
     """What to fetch and where to, from the JSON that `plan` wrote.
 
     url, commit: 40 hexadecimal digits; ref, branch, tag: what the commit was found as, "" if it was not; dest: an
-    existing or missing directory; kit: where boxkit installs itself, "" for nowhere; secretDir: mounted Secret or "".
+    existing or missing directory; kit: where boxkit installs itself, "" for nowhere; secretDir: mounted Secret or "";
+    ignoreFile: what is not copied, "" for nothing.
     """
 
     def __init__(self, text: str) -> None:
@@ -76,6 +78,7 @@ class Task:
             self.dest = str(data.get("dest") or "/mnt/wercker/source")
             self.kit = str(data.get("kit") or "")
             self.secret_dir = str(data.get("secretDir") or "")
+            self.ignore_file = str(data.get("ignoreFile") or "")
             self.termination_log = str(data.get("terminationLog") or "/dev/termination-log")
             self.allow_file = bool(data.get("allowFile"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -276,6 +279,8 @@ def fetch(task: Task) -> None:
             check_out(task, git)
         finally:
             git.close()
+        if left_out := leave_out(task.dest, task.ignore_file):
+            print(f"{task.ignore_file}: {left_out} files left out", flush=True)
         if installing:
             _installed(installing)
     except BaseException:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.plan.examples import SOURCE, UID, YML, build, plan
+from tests.unit.plan.examples import SOURCE, UID, YML, build, plan, settings
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
 from sentinel.plan.environment import ResolvedEnvironment, needed, resolve
-from sentinel.plan.giturl import GitUrl, parse_git_url
-from sentinel.plan.model import EnvSource, Variable
+from sentinel.plan.giturl import GitUrl, parse_git_url, schemeless
+from sentinel.plan.model import EnvSource, PlanSource, Variable
 
 RUN_URL = f"https://app.wercker.com/acme/hello/runs/build/{UID}"
 LINKS = [
@@ -49,6 +49,13 @@ GIT = [
     ("WERCKER_GIT_COMMIT", SOURCE.commit),
     ("WERCKER_STARTED_BY", "alice"),
     ("WERCKER_MAIN_PIPELINE_STARTED", "1795426215"),
+]
+DIAGRAM = [
+    ("BUILD_ID", UID),
+    ("BUILD_DIR", "/pipeline"),
+    ("WERCKER_DIR", "/mnt/wercker"),
+    ("GIT_URL", "git.example.com/acme/hello.git"),
+    ("OUTPUT_DIR", "/pipeline/output"),
 ]
 
 
@@ -89,6 +96,7 @@ def test_the_environment_of_a_build_whole() -> None:
             ("WERCKER_RUN_ID", UID),
             ("WERCKER_RUN_URL", RUN_URL),
             *GIT,
+            *DIAGRAM,
             ("LANG", "C"),
             ("AT", "/pipeline/source/x"),
             ("LEVEL", "3"),
@@ -127,7 +135,69 @@ def test_the_environment_of_a_deploy_has_no_ci(
         ("WERCKER_RUN_ID", UID),
         ("WERCKER_RUN_URL", url),
         *GIT,
+        *DIAGRAM,
     ]
+
+
+def test_an_archive_has_no_git_url() -> None:
+    variables = plan(source=PlanSource(url="https://u:p@x/a.tgz?signature=s", commit="")).variables
+
+    assert dict(resolved(*variables).env)["GIT_URL"] == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://github.com/owner/project", "github.com/owner/project"),
+        ("https://user:pw@host:8443/acme/hello.git?x=y#z", "host:8443/acme/hello.git"),
+        ("ssh://git@host:2222/a/b/hello.git/", "host:2222/a/b/hello.git"),
+        ("git@github.com:acme/hello.git", "github.com/acme/hello.git"),
+        ("http://token@[::1]:80/x", "[::1]:80/x"),
+        ("", ""),
+    ],
+)
+def test_the_git_url_of_the_diagram_has_neither_scheme_nor_credentials(
+    url: str, shown: str
+) -> None:
+    assert schemeless(url) == shown
+
+
+PROXY = {"http": "http://proxy:3128", "https": "http://proxy:3129", "no_proxy": [".example.com"]}
+PAST = "localhost,127.0.0.1,::1,redis,.example.com"
+
+
+@pytest.mark.parametrize(
+    ("env", "proxies"),
+    [
+        (
+            [],
+            [
+                ("http_proxy", "http://proxy:3128"),
+                ("HTTP_PROXY", "http://proxy:3128"),
+                ("https_proxy", "http://proxy:3129"),
+                ("HTTPS_PROXY", "http://proxy:3129"),
+                ("no_proxy", PAST),
+                ("NO_PROXY", PAST),
+            ],
+        ),
+        (
+            [{"name": "HTTPS_PROXY", "value": ""}, {"name": "no_proxy", "value": "*"}],
+            [
+                ("http_proxy", "http://proxy:3128"),
+                ("HTTP_PROXY", "http://proxy:3128"),
+                ("HTTPS_PROXY", ""),
+                ("no_proxy", "*"),
+            ],
+        ),
+    ],
+)
+def test_the_operators_proxies_reach_the_steps_unless_the_build_has_its_own(
+    env: list[dict[str, str]], proxies: list[tuple[str, str]]
+) -> None:
+    made = plan(build(env=env, startedBy="alice"), with_settings=settings(proxy=PROXY))
+
+    assert resolved(*made.variables).env[-len(proxies) :] == tuple(proxies)
+    assert resolved(*made.variables).env[-len(proxies) - 1] == DIAGRAM[-1]
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40))

@@ -14,7 +14,7 @@ from sentinel.errors import UserError
 from sentinel.plan.environment import resolve
 from sentinel.plan.images import wanted_images
 from sentinel.plan.links import exposed
-from sentinel.plan.model import ImageFacts, PlanImage, PlanStep
+from sentinel.plan.model import PlanImage, PlanStep
 
 
 def reason_of(error: pytest.ExceptionInfo[UserError]) -> Reason | None:
@@ -146,18 +146,6 @@ build:
     )
 
 
-def test_two_services_on_one_port_are_refused_by_name() -> None:
-    yml = YML.replace("  - redis\n", "  - redis\n  - id: keydb\n    ports: ['16379:6379']\n")
-    keydb = ImageFacts(name="keydb", reference="keydb")
-
-    with pytest.raises(
-        UserError, match="services redis and keydb both listen on port 6379/tcp"
-    ) as e:
-        plan(yml=yml, services=(REDIS, keydb))
-
-    assert reason_of(e) is Reason.PORT_CONFLICT
-
-
 def test_two_services_of_one_name_are_refused() -> None:
     yml = YML.replace("  - redis\n", "  - redis\n  - other/redis:3\n")
 
@@ -181,7 +169,7 @@ def test_a_pipeline_that_wants_a_docker_daemon_is_refused() -> None:
 def test_exposed_ports_are_read_in_all_their_forms(
     entries: tuple[str, ...], ports: tuple[tuple[int, str], ...]
 ) -> None:
-    assert exposed(replace(REDIS, ports=entries)) == ports
+    assert exposed(entries) == ports
 
 
 def test_services_wait_on_tcp_ports_only() -> None:

@@ -21,6 +21,7 @@ FETCH = {
     "branch": "main",
     "tag": "",
     "submodules": False,
+    "ignoreFile": ".werckerignore",
     "dest": "/mnt/wercker/source",
     "kit": "/run/sentinel/kit",
     "secretDir": "",

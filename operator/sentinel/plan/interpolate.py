@@ -1,0 +1,49 @@
+"""`$NAME` in the fields of boxes and services: replaced before there is a container (`wercker-semantics.md` §4.4).
+
+This is wercker's second engine: names only, no defaults and no escape. In steps the box's own shell expands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from sentinel.api.build import EnvVar
+from sentinel.api.reasons import Reason
+from sentinel.errors import UserError
+
+
+def public_values(env: Sequence[EnvVar]) -> dict[str, str]:
+    """The literal values of spec.env that no Secret has gone into; what wercker.yml may interpolate (§4.4)."""
+    values: dict[str, str] = {}
+    for each in env:
+        values.pop(each.name, None)
+        if each.value_from is None and "$(" not in each.value:
+            values[each.name] = each.value
+    return values
+
+
+def hidden_names(env: Sequence[EnvVar]) -> frozenset[str]:
+    """Variables of spec.env whose value is not known when the plan is made, or may hold a Secret's."""
+    return frozenset({each.name for each in env if each.value_from or "$(" in each.value})
+
+
+def interpolate(
+    text: str, *, public: Mapping[str, str], hidden: frozenset[str] = frozenset(), where: str
+) -> str:
+    """`$NAME` and `${NAME}` in a field of box or service replaced, an unknown name by nothing (§4.4, second engine).
+
+    Raises UserError where `text` asks for a variable from a Secret: such a field ends up in the pod's spec.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name in hidden:
+            raise UserError(
+                f"{where} in wercker.yml uses ${name}, which comes from a Secret: it would stand readable in the pod. "
+                f"Use ${name} in a step instead, or give it a literal value in spec.env",
+                reason=Reason.CONFIG_INVALID,
+            )
+        return public.get(name, "")
+
+    return re.sub(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))", value, text)

@@ -1,0 +1,97 @@
+"""Registry logins in wercker.yml, beside the box or service they are for (`wercker-semantics.md` §1.4, §6.3).
+
+Their values may come from Secrets, so they are never part of a Plan: the engine puts them into a Secret that the
+kubelet pulls with. Supported: `username` and `password` (also Google's `_json_key`), and Azure's service principals,
+which log in the same way. Amazon's keys have to be exchanged for a password first, which we do not do.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sentinel.api.reasons import Reason
+from sentinel.config.model import Box
+from sentinel.errors import UserError
+from sentinel.plan.interpolate import interpolate
+
+_HUB_HOSTS = (
+    "index.docker.io",
+    "registry-1.docker.io",
+    "registry.hub.docker.com",
+    "hub.docker.com",
+)
+_PAIRS = (("username", "password"), ("azure-client-id", "azure-client-secret"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """Who pulls an image. Neither is ever printed."""
+
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+
+
+def wants_login(box: Box) -> bool:
+    """Whether wercker.yml names somebody to pull this image as."""
+    return any(key not in ("registry", "azure-login-server") for key, _ in box.auth)
+
+
+def login_of(box: Box, *, values: Mapping[str, str]) -> Login | None:
+    """The login for the box's image, None where there is none. `values` holds all variables, those of Secrets too.
+
+    Raises UserError ImageAuthFailed for keys that we cannot use and for one that has no value.
+    """
+    said = dict(box.auth)
+    if any(key.startswith("aws-") for key in said):
+        raise UserError(
+            f"{box.id} on line {box.line} of wercker.yml has keys of Amazon's registry (aws-…), which must be "
+            "exchanged for a password that lives twelve hours: make a Secret with one (`aws ecr get-login-password`), "
+            "name it in spec.image.pullSecretRefs, and leave the keys out",
+            reason=Reason.IMAGE_AUTH_FAILED,
+        )
+    for user_key, password_key in _PAIRS:
+        if user_key in said or password_key in said:
+            found = [
+                interpolate(said.get(key, ""), public=values, where=key)
+                for key in (user_key, password_key)
+            ]
+            for key, value in zip((user_key, password_key), found, strict=True):
+                if not value:
+                    raise UserError(
+                        f"{key} of {box.id} on line {box.line} of wercker.yml is empty"
+                        + (
+                            f": {said[key]} has no value; set it in spec.env" if key in said else ""
+                        ),
+                        reason=Reason.IMAGE_AUTH_FAILED,
+                    )
+            return Login(username=found[0], password=found[1])
+    return None
+
+
+def with_registry(image: str, auth: Sequence[tuple[str, str]]) -> str:
+    """`image` with the host of `registry` (or Azure's login server) before it, where it names none itself."""
+    said = dict(auth)
+    registry = said.get("registry") or said.get("azure-login-server") or ""
+    host = registry.partition("://")[2] or registry
+    host = host.partition("/")[0]
+    first, slash, _ = image.partition("/")
+    has_host = bool(slash) and (first == "localhost" or "." in first or ":" in first)
+    if not host or has_host or not image:
+        return image
+    return f"{'docker.io' if host in _HUB_HOSTS else host}/{image}"
+
+
+def docker_config(logins: Mapping[str, Login]) -> str:
+    """The text of a dockerconfigjson Secret. Keys are `host/path`: each login is for one repository only."""
+    auths = {
+        place: {
+            "username": login.username,
+            "password": login.password,
+            "auth": base64.b64encode(f"{login.username}:{login.password}".encode()).decode(),
+        }
+        for place, login in logins.items()
+    }
+    return json.dumps({"auths": auths})

@@ -1,0 +1,82 @@
+"""What a person should know of a build that runs all the same: said once, when its Plan stands.
+
+Errors are not here: they are raised where they are found.
+"""
+
+from __future__ import annotations
+
+from sentinel.api.build import Build
+from sentinel.config.model import Box, Pipeline
+from sentinel.plan.images import WantedImages, alias_of
+from sentinel.plan.links import exposed
+from sentinel.plan.model import Plan
+from sentinel.plan.names import is_dns_name
+from sentinel.plan.users import box_user, is_root
+
+
+def notices(
+    build: Build, *, pipeline: Pipeline, wanted: WantedImages, plan: Plan
+) -> tuple[str, ...]:
+    """One sentence each, in a fixed order; `wanted` is what `plan` was made of."""
+    return (
+        *_about_pipeline(build, pipeline, plan),
+        *_about_box(build, wanted.box, plan),
+        *_about_services(build, wanted, plan),
+    )
+
+
+def _about_pipeline(build: Build, pipeline: Pipeline, plan: Plan) -> list[str]:
+    target = build.spec.deploy_target
+    found: list[str] = []
+    if target and target not in pipeline.targets:
+        known = ", ".join(pipeline.targets)
+        found.append(
+            f"pipeline {pipeline.name} has no target {target!r}, so its steps are run"
+            + (f" (its targets: {known})" if known else "")
+        )
+    if not any(step.phase == "main" for step in plan.steps):
+        more = f"; it has targets: {', '.join(pipeline.targets)}" if pipeline.targets else ""
+        found.append(f"pipeline {pipeline.name} has no steps to run{more}")
+    return found
+
+
+def _about_box(build: Build, box: Box, plan: Plan) -> list[str]:
+    found: list[str] = []
+    user = box_user(plan, build.spec.pod.box)
+    if not is_root(user) and plan.image.commit != "never":
+        found.append(
+            f"the box runs as user {user}: /pipeline and /report are volumes, so that it can write there, and are not "
+            "part of its image"
+        )
+    if box.cmd and not plan.shell:
+        found.append(f"cmd of the box is ignored: {box.cmd!r} is no shell")
+    return found
+
+
+def _about_services(build: Build, wanted: WantedImages, plan: Plan) -> list[str]:
+    found: list[str] = []
+    root = is_root(box_user(plan, build.spec.pod.box))
+    for service in plan.services:
+        if not is_dns_name(service.alias) and not root:
+            found.append(
+                f"service {service.alias} is no DNS name, and only a box that runs as root can learn it: use 127.0.0.1 "
+                "or give it a name of small letters, digits and dashes"
+            )
+    mine = set(exposed(ports=wanted.box.ports))
+    for box, service in zip(wanted.services, plan.services, strict=True):
+        shared = mine & set(exposed(service.image.ports, box.ports))
+        found += [
+            f"the box and service {service.alias} both have port {number}/{protocol}, and share one network: what "
+            "listens there in the box will fail"
+            for number, protocol in sorted(shared)
+        ]
+    for each in (wanted.box, *wanted.services):
+        ignored = [key for key in ("volumes", "url") if getattr(each, key)]
+        if ignored:
+            found.append(f"{' and '.join(ignored)} of {each.id} is not supported, and ignored")
+    unknown = build.spec.pod.services.keys() - {alias_of(each) for each in wanted.services}
+    found += [
+        f"spec.pod.services names {alias}, which is no service of this pipeline"
+        for alias in sorted(unknown)
+    ]
+    return found

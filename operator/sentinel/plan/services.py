@@ -1,0 +1,106 @@
+"""The services of a pipeline as containers that share one network with the box (`wercker-semantics.md` §1.5, §6.4).
+
+What wercker kept apart by addresses is kept apart by ports here, so two services that listen on the same one are
+refused before there is a pod.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from sentinel.api.reasons import Reason
+from sentinel.config.model import Box
+from sentinel.errors import UserError
+from sentinel.plan.images import alias_of
+from sentinel.plan.interpolate import interpolate
+from sentinel.plan.links import Port, exposed, link_variables
+from sentinel.plan.model import ImageFacts, PlanService
+from sentinel.plan.names import container_name
+from sentinel.plan.users import run_as
+from sentinel.plan.words import words_of
+
+Pairs = tuple[tuple[str, str], ...]
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def plan_services(
+    boxes: Sequence[Box],
+    facts: Sequence[ImageFacts],
+    *,
+    uid: str,
+    public: Mapping[str, str],
+    hidden: frozenset[str],
+) -> tuple[tuple[PlanService, ...], Pairs]:
+    """Every service, and the link variables of all of them for the box, in the services' order.
+
+    `boxes` are the services of wercker.yml, `facts` their images. A service also gets the link variables of those
+    before it; they are not among its own P_ENV_ ones. Raises UserError PortConflict naming every clash, ConfigInvalid.
+    """
+    ports = ports_of(boxes, facts)
+    services: list[PlanService] = []
+    links: Pairs = ()
+    for index, (box, image, its_ports) in enumerate(zip(boxes, facts, ports, strict=True), start=1):
+        alias = alias_of(box)
+        own = _own_env(box, alias, public=public, hidden=hidden)
+        before = tuple(pair for pair in links if _IDENTIFIER.fullmatch(pair[0]))
+        services.append(
+            PlanService(
+                alias=alias,
+                container=container_name(alias=alias, index=index),
+                image=image,
+                # A name that stands twice would make the pod invalid.
+                env=tuple(dict((*before, *own)).items()),
+                cmd=words_of(box, "cmd"),
+                entrypoint=words_of(box, "entrypoint"),
+                ports=tuple(number for number, protocol in its_ports if protocol == "tcp"),
+                user=run_as(box, image),
+            )
+        )
+        links += link_variables(
+            alias=alias, ports=its_ports, env=tuple(dict((*image.env, *own)).items()), uid=uid
+        )
+    return tuple(services), links
+
+
+def ports_of(boxes: Sequence[Box], facts: Sequence[ImageFacts]) -> list[tuple[Port, ...]]:
+    """The ports of every service: its image's EXPOSE and its own `ports`, each once, the lowest first.
+
+    Two of one image cannot both listen where the image says. A service that was moved says so with `ports`: those are
+    then believed against EXPOSE, but only for a port that another service has. Raises UserError PortConflict.
+    """
+    said = [exposed(ports=box.ports) for box in boxes]
+    found = [exposed(image.ports, box.ports) for box, image in zip(boxes, facts, strict=True)]
+    clashes: list[str] = []
+    for port in sorted({port for each in found for port in each}):
+        there = [n for n, each in enumerate(found) if port in each]
+        stay = [n for n in there if not said[n] or port in said[n]]
+        if len(there) > 1:
+            for n in set(there) - set(stay):
+                found[n] = tuple(each for each in found[n] if each != port)
+        if len(stay) > 1:
+            names = [alias_of(boxes[n]) for n in stay]
+            clashes.append(f"{', '.join(names[:-1])} and {names[-1]} on port {port[0]}/{port[1]}")
+    if clashes:
+        raise UserError(
+            f"services listen on the same port: {'; '.join(clashes)}. All services of a build share one network: start "
+            "one of them on another port (with cmd or env) and name that in its ports:",
+            reason=Reason.PORT_CONFLICT,
+        )
+    return found
+
+
+def _own_env(box: Box, alias: str, *, public: Mapping[str, str], hidden: frozenset[str]) -> Pairs:
+    env: dict[str, str] = {}
+    for name, value in box.env:
+        if not _IDENTIFIER.fullmatch(name):
+            raise UserError(
+                f"env of service {alias} in wercker.yml has a variable {name!r}: names are letters, digits and "
+                "underscores, not beginning with a digit",
+                reason=Reason.CONFIG_INVALID,
+            )
+        env[name.upper()] = interpolate(
+            value, public=public, hidden=hidden, where=f"env {name} of service {alias}"
+        )
+    return tuple(env.items())

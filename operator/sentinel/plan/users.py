@@ -1,0 +1,51 @@
+"""`user` of a box or service: an addition of ours, which wercker's users asked for (`wercker-semantics.md` §9).
+
+The kubelet takes numbers only, and what name has which number stands inside the image, where nobody looks before it
+runs. So a name is taken only where it says what is so anyway.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sentinel.api.build import PodContainer
+from sentinel.api.reasons import Reason
+from sentinel.config.model import Box
+from sentinel.errors import UserError
+from sentinel.plan.model import ImageFacts, Plan
+
+_NUMBERS = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")
+
+
+def run_as(box: Box, image: ImageFacts) -> str:
+    """`uid` or `uid:gid`; empty where the image's own user stays. Raises UserError ConfigInvalid for another name."""
+    if box.user in ("", image.user):
+        return ""
+    if box.user == "root":
+        return "0"
+    if _NUMBERS.fullmatch(box.user):
+        return box.user
+    raise UserError(
+        f"user {box.user!r} of {box.id} on line {box.line} of wercker.yml is a name, and what number it has is known "
+        f"inside the image only: write the number (`id -u {box.user}` in the image tells it), or uid:gid",
+        reason=Reason.CONFIG_INVALID,
+    )
+
+
+def is_root(user: str) -> bool:
+    """Whether an image's or container's user is root, so that it may make /pipeline and write /etc/hosts."""
+    return user.partition(":")[0] in ("", "0", "root")
+
+
+def box_user(plan: Plan, said: PodContainer) -> str:
+    """Who the box's PID 1 will be: the Build's word, else wercker.yml's, else the image's."""
+    return str(said.security_context.get("runAsUser", plan.user or plan.box.user))
+
+
+def security_context(user: str) -> dict[str, Any]:
+    """`user` as `run_as` gives it, in the words of a container's securityContext."""
+    if not user:
+        return {}
+    uid, _, gid = user.partition(":")
+    return {"runAsUser": int(uid), **({"runAsGroup": int(gid)} if gid else {})}
