@@ -60,13 +60,14 @@ class Outcome:
 @dataclass(kw_only=True)
 class Run:
     """One Build while it is driven. `invalid` ends it at once: its spec cannot be read (`build` has then an empty
-    one), or we failed with it too often."""
+    one), or we failed with it too often. `closed`: the box has ended by itself."""
 
     build: Build
     tools: Tools
     writer: StatusWriter
     report: Reporter
     invalid: SentinelError | None = None
+    closed: bool = False
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
