@@ -22,7 +22,7 @@ from sentinel import __version__
 from sentinel.api.build import Build
 from sentinel.clock import SystemClock
 from sentinel.engine.board import Board
-from sentinel.engine.build import run_build
+from sentinel.engine.build import run_build, say_queued
 from sentinel.engine.events import EventReporter
 from sentinel.engine.reporter import Reporters
 from sentinel.engine.run import Run, Tools
@@ -71,7 +71,9 @@ async def run_operator(settings: Settings) -> None:
         )
         recorder = Recorder(kube, instance=identity)
         stack.push_async_callback(recorder.close)
-        supervisor = Supervisor(tools=tools, make_run=_maker(tools, recorder), drive=run_build)
+        supervisor = Supervisor(
+            tools=tools, make_run=_maker(tools, recorder), drive=run_build, queue=say_queued
+        )
         stack.push_async_callback(supervisor.drain)
         await stack.enter_async_context(_task(supervisor.run(), name="supervisor"))
         await stack.enter_async_context(_task(sweep_forever(tools, supervisor), name="resync"))

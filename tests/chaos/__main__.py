@@ -1,41 +1,116 @@
-"""Inject every fault, print what came of it, write build/chaos.json. The exit code is 1 if anything was found."""
+"""Inject every fault, print what came of it, write build/chaos.json. The exit code is 1 if anything was found.
+
+`FAULTS` names some of them (their objects replace those of an earlier run), `SEED` repeats a run, `SHARE` is how much
+of each is done (0.1 in `make test`), and `OUT` another file than build/chaos.json.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 from tests.boxkit.conftest import ROOT
+from tests.chaos.clustercuts import exec_refused, stream_cuts_cluster
+from tests.chaos.findings import faultless
+from tests.chaos.kills import operator_kills
+from tests.chaos.recovery import operator_gone, recovery
+from tests.chaos.restarts import apiserver_restarts, kubelet_restarts
 from tests.chaos.streams import stream_cuts
+from tests.chaos.twins import lease, two_operators
+from tests.install import build_image, install
+from tests.lab.state import Lab
 
-LIMIT = 900.0
+LIMIT = 1500.0
 """Seconds for one fault."""
+LOG = ROOT / "build" / "chaos-operator.log"
+OUT = Path(os.environ.get("OUT") or ROOT / "build" / "chaos.json")
+
+
+def faults(*, seed: int, share: float) -> dict[str, Callable[[], Awaitable[dict[str, Any]]]]:
+    """What is injected, by its name in chaos.json."""
+
+    def some(count: int) -> int:
+        return max(1, math.ceil(count * share))
+
+    def lab() -> Lab:
+        return Lab.load()
+
+    boxkit = ROOT / "build" / "boxkit"
+    return {
+        "stream_cuts": lambda: stream_cuts(count=some(1000), seed=seed, boxkit=boxkit),
+        "stream_cuts_cluster": lambda: stream_cuts_cluster(
+            lab=lab(), count=some(100), seed=seed, log=LOG
+        ),
+        "operator_kills": lambda: operator_kills(lab=lab(), count=some(200), seed=seed, log=LOG),
+        "kubelet_restarts": lambda: kubelet_restarts(lab=lab(), count=some(5), seed=seed),
+        "apiserver_restarts": lambda: apiserver_restarts(lab=lab(), count=some(10), seed=seed),
+        "exec_refused": lambda: exec_refused(
+            lab=lab(), seconds=max(10.0, 60 * share), seed=seed, log=LOG
+        ),
+        "operator_gone": lambda: operator_gone(
+            lab=lab(), seconds=max(15.0, 60 * share), seed=seed, log=LOG
+        ),
+        "two_operators": lambda: two_operators(lab=lab(), count=some(20), seed=seed, log=LOG),
+        "lease": lambda: lease(lab=lab(), count=some(3), seed=seed, log=LOG),
+        "recovery": lambda: recovery(
+            lab=lab(), count=some(5), at_once=4 if share < 1 else 12, seed=seed, log=LOG
+        ),
+    }
 
 
 def main() -> None:
     seed = int(os.environ.get("SEED") or 0) or random.SystemRandom().randrange(1, 1 << 31)
-    count = int(os.environ.get("COUNT", "1000"))
+    share = float(os.environ.get("SHARE") or 1)
+    known = faults(seed=seed, share=share)
+    wanted = (os.environ.get("FAULTS") or " ".join(known)).replace(",", " ").split()
+    if unknown := [name for name in wanted if name not in known]:
+        sys.exit(f"no such fault: {', '.join(unknown)}; there are {', '.join(known)}")
     print(f"seed {seed} (SEED={seed} make chaos repeats it)", flush=True)
-    boxkit = ROOT / "build" / "boxkit"
-    subprocess.run(
-        ["go", "build", "-trimpath", "-o", boxkit, "."],
-        cwd=ROOT / "operator" / "boxkit",
-        env={**os.environ, "CGO_ENABLED": "0"},
-        check=True,
-    )
-    result: dict[str, object] = {"seed": seed}
-    began = time.monotonic()
-    cuts = asyncio.run(asyncio.wait_for(stream_cuts(count=count, seed=seed, boxkit=boxkit), LIMIT))
-    result["stream_cuts"] = {**cuts, "seconds": round(time.monotonic() - began, 1)}
-    out = ROOT / "build" / "chaos.json"
-    out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
-    sys.exit(1 if cuts["seen"] else 0)
+    _prepare(wanted)
+    result: dict[str, Any] = {}
+    for name in wanted:
+        began = time.monotonic()
+        report = asyncio.run(_bounded(known[name]))
+        result[name] = {"seed": seed, "seconds": round(time.monotonic() - began, 1), **report}
+        print(json.dumps({name: result[name]}, indent=1), flush=True)
+        _write(result)
+    sys.exit(0 if faultless(result.values()) else 1)
+
+
+async def _bounded(inject: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    async with asyncio.timeout(LIMIT):
+        return await inject()
+
+
+def _prepare(wanted: list[str]) -> None:
+    """The boxkit of this tree, and, for whatever needs a cluster, this tree's Sentinel in the lab."""
+    LOG.parent.mkdir(exist_ok=True)
+    if "stream_cuts" in wanted:
+        subprocess.run(
+            ["go", "build", "-trimpath", "-o", ROOT / "build" / "boxkit", "."],
+            cwd=ROOT / "operator" / "boxkit",
+            env={**os.environ, "CGO_ENABLED": "0"},
+            check=True,
+        )
+    if wanted != ["stream_cuts"] and not os.environ.get("INSTALLED"):
+        lab = Lab.load()
+        build_image(lab)
+        install(lab, quiet=True)
+
+
+def _write(result: dict[str, Any]) -> None:
+    earlier = json.loads(OUT.read_text()) if OUT.exists() else {}
+    kept = {name: each for name, each in earlier.items() if isinstance(each, dict)}
+    OUT.write_text(json.dumps({**kept, **result}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,17 +14,23 @@ from tests.boxkit.conftest import ROOT
 
 
 @pytest.mark.timeout(150)
-def test_a_hundred_cuts_change_neither_results_nor_journal_nor_logs() -> None:
+def test_a_hundred_cuts_change_neither_results_nor_journal_nor_logs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos"],
         cwd=ROOT,
-        env={**os.environ, "COUNT": "100", "PYTHONPATH": f"{ROOT}/operator"},
+        env={
+            **os.environ,
+            "FAULTS": "stream_cuts",
+            "SHARE": "0.1",
+            "OUT": str(tmp_path / "chaos.json"),
+            "PYTHONPATH": f"{ROOT}/operator",
+        },
         check=False,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((ROOT / "build/chaos.json").read_text())["stream_cuts"]
+    found = json.loads((tmp_path / "chaos.json").read_text())["stream_cuts"]
     assert found["count"] >= 100
     kinds = ("false_green", "hang", "journal_mismatch", "log_mismatch", "doubled")
     assert {kind: found[kind] for kind in kinds} == dict.fromkeys(kinds, 0), found["seen"]

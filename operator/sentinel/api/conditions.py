@@ -116,6 +116,8 @@ def derive_phase(conditions: Iterable[Condition], *, running: bool, finishing: b
         return {
             Blame.CANCEL: Phase.CANCELLED,
             Blame.PLATFORM: Phase.ERRORED,
+            # A pod that stayed pending without a word: whatever it was, not the user's build.
+            Blame.NOBODY: Phase.ERRORED,
         }.get(_blame(succeeded.reason), Phase.FAILED)
     if finishing:
         return Phase.FINISHING

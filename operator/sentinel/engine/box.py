@@ -41,7 +41,7 @@ async def box_session(run: Run, plan: Plan) -> AsyncIterator[Session]:
     def heard(record: AnyRecord) -> None:
         _follow(run, plan, session.state, record)
 
-    session = Session(_connector(run, plan), on_record=heard)
+    session = Session(_connector(run, plan), on_record=heard, known=run.writer.begun)
     async with session:
         yield session
 
@@ -70,7 +70,9 @@ async def open_box(
     run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
 ) -> None:
     """Have the box prepared for the steps, unless it was before: then its Secrets need not exist any more."""
-    if not environment.done() and await session.is_open():
+    # A new box is not asked first whether it is open: that would cost every build a round trip.
+    resolved = environment.done() and environment.exception() is None
+    if not (resolved and not run.writer.begun) and await session.is_open():
         return
     await refresh_box(run, plan, session, environment)
 
@@ -96,6 +98,22 @@ async def refresh_box(
                 reason=Reason.SHELL_MISSING,
             ) from e
         raise
+
+
+async def services_tried(plan: Plan, session: Session) -> None:
+    """Wait until the box has tried every service. It does so before the first step; until then none has started."""
+    aliases = {service.alias for service in plan.services}
+    await session.wait_for(lambda state: aliases <= state.services.keys())
+
+
+async def mark_begun(run: Run) -> None:
+    """Say that steps may start from now on, before the box is asked to start any.
+
+    Whether a lost pod may be replaced hangs on it: an operator that dies right after the request leaves no other trace.
+    """
+    if not run.writer.begun:
+        run.writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING)
+        await run.writer.flush()
 
 
 async def run_main(plan: Plan, session: Session) -> SessionState:
@@ -182,7 +200,6 @@ def _note_opened(run: Run, plan: Plan) -> None:
     )
     node = seen.raw["spec"].get("nodeName", "") if seen is not None else ""
     run.writer.condition(ConditionType.POD_READY, "True", Reason.READY, f"on node {node}")
-    run.writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING)
     pod = run.writer.status.pod or PodStatus(attempt=plan.attempt)
     run.writer.change(pod=pod.model_copy(update={"node": node}))
     run.report.started(plan=plan, node=node)

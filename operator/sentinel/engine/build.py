@@ -13,11 +13,19 @@ import logging
 from sentinel.api.conditions import ConditionType, get_condition
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
-from sentinel.engine.box import box_session, judge, open_box, run_after, run_main
+from sentinel.engine.box import (
+    box_session,
+    judge,
+    mark_begun,
+    open_box,
+    run_after,
+    run_main,
+    services_tried,
+)
 from sentinel.engine.commit import commit
 from sentinel.engine.finish import close_box, decide, finish, label_finished, store_output
 from sentinel.engine.guard import guarded
-from sentinel.engine.pod import ensure_pod, pod_gone, stored_plan, watch_pod
+from sentinel.engine.pod import ensure_pod, pod_gone, stored_plan, vanished, watch_pod
 from sentinel.engine.prepare import prepare
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.secrets import resolve_environment
@@ -26,7 +34,6 @@ from sentinel.errors import (
     CancelledByUser,
     InfrastructureError,
     InternalError,
-    SentinelError,
     UserError,
 )
 from sentinel.plan.environment import ResolvedEnvironment
@@ -47,6 +54,13 @@ async def run_build(run: Run) -> None:
         await label_finished(run)
         return
     await guarded(_drive(run), run.writer.run())
+
+
+async def say_queued(run: Run) -> None:
+    """Show a Build that waits for its turn as Queued, and nothing more."""
+    if run.writer.status.phase is None:
+        run.writer.change()
+        await run.writer.flush()
 
 
 async def _drive(run: Run) -> None:
@@ -76,10 +90,12 @@ def _decided(run: Run) -> Outcome | None:
 
 async def _close_again(run: Run) -> bool:
     """Whether the logs are safe of a build whose operator died after the result and before the end."""
+    if not run.writer.holds(ConditionType.POD_READY):
+        return False
     try:
         plan = await stored_plan(run, attempt=run.writer.attempt)
-    except InfrastructureError:
-        plan = None
+    except (UserError, InternalError):
+        return False
     if plan is None:
         return True
     environment = asyncio.ensure_future(resolve_environment(run, plan))
@@ -99,22 +115,17 @@ async def _attempts(run: Run) -> tuple[Outcome, bool]:
     attempt = max(run.writer.attempt, 1)
     plan = await stored_plan(run, attempt=attempt)
     if plan is None:
+        loss = vanished(run, attempt=attempt)
+        if loss is not None:
+            _raise_unless_replaced(run, attempt, loss)
+            attempt += 1
         plan = await run.unless_cancelled(prepare(run, attempt=attempt))
     while True:
         try:
             return await _attempt(run, plan)
         except InfrastructureError as e:
-            again = _may_try_again(run, plan, e)
-            run.report.attempt_lost(
-                attempt=plan.attempt,
-                reason=e.reason or Reason.INTERNAL,
-                message=e.message,
-                again=again,
-            )
-            if not again:
-                raise
-            log.warning("build %s/%s: attempt %d lost: %s", *run.key, plan.attempt, e.message)
-            await pod_gone(run, plan)
+            _raise_unless_replaced(run, plan.attempt, e)
+            await pod_gone(run, plan, e)
             plan = with_attempt(plan, plan.attempt + 1)
 
 
@@ -143,7 +154,13 @@ async def _drop(environment: asyncio.Future[ResolvedEnvironment]) -> None:
 async def _steps(
     run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
 ) -> Outcome:
-    await run.unless_cancelled(open_box(run, plan, session, environment))
+    if run.writer.begun:
+        # A cancel that came while nobody was there is for the box, which may be running steps.
+        await open_box(run, plan, session, environment)
+    else:
+        await run.unless_cancelled(open_box(run, plan, session, environment))
+        await run.unless_cancelled(services_tried(plan, session))
+        await mark_begun(run)
     state = await guarded(run_main(plan, session), _pass_on_cancel(run, session))
     outcome = judge(plan, state)
     run.writer.change(finishing=True)
@@ -174,13 +191,18 @@ LOST = frozenset(
 """Reasons after which another pod may do better."""
 
 
-def _may_try_again(run: Run, plan: Plan, error: SentinelError) -> bool:
-    """A lost pod is replaced if no step of the user's has started, or if the Build allows it after that as well."""
+def _raise_unless_replaced(run: Run, attempt: int, loss: InfrastructureError) -> None:
+    """A lost pod is replaced if no step of the user's can have started, or if the Build allows it after that too."""
     retries = run.build.spec.retries
-    started = any(step.start_time for step in run.writer.status.steps)
-    return (
-        error.reason in LOST
-        and plan.attempt <= retries.infrastructure
-        and (not started or retries.after_start)
+    again = (
+        loss.reason in LOST
+        and attempt <= retries.infrastructure
+        and (not run.writer.begun or retries.after_start)
         and not run.cancelled.is_set()
     )
+    run.report.attempt_lost(
+        attempt=attempt, reason=loss.reason or Reason.INTERNAL, message=loss.message, again=again
+    )
+    if not again:
+        raise loss
+    log.warning("build %s/%s: attempt %d lost: %s", *run.key, attempt, loss.message)

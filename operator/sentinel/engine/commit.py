@@ -17,10 +17,11 @@ from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL, CommitPhase, Imag
 from sentinel.api.reasons import PUSH_REASONS, CommitReason, Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.board import Seen, key_of
+from sentinel.engine.look import until
 from sentinel.engine.run import Outcome, Run
 from sentinel.errors import InfrastructureError
 from sentinel.kube.errors import AlreadyExists
-from sentinel.kube.resources import IMAGE_COMMITS, ROLE_BINDINGS, ROLES
+from sentinel.kube.resources import IMAGE_COMMITS, PODS, ROLE_BINDINGS, ROLES
 from sentinel.plan.model import Plan
 from sentinel.plan.names import BOX, commit_name, labels, pod_name, pull_secret_name
 from sentinel.plan.pod import owner_reference
@@ -103,7 +104,7 @@ async def _pod_with_container(run: Run, plan: Plan) -> dict[str, Any] | None:
     key = (plan.namespace, pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt))
     try:
         async with asyncio.timeout(REPORTED_WITHIN):
-            found = await run.tools.pods.until(key, look)
+            found = await until(run.tools.kube, PODS, run.tools.pods, key, look)
     except TimeoutError:
         return None
     return found if isinstance(found, dict) else None
@@ -195,7 +196,7 @@ async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
 
     try:
         async with asyncio.timeout(UNCLAIMED):
-            await board.until(key, claimed)
+            await until(run.tools.kube, IMAGE_COMMITS, board, key, claimed)
     except TimeoutError:
         node = raw["spec"]["nodeName"]
         return _given_up(
@@ -205,7 +206,7 @@ async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
         )
     try:
         async with asyncio.timeout(DEADLINE.total_seconds() + UNCLAIMED):
-            return await board.until(key, ended)
+            return await until(run.tools.kube, IMAGE_COMMITS, board, key, ended)
     except TimeoutError:
         return _given_up(raw, CommitReason.DEADLINE, "the agent did not finish before the deadline")
     finally:

@@ -19,7 +19,8 @@ from sentinel.engine.guard import guarded
 from sentinel.engine.pod import box_ended
 from sentinel.engine.pullsecret import drop_logins
 from sentinel.engine.run import Outcome, Run
-from sentinel.errors import GoneError, UserError
+from sentinel.engine.status import progress, settled
+from sentinel.errors import GoneError, InfrastructureError, InternalError, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, PODS
 from sentinel.plan.environment import ResolvedEnvironment
@@ -33,6 +34,9 @@ from sentinel.session.messages import Collect, Upload
 from sentinel.session.records import CollectFailed
 
 log = logging.getLogger(__name__)
+
+CLOSED_WITHIN = 360.0
+"""Seconds for the end of a box: its own limit for uploads is a minute, and a session is lost after five."""
 
 OUTPUT_LIMIT = 5000 * 1024 * 1024
 """Bytes of a build's output; wercker's own limit (`wercker-semantics.md` §5.3)."""
@@ -96,10 +100,29 @@ async def store_artifacts(run: Run, plan: Plan, session: Session) -> None:
 async def close_box(
     run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
 ) -> bool:
-    """No more steps. Whether all logs are in the store; without a store they are not."""
+    """No more steps. Whether all logs are in the store; without a store they are not.
+
+    The result stands before: a box that is lost now costs its logs at most, and never changes how the build ended.
+    """
+    try:
+        async with asyncio.timeout(CLOSED_WITHIN):
+            return await _close(run, plan, session, environment)
+    except (InfrastructureError, InternalError, TimeoutError) as e:
+        why = str(e) or f"no end within {CLOSED_WITHIN:.0f} s"
+        log.warning("build %s/%s: the box could not be closed: %s", *run.key, why)
+        return False
+
+
+async def _close(
+    run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
+) -> bool:
+    # After a restart the journal must be heard first: it tells which logs were refused.
+    with suppress(GoneError):
+        await guarded(_heard(session), box_ended(run, plan))
     if run.tools.store is None:
         with suppress(GoneError):
             await guarded(session.close(), box_ended(run, plan))
+            run.closed = True
         return False
     with suppress(GoneError):
         await guarded(store_artifacts(run, plan, session), box_ended(run, plan))
@@ -111,7 +134,9 @@ async def close_box(
             log.warning("build %s/%s: no fresh URLs for its logs: %s", *run.key, e.message)
     try:
         await guarded(session.close(), box_ended(run, plan))
+        run.closed = True
     except GoneError:
+        run.closed = True
         log.info("build %s/%s: the box ended before it said so", *run.key)
     missing = [
         step.id
@@ -122,6 +147,10 @@ async def close_box(
         names = ", ".join(missing)
         log.warning("build %s/%s: logs of %s are not stored; the pod stays", *run.key, names)
     return not missing
+
+
+async def _heard(session: Session) -> None:
+    await session.is_open()
 
 
 async def _stored(run: Run, plan: Plan, session: Session, ordinal: int, step_id: str) -> bool:
@@ -149,10 +178,18 @@ def decide(run: Run, outcome: Outcome) -> None:
 
 async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
     """Stage 13: the pod goes or is stopped, then the status says Finished, then the label."""
+    decide(run, outcome)
+    if not outcome.succeeded:
+        now = rfc3339(run.tools.clock.now())
+        steps = settled(
+            run.writer.status.steps, reason=outcome.reason, message=outcome.message, now=now
+        )
+        run.writer.change(steps=steps, progress=progress(steps))
+    # Whoever finds the pod gone must find the reason as well.
+    await run.writer.flush()
     attempt = run.writer.attempt
     if attempt:
         await _put_away(run, attempt, logs_safe=logs_safe, outcome=outcome)
-    decide(run, outcome)
     run.writer.condition(ConditionType.FINISHED, "True", Reason.COMPLETED)
     run.writer.change(
         current_step="", completion_time=rfc3339(run.tools.clock.now()), finishing=False
@@ -195,10 +232,10 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
 async def _stop(run: Run, name: str) -> None:
     """End the pod's containers and keep the pod: the kubelet still has the logs.
 
-    boxkit has ended by itself; only services go on, and only a pod that has some is told to stop.
+    A box that was closed has ended by itself; then only services go on, and only a pod that has some is told to stop.
     """
     seen = run.tools.pods.get((run.build.namespace, name))
-    if seen is None or len(seen.raw["spec"]["containers"]) == 1:
+    if seen is None or (run.closed and len(seen.raw["spec"]["containers"]) == 1):
         return
     try:
         await run.tools.kube.patch(

@@ -11,14 +11,16 @@ from collections.abc import Awaitable
 from datetime import datetime
 from typing import Any
 
-from sentinel.api.build import PodStatus, Results
+from sentinel.api.build import PodStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Blame, Reason
 from sentinel.engine.board import Seen
+from sentinel.engine.look import look_again, until
 from sentinel.engine.run import Run
 from sentinel.engine.services import tell_dead_services
 from sentinel.errors import (
     CancelledByUser,
+    Conflict,
     GoneError,
     InfrastructureError,
     InternalError,
@@ -33,13 +35,24 @@ from sentinel.plan.model import Plan
 from sentinel.plan.names import PLAN_ANNOTATION, UID_LABEL, pod_name
 from sentinel.plan.observe import PodView, observe
 from sentinel.plan.pod import make_pod
-from sentinel.plan.start import StartProblem, classify_create_error, why_not_started
+from sentinel.plan.start import (
+    StartProblem,
+    classify_create_error,
+    why_not_started,
+    why_silent,
+)
 from sentinel.session.client import Session
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at a pod that says nothing: graces pass without an event, and a node may be silent."""
+
+QUIET = 20.0
+"""Seconds of silence of a box that has spoken, after which its node is looked at: a pong was due by then."""
+
+ANSWER_WITHIN = 60.0
+"""Seconds that a running box has to answer an operator which begins to follow it, however old its pod is."""
 
 GONE_WITHIN = 300.0
 """Seconds that a lost pod may take to be really gone before no other attempt is made."""
@@ -59,13 +72,10 @@ async def stored_plan(run: Run, *, attempt: int) -> Plan | None:
     try:
         raw = await run.tools.kube.get(PODS, namespace=run.build.namespace, name=name)
     except NotFound:
-        if run.writer.holds(ConditionType.POD_READY):
-            raise InfrastructureError(
-                f"pod {name} was deleted while nobody watched it", reason=Reason.POD_DELETED
-            ) from None
         return None
     _check_ours(raw, run.build.uid)
     run.tools.pods.offer(raw)
+    _note_pod(run, raw)
     text = (raw["metadata"].get("annotations") or {}).get(PLAN_ANNOTATION)
     if text is None:
         raise InternalError(
@@ -73,6 +83,17 @@ async def stored_plan(run: Run, *, attempt: int) -> Plan | None:
             reason=Reason.INTERNAL,
         )
     return decode(text)
+
+
+def vanished(run: Run, *, attempt: int) -> InfrastructureError | None:
+    """What became of an attempt whose pod is not there: lost if it ever had one, else None: it is still to be made."""
+    pod = run.writer.status.pod
+    if pod is None or not (pod.uid or run.writer.begun):
+        return None
+    name = pod_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
+    return InfrastructureError(
+        f"pod {name} was deleted while nobody watched it", reason=Reason.POD_DELETED
+    )
 
 
 async def ensure_pod(run: Run, plan: Plan, environment: Awaitable[ResolvedEnvironment]) -> None:
@@ -89,8 +110,7 @@ async def ensure_pod(run: Run, plan: Plan, environment: Awaitable[ResolvedEnviro
     await run.writer.flush()
     raw = await run.unless_cancelled(_create(run, plan))
     run.tools.pods.offer(raw)
-    pod = run.writer.status.pod or PodStatus(attempt=plan.attempt)
-    run.writer.change(pod=pod.model_copy(update={"name": key[1], "uid": raw["metadata"]["uid"]}))
+    _note_pod(run, raw)
     run.report.pod_created(plan=plan, pod=key[1])
 
 
@@ -99,26 +119,30 @@ async def watch_pod(run: Run, plan: Plan, session: Session) -> None:
     key = (plan.namespace, name_of(plan))
     since: dict[Reason, float] = {}
     told: tuple[Reason, str] | None = None
+    began = run.tools.clock.monotonic()
     while True:
         seen = run.tools.pods.get(key)
         view = await _look(run, seen, session)
         _raise_if_lost(plan, seen, view)
         if session.state.opened is not None and session.state.closed is None:
             await tell_dead_services(run, plan, view, session)
-        if session.state.opened is None:
-            now = run.tools.clock.monotonic()
-            problem = why_not_started(view, now=now, since=since)
-            if problem is not None:
-                since.setdefault(problem.reason, now)
-                _raise_if_final(run, plan, view, problem)
-                if told != (problem.reason, problem.message):
-                    told = (problem.reason, problem.message)
-                    run.writer.condition(
-                        ConditionType.POD_READY, "False", problem.reason, problem.message
-                    )
-            else:
-                since.clear()
-                _raise_if_final(run, plan, view, None)
+        now = run.tools.clock.monotonic()
+        spoken_to = session.state.opened is not None or run.writer.begun
+        problem = (why_silent if spoken_to else why_not_started)(view, now=now, since=since)
+        if problem is None:
+            since.clear()
+        else:
+            since.setdefault(problem.reason, now)
+            if problem.verdict == "fail":
+                raise _error(problem.reason, problem.message)
+        if not spoken_to:
+            _raise_if_overdue(run, plan, view, problem, watched=now - began)
+            if problem is not None and told != (problem.reason, problem.message):
+                told = (problem.reason, problem.message)
+                run.writer.condition(
+                    ConditionType.POD_READY, "False", problem.reason, problem.message
+                )
+            # Later the box itself is told, and what it makes of it stands in its journal.
             if run.cancelled.is_set():
                 raise CancelledByUser("spec.cancel was set", reason=Reason.CANCELLED)
         session.nudge()
@@ -126,7 +150,8 @@ async def watch_pod(run: Run, plan: Plan, session: Session) -> None:
             async with asyncio.timeout(LOOK_EVERY):
                 await run.tools.pods.changed(key)
         except TimeoutError:
-            continue
+            if session.silence > _patience(session):
+                await look_again(run.tools.kube, PODS, run.tools.pods, key)
 
 
 async def box_ended(run: Run, plan: Plan) -> None:
@@ -137,33 +162,32 @@ async def box_ended(run: Run, plan: Plan) -> None:
             return True
         return observe(seen.raw).box_ended is not None or None
 
-    await run.tools.pods.until((plan.namespace, name_of(plan)), ended)
+    key = (plan.namespace, name_of(plan))
+    await until(run.tools.kube, PODS, run.tools.pods, key, ended)
     # What the box said last may still be on its way to us.
     await run.tools.clock.sleep(2.0)
     raise GoneError("the box has ended")
 
 
-async def pod_gone(run: Run, plan: Plan) -> None:
-    """Delete a lost attempt's pod and wait until it cannot run any more. Raises InfrastructureError if it stays."""
-    name = name_of(plan)
-    await run.tools.kube.delete(PODS, namespace=plan.namespace, name=name)
+async def pod_gone(run: Run, plan: Plan, loss: InfrastructureError) -> None:
+    """Delete a lost attempt's pod and wait until it cannot run any more. Raises InfrastructureError if it stays.
+
+    The API server keeps the pod of a silent node until the node itself is deleted or tainted out of service.
+    """
+    key = (plan.namespace, name_of(plan))
+    await run.tools.kube.delete(PODS, namespace=key[0], name=key[1])
+
+    def gone(seen: Seen | None) -> bool | None:
+        return seen is None or seen.deleted or None
+
     try:
         async with asyncio.timeout(GONE_WITHIN):
-            while True:
-                try:
-                    raw = await run.tools.kube.get(PODS, namespace=plan.namespace, name=name)
-                except NotFound:
-                    return
-                run.tools.pods.offer(raw)
-                try:
-                    async with asyncio.timeout(LOOK_EVERY):
-                        await run.tools.pods.changed((plan.namespace, name))
-                except TimeoutError:
-                    continue
+            await until(run.tools.kube, PODS, run.tools.pods, key, gone, every=LOOK_EVERY)
     except TimeoutError:
         raise InfrastructureError(
-            f"pod {name} was lost, and is not gone after {GONE_WITHIN:.0f} s: it may still run, so no other is made",
-            reason=Reason.POD_DELETED,
+            f"{loss.message}; pod {key[1]} is not gone after {GONE_WITHIN:.0f} s: it may still run, so no other is "
+            "made. If its node will not come back, delete the node or taint it node.kubernetes.io/out-of-service",
+            reason=loss.reason,
         ) from None
 
 
@@ -174,10 +198,14 @@ async def _await(environment: Awaitable[ResolvedEnvironment]) -> None:
 
 def _note_attempt(run: Run, plan: Plan) -> None:
     if run.writer.attempt != plan.attempt:
-        run.writer.change(
-            pod=PodStatus(attempt=plan.attempt),
-            results=Results(prefix=plan.results_prefix) if run.tools.store is not None else None,
-        )
+        run.writer.begin_attempt(plan)
+
+
+def _note_pod(run: Run, raw: dict[str, Any]) -> None:
+    pod = run.writer.status.pod or PodStatus()
+    known = {"name": raw["metadata"]["name"], "uid": raw["metadata"]["uid"]}
+    if (pod.name, pod.uid) != (known["name"], known["uid"]):
+        run.writer.change(pod=pod.model_copy(update=known))
 
 
 async def _create(run: Run, plan: Plan) -> dict[str, Any]:
@@ -190,6 +218,7 @@ async def _create(run: Run, plan: Plan) -> dict[str, Any]:
         except AlreadyExists:
             raw = await run.tools.kube.get(PODS, namespace=plan.namespace, name=name_of(plan))
             _check_ours(raw, plan.uid)
+            _check_plan(raw, plan)
             return raw
         except Unavailable:
             raise
@@ -211,13 +240,22 @@ def _check_ours(raw: dict[str, Any], uid: str) -> None:
         )
 
 
+def _check_plan(raw: dict[str, Any], ours: Plan) -> None:
+    """Who was faster may have found another commit than we did: the attempt is driven by what its pod says."""
+    theirs = (raw["metadata"].get("annotations") or {}).get(PLAN_ANNOTATION)
+    if theirs is None or decode(theirs) != ours:
+        raise Conflict(
+            f"pod {raw['metadata']['name']} was made by another operator: reading its plan"
+        )
+
+
 async def _look(run: Run, seen: Seen | None, session: Session) -> PodView:
-    """The pod with what else tells why it does not start: its events and its node, read only while it hangs."""
+    """The pod with what else tells why it does not start or answer: events and node, read only while it hangs."""
     if seen is None:
         return PodView()
     view = observe(seen.raw)
     age = (run.tools.clock.now() - datetime.fromisoformat(view.created)).total_seconds()
-    if session.state.opened is not None or age < LOOK_EVERY or not view.bound:
+    if not view.bound or min(age, session.silence) < _patience(session):
         return view
     try:
         events, _ = await run.tools.kube.list(
@@ -229,6 +267,11 @@ async def _look(run: Run, seen: Seen | None, session: Session) -> PodView:
     except ApiError:
         return view
     return observe(seen.raw, events=events, node=node)
+
+
+def _patience(session: Session) -> float:
+    """Seconds of silence that mean nothing: a box that runs need not speak but for its pongs."""
+    return LOOK_EVERY if session.state.opened is None else QUIET
 
 
 def _raise_if_lost(plan: Plan, seen: Seen | None, view: PodView) -> None:
@@ -257,16 +300,18 @@ def _raise_if_lost(plan: Plan, seen: Seen | None, view: PodView) -> None:
     )
 
 
-def _raise_if_final(run: Run, plan: Plan, view: PodView, problem: StartProblem | None) -> None:
-    if problem is not None and problem.verdict == "fail":
-        raise _error(problem.reason, problem.message)
+def _raise_if_overdue(
+    run: Run, plan: Plan, view: PodView, problem: StartProblem | None, *, watched: float
+) -> None:
     if not view.created:
         return
     age = (run.tools.clock.now() - datetime.fromisoformat(view.created)).total_seconds()
-    if age > plan.pending_timeout:
-        reason = problem.reason if problem is not None else Reason.PENDING
-        detail = problem.message if problem is not None else "the box did not answer"
-        raise _error(reason, f"not started within {plan.pending_timeout:.0f} s: {detail}")
+    if age <= plan.pending_timeout or (view.box_running and watched < ANSWER_WITHIN):
+        return
+    silent = Reason.SESSION_LOST if view.box_running else Reason.PENDING
+    reason = problem.reason if problem is not None else silent
+    detail = problem.message if problem is not None else "the box did not answer"
+    raise _error(reason, f"not started within {plan.pending_timeout:.0f} s: {detail}")
 
 
 def _error(reason: Reason, message: str) -> SentinelError:

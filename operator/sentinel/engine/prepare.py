@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from sentinel.api.build import BoxStatus, DiagnosticStatus, PodStatus, Results, SourceStatus
+from sentinel.api.build import BoxStatus, DiagnosticStatus, SourceStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.config.detect import detect
@@ -22,7 +22,6 @@ from sentinel.config.model import Box, Config, Pipeline
 from sentinel.engine.pullsecret import keep_logins, logins
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import check_push_secret, git_credentials, keychain
-from sentinel.engine.status import pending_steps, progress
 from sentinel.errors import InternalError, UserError
 from sentinel.plan.logins import Login, docker_config
 from sentinel.plan.model import ImageFacts, Plan, PlanSource
@@ -219,26 +218,19 @@ async def _look_up(run: Run, client: RegistryClient, name: str) -> ImageFacts:
 def _accept(run: Run, plan: Plan, known: Sequence[str]) -> None:
     """Stage 5: the Plan stands. Who acts for this attempt from now on must find its number in the status."""
     writer = run.writer
-    steps = pending_steps(plan)
     writer.condition(
         ConditionType.ACCEPTED,
         "True",
         Reason.VALID,
         "; note: ".join(
             [
-                f"pipeline {plan.pipeline!r} of {plan.source.commit[:12]}: {len(steps)} steps in {plan.box.name}",
+                f"pipeline {plan.pipeline!r} of {plan.source.commit[:12]}: {len(plan.steps)} steps in {plan.box.name}",
                 *known,
             ]
         ),
     )
-    writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.PENDING)
-    writer.change(
-        box=BoxStatus(image=plan.box.name, digest=plan.box.digest),
-        steps=steps,
-        progress=progress(steps),
-        pod=PodStatus(attempt=plan.attempt),
-        results=Results(prefix=plan.results_prefix) if plan.results_prefix else None,
-    )
+    writer.change(box=BoxStatus(image=plan.box.name, digest=plan.box.digest))
+    writer.begin_attempt(plan)
     run.report.accepted(plan=plan)
     if known:
         run.report.noticed(message="; ".join(known))

@@ -60,13 +60,15 @@ class Outcome:
 @dataclass(kw_only=True)
 class Run:
     """One Build while it is driven. `invalid` ends it at once: its spec cannot be read (`build` has then an empty
-    one), or we failed with it too often. `dead_services` says by alias how a service ended before the steps did."""
+    one), or we failed with it too often. `closed`: the box has ended by itself. `dead_services` says by alias how a
+    service ended before the steps did."""
 
     build: Build
     tools: Tools
     writer: StatusWriter
     report: Reporter
     invalid: SentinelError | None = None
+    closed: bool = False
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     dead_services: dict[str, str] = field(default_factory=dict)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sentinel.api.build import BuildStatus, StepStatus
+from sentinel.api.build import BuildStatus, PodStatus, Results, StepStatus
 from sentinel.api.conditions import (
+    Condition,
     ConditionType,
+    Phase,
     derive_phase,
     get_condition,
     set_condition,
@@ -23,6 +26,7 @@ from sentinel.clock import Clock, rfc3339
 from sentinel.engine.board import Board, Seen
 from sentinel.errors import Conflict, GoneError, TransientError
 from sentinel.kube.client import Kube
+from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.session.journal import SessionState, StepState
@@ -53,6 +57,31 @@ def progress(steps: list[StepStatus]) -> str:
     """`done/all`."""
     done = sum(step.state not in ("Pending", "Running") for step in steps)
     return f"{done}/{len(steps)}"
+
+
+def settled(
+    steps: Sequence[StepStatus], *, reason: Reason, message: str, now: str
+) -> list[StepStatus]:
+    """The steps of a build that ended without its box's word on them: what ran has failed, what waited never will.
+
+    `now` is an RFC 3339 time.
+    """
+    ended: list[StepStatus] = []
+    for step in steps:
+        if step.state == "Running":
+            change: dict[str, Any] = {
+                "state": "Failed",
+                "reason": reason,
+                "message": message[:MESSAGE_LIMIT],
+                "completion_time": now,
+            }
+        elif step.state == "Pending":
+            skipped = Reason.CANCELLED if reason is Reason.CANCELLED else Reason.SKIPPED
+            change = {"state": "Skipped", "reason": skipped}
+        else:
+            change = {}
+        ended.append(step.model_copy(update=change))
+    return ended
 
 
 def _step_status(step: PlanStep, known: StepState | None) -> StepStatus:
@@ -103,7 +132,12 @@ class StatusWriter:
         self._written = self.status
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
-        self._phase_flags = {"running": False, "finishing": False}
+        # Whoever goes on from where another operator stopped must not show an earlier phase meanwhile.
+        phase = self.status.phase
+        self._phase_flags = {
+            "running": phase in (Phase.RUNNING, Phase.FINISHING),
+            "finishing": phase is Phase.FINISHING,
+        }
 
     @property
     def _key(self) -> tuple[str, str]:
@@ -112,6 +146,34 @@ class StatusWriter:
     @property
     def attempt(self) -> int:
         return self.status.pod.attempt if self.status.pod is not None else 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether a step of the user's may have started in this attempt.
+
+        It is written before the box is asked to start any, so that it also holds for what nobody heard of: a status
+        follows its journal late, and the journal goes with its pod.
+        """
+        known = get_condition(self.status.conditions, ConditionType.SUCCEEDED)
+        marked = known is not None and (known.status != "Unknown" or known.reason == Reason.RUNNING)
+        return marked or any(step.start_time for step in self.status.steps)
+
+    def begin_attempt(self, plan: Plan) -> None:
+        """What is true of an attempt that has no pod yet; nothing of an earlier one stays."""
+        steps = pending_steps(plan)
+        self.change(
+            pod=PodStatus(attempt=plan.attempt),
+            results=Results(prefix=plan.results_prefix) if plan.results_prefix else None,
+            steps=steps,
+            progress=progress(steps),
+            current_step="",
+            running=False,
+            finishing=False,
+        )
+        if get_condition(self.status.conditions, ConditionType.POD_READY) is not None:
+            text = f"attempt {plan.attempt} has no pod yet"
+            self.condition(ConditionType.POD_READY, "False", Reason.PENDING, text)
+        self.condition(ConditionType.SUCCEEDED, "Unknown", Reason.PENDING)
 
     def change(self, **fields: Any) -> None:
         """Set fields of the status; they are written soon. `running` and `finishing` only move the phase."""
@@ -158,6 +220,8 @@ class StatusWriter:
             await self._clock.sleep(DELAY)
             try:
                 await self.flush()
+            except Conflict:
+                raise  # somebody decided how this build ends: nothing that is written later would be right
             except TransientError as e:
                 # The API server is away for a moment: the build goes on, and what it did is not forgotten.
                 log.warning("status of %s is written later: %s", "/".join(self._key), e.message)
@@ -167,7 +231,8 @@ class StatusWriter:
     async def flush(self) -> None:
         """Write the status now, if it differs from what was written.
 
-        Raises GoneError when the Build is gone or another attempt's.
+        Raises GoneError when the Build is gone, ended or another attempt's, and Conflict when another operator has
+        decided how it ends.
         """
         async with self._lock:
             self._changed.clear()
@@ -186,13 +251,21 @@ class StatusWriter:
                 try:
                     raw = await self._kube.replace(BUILDS, body, subresource="status")
                 except Conflict:
-                    namespace, name = self._key
-                    fresh = await self._kube.get(BUILDS, namespace=namespace, name=name)
-                    self._take_newer(Seen(fresh))
+                    await self._read_newer()
                     continue
+                except NotFound as e:
+                    raise GoneError(f"Build {'/'.join(self._key)} is gone") from e
                 self._raw = raw
                 self._written = wanted
                 self._builds.offer(raw)
+
+    async def _read_newer(self) -> None:
+        namespace, name = self._key
+        try:
+            fresh = await self._kube.get(BUILDS, namespace=namespace, name=name)
+        except NotFound as e:
+            raise GoneError(f"Build {namespace}/{name} is gone") from e
+        self._take_newer(Seen(fresh))
 
     def _take_newer(self, seen: Seen | None) -> None:
         """Go on from the server's object, if it is still the one we speak for."""
@@ -209,7 +282,24 @@ class StatusWriter:
             raise GoneError(
                 f"attempt {theirs.pod.attempt} of Build {'/'.join(self._key)} is another's"
             )
+        self._respect_end(theirs.conditions)
         self._raw = seen.raw
+
+    def _respect_end(self, theirs: Sequence[Condition]) -> None:
+        """An end that another operator wrote stands: what we still see of the pod is only its tidying up."""
+        end, name = _end(theirs), "/".join(self._key)
+        finished = get_condition(theirs, ConditionType.FINISHED)
+        written = get_condition(self._written.conditions, ConditionType.FINISHED)
+        if finished is not None and finished.status == "True" and written is None:
+            raise GoneError(f"Build {name} was finished by another operator")
+        if end is not None and end != _end(self.status.conditions):
+            raise Conflict(f"how Build {name} ends was decided by another operator: {end[1]}")
+
+
+def _end(conditions: Sequence[Condition]) -> tuple[str, str] | None:
+    """(status, reason) of the decided result, None before."""
+    known = get_condition(conditions, ConditionType.SUCCEEDED)
+    return None if known is None or known.status == "Unknown" else (known.status, known.reason)
 
 
 def _without_blanks(value: Any) -> Any:

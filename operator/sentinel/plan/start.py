@@ -71,6 +71,19 @@ def why_not_started(
     return StartProblem(reason=reason, message=message, verdict=verdict, grace=grace)
 
 
+def why_silent(view: PodView, *, now: float, since: Mapping[Reason, float]) -> StartProblem | None:
+    """What keeps a box that ran from answering, or None where its pod shows nothing. As `why_not_started`."""
+    if view.node_ready is not False:
+        return None
+    waited = now - since.get(Reason.NODE_LOST, now)
+    return StartProblem(
+        reason=Reason.NODE_LOST,
+        message=f"node {view.node} is not ready, and the box does not answer",
+        verdict="fail" if waited >= NODE_GRACE else "wait",
+        grace=NODE_GRACE,
+    )
+
+
 def classify_create_error(status: int, message: str) -> StartProblem:
     """What the API server's answer to the pod's creation means: HTTP status and the Status object's message.
 

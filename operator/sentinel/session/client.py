@@ -71,6 +71,7 @@ class Session:
     `connect` makes a stream, or raises NotYet, GoneError or TransientError. `on_record` is called for every new
     journal record after `state` took it in. `on_log(ordinal, offset, data)` gets every step's log bytes, each byte
     once and in order, beginning at `follow[ordinal]` or 0; without it no log bytes travel.
+    `known`: the box was spoken to before, by an operator that is gone, so that silence counts from the beginning.
     `clock` (monotonic seconds) and `jitter` (0 ≤ x < 1) are injected by tests.
     """
 
@@ -85,6 +86,7 @@ class Session:
         silence: float = SILENCE,
         first_word: float = FIRST_WORD,
         lost_after: float = LOST_AFTER,
+        known: bool = False,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -104,7 +106,10 @@ class Session:
         self._task: asyncio.Task[None] | None = None
         self._end: BaseException | None = None
         self._heard: float | None = None
+        self._began = clock()
+        self._known = known
         self._was_open: bool | None = None
+        self._due = 0
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="boxkit session")
@@ -122,6 +127,11 @@ class Session:
         for _, future in self._pending.values():
             future.cancel()
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the box said anything; before its first word, since this session began."""
+        return self._clock() - (self._began if self._heard is None else self._heard)
+
     # Requests. Each waits for its answer, over as many connections as it takes.
 
     async def open(self, message: Open) -> None:
@@ -129,8 +139,13 @@ class Session:
         await self._request(message.message())
 
     async def is_open(self) -> bool:
-        """Whether the box had been opened when it first answered; waits for that answer."""
-        await self.wait_for(lambda _: self._was_open is not None)
+        """Whether the box had been opened when it first answered. Waits for that answer, and until `state` knows what
+        the journal said by then."""
+        await self.wait_for(
+            lambda state: (
+                self._was_open is not None and (state.seq >= self._due or not self._was_open)
+            )
+        )
         return bool(self._was_open)
 
     async def start(self, steps: Sequence[StepSpec], *, result: Result | None = None) -> None:
@@ -245,7 +260,8 @@ class Session:
 
     def _check_lost(self, why: str) -> None:
         # Before the first word the pod is still starting: how long that may take is not for us to say.
-        if self._heard is not None and self._clock() - self._heard > self._lost_after:
+        spoken_to = self._known or self._heard is not None
+        if spoken_to and self.silence > self._lost_after:
             raise SessionLost(f"no word from the box for {self._lost_after:.0f} s: {why}")
 
     async def _pause(self, delay: float, *, longest: float, first: float) -> float:
@@ -329,6 +345,7 @@ class Session:
             case "welcome":
                 if self._was_open is None:
                     self._was_open = bool(message.get("build"))
+                    self._due = int(message.get("seq") or 0)
                 self._tell()
             case "ping" if self._outbox is not None:
                 self._outbox.put_nowait(messages.pong(int(message.get("n", 0))))

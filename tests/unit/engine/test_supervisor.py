@@ -37,6 +37,10 @@ class FakeRun:
 class FakeClock:
     def __init__(self) -> None:
         self.slept: list[float] = []
+        self.time = 0.0
+
+    def monotonic(self) -> float:
+        return self.time
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -70,7 +74,12 @@ class World:
             commits=Board(),
             git_cache=cast(Any, None),
         )
-        self.supervisor = Supervisor(tools=tools, make_run=self._make, drive=self._drive)
+        self.queued: list[str] = []
+        self.may_tell = asyncio.Event()
+        self.may_tell.set()
+        self.supervisor = Supervisor(
+            tools=tools, make_run=self._make, drive=self._drive, queue=self._queue
+        )
 
     def _make(self, raw: dict[str, Any]) -> Run:
         return cast(Run, FakeRun(raw))
@@ -82,6 +91,10 @@ class World:
         if errors:
             raise errors.pop(0)
         await fake.may_end.wait()
+
+    async def _queue(self, run: Run) -> None:
+        self.queued.append(cast(FakeRun, run).name)
+        await self.may_tell.wait()
 
     async def settle(self) -> list[str]:
         for _ in range(60):

@@ -1,0 +1,97 @@
+"""`kill -9` of the operator, by the hundred, at random moments of builds that count."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.counting import Ground, Shape, ground_of, publish
+from tests.chaos.findings import Findings
+from tests.chaos.hostoperator import HostOperator, in_its_stead
+from tests.lab.state import Lab
+
+STAGES = ("preparing", "pod starting", "steps", "committing", "storing", "after-steps", "closing")
+"""Those of engine/build.py that can be told apart from outside."""
+EACH = 5
+"""Kills that every stage must have seen."""
+AT_ONCE = 5
+AIMED = 4.0
+"""Seconds for which a kill waits for a build to be in the stage that it is aimed at."""
+
+
+async def operator_kills(*, lab: Lab, count: int, seed: int, log: Path) -> dict[str, Any]:
+    """At least `count` kills; a kill counts for each stage in which a build was at that moment, once."""
+    dice = random.Random(seed)
+    findings = Findings.of(
+        "lost", "doubled", "false_green", "wrong_end", "hang", "journal_mismatch"
+    )
+    shapes = [
+        publish(lab, dice, commit=True, output=24),
+        publish(lab, dice, commit=True, failing=dice.randint(2, 19)),
+        publish(lab, dice, output=8),
+        publish(lab, dice, commit=True, output=24),
+        publish(lab, dice, failing=dice.randint(2, 19)),
+    ]
+    stages: Counter[str] = Counter()
+    early = 0
+    async with ground_of(lab) as ground, in_its_stead(lab):
+        operator = HostOperator(lab=lab, namespaces=[ground.namespace], log=log)
+        try:
+            while findings.faults.total() < count or _rarest(stages, count)[1] < _each(count):
+                await _feed(ground, shapes, dice)
+                await operator.start()
+                if dice.random() < 0.08:
+                    early += 1
+                    await asyncio.sleep(dice.uniform(0, 2))
+                else:
+                    await operator.lead()
+                    await _moment(ground, stages, dice, count)
+                here = {each.stage() for each in ground.active}
+                await operator.kill()
+                findings.faults["SIGKILL"] += 1
+                stages.update(here)
+                if findings.faults.total() >= 2 * count:
+                    break
+            await operator.start()
+            await ground.all_over(findings)
+        finally:
+            await operator.kill()
+        await ground.check(findings)
+    for stage in STAGES:
+        if stages[stage] < _each(count):
+            findings.bad["hang"].append(f"only {stages[stage]} kills in stage {stage}")
+    findings.more["kills_by_stage"] = {stage: stages[stage] for stage in STAGES}
+    findings.more["kills_before_it_led"] = early
+    return findings.report()
+
+
+def _each(count: int) -> int:
+    """How many kills each stage needs: a tenth of the run needs one."""
+    return EACH if count >= 100 else 1
+
+
+def _rarest(stages: Counter[str], count: int) -> tuple[str, int]:
+    stage = min(STAGES, key=lambda each: stages[each])
+    return stage, stages[stage]
+
+
+async def _feed(ground: Ground, shapes: list[Shape], dice: random.Random) -> None:
+    while len(ground.active) < AT_ONCE:
+        await ground.build(dice.choice(shapes))
+
+
+async def _moment(ground: Ground, stages: Counter[str], dice: random.Random, count: int) -> None:
+    """Wait for the moment of the kill: half of them come when they like, half in the stage that had the fewest."""
+    if dice.random() < 0.5:
+        await asyncio.sleep(dice.uniform(0, 3))
+        return
+    stage, _ = _rarest(stages, count)
+
+    def there() -> bool:
+        return any(each.stage() == stage for each in ground.active)
+
+    if await ground.until(there, seconds=AIMED):
+        await asyncio.sleep(dice.uniform(0, 0.1))
