@@ -38,7 +38,7 @@ class World:
     namespace: str
 
     def project(self, codes: list[str]) -> str:
-        """Publish a project whose build has these script steps; its url."""
+        """Publish a project whose build has these script steps, named s0, s1, …; its url."""
         lines = [f"box: {self.lab.registry}/box/debian:12", "build:", "  steps:"]
         lines += [
             f"    - script: {{name: s{n}, code: {json.dumps(c)}}}" for n, c in enumerate(codes)
@@ -47,13 +47,13 @@ class World:
             (Path(folder) / "wercker.yml").write_text("\n".join(lines) + "\n")
             return git.publish(self.lab, Path(folder), f"bench-{uuid.uuid4().hex[:8]}")
 
-    async def build(self, url: str, *, commit: str = "never") -> Made:
-        """Create a Build."""
+    async def build(self, url: str, *, commit: str = "never", **spec: Any) -> Made:
+        """Create a Build; other fields of its spec as given."""
         body = {
             "apiVersion": BUILDS.api_version,
             "kind": "Build",
             "metadata": {"name": f"b-{uuid.uuid4().hex[:8]}", "namespace": self.namespace},
-            "spec": {"source": {"git": {"url": url}}, "image": {"commit": commit}},
+            "spec": {"source": {"git": {"url": url}}, "image": {"commit": commit}, **spec},
         }
         created = time.time_ns()
         raw = await self.kube.create(BUILDS, body, namespace=self.namespace)
@@ -72,6 +72,13 @@ class World:
         finally:
             await self.kube.delete(PODS, namespace=self.namespace, name=name, grace_seconds=0)
         return (int(log.split()[0]) - created) / 1e9
+
+    async def template(self, url: str, **spec: Any) -> dict[str, Any]:
+        """The pod of a build of that project, which floors are made of: the build runs to its end for it."""
+        made = await self.build(url, **spec)
+        template = await self.until_pod(made.pod, lambda raw: bool(raw["spec"].get("nodeName")))
+        await made.finished()
+        return template
 
     async def until_pod(self, name: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The pod once `holds`."""
@@ -110,9 +117,9 @@ class Made:
                 await session.wait_for(lambda state: state.closed is not None)
         return heard
 
-    def first_line(self, raw: dict[str, Any]) -> str:
-        """The first line of the first step's log, from the store."""
-        prefix, step = raw["status"]["results"]["prefix"], raw["status"]["steps"][0]["id"]
+    def log(self, raw: dict[str, Any], step: int = 0) -> str:
+        """The log of a step, counted from 0, from the store. `raw` is the finished Build."""
+        prefix, name = raw["status"]["results"]["prefix"], raw["status"]["steps"][step]["id"]
         lab = self.world.lab
         client = boto3.client(
             "s3",
@@ -122,9 +129,9 @@ class Made:
             region_name="us-east-1",
             config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
         )
-        answer = client.get_object(Bucket=lab.s3_bucket, Key=f"{prefix}step/{step}/log.txt")
+        answer = client.get_object(Bucket=lab.s3_bucket, Key=f"{prefix}step/{name}/log.txt")
         text: str = answer["Body"].read().decode()
-        return text.splitlines()[0]
+        return text
 
     def _connect(self) -> Awaitable[ByteStream]:
         async def connect() -> ByteStream:
@@ -140,19 +147,63 @@ class Made:
 
     async def finished(self) -> tuple[dict[str, Any], float]:
         """The Build when it says Finished, and the seconds since its creation."""
+        raw = await self.until(is_finished)
+        return raw, (time.time_ns() - self.created_ns) / 1e9
+
+    async def running(self, step: str) -> dict[str, Any]:
+        """The Build once its status says that this step runs."""
+        return await self.until(lambda raw: raw.get("status", {}).get("currentStep") == step)
+
+    async def until(
+        self, holds: Callable[[dict[str, Any]], bool], *, after: str = "", seconds: float = 180
+    ) -> dict[str, Any]:
+        """The Build at its first change for which `holds`, after the resourceVersion `after` (its creation).
+
+        Raises TimeoutError with its last status.
+        """
         kube, namespace = self.world.kube, self.world.namespace
-        async with asyncio.timeout(180):
-            version = self.raw["metadata"]["resourceVersion"]
-            async for _, raw in kube.watch(
-                BUILDS,
-                namespace=namespace,
-                fields=f"metadata.name={self.name}",
-                resource_version=version,
-            ):
-                conditions = raw.get("status", {}).get("conditions", [])
-                if any(c["type"] == "Finished" and c["status"] == "True" for c in conditions):
-                    return raw, (time.time_ns() - self.created_ns) / 1e9
-        raise RuntimeError(f"the watch of {self.name} ended")
+        version, last = after or self.raw["metadata"]["resourceVersion"], self.raw
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    async for kind, raw in kube.watch(
+                        BUILDS,
+                        namespace=namespace,
+                        fields=f"metadata.name={self.name}",
+                        resource_version=version,
+                    ):
+                        version = raw["metadata"]["resourceVersion"]
+                        if kind == "BOOKMARK":
+                            continue
+                        last = raw
+                        if holds(raw):
+                            return raw
+        except TimeoutError as e:
+            status = json.dumps(last.get("status"))
+            raise TimeoutError(f"{self.name} did not get there in {seconds:.0f} s: {status}") from e
+
+    async def version(self) -> str:
+        """The Build's resourceVersion now."""
+        namespace = self.world.namespace
+        raw = await self.world.kube.get(BUILDS, namespace=namespace, name=self.name)
+        return str(raw["metadata"]["resourceVersion"])
+
+    async def cancel(self) -> int:
+        """Set spec.cancel; the Unix time in nanoseconds just before."""
+        asked = time.time_ns()
+        await self.world.kube.patch(
+            BUILDS,
+            namespace=self.world.namespace,
+            name=self.name,
+            body={"spec": {"cancel": True}},
+        )
+        return asked
+
+
+def is_finished(raw: dict[str, Any]) -> bool:
+    """Whether a Build has ended."""
+    conditions = raw.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Finished" and c["status"] == "True" for c in conditions)
 
 
 def bare(template: dict[str, Any], *, fetch: bool) -> dict[str, Any]:

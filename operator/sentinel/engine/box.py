@@ -14,15 +14,18 @@ from contextlib import asynccontextmanager
 from sentinel.api.build import PodStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
+from sentinel.engine.board import Board
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.status import progress, step_statuses
 from sentinel.errors import NotYet, UserError
+from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.plan.environment import ResolvedEnvironment
 from sentinel.plan.generic import CACHE_DIR, OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
 from sentinel.plan.keys import step_log
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.names import BOX, is_dns_name, pod_name
+from sentinel.plan.observe import observe
 from sentinel.session.client import ByteStream, RequestRefused, Session
 from sentinel.session.journal import SessionState
 from sentinel.session.messages import Copy, Limits, Open, Result, Service, StepSpec, Upload
@@ -41,23 +44,27 @@ async def box_session(run: Run, plan: Plan) -> AsyncIterator[Session]:
     def heard(record: AnyRecord) -> None:
         _follow(run, plan, session.state, record)
 
-    session = Session(_connector(run, plan), on_record=heard, known=run.writer.begun)
+    pod = pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt)
+    connect = connector(run.tools.kube, run.tools.pods, namespace=plan.namespace, pod=pod)
+    session = Session(connect, on_record=heard, known=run.writer.begun)
     async with session:
         yield session
 
 
-def _connector(run: Run, plan: Plan) -> Callable[[], Awaitable[ByteStream]]:
-    name = pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt)
-    pods, kube = run.tools.pods, run.tools.kube
+def connector(
+    kube: Kube, pods: Board, *, namespace: str, pod: str
+) -> Callable[[], Awaitable[ByteStream]]:
+    """How to reach the box of a pod: an exec of `boxkit attach`. It raises NotYet while that is in vain."""
 
     async def connect() -> ByteStream:
-        # Exec works up to a second before the kubelet reports the container running, so we only wait for the node.
-        seen = pods.get((plan.namespace, name))
-        if seen is None or seen.deleted or not seen.raw["spec"].get("nodeName"):
-            raise NotYet(f"pod {name} is not bound to a node")
+        # Exec works up to a second before the kubelet reports the container running, so we do not wait for that. Before
+        # its init containers are done an exec is in vain: each costs us 5 ms, and the node more when it is busiest.
+        seen = pods.get((namespace, pod))
+        if seen is None or seen.deleted or not observe(seen.raw).initialized:
+            raise NotYet(f"the box of pod {pod} is not about to start")
         try:
             return await kube.exec(
-                namespace=plan.namespace, pod=name, container=BOX, command=[BOXKIT, "attach"]
+                namespace=namespace, pod=pod, container=BOX, command=[BOXKIT, "attach"]
             )
         except NotFound as e:
             # Whether the pod is really lost is for the guard that watches it to say.

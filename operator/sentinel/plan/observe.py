@@ -59,7 +59,8 @@ class PodView:
     """What a pod says of itself. Times are RFC 3339 texts, empty where there is none.
 
     `box_id` is the container's id with its scheme, as an ImageCommit wants it. `evicted` tells the kubelet's or a
-    drain's eviction, `reason` and `message` the pod's own words for it. `node_ready` is None where nobody looked.
+    drain's eviction, `reason` and `message` the pod's own words for it. `initialized`: the init containers are done,
+    which the kubelet says just before it starts the others. `node_ready` is None where nobody looked.
     """
 
     name: str = ""
@@ -72,6 +73,7 @@ class PodView:
     deleting: bool = False
     evicted: bool = False
     unschedulable: str = ""
+    initialized: bool = False
     box_id: str = ""
     box_running: bool = False
     box_ended: Ended | None = None
@@ -85,7 +87,7 @@ class PodView:
 
     @property
     def bound(self) -> bool:
-        """A node has it: from now on an exec may succeed."""
+        """A node has it."""
         return bool(self.node)
 
     @property
@@ -119,6 +121,7 @@ def observe(
         deleting=bool(metadata.get("deletionTimestamp")),
         evicted=_evicted(status, conditions),
         unschedulable=_unschedulable(conditions),
+        initialized=(conditions.get("Initialized") or {}).get("status") == "True",
         box_id=str(box.get("containerID") or ""),
         box_running="running" in (box.get("state") or {}),
         box_ended=_ended(box),

@@ -2,7 +2,8 @@
 
 It stands on the critical path: a pod can only be composed once wercker.yml was read. So the repository is made by
 hand, one `git fetch` brings commit, root tree and the root's files (`--filter=tree:2`), and one `git cat-file` reads
-them. Servers without that filter give no blobs, or everything; then the same commands take longer.
+them. For HEAD it is one `git clone`: a fetch does not say which branch HEAD is, and asking apart costs as much again.
+Servers without that filter give no blobs, or everything; then the same commands take longer.
 
 Nothing is kept: each call has a directory of its own below `cache_dir`, so no lock, no stale state, and nobody reads
 through us what only somebody else's credentials can fetch.
@@ -24,7 +25,7 @@ from sentinel.source import objects, refs
 from sentinel.source.address import Address, clean, is_commit, parse_address, valid_ref
 from sentinel.source.complaint import Kind, diagnose, explain, quote
 from sentinel.source.gitcommand import environment, write_repository, write_ssh_files
-from sentinel.source.process import Ended, TooMuch, run, started, unwrapped
+from sentinel.source.process import Ended, TooMuch, run, started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +39,11 @@ MAX_FILE = 1024 * 1024
 """Bytes of a wanted file."""
 
 _FILTERS = (f"combine:tree:2+blob:limit={MAX_FILE + 1}", "blob:none", "")
-_FETCH = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance")
+_FETCH = (
+    *("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"),
+    "--depth=1",
+)
+_CLONE = ("clone", "--quiet", "--bare", "--no-tags", "--single-branch", "--template=", "--depth=1")
 _plain_hosts: dict[str, int] = {}
 """Hosts that refused a filter → index of the first of _FILTERS to offer them."""
 
@@ -134,6 +139,7 @@ class _Repository:
         username = credentials.username.strip() or address.username
         password = credentials.password.strip() or address.password
         self._address = address
+        self._workdir = workdir
         self._git_dir = workdir / "repository.git"
         self._has_credentials = bool(username or password or key_file)
         self._hidden = (password, username if password else "")
@@ -146,45 +152,48 @@ class _Repository:
             allow_file=allow_file,
         )
         self._environment["GIT_DIR"] = str(self._git_dir)
-        write_repository(str(self._git_dir), url=address.url, bare=True, partial=True)
 
     async def resolve(self, ref: str, paths: Sequence[str]) -> Resolved:
         if ref == "HEAD":
-            # The fetch does not say which branch HEAD is; asking at the same time costs no time.
-            async with unwrapped(), asyncio.TaskGroup() as group:
-                fetching = group.create_task(self._fetch(ref))
-                asking = group.create_task(self._git("ls-remote", "--symref", "origin", "HEAD"))
-            found = fetching.result()
-            branch, tag = refs.head_branch(asking.result(), found), ""
+            found, branch, tag = ref, await self._clone(), ""
         else:
             found = await self._fetch(ref)
             branch, tag = refs.names(self._fetch_head())
         return await self._read(found, ref=ref, branch=branch, tag=tag, paths=paths)
 
+    async def _clone(self) -> str:
+        """Bring HEAD's objects; the branch it is. Detached: one whose tip it is, by git's guess, or ""."""
+        ended = await self._filtered(_CLONE, "--", self._address.url, str(self._git_dir))
+        if ended.code != 0:
+            raise self._error(ended, "HEAD")
+        head = (self._git_dir / "HEAD").read_text(encoding="utf-8", errors="replace").strip()
+        return head.partition("ref: refs/heads/")[2]
+
     async def _fetch(self, ref: str) -> str:
         """Bring the ref's objects; the id it has, which may be that of an annotated tag."""
-        ended = await self._fetch_filtered("--depth=1", "origin", ref)
+        write_repository(str(self._git_dir), url=self._address.url, bare=True, partial=True)
+        ended = await self._filtered(_FETCH, "origin", ref)
         if ended.code != 0:
             kind = diagnose(ended.err)
             if kind == Kind.REF:
                 ref = await self._find(ref)
-                ended = await self._fetch_filtered("--depth=1", "origin", ref)
+                ended = await self._filtered(_FETCH, "origin", ref)
             elif kind == Kind.UNADVERTISED and "unadvertised" in ended.err:
                 # An old server gives commits only by way of refs: take the history of all of them.
-                ended = await self._fetch_filtered(
-                    "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"
-                )
+                everything = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+                ended = await self._filtered(_FETCH[:-1], "origin", *everything)
                 if ended.code == 0:
                     return ref
             if ended.code != 0:
                 raise self._error(ended, ref)
         return self._fetch_head().partition("\t")[0]
 
-    async def _fetch_filtered(self, *arguments: str) -> Ended:
+    async def _filtered(self, command: Sequence[str], *arguments: str) -> Ended:
+        """Run a clone or fetch with the narrowest filter that the host takes."""
         first = _plain_hosts.get(self._address.host, 0)
         for index in range(first, len(_FILTERS)):
             flags = (f"--filter={_FILTERS[index]}",) if _FILTERS[index] else ()
-            ended = await self._run(*_FETCH, *flags, *arguments)
+            ended = await self._run(*command, *flags, *arguments)
             if ended.code == 0 or diagnose(ended.err) != Kind.FILTER:
                 break
             if len(_plain_hosts) > 1000:
@@ -193,16 +202,16 @@ class _Repository:
         return ended
 
     def _fetch_head(self) -> str:
-        return (
-            (self._git_dir / "FETCH_HEAD")
-            .read_text(encoding="utf-8", errors="replace")
-            .partition("\n")[0]
-        )
+        text = (self._git_dir / "FETCH_HEAD").read_text(encoding="utf-8", errors="replace")
+        return text.partition("\n")[0]
 
     async def _find(self, ref: str) -> str:
         """A commit id whose beginning `ref` is, if a branch or tag has it; else UserError with names like it."""
-        listing = await self._git("ls-remote", "--heads", "--tags", "--refs", "origin")
-        rows = [line.split("\t", 1) for line in listing.splitlines() if "\t" in line]
+        listed = await self._run("ls-remote", "--heads", "--tags", "--refs", "origin")
+        if listed.code != 0:
+            raise self._error(listed, ref)
+        lines = listed.out.decode("utf-8", "replace").splitlines()
+        rows = [line.split("\t", 1) for line in lines if "\t" in line]
         if len(ref) >= 7:
             commits = {commit for commit, _ in rows if commit.startswith(ref.lower())}
             if len(commits) == 1:
@@ -226,6 +235,9 @@ class _Repository:
         ) as process:
             store = objects.Reader(process)
             commit = await store.read(f"{found}^{{commit}}")
+            if commit is None and found == "HEAD":
+                # A clone of nothing succeeds; this tells what there is instead.
+                await self._find(found)
             if commit is None or commit.kind != "commit":
                 raise UserError(
                     f"{self._address.url}: {clean(ref)!r} is not a commit, and no tag of one",
@@ -272,15 +284,9 @@ class _Repository:
         target = link.data.decode("utf-8", "replace") if link else ""
         return objects.follow(entries, target.removeprefix("./"))
 
-    async def _git(self, *arguments: str) -> str:
-        ended = await self._run(*arguments)
-        if ended.code != 0:
-            raise self._error(ended, "HEAD")
-        return ended.out.decode("utf-8", "replace")
-
     async def _run(self, *arguments: str) -> Ended:
         try:
-            return await run(arguments, env=self._environment, cwd=self._git_dir, max_disk=MAX_DISK)
+            return await run(arguments, env=self._environment, cwd=self._workdir, max_disk=MAX_DISK)
         except TooMuch as error:
             raise UserError(
                 f"{self._address.url} sends {error} for a single commit. Its server does not support partial "

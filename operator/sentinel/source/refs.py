@@ -1,4 +1,4 @@
-"""Names of refs as git prints them: what was fetched, which branch HEAD is, which names are like a wrong one."""
+"""Names of refs as git prints them: what was fetched, which names are like a wrong one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,6 @@ def names(fetch_head: str) -> tuple[str, str]:
             name = note.removeprefix(prefix).partition("' of ")[0]
             return (name, "") if prefix == "branch '" else ("", name)
     return "", ""
-
-
-def head_branch(listing: str, commit: str) -> str:
-    """The branch HEAD is, from `ls-remote --symref`; "" if it moved since it was fetched, or is detached."""
-    lines = [line.split("\t") for line in listing.splitlines()]
-    if [commit, "HEAD"] not in lines:
-        return ""
-    prefix = "ref: refs/heads/"
-    return next((left.removeprefix(prefix) for left, *_ in lines if left.startswith(prefix)), "")
 
 
 def suggest(ref: str, names: Sequence[str]) -> str:

@@ -37,7 +37,10 @@ def box_waits(reason: str, message: str = "") -> PodView:
 def test_a_running_pod_seen_whole() -> None:
     raw = pod(
         phase="Running",
-        conditions=[{"type": "PodScheduled", "status": "True"}],
+        conditions=[
+            {"type": "PodScheduled", "status": "True"},
+            {"type": "Initialized", "status": "True"},
+        ],
         initContainerStatuses=[
             status("source", terminated={"exitCode": 0, "reason": "Completed", "finishedAt": "t1"})
         ],
@@ -56,6 +59,7 @@ def test_a_running_pod_seen_whole() -> None:
         node="node-1",
         phase="Running",
         created="2026-11-23T09:00:00Z",
+        initialized=True,
         box_id="containerd://abc",
         box_running=True,
         fetch_ended=Ended(exit_code=0, reason="Completed", finished="t1"),

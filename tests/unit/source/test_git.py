@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,32 @@ async def test_a_full_commit_id_takes_two_requests(
 async def test_a_branch_takes_three_requests(server: GitServer, tmp_path: Path) -> None:
     await ask(f"{server.url}/open/project.git", "main", tmp_path)
     assert len(server.requests) == 3
+
+
+async def test_head_and_its_branch_take_three_requests(server: GitServer, tmp_path: Path) -> None:
+    found = await ask(f"{server.url}/open/project.git", "", tmp_path)
+    assert found.branch == "main"
+    assert len(server.requests) == 3
+
+
+async def test_a_detached_head_is_a_commit_without_a_branch(
+    server: GitServer, commits: dict[str, Any], tmp_path: Path
+) -> None:
+    server.root = tmp_path / "served"
+    head = shutil.copytree(commits["root"] / "project.git", server.root / "p.git") / "HEAD"
+    head.write_text(commits["lost"] + "\n")
+    found = await ask(f"{server.url}/open/p.git", "", tmp_path)
+    assert (found.commit, found.branch) == (commits["lost"], "")
+
+
+async def test_a_head_that_leads_nowhere_names_the_branches(
+    server: GitServer, commits: dict[str, Any], tmp_path: Path
+) -> None:
+    server.root = tmp_path / "served"
+    head = shutil.copytree(commits["root"] / "project.git", server.root / "p.git") / "HEAD"
+    head.write_text("ref: refs/heads/gone\n")
+    with pytest.raises(UserError, match=r"'HEAD'.*for example: feature/one, light, main, v1\.0$"):
+        await ask(f"{server.url}/open/p.git", "", tmp_path)
 
 
 async def test_an_abbreviated_commit_is_found_at_the_tip_of_a_branch(

@@ -1,0 +1,111 @@
+"""The operator's process as this machine sees it: its pid, its cgroup, and what they took.
+
+The lab's node is a container on this machine, so every process of the cluster stands in our own /proc.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.install import NAMESPACE
+from tests.kubectl import Kubectl
+from tests.lab.state import Lab
+
+CGROUP = Path("/sys/fs/cgroup")
+SELECTOR = "app.kubernetes.io/component=operator"
+
+
+@dataclass(frozen=True)
+class OperatorProcess:
+    """One process of the operator's container; `container` is the container's id."""
+
+    pid: int
+    container: str
+
+    @property
+    def started(self) -> float:
+        """Unix time at which the kernel started it; exact to 10 ms."""
+        ticks = int(_stat(self.pid)[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+
+    def rss_mib(self) -> float:
+        """Resident memory in MiB."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        line = next(each for each in status.splitlines() if each.startswith("VmRSS:"))
+        return int(line.split()[1]) / 1024
+
+    def cpu_ms(self) -> float:
+        """Processor time that the container's cgroup took so far in milliseconds, ended children included."""
+        for line in Path(f"/proc/{self.pid}/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            place = path.lstrip("/")
+            if "cpuacct" in controllers.split(","):
+                return int((CGROUP / controllers / place / "cpuacct.usage").read_text()) / 1e6
+        stat = CGROUP / place / "cpu.stat"
+        usage = next(x for x in stat.read_text().splitlines() if x.startswith("usage_usec"))
+        return int(usage.split()[1]) / 1e3
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel's out-of-memory killer would do it."""
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def find(lab: Lab) -> OperatorProcess | None:
+    """The operator's first process; None while its container does not run."""
+    pods = Kubectl(lab).list("pods", namespace=NAMESPACE, selector=SELECTOR)
+    for pod in pods:
+        for status in pod.get("status", {}).get("containerStatuses", []):
+            container = status.get("containerID", "").rpartition("/")[2]
+            pid = _first_of(container) if container else None
+            if pid is not None:
+                return OperatorProcess(pid, container)
+    return None
+
+
+def running(lab: Lab) -> OperatorProcess:
+    """The operator's process. Raises RuntimeError if there is none."""
+    found = find(lab)
+    if found is None:
+        raise RuntimeError("the operator does not run")
+    return found
+
+
+def marked(marker: str) -> int | None:
+    """The process of the cluster in whose command line `marker` stands, and in whose parent's it does not."""
+    known = {}
+    for pid in _pids():
+        try:
+            if marker in Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"):
+                known[pid] = int(_stat(pid)[1])
+        except (OSError, IndexError):
+            continue
+    return next((pid for pid, parent in known.items() if parent not in known), None)
+
+
+def _first_of(container: str) -> int | None:
+    """PID 1 of a container, by its pid here."""
+    for pid in _pids():
+        try:
+            if container not in Path(f"/proc/{pid}/cgroup").read_text():
+                continue
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            continue
+        line = next(each for each in status.splitlines() if each.startswith("NSpid:"))
+        if line.split()[-1] == "1":
+            return pid
+    return None
+
+
+def _pids() -> list[int]:
+    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the command's name; the name may hold anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

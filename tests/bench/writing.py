@@ -1,0 +1,123 @@
+"""How often a build writes to the API server: the operator, and everybody in the cluster. From its audit log.
+
+Builds run alone, one after the other, in a namespace that holds nothing else. Counted are all requests that would
+change something (create, update, patch, delete), refused ones too:
+
+* `api_writes_per_build`: those of the operator's service account in that namespace. Its Lease lies elsewhere, and is
+  written by the second, not by the build.
+* `cluster_writes_per_build`: those of everybody in that namespace: whoever made the Build, operator, scheduler,
+  kubelet, garbage collector, events included. Not what a new namespace gets by itself (its service account and root
+  certificate), and no Leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from sentinel.kube.errors import NotFound
+from sentinel.kube.resources import PODS
+from tests.bench.figures import at_most, say
+from tests.bench.world import Made, World
+from tests.install import NAMESPACE
+
+GOALS = at_most(
+    {
+        "api_writes_per_build.1": 12.0,
+        "api_writes_per_build.20": 13.0,
+        "cluster_writes_per_build.1": 26.0,
+        "cluster_writes_per_build.20": 28.0,
+    }
+)
+BUILDS = 5
+QUIET = 3.0
+"""Seconds without a write in the namespace after which the last of them is in: kubelets send their events late."""
+
+OPERATOR = f"system:serviceaccount:{NAMESPACE}:sentinel-operator"
+WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+NAMESPACES_OWN = frozenset({"serviceaccounts", "configmaps", "namespaces", "leases"})
+
+
+async def measure(here: World) -> dict[str, Any]:
+    """Both, per number of steps, and who wrote what, for whoever wants to know what costs it."""
+    result: dict[str, Any] = {
+        "api_writes_per_build": {},
+        "cluster_writes_per_build": {},
+        "writes_detail": {},
+    }
+    for steps in (1, 20):
+        url = here.project(["true"] * steps)
+        # The first finds the kubelet without the image's layers in its cache, and perhaps pulls.
+        await _settle(here, await here.build(url))
+        begin = _size(here)
+        for _ in range(BUILDS):
+            await _settle(here, await here.build(url))
+        writes = writes_of(_events(here, begin), namespace=here.namespace)
+        ours = {what: n for (who, what), n in writes.items() if who == OPERATOR}
+        result["api_writes_per_build"][str(steps)] = sum(ours.values()) / BUILDS
+        result["cluster_writes_per_build"][str(steps)] = writes.total() / BUILDS
+        result["writes_detail"][str(steps)] = {
+            f"{who}: {what}": n / BUILDS for (who, what), n in sorted(writes.items())
+        }
+        say(
+            f"writes, {steps} steps: {sum(ours.values()) / BUILDS} by the operator, {writes.total() / BUILDS} in all"
+        )
+    return result
+
+
+def writes_of(events: Iterable[dict[str, Any]], *, namespace: str) -> Counter[tuple[str, str]]:
+    """How often who (user) did what (`patch builds/status 200`) in a namespace."""
+    found: Counter[tuple[str, str]] = Counter()
+    for event in events:
+        target = event.get("objectRef") or {}
+        if (
+            event["stage"] != "ResponseComplete"
+            or event["verb"] not in WRITES
+            or target.get("namespace") != namespace
+            or target.get("resource") in NAMESPACES_OWN
+            # An exec is a connection, though a server may call it a create.
+            or target.get("subresource") == "exec"
+        ):
+            continue
+        resource = "/".join(
+            part for part in (target.get("resource"), target.get("subresource")) if part
+        )
+        code = event.get("responseStatus", {}).get("code", 0)
+        found[event["user"]["username"], f"{event['verb']} {resource} {code}"] += 1
+    return found
+
+
+async def _settle(here: World, made: Made) -> None:
+    """Until the build has ended, its pod is gone, and nobody has written in the namespace for a while."""
+    await made.finished()
+    async with asyncio.timeout(120):
+        while True:
+            try:
+                await here.kube.get(PODS, namespace=here.namespace, name=made.pod)
+            except NotFound:
+                break
+            await asyncio.sleep(0.2)
+        begin, before = _size(here), -1
+        while True:
+            now = writes_of(_events(here, begin), namespace=here.namespace).total()
+            if now == before:
+                return
+            before = now
+            await asyncio.sleep(QUIET)
+
+
+def _size(here: World) -> int:
+    with open(here.lab.audit_log, "rb") as file:  # noqa: PTH123
+        return file.seek(0, 2)
+
+
+def _events(here: World, begin: int) -> list[dict[str, Any]]:
+    """Audit events from an offset on. Raises RuntimeError where the API server has begun a new file."""
+    with open(here.lab.audit_log, "rb") as file:  # noqa: PTH123
+        if file.seek(0, 2) < begin:
+            raise RuntimeError("the audit log was rotated while we counted: run it again")
+        file.seek(begin)
+        return [json.loads(line) for line in file if line.endswith(b"\n")]

@@ -1,0 +1,78 @@
+"""When the operator reaches for a box, and when it does not yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sentinel.engine.board import Board
+from sentinel.engine.box import BOXKIT, connector
+from sentinel.errors import NotYet
+from sentinel.kube.errors import NotFound
+
+
+class FakeKube:
+    """Notes every exec, and answers with what it was given."""
+
+    def __init__(self, answer: Any = "stream") -> None:
+        self.execs: list[dict[str, Any]] = []
+        self._answer = answer
+
+    async def exec(self, **arguments: Any) -> Any:
+        self.execs.append(arguments)
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+def pod(version: int, **conditions: str) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "ci", "name": "p", "uid": "u", "resourceVersion": str(version)},
+        "spec": {"nodeName": "n"} if conditions else {},
+        "status": {"conditions": [{"type": t, "status": s} for t, s in conditions.items()]},
+    }
+
+
+def connect_to(kube: FakeKube, pods: Board) -> Any:
+    return connector(kube, pods, namespace="ci", pod="p")  # type: ignore[arg-type]
+
+
+async def test_no_exec_is_spent_before_the_init_containers_are_done() -> None:
+    kube, pods = FakeKube(), Board()
+    connect = connect_to(kube, pods)
+    for raw in (
+        None,
+        pod(1),
+        pod(2, PodScheduled="True"),
+        pod(3, PodScheduled="True", Initialized="False"),
+    ):
+        if raw is not None:
+            pods.offer(raw)
+        with pytest.raises(NotYet):
+            await connect()
+    assert kube.execs == []
+
+
+async def test_a_box_is_reached_for_before_the_kubelet_says_that_it_runs() -> None:
+    kube, pods = FakeKube(), Board()
+    pods.offer(pod(4, PodScheduled="True", Initialized="True", ContainersReady="False"))
+    assert await connect_to(kube, pods)() == "stream"
+    assert kube.execs == [
+        {"namespace": "ci", "pod": "p", "container": "box", "command": [BOXKIT, "attach"]}
+    ]
+
+
+async def test_a_pod_that_is_gone_is_not_reached_for() -> None:
+    kube, pods = FakeKube(), Board()
+    pods.offer(pod(5, Initialized="True"), deleted=True)
+    with pytest.raises(NotYet):
+        await connect_to(kube, pods)()
+    assert kube.execs == []
+
+
+async def test_a_container_that_is_not_there_yet_is_no_failure() -> None:
+    kube, pods = FakeKube(NotFound("no container box", status=404)), Board()
+    pods.offer(pod(6, Initialized="True"))
+    with pytest.raises(NotYet, match="no container box"):
+        await connect_to(kube, pods)()
