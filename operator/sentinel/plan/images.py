@@ -46,19 +46,14 @@ def wanted_images(
     )
     seen: dict[str, Box] = {}
     for service in wanted.services:
-        other = seen.setdefault(alias_of(service), service)
+        other = seen.setdefault(service.alias, service)
         if other is not service:
             raise UserError(
-                f"two services are called {alias_of(service)} (lines {other.line} and {service.line} of wercker.yml): "
+                f"two services are called {service.alias} (lines {other.line} and {service.line} of wercker.yml): "
                 "give one of them a name of its own with name:",
                 reason=Reason.CONFIG_INVALID,
             )
     return wanted
-
-
-def alias_of(service: Box) -> str:
-    """What the service is called in the box: its `name`, else the last part of the repository (§1.4)."""
-    return service.name or re.split(r"[@:]", service.id.split("/")[-1], maxsplit=1)[0]
 
 
 def _interpolated(box: Box, what: str, public: Mapping[str, str], hidden: frozenset[str]) -> Box:

@@ -15,8 +15,8 @@ from typing import Literal
 from sentinel.api.build import Build
 from sentinel.api.model import seconds
 from sentinel.api.reasons import Reason
-from sentinel.config.load import effective_timeout
 from sentinel.config.model import Box, Config, Pipeline, Step
+from sentinel.config.root import effective_timeout
 from sentinel.errors import UserError
 from sentinel.plan.environment import (
     application_id,
@@ -28,7 +28,7 @@ from sentinel.plan.environment import (
     is_deploy,
     public_values,
 )
-from sentinel.plan.images import WantedImages, alias_of, wanted_images
+from sentinel.plan.images import WantedImages, wanted_images
 from sentinel.plan.keys import results_prefix
 from sentinel.plan.links import exposed, link_variables
 from sentinel.plan.model import ImageFacts, Plan, PlanImage, PlanService, PlanSource, PlanStep
@@ -253,7 +253,7 @@ def _service(
     public: Mapping[str, str],
     hidden: frozenset[str],
 ) -> PlanService:
-    alias = alias_of(box)
+    alias = box.alias
     return PlanService(
         alias=alias,
         container=container_name(alias=alias, index=index),
@@ -276,7 +276,7 @@ def _service(
 def _refuse_port_clashes(boxes: Sequence[Box], facts: Sequence[ImageFacts]) -> None:
     taken: dict[tuple[int, str], str] = {}
     for box, image in zip(boxes, facts, strict=True):
-        alias = alias_of(box)
+        alias = box.alias
         for port in exposed(image, box.ports):
             other = taken.setdefault(port, alias)
             if other != alias:
