@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sentinel.config.codes import Code
 from sentinel.config.diagnostics import render
+from sentinel.config.lacks import lacks
 from sentinel.config.load import ConfigError, load, pipeline_of, relevant
 
 
@@ -107,6 +108,9 @@ EXAMPLES: dict[Code, Example] = {
         "Several signs say that the file is in wercker's classic format.",
         b"box: wercker/nodejs@1.2.0\nservices:\n  - wercker/mongodb@1.0.1\nbuild: {steps: []}\n",
     ),
+    Code.NO_BOX: Example(
+        "There is no box, neither the pipeline's nor the file's.", b"build:\n  steps: []\n"
+    ),
     Code.BOX_SHAPE: Example("A box or service names no image.", b"box: {tag: 12}\n"),
     Code.BOX_KEY: Example("A box has no such key.", b"box: {id: alpine, entry-point: sh}\n"),
     Code.BOX_CLASSIC: Example(
@@ -115,6 +119,13 @@ EXAMPLES: dict[Code, Example] = {
     Code.SERVICES_NOT_LIST: Example("`services` is not a list.", b"services: redis\n"),
     Code.SERVICE_SHAPE: Example(
         "A service is written like a step.", b"services:\n  - redis:\n      tag: 7\n"
+    ),
+    Code.IMAGE_NAME: Example(
+        "What stands there cannot be the name of an image.", b"box: debian 12\nbuild: {steps: []}\n"
+    ),
+    Code.SERVICE_TWICE: Example(
+        "Two services have the same name.",
+        b"box: debian\nservices:\n  - redis:6\n  - redis:7\nbuild: {steps: []}\n",
     ),
     Code.STEP_SHAPE: Example("This is no step.", _build("    - script: make\n")),
     Code.STEP_NO_PROPERTIES: Example(
@@ -196,6 +207,8 @@ def said(code: Code, data: bytes, *, short: bool = False) -> str:
             pipeline_of(loaded, "biuld")
         except ConfigError as error:
             found += error.diagnostics
+    if code in (Code.NO_BOX, Code.IMAGE_NAME, Code.SERVICE_TWICE) and loaded.config is not None:
+        found += lacks(loaded.config)
     if code is Code.ELSEWHERE_BROKEN:
         found += relevant(loaded, "build")
     each = next((d for d in found if d.code == code), None)

@@ -1,7 +1,8 @@
 """A Config in the canonical form of the corpus (its FORM.md), so that what a file means can be compared.
 
-`python -m tests.corpus.canonical FILE` prints it. Where we tell a pipeline's mistake and the original dropped the
-pipeline, or the file, without a word, the form shows what the original did.
+`python -m tests.corpus.canonical FILE` prints it. Where we tell a mistake and the original dropped the pipeline, or
+the whole file, the form shows what the original did: `original` says when. What we read otherwise on purpose stands
+in `docs/reference/differences.md`.
 """
 
 from __future__ import annotations
@@ -12,61 +13,56 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sentinel.config.codes import Code
+from sentinel.config.document import Items, Node, Table, parse
+from sentinel.config.findings import Findings
 from sentinel.config.load import Loaded, load
 from sentinel.config.model import Box, Config, Pipeline, Step
-
-_DROPPED = {
-    Code.PIPELINE_NOT_MAP,
-    Code.PIPELINE_KEY,
-    Code.STEPS_NOT_LIST,
-    Code.SERVICES_NOT_LIST,
-    Code.WRONG_TYPE,
-    Code.UNKNOWN_KEY,
-}
-"""Findings in a pipeline for which the original let it vanish."""
+from sentinel.config.root import TOP_KEYS
+from sentinel.config.scalars import is_null
+from tests.corpus.original import bad_step, is_lost, is_mistyped
 
 
 def canonical(loaded: Loaded) -> dict[str, Any]:
     """What was loaded, every key present; `error` is our first message where the whole file is rejected."""
-    error = _error(loaded)
-    config = (None if error else loaded.config) or Config()
-    dropped = {
-        d.pipeline for d in loaded.diagnostics if d.code in _DROPPED and d.severity == "error"
-    }
-    dropped |= {d.pipeline for d in loaded.diagnostics if d.code == Code.WRONG_TYPE}
-    # Between the keys of a pipeline that it wrote with nothing under it the original kept a null.
-    empty = {d.pipeline for d in loaded.diagnostics if d.code == Code.PIPELINE_EMPTY and not error}
+    if loaded.config is None:
+        return _form(Config(), Table((), 0, 0), _first_error(loaded))
+    root = parse(loaded.text, findings=Findings())
+    table = root if isinstance(root, Table) else Table((), 0, 0)
+    bad = bad_step(table)
+    if bad is not None:
+        said = (d.message for d in loaded.diagnostics if d.line == bad.line)
+        return _form(Config(), Table((), 0, 0), next(said, "a step is empty"))
+    return _form(loaded.config, table, None)
+
+
+def _form(config: Config, root: Table, error: str | None) -> dict[str, Any]:
+    sections = {key.text: node for key, node in root.entries if key.text not in TOP_KEYS}
+    box = root.get("box")
     return {
         "error": error,
-        "box": _box(config.box),
-        "services": [_box(each) for each in config.services],
+        # Of a list it kept a box without an image.
+        "box": _box(Box(id="") if isinstance(box, Items) else config.box),
+        "services": _services(config.services, root.get("services")) or [],
         "command_timeout": int(config.command_timeout or 0),
         "no_response_timeout": int(config.no_response_timeout or 0),
         "source_dir": config.source_dir,
         "ignore_file": config.ignore_file,
-        "pipelines": dict.fromkeys(empty)
-        | {name: _pipeline(p) for name, p in config.pipelines.items() if name not in dropped},
+        "pipelines": {name: None for name, node in sections.items() if is_null(node)}
+        | {
+            name: _pipeline(config.pipelines[name], node)
+            for name, node in sections.items()
+            if isinstance(node, Table) and name in config.pipelines and not is_lost(node)
+        },
     }
+
+
+def _first_error(loaded: Loaded) -> str:
+    return next(d.message for d in loaded.diagnostics if d.severity == "error")
 
 
 def dumped(loaded: Loaded) -> str:
     """The form's bytes, as text."""
     return json.dumps(canonical(loaded), sort_keys=True, indent=2, ensure_ascii=True) + "\n"
-
-
-def _error(loaded: Loaded) -> str | None:
-    """Why the original rejected the whole file: no YAML, nothing in it, or a step that it could not take."""
-    if loaded.config is None:
-        return next(d.message for d in loaded.diagnostics if d.severity == "error")
-    return next(
-        (
-            d.message
-            for d in loaded.diagnostics
-            if d.code == Code.STEP_SHAPE and d.severity == "error"
-        ),
-        None,
-    )
 
 
 def differences(ours: Any, theirs: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
@@ -102,30 +98,60 @@ def _box(box: Box | None) -> dict[str, Any] | None:
     }
 
 
-def _pipeline(pipeline: Pipeline) -> dict[str, Any]:
-    services = pipeline.services
+def _pipeline(pipeline: Pipeline, table: Table) -> dict[str, Any]:
     return {
         "box": _box(pipeline.box),
-        "services": None if services is None else [_box(each) for each in services],
+        "services": _services(pipeline.services, table.get("services")),
         "base_path": pipeline.base_path,
         "docker": pipeline.docker,
-        "steps": _steps(pipeline.steps),
-        "after_steps": _steps(pipeline.after_steps),
-        "targets": {name: _steps(each) for name, each in pipeline.targets.items()},
+        "steps": _steps(pipeline.steps, table.get("steps")),
+        "after_steps": _steps(pipeline.after_steps, table.get("after-steps")),
+        "targets": {name: _steps(each, table.get(name)) for name, each in pipeline.targets.items()},
     }
 
 
-def _steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": step.identifier,
-            "name": step.display_name,
-            "cwd": step.cwd,
-            "checkpoint": step.checkpoint,
-            "data": {**dict(step.properties), **({"code": step.code} if step.code else {})},
-        }
-        for step in steps
-    ]
+def _services(services: Sequence[Box] | None, node: Node | None) -> list[Any] | None:
+    """Each service, and null where the list has an empty entry. Of a wrongly typed one it kept nothing."""
+    if services is None or not isinstance(node, Items):
+        return None
+    ours = iter(services)
+    found: list[Any] = []
+    for item in node.items:
+        if is_null(item):
+            found.append(None)
+        elif not isinstance(item, Items):
+            box = _box(next(ours))
+            found += [] if is_mistyped(item) else [box]
+    return found
+
+
+def _steps(steps: Sequence[Step], node: Node | None) -> list[Any]:
+    """Each step, and null where the list has an empty item."""
+    ours = iter(steps)
+    items = node.items if isinstance(node, Items) else ()
+    return [None if is_null(item) else _step(next(ours), item) for item in items]
+
+
+def _step(step: Step, item: Node) -> dict[str, Any]:
+    data = dict(step.properties)
+    if step.code or _has_code(item):
+        data["code"] = step.code
+    return {
+        "id": step.identifier,
+        "name": step.display_name,
+        "cwd": step.cwd,
+        "checkpoint": step.checkpoint,
+        "data": data,
+    }
+
+
+def _has_code(item: Node) -> bool:
+    """Whether the step has the option at all, be it empty."""
+    if not isinstance(item, Table):
+        return False
+    under = (node for _, node in item.entries[:1] if isinstance(node, Table))
+    beside = (key.text == "code" for key, _ in item.entries[1:])
+    return any(table.get("code") is not None for table in under) or any(beside)
 
 
 def main(arguments: list[str]) -> int:

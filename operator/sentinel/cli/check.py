@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
 from sentinel import __version__
 from sentinel.config.diagnostics import Diagnostic, Severity, render
+from sentinel.config.lacks import lacks
 from sentinel.config.load import FILE_NAMES, ConfigError, Loaded, load, pipeline_of, relevant
 
 CANNOT_READ = 2
@@ -69,6 +72,9 @@ def _read(path: Path) -> tuple[str, bytes]:
 
 
 def _findings(loaded: Loaded, pipeline: str, shown: str) -> tuple[Diagnostic, ...]:
+    if loaded.config is not None:
+        more = (d for d in lacks(loaded.config) if d not in loaded.diagnostics)
+        loaded = replace(loaded, diagnostics=tuple(sorted((*loaded.diagnostics, *more))))
     if not pipeline:
         return loaded.diagnostics
     found = relevant(loaded, pipeline)
@@ -90,7 +96,8 @@ def _human(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...]) -> None:
     if not errors:
         known = loaded.config.pipelines if loaded.config else {}
         named = [f"{name} ({_count(len(each.steps), 'step')})" for name, each in known.items()]
-        click.echo(f"{shown}: fine; pipelines: {', '.join(named) or 'none'}")
+        listed = ", ".join(named) or "none, so nothing can be run; add build: with steps: under it"
+        click.echo(f"{shown}: fine; pipelines: {listed}")
 
 
 def _count(number: int, word: str) -> str:
@@ -146,7 +153,7 @@ def _sarif(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...]) -> None:
 
 
 def _result(shown: str, each: Diagnostic) -> dict[str, Any]:
-    place: dict[str, Any] = {"artifactLocation": {"uri": Path(shown).as_posix()}}
+    place: dict[str, Any] = {"artifactLocation": {"uri": quote(Path(shown).as_posix())}}
     if each.line:
         place["region"] = {"startLine": each.line, "startColumn": max(1, each.column)}
     text = each.message + (f". Hint: {each.hint}" if each.hint else "")

@@ -100,7 +100,7 @@ def _from_table(table: Table, findings: Findings, what: str) -> Box:
         elif key.text == "ports":
             ports = _ports(value, findings, what)
         elif key.text == "aws-strict-auth":
-            if isinstance(value, Scalar) and boolean(value):
+            if _flag(key, value, findings):
                 auth.append((key.text, "true"))
         elif key.text not in BOX_KEYS:
             findings.warning(
@@ -153,7 +153,10 @@ def _env(node: Node, findings: Findings, what: str) -> tuple[tuple[str, str], ..
             pairs.append((key.text, source_text(value)))
         else:
             findings.warning(
-                Code.WRONG_TYPE, f"the value of {key.text} is no text; it is ignored", at=value
+                Code.WRONG_TYPE,
+                f"the value of {key.text} is a {_kind(value)}, not a text; it is ignored",
+                at=value,
+                hint=f'write it as one text: {key.text}: "…"',
             )
     return tuple(pairs)
 
@@ -167,7 +170,27 @@ def _ports(node: Node, findings: Findings, what: str) -> tuple[str, ...]:
             hint=f'write: ports: ["{node.text}"]' if isinstance(node, Scalar) else "",
         )
         return ()
+    for each in node.items:
+        if not isinstance(each, Scalar):
+            findings.warning(
+                Code.WRONG_TYPE,
+                f"a port of a {what} is a number, not a {_kind(each)}; it is ignored",
+                at=each,
+                hint='write: "8080", "8080:80" or "8080/udp"',
+            )
     return tuple(source_text(each) for each in node.items if isinstance(each, Scalar))
+
+
+def _flag(key: Scalar, node: Node, findings: Findings) -> bool:
+    flag = boolean(node) if isinstance(node, Scalar) else None
+    if flag is None:
+        findings.warning(
+            Code.WRONG_TYPE,
+            f"{key.text} is true or false, without quotes; what stands here is ignored",
+            at=node,
+            hint=f"write: {key.text}: true",
+        )
+    return bool(flag)
 
 
 def _check_id(box: Box, node: Node, findings: Findings, what: str) -> None:

@@ -7,18 +7,16 @@ Merge keys are applied here, with the mapping's own keys winning.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import yaml
 
 from sentinel.config.codes import Code
-from sentinel.config.diagnostics import Diagnostic, Severity
+from sentinel.config.decode import DocumentError, refused
 from sentinel.config.findings import Findings
 from sentinel.config.syntax import explain
-
-SIZE_LIMIT = 1024 * 1024
-"""Bytes of a file."""
 
 DEPTH_LIMIT = 64
 """Nested lists and maps, aliases followed."""
@@ -60,14 +58,6 @@ class Table(NamedTuple):
 Node: TypeAlias = Scalar | Items | Table
 
 
-class DocumentError(Exception):
-    """The bytes are no document that can be worked with."""
-
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        super().__init__(diagnostic.message)
-        self.diagnostic = diagnostic
-
-
 class _Sized(NamedTuple):
     """A node with what it expands to."""
 
@@ -89,28 +79,6 @@ class _Open:
         self.children: list[Node] = []
         self.size = 1
         self.height = 1
-
-
-def decode(data: bytes) -> str:
-    """The text of a file, without byte order mark. Raises DocumentError for one too big or not UTF-8."""
-    if len(data) > SIZE_LIMIT:
-        raise _refused(
-            Code.TOO_BIG,
-            f"the file has {len(data)} bytes, more than {SIZE_LIMIT}",
-            line=0,
-            column=0,
-        )
-    try:
-        return data.removeprefix(b"\xef\xbb\xbf").decode()
-    except UnicodeDecodeError as error:
-        before = data[: error.start]
-        raise _refused(
-            Code.NOT_UTF8,
-            f"the file is not UTF-8 text: byte {data[error.start]:#04x} at offset {error.start}",
-            line=before.count(b"\n") + 1,
-            column=error.start - (before.rfind(b"\n") + 1) + 1,
-            hint="save it as UTF-8",
-        ) from error
 
 
 def parse(text: str, *, findings: Findings) -> Node | None:
@@ -206,7 +174,8 @@ class _Builder:
                 if event.anchor in self._anchors
                 else f"there is no &{event.anchor} above that *{event.anchor} could mean"
             )
-            raise _refused_at(event, Code.BAD_ALIAS, why)
+            hint = f"if it is meant as a text, put it in quotes: '*{event.anchor}'"
+            raise _refused_at(event, Code.BAD_ALIAS, why, hint=hint)
         if len(self._stack) + target.height > DEPTH_LIMIT:
             raise _refused_at(event, Code.TOO_DEEP, f"more than {DEPTH_LIMIT} levels of nesting")
         self._tally(target.size, event)
@@ -247,6 +216,7 @@ class _Builder:
             elif key.text == "<<" and key.plain:
                 merged += self._merge(value)
             else:
+                self._look_at(key)
                 if (first := own.get(key.text)) is not None:
                     self._findings.warning(
                         Code.DUPLICATE_KEY,
@@ -259,6 +229,22 @@ class _Builder:
             for key, value in table.entries:
                 own.setdefault(key.text, (key, value))
         return tuple(own.values())
+
+    def _look_at(self, key: Scalar) -> None:
+        """A no-break space looks like a space and is none: the key would be another one, further left."""
+        first = key.text[:1]
+        if (
+            key.plain
+            and not first.isascii()
+            and (first.isspace() or unicodedata.category(first) == "Cf")
+        ):
+            self._findings.error(
+                Code.BAD_KEY,
+                f"there is an invisible character before {key.text[1:].strip()} (U+{ord(first):04X}): to YAML it is no "
+                "space",
+                at=key,
+                hint="replace it by a space, and look at the lines near it too",
+            )
 
     def _merge(self, value: Node) -> list[Table]:
         values = value.items if isinstance(value, Items) else (value,)
@@ -279,19 +265,6 @@ def _place(event: Any) -> _Place:
     return _Place(event.start_mark.line + 1, event.start_mark.column + 1)
 
 
-def _refused_at(event: Any, code: Code, message: str) -> DocumentError:
+def _refused_at(event: Any, code: Code, message: str, *, hint: str = "") -> DocumentError:
     place = _place(event)
-    return _refused(code, message, line=place.line, column=place.column)
-
-
-def _refused(code: Code, message: str, *, line: int, column: int, hint: str = "") -> DocumentError:
-    return DocumentError(
-        Diagnostic(
-            line=line,
-            column=column,
-            code=code,
-            severity=Severity.ERROR,
-            message=message,
-            hint=hint,
-        )
-    )
+    return refused(code, message, line=place.line, column=place.column, hint=hint)

@@ -6,6 +6,7 @@ the operator's settings are not filled in here: `plan` does that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -38,6 +39,11 @@ class Box:
             return self.id
         path, slash, last = self.id.rpartition("/")
         return f"{path}{slash}{last.partition(':')[0]}:{self.tag}"
+
+    @property
+    def alias(self) -> str:
+        """What a service is called in the box: its `name`, else the last part of the repository (§1.4)."""
+        return self.name or re.split(r"[@:]", self.id.split("/")[-1], maxsplit=1)[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,21 +137,28 @@ def _refuse_value(key: Scalar, value: Node | None, findings: Findings) -> None:
             Code.STEP_SHAPE,
             f"step {key.text} has a text where its options belong",
             at=value,
-            hint=f"write {option}: {value.text.splitlines()[0] if value.text else ''} under it, four spaces further in",
+            hint=f"write {option}: {value.text.strip()} under it, four spaces further in"
+            if "\n" not in value.text.strip()
+            else f"write {option}: | under it, four spaces further in, and the text under that",
         )
 
 
-def _step(key: Scalar, options: tuple[tuple[Scalar, Node], ...], findings: Findings) -> Step | None:
+def _step(key: Scalar, options: tuple[tuple[Scalar, Node], ...], findings: Findings) -> Step:
     match = _IDENTIFIER.fullmatch(key.text.strip())
     if match is None:
         findings.error(
             Code.STEP_IDENTIFIER,
             f"{key.text!r} is no step: steps are written owner/name@version",
             at=key,
+            hint=_identifier_hint(key.text),
         )
-        return None
+        # The pipeline cannot run; whoever counts its steps finds them all.
+        return Step(identifier=key.text, name=key.text, kind="registry", line=key.line)
     texts: dict[str, str] = {}
     for name, value in options:
+        if name.text == "code" and match["name"] == "script" and not isinstance(value, Scalar):
+            _refuse_code(value, findings)
+            return Step(identifier=key.text, name="script", kind="script", line=key.line)
         texts[name.text] = _text(name, value, findings)
     reserved = {name: texts.pop(name, "") for name in _RESERVED}
     code = texts.pop("code", "")
@@ -181,6 +188,16 @@ def _step(key: Scalar, options: tuple[tuple[Scalar, Node], ...], findings: Findi
         code=code,
         properties=tuple(texts.items()),
         line=key.line,
+    )
+
+
+def _refuse_code(value: Node, findings: Findings) -> None:
+    """`code: { make; }` or `code: {{ x }}`: the original took it for no code, and the step passed."""
+    findings.error(
+        Code.STEP_OPTION_TYPE,
+        f"the code of this script is a {'list' if isinstance(value, Items) else 'map'} to YAML, so nothing would run",
+        at=value,
+        hint="write code: |, and the script on the next lines, further in",
     )
 
 
@@ -232,6 +249,18 @@ def _text(name: Scalar, value: Node, findings: Findings) -> str:
         hint=f'write it as one text: {name.text}: "…"',
     )
     return ""
+
+
+def _identifier_hint(text: str) -> str:
+    """`- echo hi` is a command; `- a - b` is two items, of which the second is too far in."""
+    if re.search(r"\s-\s*\S", text) and _IDENTIFIER.fullmatch(text.split(maxsplit=1)[0]):
+        return "if these are several steps, begin each line with as many spaces before the dash"
+    url = re.fullmatch(r"(\S+)\s+((?:https?|file)://\S+)", text.strip())
+    if url is not None and _IDENTIFIER.fullmatch(url[1]):
+        return f'put the url in double quotes: {url[1]} "{url[2]}"'
+    if re.search(r"\s", text.strip()):
+        return "a command is the code of a script: write - script:, and under it, four spaces further in, code: …"
+    return "quotes, spaces and @ are no part of a name; a url stands behind it, in double quotes"
 
 
 def _list_hint(node: Node) -> str:

@@ -12,6 +12,7 @@ import yaml
 
 from sentinel.config.codes import Code
 from sentinel.config.diagnostics import Diagnostic, Severity
+from sentinel.config.texts import explain_text
 
 
 def explain(error: yaml.YAMLError, *, text: str) -> Diagnostic:
@@ -23,8 +24,9 @@ def explain(error: yaml.YAMLError, *, text: str) -> Diagnostic:
     problem = str(getattr(error, "problem", None) or error)
     lines = text.splitlines()
     return (
-        _missing_colon(problem, line, lines)
-        or _tab(line, column, lines)
+        _tab(line, column, lines)
+        or explain_text(error, problem=problem, line=line, column=column, lines=lines)
+        or _missing_colon(problem, line, lines)
         or _dash_without_space(error, line, lines)
         or _colon_without_space(problem, line, lines)
         or _value_with_colon(problem, line, lines)
@@ -111,12 +113,15 @@ def _colon_without_space(problem: str, line: int, lines: list[str]) -> Diagnosti
     found = re.match(r"^(\s*(?:-\s+)?)([A-Za-z][A-Za-z0-9_-]*):([^\s:/].*)$", lines[above - 1])
     if found is None:
         return None
+    written, value = found[2], found[3].strip()
+    image = not found[1] and re.fullmatch(r"v?\d[\w.-]*", value) is not None
     return _error(
         Code.SYNTAX,
-        f"there is no space behind the colon of {found[2]}",
+        f"there is no space behind the colon of {written}",
         above,
-        len(found[1]) + len(found[2]) + 1,
-        f"write: {found[2]}: {found[3].strip()}",
+        len(found[1]) + len(written) + 1,
+        # What has a version behind its colon is an image, not a key.
+        f"write: box: {written}:{value}" if image else f"write: {written}: {value}",
     )
 
 

@@ -52,25 +52,20 @@ def wanted_images(
     )
     seen: dict[str, Box] = {}
     for service in wanted.services:
-        if not re.fullmatch(r"[^\s#\x00-\x1f\x7f]{1,253}", alias_of(service)):
+        if not re.fullmatch(r"[^\s#\x00-\x1f\x7f]{1,253}", service.alias):
             raise UserError(
-                f"{alias_of(service)!r} on line {service.line} of wercker.yml cannot be the name of a service: it has "
+                f"{service.alias!r} on line {service.line} of wercker.yml cannot be the name of a service: it has "
                 "a space, a # or a control character",
                 reason=Reason.CONFIG_INVALID,
             )
-        other = seen.setdefault(alias_of(service), service)
+        other = seen.setdefault(service.alias, service)
         if other is not service:
             raise UserError(
-                f"two services are called {alias_of(service)} (lines {other.line} and {service.line} of wercker.yml): "
+                f"two services are called {service.alias} (lines {other.line} and {service.line} of wercker.yml): "
                 "give one of them a name of its own with name:",
                 reason=Reason.CONFIG_INVALID,
             )
     return wanted
-
-
-def alias_of(service: Box) -> str:
-    """What the service is called in the box: its `name`, else the last part of the repository (§1.4)."""
-    return service.name or re.split(r"[@:]", service.id.split("/")[-1], maxsplit=1)[0]
 
 
 def _interpolated(box: Box, what: str, public: Mapping[str, str], hidden: frozenset[str]) -> Box:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sentinel.api.build import Build
 from sentinel.config.model import Box, Pipeline
-from sentinel.plan.images import WantedImages, alias_of
+from sentinel.plan.images import WantedImages
 from sentinel.plan.links import exposed
 from sentinel.plan.model import Plan
 from sentinel.plan.names import is_dns_name
@@ -74,7 +74,7 @@ def _about_services(build: Build, wanted: WantedImages, plan: Plan) -> list[str]
         ignored = [key for key in ("volumes", "url") if getattr(each, key)]
         if ignored:
             found.append(f"{' and '.join(ignored)} of {each.id} is not supported, and ignored")
-    unknown = build.spec.pod.services.keys() - {alias_of(each) for each in wanted.services}
+    unknown = build.spec.pod.services.keys() - {each.alias for each in wanted.services}
     found += [
         f"spec.pod.services names {alias}, which is no service of this pipeline"
         for alias in sorted(unknown)

@@ -14,8 +14,8 @@ from typing import Literal
 from sentinel.api.build import Build
 from sentinel.api.model import seconds
 from sentinel.api.reasons import Reason
-from sentinel.config.load import effective_timeout
 from sentinel.config.model import Box, Config, Pipeline, Step
+from sentinel.config.root import effective_timeout
 from sentinel.errors import UserError
 from sentinel.plan.environment import build_variables
 from sentinel.plan.generic import (

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
 from sentinel.errors import UserError
-from sentinel.plan.images import alias_of
 from sentinel.plan.interpolate import interpolate
 from sentinel.plan.links import Port, exposed, link_variables
 from sentinel.plan.model import ImageFacts, PlanService
@@ -42,7 +41,7 @@ def plan_services(
     services: list[PlanService] = []
     links: Pairs = ()
     for index, (box, image, its_ports) in enumerate(zip(boxes, facts, ports, strict=True), start=1):
-        alias = alias_of(box)
+        alias = box.alias
         own = _own_env(box, alias, public=public, hidden=hidden)
         before = tuple(pair for pair in links if _IDENTIFIER.fullmatch(pair[0]))
         services.append(
@@ -80,7 +79,7 @@ def ports_of(boxes: Sequence[Box], facts: Sequence[ImageFacts]) -> list[tuple[Po
             for n in set(there) - set(stay):
                 found[n] = tuple(each for each in found[n] if each != port)
         if len(stay) > 1:
-            names = [alias_of(boxes[n]) for n in stay]
+            names = [boxes[n].alias for n in stay]
             clashes.append(f"{', '.join(names[:-1])} and {names[-1]} on port {port[0]}/{port[1]}")
     if clashes:
         raise UserError(

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sentinel.config.codes import Code
-from sentinel.config.document import DocumentError, Items, Node, Scalar, Table, decode, parse
+from sentinel.config.decode import DocumentError, decode
+from sentinel.config.document import Items, Node, Scalar, Table, parse
 from sentinel.config.findings import Findings
 
 

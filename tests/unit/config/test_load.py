@@ -285,7 +285,7 @@ def test_a_step_that_is_understood_with_a_warning(text: str, step: Step, message
             "    - echo hello world\n",
             4,
             "'echo hello world' is no step: steps are written owner/name@version",
-            "",
+            "a command is the code of a script: write - script:, and under it, four spaces further in, code: …",
         ),
     ],
 )
@@ -594,9 +594,9 @@ def test_a_file_without_a_pipeline_says_so(text: str, line: int, message: str) -
         ),
         (
             "box: 'debian\n",
-            (2, 1),
-            "this is not YAML: found unexpected end of stream",
-            "while scanning a quoted scalar that begins on line 1: check the indentation from there to here",
+            (1, 6),
+            "the quote that opens here is never closed",
+            "close it at the end of the text, or remove it",
         ),
     ],
 )
