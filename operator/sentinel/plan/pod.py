@@ -110,7 +110,7 @@ def _box_user(plan: Plan, said: PodContainer) -> str:
 
 
 def _source(plan: Plan, settings: Settings) -> Object:
-    fetch = {
+    fetch: Object = {
         "url": plan.source.url,
         "commit": plan.source.commit,
         "ref": plan.source.ref,
@@ -120,7 +120,10 @@ def _source(plan: Plan, settings: Settings) -> Object:
         "dest": f"{WERCKER_DIR}/source",
         "kit": KIT_DIR,
         "secretDir": GIT_SECRET_DIR if plan.source.secret else "",
+        "maxBytes": settings.source.max_gib * 1024**3,
     }
+    if settings.source.ca:
+        fetch["ca"] = settings.source.ca  # public, so it may stand in the pod
     mounts: list[Object] = [
         {"name": "wercker", "mountPath": WERCKER_DIR},
         {"name": "kit", "mountPath": KIT_DIR},
