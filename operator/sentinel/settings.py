@@ -6,9 +6,10 @@ joined by two underscores: SENTINEL_STORE__ENDPOINT.
 
 from __future__ import annotations
 
+import ssl
 from typing import Annotated
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -81,6 +82,34 @@ class ProxySettings(BaseModel):
     ] = []
 
 
+class SourceSettings(BaseModel):
+    """Where projects come from."""
+
+    ca: Annotated[
+        str,
+        Field(
+            max_length=65536,
+            description="Certificates (PEM) of authorities that git servers' certificates are checked against, besides "
+            "the system's. They stand in every build pod.",
+        ),
+    ] = ""
+    max_gib: Annotated[
+        int, Field(ge=1, description="Disk that a checkout may take, in GiB; more fails the build.")
+    ] = 10
+
+    @field_validator("ca")
+    @classmethod
+    def _holds_certificates(cls, text: str) -> str:
+        if text.strip():
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+            except ssl.SSLError as error:
+                raise ValueError(
+                    f"source.ca holds no certificates in PEM form ({error.reason or error})"
+                ) from error
+        return text
+
+
 class Settings(BaseSettings):
     """Settings of operator and agent."""
 
@@ -134,6 +163,7 @@ class Settings(BaseSettings):
     store: Annotated[StoreSettings, Field(description="Object store.")] = StoreSettings()
     images: Annotated[ImageSettings, Field(description="Images.")] = ImageSettings()
     proxy: Annotated[ProxySettings, Field(description="Proxies for builds.")] = ProxySettings()
+    source: Annotated[SourceSettings, Field(description="Sources.")] = SourceSettings()
     containerd_socket: Annotated[
         str, Field(description="The node's containerd, for the agent.")
     ] = "/run/containerd/containerd.sock"

@@ -89,6 +89,7 @@ async def _resolve_source(run: Run) -> tuple[PlanSource, git.Resolved]:
         credentials=await git_credentials(run),
         paths=() if run.build.spec.config else FILE_NAMES,
         cache_dir=run.tools.git_cache,
+        ca=run.tools.settings.source.ca,
     )
     run.writer.change(
         source=SourceStatus(

@@ -18,6 +18,7 @@ from sentinel.kube.resources import CONFIG_MAPS, SECRETS, Resource
 from sentinel.plan.environment import ResolvedEnvironment, needed, resolve
 from sentinel.plan.model import EnvSource, Plan, Variable
 from sentinel.registry.credentials import Keychain, keychain_from_secrets
+from sentinel.source.access import KEYS
 from sentinel.source.git import Credentials
 
 
@@ -28,22 +29,14 @@ async def git_credentials(run: Run) -> Credentials | None:
         return None
     name = git.secret_ref.name
     data = secret_data(await _secret(run, name, wanted_by="spec.source.git.secretRef"))
-    known = {key: data.get(key, b"").decode("utf-8", "replace") for key in _GIT_KEYS}
+    known = {key: data.get(key, b"").decode("utf-8", "replace") for key in KEYS}
     if not any(known.values()):
         raise UserError(
-            f"Secret {name!r} of spec.source.git.secretRef has none of the keys {', '.join(_GIT_KEYS)}: make it "
+            f"Secret {name!r} of spec.source.git.secretRef has none of the keys {', '.join(KEYS)}: make it "
             "of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth",
             reason=Reason.SECRET_NOT_FOUND,
         )
-    return Credentials(
-        username=known["username"],
-        password=known["password"],
-        ssh_key=known["ssh-privatekey"],
-        known_hosts=known["known_hosts"],
-    )
-
-
-_GIT_KEYS = ("username", "password", "ssh-privatekey", "known_hosts")
+    return Credentials.from_secret(known)
 
 
 async def keychain(run: Run) -> Keychain:

@@ -101,7 +101,7 @@ def _volumes(plan: Plan, said: PodContainer) -> list[Object]:
 
 
 def _source(plan: Plan, settings: Settings) -> Object:
-    fetch = {
+    fetch: Object = {
         "url": plan.source.url,
         "commit": plan.source.commit,
         "ref": plan.source.ref,
@@ -112,7 +112,10 @@ def _source(plan: Plan, settings: Settings) -> Object:
         "dest": f"{WERCKER_DIR}/source",
         "kit": KIT_DIR,
         "secretDir": GIT_SECRET_DIR if plan.source.secret else "",
+        "maxBytes": settings.source.max_gib * 1024**3,
     }
+    if settings.source.ca:
+        fetch["ca"] = settings.source.ca  # public, so it may stand in the pod
     mounts: list[Object] = [
         {"name": "wercker", "mountPath": WERCKER_DIR},
         {"name": "kit", "mountPath": KIT_DIR},

@@ -26,6 +26,19 @@ class Address:
         """Whether it is reached by http or https, where user name and password belong."""
         return self.scheme in ("http", "https")
 
+    @property
+    def hostname(self) -> str:
+        """The host without its port, in small letters; an IPv6 address without its brackets."""
+        name = self.host.lower()
+        if name.startswith("["):
+            return name[1:].partition("]")[0]
+        return name.partition(":")[0]
+
+    @property
+    def port(self) -> str:
+        """The port that the URL names, or ""."""
+        return self.host.rpartition("]")[2].partition(":")[2]
+
 
 def parse_address(url: str, *, allow_file: bool = False) -> Address:
     """Take a repository's URL apart. `host` includes the port.
@@ -40,10 +53,7 @@ def parse_address(url: str, *, allow_file: bool = False) -> Address:
     allowed = SCHEMES + (("file",) if allow_file else ())
     scheme, separator, rest = url.partition("://")
     if not separator:
-        host, colon, path = url.partition(":")
-        if not colon or not host or not path or "/" in host or path.startswith(":"):
-            raise ValueError(_unsupported(clean(url), allowed))
-        return Address(url, "ssh", host.rpartition("@")[2], "", "")
+        return _scp_like(url, allowed)
     scheme = scheme.lower()
     if scheme not in allowed:
         raise ValueError(_unsupported(clean(url), allowed))
@@ -51,7 +61,7 @@ def parse_address(url: str, *, allow_file: bool = False) -> Address:
     user, _, host = authority.rpartition("@")
     if scheme == "file":
         return Address(url, scheme, "", "", "")
-    if not host or host.startswith("-"):
+    if not _is_host(host):
         raise ValueError(f"{clean(url)!r} names no host")
     if scheme not in ("http", "https"):
         name, colon, _ = user.partition(":")
@@ -66,6 +76,34 @@ def parse_address(url: str, *, allow_file: bool = False) -> Address:
 
         username, password = unquote(username), unquote(password)
     return Address(f"{scheme}://{host}{slash}{path}", scheme, host, username, password)
+
+
+def _scp_like(url: str, allowed: tuple[str, ...]) -> Address:
+    """ssh's short form: `user@host:path`; `[user@host:port]:path` and `user@[address]:path` are git's own for more."""
+    if "[" in url.partition(":")[0]:
+        left, end, path = url.partition("]:")
+        user, bracket, inner = left.partition("[")
+        name, _, host = inner.rpartition("@")
+        user = user.removesuffix("@") or name
+        host = f"[{host}]" if host.count(":") > 1 else host
+        separator = end and bracket
+    else:
+        left, separator, path = url.partition(":")
+        user, _, host = left.rpartition("@")
+    if not separator or not path or path[0] in ":-" or not _is_host(host):
+        raise ValueError(_unsupported(clean(url), allowed))
+    if user.startswith("-"):
+        raise ValueError(f"{clean(url)!r} has a user name that begins with a dash")
+    return Address(url, "ssh", host, "", "")
+
+
+def _is_host(host: str) -> bool:
+    """Whether git, curl and ssh all see one and the same host in it, and none an option."""
+    return (
+        bool(host)
+        and host[0] != "-"
+        and all(character.isalnum() or character in ".-_:[]%" for character in host)
+    )
 
 
 def _unsupported(url: str, allowed: tuple[str, ...]) -> str:

@@ -24,6 +24,16 @@ _NOISE = (
     "** This session",
     "** The server",
     "Warning: Permanently added",
+    # ssh's shouting about a host key that changed; the line with the key's fingerprint stays.
+    "@",
+    "IT IS POSSIBLE",
+    "Someone could be",
+    "It is also possible",
+    "Please contact your system administrator",
+    "Add correct host key in",
+    "Offending ",
+    "remove with:",
+    "ssh-keygen -f",
 )
 _MAX_QUOTE = 600
 
@@ -43,6 +53,10 @@ class Kind:
     REPOSITORY = "repository"
     AUTH = "auth"
     HOST_KEY = "host key"
+    CERTIFICATE = "certificate"
+    REDIRECT = "redirect"
+    PATHS = "paths"
+    MEMORY = "memory"
     SSH_KEY = "ssh key"
     FILTER = "filter"
     UNADVERTISED = "unadvertised"
@@ -66,6 +80,19 @@ _KINDS = (
     ),
     (Kind.REF, ("couldn't find remote ref", "could not find remote branch", "remote branch")),
     (Kind.HOST_KEY, ("Host key verification failed",)),
+    (
+        Kind.CERTIFICATE,
+        (
+            "certificate verification failed",
+            "SSL certificate problem",
+            "does not match target host name",
+            "no alternative certificate subject name",
+            "error setting certificate",
+            "error reading ca cert",
+        ),
+    ),
+    (Kind.PATHS, ("error: invalid path '", "error: Invalid path '", "fatal: invalid path '")),
+    (Kind.MEMORY, ("Out of memory", "out of memory", "cannot allocate memory")),
     (Kind.SSH_KEY, ("error in libcrypto", "invalid format", "incorrect passphrase")),
     (
         Kind.AUTH,
@@ -75,16 +102,12 @@ _KINDS = (
             "could not read Password",
             "Permission denied",
             "Access denied",
-            "error: 401",
-            "error: 403",
             "Too many authentication failures",
         ),
     ),
     (
         Kind.REPOSITORY,
         (
-            "error: 404",
-            "error: 410",
             "Repository not found",
             "repository not found",
             "does not appear to be a git repository",
@@ -93,9 +116,42 @@ _KINDS = (
             "dumb http transport",
             "access denied or repository not exported",
             "Could not find repository",
+            "unable to update url base from redirection",
+            "not supported or disabled in libcurl",
+            "strange pathname",
+            "strange hostname",
+            "mismatched algorithms",
         ),
     ),
 )
+
+_STATUS = "The requested URL returned error: "
+
+
+_WORDS = {
+    Kind.CERTIFICATE: (
+        SOURCE_AUTH_FAILED,
+        "the certificate of {host} is not one we trust: git says: {said}. If an authority of your own made it, "
+        "put that authority's certificate (PEM) into `ca.crt` of the Secret that spec.source.git.secretRef names, or "
+        "have the cluster's administrator set source.ca",
+    ),
+    Kind.REDIRECT: (
+        SOURCE_NOT_FOUND,
+        "{url} leads elsewhere: git says: {said}. Give the URL that it leads to: a `token` follows no redirect",
+    ),
+    Kind.PATHS: (
+        SOURCE_NOT_FOUND,
+        "{url} holds a name that git writes to no disk, because it would harm whoever checks it out: git says: {said}. "
+        "Take it out of the repository",
+    ),
+    Kind.MEMORY: (
+        SOURCE_NOT_FOUND,
+        "{url} needs more memory than a checkout may have: git says: {said}. A tree with millions of files, or one "
+        "single huge object, does that",
+    ),
+    Kind.UNAVAILABLE: (SOURCE_UNAVAILABLE, "cannot fetch from {url}: git says: {said}"),
+}
+"""What to say where the address and git's words are all there is to know."""
 
 
 def diagnose(stderr: str) -> str:
@@ -103,6 +159,8 @@ def diagnose(stderr: str) -> str:
     for kind, phrases in _KINDS:
         if any(phrase in stderr for phrase in phrases):
             return kind
+    if _STATUS in stderr:
+        return _of_status(stderr.partition(_STATUS)[2][:3])
     # "repository 'http://…' not found" is how git words a 404 that has no body.
     if any(
         line.startswith("fatal: repository '") and line.endswith("not found")
@@ -112,11 +170,33 @@ def diagnose(stderr: str) -> str:
     return Kind.UNAVAILABLE
 
 
+def _of_status(code: str) -> str:
+    """What an http status says. A server that is busy or ill is worth another try; one that says no is not."""
+    if code in ("401", "403", "407"):
+        return Kind.AUTH
+    if code.startswith("3"):
+        return Kind.REDIRECT
+    if code.startswith("4") and code not in ("408", "425", "429"):
+        return Kind.REPOSITORY
+    return Kind.UNAVAILABLE
+
+
 def explain(
-    *, address: Address, kind: str, said: str, ref: str, has_credentials: bool
+    *, address: Address, kind: str, said: str, ref: str, has_credentials: bool, submodule: str = ""
 ) -> tuple[str, str]:
-    """(reason, message for a person) of a failure; `said` is `quote`d."""
+    """(reason, message for a person) of a failure; `said` is `quote`d. `submodule` is its path, where it is one."""
+    if submodule and kind in (Kind.REF, Kind.UNADVERTISED, Kind.REPOSITORY, Kind.AUTH):
+        return _explain_submodule(
+            submodule,
+            address=address,
+            kind=kind,
+            said=said,
+            ref=ref,
+            has_credentials=has_credentials,
+        )
     url = clean(address.url)
+    if kind == Kind.HOST_KEY:
+        return SOURCE_AUTH_FAILED, _host_key(address, said)
     if kind in (Kind.REF, Kind.UNADVERTISED):
         thing = "commit" if is_commit(ref) else "branch, tag or commit"
         return SOURCE_NOT_FOUND, (
@@ -127,23 +207,54 @@ def explain(
         return SOURCE_NOT_FOUND, (
             f"{url} is not a repository: git says: {said}. Check spec.source.git.url{hint}"
         )
-    if kind == Kind.HOST_KEY:
-        return SOURCE_AUTH_FAILED, (
-            f"the host key of {address.host} is not known: git says: {said}. Put the server's line, as ssh-keyscan "
-            "prints it, into `known_hosts` of the Secret that spec.source.git.secretRef names"
-        )
     if kind in (Kind.AUTH, Kind.SSH_KEY):
-        return (
-            SOURCE_AUTH_FAILED,
-            f"{url} refuses us: git says: {said}. {_auth_advice(address, kind, has_credentials)}",
+        advice = _auth_advice(address, kind, has_credentials)
+        return SOURCE_AUTH_FAILED, f"{url} refuses us: git says: {said}. {advice}"
+    reason, words = _WORDS.get(kind, _WORDS[Kind.UNAVAILABLE])
+    return reason, words.format(url=url, host=address.host, said=said)
+
+
+def _explain_submodule(
+    submodule: str, *, address: Address, kind: str, said: str, ref: str, has_credentials: bool
+) -> tuple[str, str]:
+    what, url = f"submodule {clean(submodule)!r}", clean(address.url)
+    if kind == Kind.AUTH:
+        advice = (
+            _auth_advice(address, kind, has_credentials)
+            if has_credentials
+            else "The credentials of spec.source.git.secretRef are for the source's own server and are sent to no "
+            "other, so a submodule must lie there or be open to everybody"
         )
-    return SOURCE_UNAVAILABLE, f"cannot fetch from {url}: git says: {said}"
+        return SOURCE_AUTH_FAILED, f"{what}: {url} refuses us: git says: {said}. {advice}"
+    if kind == Kind.REPOSITORY:
+        return SOURCE_NOT_FOUND, (
+            f"{what}: {url} is not a repository: git says: {said}. Correct its url in .gitmodules"
+        )
+    return SOURCE_NOT_FOUND, (
+        f"{what}: {url} has no commit {clean(ref)!r}. Push it there, or have the project name one that exists"
+    )
+
+
+def _host_key(address: Address, said: str) -> str:
+    port = f"-p {address.port} " if address.port else ""
+    line = f"`ssh-keyscan {port}{address.hostname}` prints it"
+    where = "`known_hosts` of the Secret that spec.source.git.secretRef names"
+    if "has changed" in said:
+        return (
+            f"the host key of {address.host} is another than known_hosts says: somebody may stand in between. git "
+            f"says: {said}. If the server's administrator confirms the new key, put its line into {where} in place of "
+            f"the old one ({line})"
+        )
+    return (
+        f"the host key of {address.host} is not known, so nobody could tell the server from another: git says: {said}. "
+        f"Put the server's line into {where} ({line}; compare it with what the server's administrator says)"
+    )
 
 
 def _auth_advice(address: Address, kind: str, has_credentials: bool) -> str:
     if kind == Kind.SSH_KEY:
         return "`ssh-privatekey` of the Secret is not a private key that ssh can use without a passphrase"
-    fields = "`username` and `password`" if address.is_http else "`ssh-privatekey`"
+    fields = "`username` and `password` (or `token`)" if address.is_http else "`ssh-privatekey`"
     if has_credentials:
         return f"Correct {fields} in the Secret that spec.source.git.secretRef names"
     return f"Name a Secret with {fields} in spec.source.git.secretRef"

@@ -10,21 +10,24 @@ Credentials come from mounted files, and leave no trace in the checkout: people 
 """
 
 # pathlib costs 5 ms of the start:
-# ruff: noqa: PTH102, PTH103, PTH108, PTH110, PTH112, PTH114, PTH120, PTH123, PTH208
+# ruff: noqa: PTH102, PTH103, PTH108, PTH112, PTH114, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
 
-from sentinel.source.address import is_commit, parse_address, valid_ref
+from sentinel.source import child
+from sentinel.source.access import KEYS, Access
+from sentinel.source.address import clean, is_commit, parse_address, valid_ref
 from sentinel.source.complaint import (
     INTERNAL,
+    SOURCE_AUTH_FAILED,
     SOURCE_NOT_FOUND,
     SOURCE_UNAVAILABLE,
     Kind,
@@ -32,17 +35,27 @@ from sentinel.source.complaint import (
     explain,
     quote,
 )
-from sentinel.source.gitcommand import environment, write_ref, write_repository, write_ssh_files
+from sentinel.source.gitcommand import write_ref, write_repository, write_submodule
 from sentinel.source.ignore import leave_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sentinel.source.submodules import Submodule
+
 VARIABLE = "SENTINEL_FETCH"
 TRIES = 3
 TIMEOUT = 600.0
 """Seconds for everything together."""
+MAX_BYTES = 10 * 1024**3
+"""Disk that a checkout may take, its .git included, where the task says nothing."""
+MAX_SUBMODULES = 500
+"""Of a checkout, all levels together."""
+MAX_DEPTH = 10
+"""Levels of submodules in submodules."""
+MAX_MEMORY = 2 * 1024**3
+"""Memory of each process in bytes: what a tree with very many files would take without a bound."""
 
 _EXIT = {SOURCE_UNAVAILABLE: 2, INTERNAL: 3}
 _MAX_MESSAGE = 2000
@@ -64,6 +77,7 @@ class Task:
     url, commit: 40 hexadecimal digits; ref, branch, tag: what the commit was found as, "" if it was not; dest: an
     existing or missing directory; kit: where boxkit installs itself, "" for nowhere; secretDir: mounted Secret or "";
     ignoreFile: what is not copied, "" for nothing.
+    ca: certificates in PEM to trust besides the system's; maxBytes: of disk.
     """
 
     def __init__(self, text: str) -> None:
@@ -81,6 +95,8 @@ class Task:
             self.ignore_file = str(data.get("ignoreFile") or "")
             self.termination_log = str(data.get("terminationLog") or "/dev/termination-log")
             self.allow_file = bool(data.get("allowFile"))
+            self.ca = str(data.get("ca") or "")
+            self.max_bytes = int(data.get("maxBytes") or MAX_BYTES)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FetchError(INTERNAL, f"${VARIABLE} is no task: {error!r}") from error
         if not is_commit(self.commit):
@@ -90,78 +106,79 @@ class Task:
 
 
 class Git:
-    """Runs git in the checkout, with the credentials of the task."""
+    """Runs git in one checkout, with what the task gives it for that checkout's server."""
 
     def __init__(self, task: Task) -> None:
-        secrets = {
-            name: _read(task.secret_dir, name)
-            for name in ("username", "password", "ssh-privatekey")
-        }
         try:
             self.address = parse_address(task.url, allow_file=task.allow_file)
         except ValueError as error:
             raise FetchError(SOURCE_NOT_FOUND, str(error)) from error
-        username = secrets["username"].strip() or self.address.username
-        password = secrets["password"].strip() or self.address.password
-        key, known_hosts = secrets["ssh-privatekey"], _read(task.secret_dir, "known_hosts")
-        self.scratch, key_file, known_hosts_file = "", "", ""
-        if key or known_hosts:
-            # Ours alone: a fresh directory with mode 0700.
-            self.scratch = f"{os.environ.get('TMPDIR') or '/tmp'}/sentinel-git-{os.getpid()}"  # noqa: S108
-            os.mkdir(self.scratch, 0o700)
-            key_file, known_hosts_file = write_ssh_files(
-                self.scratch, key=key, known_hosts=known_hosts
-            )
-        self.has_credentials = bool(username or password or key_file)
-        self.hidden = (password, username if password else "")
-        self.dest = task.dest
+        self.root = self.dest = task.dest
+        self.submodule = ""
+        self.max_bytes = task.max_bytes
         self.deadline = time.monotonic() + TIMEOUT
-        self.environment = environment(
-            address=self.address,
-            username=username,
-            password=password,
-            key_file=key_file,
-            known_hosts_file=known_hosts_file,
-            allow_file=task.allow_file,
-        )
+        # Ours alone: a fresh directory with mode 0700.
+        self.scratch = f"{os.environ.get('TMPDIR') or '/tmp'}/sentinel-git-{os.getpid()}"  # noqa: S108
+        os.mkdir(self.scratch, 0o700)
+        try:
+            self.access = Access(
+                self.address,
+                {name: _read(task.secret_dir, name) for name in KEYS},
+                scratch=self.scratch,
+                ca=task.ca,
+                allow_file=task.allow_file,
+            )
+        except ValueError as error:
+            self.close()
+            raise FetchError(SOURCE_AUTH_FAILED, str(error)) from error
+
+    def inside(self, submodule: Submodule) -> Git:
+        """The same for a submodule of this checkout: another address, below the same root, under the same bounds."""
+        other = object.__new__(Git)
+        other.__dict__.update(self.__dict__)
+        other.address = submodule.address
+        other.dest = f"{self.dest}/{submodule.path}"
+        other.submodule = f"{self.submodule}/{submodule.path}".lstrip("/")
+        return other
 
     def run(self, *arguments: str, ref: str) -> str:
         """git's standard output. FetchError in git's own words, which name `ref` where it was not found."""
-        process = subprocess.Popen(
-            ["git", *arguments],
-            cwd=self.dest,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
         try:
-            out, err = process.communicate(timeout=max(self.deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            code, out, err = child.run(
+                ("git", *arguments),
+                cwd=self.dest,
+                env=self.access.environment(self.address),
+                deadline=self.deadline,
+                root=self.root,
+                max_bytes=self.max_bytes,
+            )
+        except TimeoutError:
             raise FetchError(
                 SOURCE_UNAVAILABLE,
                 f"{self.address.url} did not deliver within {TIMEOUT:.0f} seconds",
             ) from None
-        if process.returncode == 0:
-            return out.decode("utf-8", "replace")
+        except child.TooMuch as error:
+            raise FetchError(
+                SOURCE_NOT_FOUND,
+                f"{self.address.url}: the checkout takes more than {error}",
+            ) from None
+        if code == 0:
+            return out.decode("utf-8", "surrogateescape")
         text = err.decode("utf-8", "replace")
         kind = diagnose(text)
         reason, message = explain(
             address=self.address,
             kind=kind,
-            said=quote(text, self.hidden),
+            said=quote(text, self.access.hidden),
             ref=ref,
-            has_credentials=self.has_credentials,
+            has_credentials=self.access.offers(self.address),
+            submodule=self.submodule,
         )
         raise FetchError(reason, message, kind=kind)
 
     def close(self) -> None:
         """Remove the key file."""
-        if self.scratch:
-            shutil.rmtree(self.scratch, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def _read(directory: str, name: str) -> str:
@@ -176,7 +193,6 @@ def _read(directory: str, name: str) -> str:
 
 def check_out(task: Task, git: Git) -> None:
     """Have exactly `task.commit` in `task.dest`, with a .git that people can use: branch, tag and remote are set."""
-    git_dir = f"{task.dest}/.git"
     os.makedirs(task.dest, exist_ok=True)
     # An init container that is restarted finds its own half-done work.
     for entry in os.listdir(task.dest):
@@ -185,50 +201,109 @@ def check_out(task: Task, git: Git) -> None:
             shutil.rmtree(path)
         else:
             os.unlink(path)
+    _check_out(git, task.commit, ref=task.ref, branch=task.branch, tag=task.tag)
+    if task.submodules:
+        _submodules(task, git, task.commit, depth=1, left=MAX_SUBMODULES)
+
+
+def _check_out(git: Git, commit: str, *, ref: str = "", branch: str = "", tag: str = "") -> None:
+    git_dir = f"{git.dest}/.git"
     write_repository(
-        git_dir, url=git.address.url, bare=False, partial=False, branch=task.branch, fetch=True
+        git_dir, url=git.address.url, bare=False, partial=False, branch=branch, fetch=True
     )
-    _fetch(task, git)
-    if task.branch:
-        write_ref(git_dir, f"refs/heads/{task.branch}", task.commit)
-        write_ref(git_dir, f"refs/remotes/origin/{task.branch}", task.commit)
+    _fetch(git, commit, f"refs/heads/{branch}" if branch else ref)
+    if branch:
+        write_ref(git_dir, f"refs/heads/{branch}", commit)
+        write_ref(git_dir, f"refs/remotes/origin/{branch}", commit)
     else:
         with open(f"{git_dir}/HEAD", "w", encoding="utf-8") as file:
-            file.write(task.commit + "\n")
-    if task.tag:
-        write_ref(git_dir, f"refs/tags/{task.tag}", task.commit)
-    git.run("read-tree", "-u", "--reset", task.commit, ref=task.commit)
-    if task.submodules and os.path.exists(f"{task.dest}/.gitmodules"):
-        _patiently(
-            lambda: git.run(
-                "submodule",
-                "--quiet",
-                "update",
-                "--init",
-                "--recursive",
-                "--depth=1",
-                ref="a submodule's commit",
-            )
-        )
+            file.write(commit + "\n")
+    if tag:
+        write_ref(git_dir, f"refs/tags/{tag}", commit)
+    git.run("read-tree", "-u", "--reset", commit, ref=commit)
 
 
-def _fetch(task: Task, git: Git) -> None:
-    fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+def _submodules(task: Task, git: Git, commit: str, *, depth: int, left: int) -> int:
+    """Check out the submodules of what is in `git.dest`, and theirs. How many more there may be."""
+    if not os.path.lexists(f"{git.dest}/.gitmodules"):
+        return left
+    from sentinel.source import submodules  # noqa: PLC0415 - most projects have none
+
+    at = f"submodule {clean(git.submodule)!r}" if git.submodule else git.address.url
+    tree = git.run("ls-tree", "-r", "-z", "--full-tree", commit, ref=commit)
     try:
-        _patiently(lambda: git.run(*fetch, "--depth=1", "origin", task.commit, ref=task.commit))
-        return
+        # The commit's own file, never the one on the disk, which may be a link.
+        modules = git.run("config", "--blob", f"{commit}:.gitmodules", "--list", "-z", ref=commit)
     except FetchError as error:
-        if error.kind != Kind.UNADVERTISED or not task.ref or is_commit(task.ref):
-            raise
-    # Servers may refuse a commit that no ref points at any more; it is in the ref's history unless that was rewritten.
-    _patiently(lambda: git.run(*fetch, "origin", task.ref, ref=task.ref))
-    try:
-        git.run("cat-file", "-e", f"{task.commit}^{{commit}}", ref=task.commit)
-    except FetchError:
         raise FetchError(
             SOURCE_NOT_FOUND,
-            f"{git.address.url} does not have commit {task.commit} any more: {task.ref!r} was rewritten meanwhile. "
-            "Submit the Build again",
+            f"{at}: git cannot read .gitmodules of commit {commit[:12]}: correct it",
+        ) from error
+    try:
+        found = submodules.find(
+            modules=modules, tree=tree, parent=git.address.url, allow_file=task.allow_file
+        )
+    except ValueError as error:
+        raise FetchError(SOURCE_NOT_FOUND, f"{at}: {error}") from error
+    left -= len(found)
+    if found and (depth > MAX_DEPTH or left < 0):
+        raise FetchError(
+            SOURCE_NOT_FOUND,
+            f"{at}: more than {MAX_SUBMODULES} submodules, or more than {MAX_DEPTH} levels of them: "
+            "a build fetches no more. Set spec.source.git.submodules to false and fetch those you need in a step",
+        )
+    for each in found:
+        inner = git.inside(each)
+        _expect_directory(git.dest, each.path)
+        write_submodule(f"{git.dest}/.git", name=each.name, url=each.address.url)
+        _check_out(inner, each.commit)
+        left = _submodules(task, inner, each.commit, depth=depth + 1, left=left)
+    return left
+
+
+def _expect_directory(root: str, path: str) -> None:
+    """git made it, empty, when it checked the parent out; what is anything else would lead our writing elsewhere."""
+    place = root
+    for part in path.split("/"):
+        place = f"{place}/{part}"
+        if os.path.islink(place) or not os.path.isdir(place):
+            raise FetchError(
+                SOURCE_NOT_FOUND, f"submodule {clean(path)!r}: its path is not a directory"
+            )
+    if os.listdir(place):
+        raise FetchError(SOURCE_NOT_FOUND, f"submodule {clean(path)!r}: its directory is not empty")
+
+
+def _fetch(git: Git, commit: str, ref: str) -> None:
+    fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+    try:
+        _patiently(lambda: git.run(*fetch, "--depth=1", "origin", commit, ref=commit))
+        return
+    except FetchError as error:
+        if error.kind != Kind.UNADVERTISED:
+            raise
+    # Servers may refuse a commit that no ref points at. It is in the ref's history unless that was rewritten; without a
+    # ref (a submodule, a bare commit id) it can be in any.
+    known = bool(ref) and not is_commit(ref)
+    refs = (ref,) if known else ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
+    _patiently(lambda: git.run(*fetch, "origin", *refs, ref=ref or commit))
+    try:
+        git.run("cat-file", "-e", f"{commit}^{{commit}}", ref=commit)
+    except FetchError as error:
+        if not known:
+            reason, message = explain(
+                address=git.address,
+                kind=Kind.UNADVERTISED,
+                said="",
+                ref=commit,
+                has_credentials=False,
+                submodule=git.submodule,
+            )
+            raise FetchError(reason, message) from error
+        raise FetchError(
+            SOURCE_NOT_FOUND,
+            f"{git.address.url} does not have commit {commit} any more: {ref.removeprefix('refs/heads/')!r} was "
+            "rewritten meanwhile. Submit the Build again",
         ) from None
 
 
@@ -270,6 +345,9 @@ def fetch(task: Task) -> None:
     """Source and boxkit onto their volumes; FetchError if not."""
     # Whatever user the box runs as must be able to read it.
     os.umask(0o022)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = MAX_MEMORY if hard == resource.RLIM_INFINITY else min(hard, MAX_MEMORY)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     installing = _install(task.kit)
     try:
         cache = f"{os.path.dirname(task.dest)}/cache"

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.source import objects, refs
+from sentinel.source.access import KEYS, Access
 from sentinel.source.address import Address, clean, is_commit, parse_address, valid_ref
 from sentinel.source.complaint import Kind, diagnose, explain, quote
-from sentinel.source.gitcommand import environment, write_repository, write_ssh_files
+from sentinel.source.gitcommand import write_repository
 from sentinel.source.process import Ended, TooMuch, run, started
 
 if TYPE_CHECKING:
@@ -50,12 +51,28 @@ _plain_hosts: dict[str, int] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """What a Secret of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth holds."""
+    """What a git Secret holds: `access.KEYS`."""
 
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
     ssh_key: str = field(default="", repr=False)
     known_hosts: str = field(default="", repr=False)
+    ca: str = field(default="", repr=False)
+
+    @classmethod
+    def from_secret(cls, data: Mapping[str, str]) -> Credentials:
+        """From a Secret's keys; other keys are nothing of ours."""
+        return cls(**{name: data.get(key, "") for name, key in cls._names()})
+
+    def as_secret(self) -> dict[str, str]:
+        """A Secret's keys with these values."""
+        return {key: getattr(self, name) for name, key in self._names()}
+
+    @staticmethod
+    def _names() -> list[tuple[str, str]]:
+        special = {"ssh-privatekey": "ssh_key", "ca.crt": "ca"}
+        return [(special.get(key, key), key) for key in KEYS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +97,16 @@ async def resolve(
     credentials: Credentials | None,
     paths: Sequence[str],
     cache_dir: Path,
+    ca: str = "",
     allow_file: bool = False,
     timeout: float = 60,  # noqa: ASYNC109 - part of the interface: it bounds all tries together
 ) -> Resolved:
     """Find `ref` (branch, tag, full commit id, refs/…, "" or HEAD) and read the files `paths` of the root directory.
 
-    UserError SOURCE_NOT_FOUND (names close branches and tags) or SOURCE_AUTH_FAILED; InfrastructureError
-    SOURCE_UNAVAILABLE after three tries or `timeout` seconds. Messages quote git and hold no credentials.
+    A name that is a branch's and a tag's is the branch; a name like pull/1/head is below refs/. `ca` holds certificates
+    to trust besides the system's. UserError SOURCE_NOT_FOUND (names close branches and tags) or SOURCE_AUTH_FAILED;
+    InfrastructureError SOURCE_UNAVAILABLE after three tries or `timeout` seconds. Messages quote git and hold no
+    credentials.
     """
     try:
         address = parse_address(url, allow_file=allow_file)
@@ -106,7 +126,7 @@ async def resolve(
             for attempt in range(1, TRIES + 1):
                 workdir = _make_workdir(cache_dir)
                 try:
-                    repository = _Repository(address, given, workdir, allow_file)
+                    repository = _Repository(address, given, workdir, ca, allow_file)
                     return await repository.resolve(ref, paths)
                 except InfrastructureError:
                     if attempt == TRIES:
@@ -131,26 +151,26 @@ class _Repository:
     """An empty partial clone in `workdir` that lives for one try."""
 
     def __init__(
-        self, address: Address, credentials: Credentials, workdir: Path, allow_file: bool
+        self, address: Address, credentials: Credentials, workdir: Path, ca: str, allow_file: bool
     ) -> None:
-        key_file, known_hosts_file = write_ssh_files(
-            str(workdir), key=credentials.ssh_key, known_hosts=credentials.known_hosts
-        )
-        username = credentials.username.strip() or address.username
-        password = credentials.password.strip() or address.password
+        try:
+            access = Access(
+                address,
+                credentials.as_secret(),
+                scratch=str(workdir),
+                ca=ca,
+                allow_file=allow_file,
+            )
+        except ValueError as error:
+            raise UserError(
+                f"spec.source.git.secretRef: {error}", reason=Reason.SOURCE_AUTH_FAILED
+            ) from error
         self._address = address
         self._workdir = workdir
         self._git_dir = workdir / "repository.git"
-        self._has_credentials = bool(username or password or key_file)
-        self._hidden = (password, username if password else "")
-        self._environment = environment(
-            address=address,
-            username=username,
-            password=password,
-            key_file=key_file,
-            known_hosts_file=known_hosts_file,
-            allow_file=allow_file,
-        )
+        self._has_credentials = access.offers(address)
+        self._hidden = access.hidden
+        self._environment = access.environment(address)
         self._environment["GIT_DIR"] = str(self._git_dir)
 
     async def resolve(self, ref: str, paths: Sequence[str]) -> Resolved:
@@ -159,6 +179,9 @@ class _Repository:
         else:
             found = await self._fetch(ref)
             branch, tag = refs.names(self._fetch_head())
+            if tag == ref and await self._is_branch(ref):
+                # Of two with one name git's fetch takes the tag. Here it is what `git clone --branch` takes.
+                found, branch, tag = await self._fetch(f"refs/heads/{ref}"), ref, ""
         return await self._read(found, ref=ref, branch=branch, tag=tag, paths=paths)
 
     async def _clone(self) -> str:
@@ -168,6 +191,13 @@ class _Repository:
             raise self._error(ended, "HEAD")
         head = (self._git_dir / "HEAD").read_text(encoding="utf-8", errors="replace").strip()
         return head.partition("ref: refs/heads/")[2]
+
+    async def _is_branch(self, name: str) -> bool:
+        listed = await self._run("ls-remote", "--heads", "origin", f"refs/heads/{name}")
+        if listed.code != 0:
+            raise self._error(listed, name)
+        lines = listed.out.decode("utf-8", "replace").splitlines()
+        return any(line.endswith(f"\trefs/heads/{name}") for line in lines)
 
     async def _fetch(self, ref: str) -> str:
         """Bring the ref's objects; the id it has, which may be that of an annotated tag."""

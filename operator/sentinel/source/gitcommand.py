@@ -37,6 +37,14 @@ _KEPT = (
     "SSL_CERT_DIR",
 )
 
+_CERTIFICATES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where systems keep the authorities that everybody trusts, in one file: Debian, Fedora, SUSE, Alpine."""
+
 # Answers `get` only; git also calls it with `store` and `erase`, which are none of its business.
 _HELPER = (
     '!f() { if test "$1" = get; then '
@@ -50,8 +58,10 @@ def environment(
     address: Address,
     username: str = "",
     password: str = "",
+    token: str = "",
     key_file: str = "",
     known_hosts_file: str = "",
+    ca_file: str = "",
     allow_file: bool = False,
     inherited: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
@@ -59,6 +69,7 @@ def environment(
 
     Of our own environment only the path, proxies and certificate authorities are passed on. The user name and
     password are offered to `address`'s scheme, host and port only, so no redirect and no submodule takes them away.
+    A `token` is sent as `Authorization: Bearer`, unasked, instead of them. `ca_file` replaces the system's authorities.
     """
     source = os.environ if inherited is None else inherited
     result = {name: source[name] for name in _KEPT if source.get(name)}
@@ -75,8 +86,20 @@ def environment(
         ("maintenance.auto", "false"),
         ("submodule.recurse", "false"),
         ("advice.detachedHead", "false"),
+        # A blob larger than this goes to disk in pieces; the default, 512 MiB, is what a small bomb unpacks to.
+        ("core.bigFileThreshold", "16m"),
+        ("pack.threads", "2"),
     ]
-    if password or username:
+    if ca_file:
+        # The variable would win over the setting.
+        result.pop("GIT_SSL_CAINFO", None)
+        settings.append(("http.sslCAInfo", ca_file))
+    if token and address.is_http:
+        base = f"http.{address.scheme}://{address.host}/"
+        settings.append((f"{base}.extraHeader", f"Authorization: Bearer {token}"))
+        # After a redirect git itself would send the header to the new host.
+        settings.append((f"{base}.followRedirects", "false"))
+    elif password or username:
         # A token alone is common; servers ignore the name, but it must not be empty.
         result["SENTINEL_GIT_USERNAME"] = username or "git"
         result["SENTINEL_GIT_PASSWORD"] = password
@@ -105,6 +128,8 @@ def _ssh(key_file: str, known_hosts_file: str) -> str:
     options = [
         "BatchMode=yes",
         "ConnectTimeout=15",
+        "ServerAliveInterval=15",
+        "ServerAliveCountMax=3",
         "StrictHostKeyChecking=yes",
         f"UserKnownHostsFile={known_hosts_file or os.devnull}",
         f"GlobalKnownHostsFile={os.devnull}",
@@ -133,6 +158,31 @@ def write_ssh_files(directory: str, *, key: str, known_hosts: str) -> tuple[str,
     return paths[0], paths[1]
 
 
+def write_ca_file(directory: str, *authorities: str) -> str:
+    """Write a file of the system's certificate authorities and `authorities`, texts in PEM; its path, "" without any.
+
+    ValueError where a text that is not empty holds no certificate.
+    """
+    given = [text.replace("\r\n", "\n").strip() for text in authorities if text.strip()]
+    if not given:
+        return ""
+    if any("-----BEGIN CERTIFICATE-----" not in text for text in given):
+        raise ValueError(
+            "no certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----"
+        )
+    chosen = [os.environ.get(name) or "" for name in ("GIT_SSL_CAINFO", "SSL_CERT_FILE")]
+    for path in (*filter(None, chosen), *_CERTIFICATES):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                given.insert(0, file.read().strip())
+        except OSError:
+            continue
+        break
+    path = f"{directory}/ca.crt"
+    _write(path, "\n".join(given) + "\n")
+    return path
+
+
 def write_repository(
     git_dir: str, *, url: str, bare: bool, partial: bool, branch: str = "", fetch: bool = False
 ) -> None:
@@ -156,6 +206,13 @@ def write_repository(
         lines.append("\tpromisor = true")
     _write(f"{git_dir}/config", "\n".join(lines) + "\n")
     _write(f"{git_dir}/HEAD", f"ref: refs/heads/{branch or 'main'}\n")
+
+
+def write_submodule(git_dir: str, *, name: str, url: str) -> None:
+    """Note a submodule as one that people's git looks after, as `git submodule init` does."""
+    quoted = [text.replace("\\", "\\\\").replace('"', '\\"') for text in (name, url)]
+    with open(f"{git_dir}/config", "a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(f'[submodule "{quoted[0]}"]\n\tactive = true\n\turl = "{quoted[1]}"\n')
 
 
 def write_ref(git_dir: str, name: str, commit: str) -> None:

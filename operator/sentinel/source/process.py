@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_OUTPUT = 8 * 1024 * 1024
 """Bytes of standard output that are kept; past it the process is ended."""
 MAX_ERRORS = 64 * 1024
+MAX_MEMORY = 256 * 1024 * 1024
+"""Bytes of memory of each process of ours: it is the operator's memory that a hostile repository would fill."""
 _CHUNK = 64 * 1024
 _LOOK = 0.5
 
@@ -42,6 +44,8 @@ async def started(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A running `git arguments`; whatever happens in the block, nothing of its group outlives it."""
     process = await asyncio.create_subprocess_exec(
+        "prlimit",
+        f"--data={MAX_MEMORY}",
         "git",
         *arguments,
         env=dict(env),

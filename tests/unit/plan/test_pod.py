@@ -25,6 +25,7 @@ FETCH = {
     "dest": "/mnt/wercker/source",
     "kit": "/run/sentinel/kit",
     "secretDir": "",
+    "maxBytes": 10 * 1024**3,
 }
 
 POD: dict[str, Any] = {

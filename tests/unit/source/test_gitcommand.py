@@ -190,7 +190,7 @@ def test_the_user_of_an_ssh_url_is_no_secret() -> None:
         ("fatal: remote error: tree filter allows max depth 0, but got 2", Kind.FILTER),
         ("fatal: remote error: filter 'combine' not supported", Kind.FILTER),
         ("fatal: unable to access 'http://h/': Could not resolve host: h", Kind.UNAVAILABLE),
-        ("fatal: unable to access: SSL certificate problem: self signed", Kind.UNAVAILABLE),
+        ("fatal: unable to access: SSL certificate problem: self signed", Kind.CERTIFICATE),
         ("fatal: the remote end hung up unexpectedly", Kind.UNAVAILABLE),
         ("The requested URL returned error: 502", Kind.UNAVAILABLE),
     ],
@@ -205,12 +205,12 @@ def test_whose_fault_git_reports(said: str, kind: str) -> None:
         (
             "https://h/p",
             False,
-            "Name a Secret with `username` and `password` in spec.source.git.secretRef",
+            "Name a Secret with `username` and `password` (or `token`) in spec.source.git.secretRef",
         ),
         (
             "https://h/p",
             True,
-            "Correct `username` and `password` in the Secret that spec.source.git.secretRef names",
+            "Correct `username` and `password` (or `token`) in the Secret that spec.source.git.secretRef names",
         ),
         ("git@h:p", False, "Name a Secret with `ssh-privatekey` in spec.source.git.secretRef"),
     ],
