@@ -232,6 +232,8 @@ class StepStatus(Model):
 
     id: Annotated[str, Field(description="Its safe id: name and a number unique in the build.")]
     name: Annotated[str, Field(description="The step's name.")]
+    version: Annotated[str, Field(description="The version that a registry had.")] = ""
+    digest: Annotated[str, Field(description="sha256 of its archive, in hexadecimal digits.")] = ""
     display_name: Annotated[str, Field(description="What logs call it.")] = ""
     phase: Annotated[Literal["main", "after"], Field(description="Main or after-step.")] = "main"
     state: Annotated[

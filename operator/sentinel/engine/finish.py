@@ -22,13 +22,13 @@ from sentinel.engine.run import Outcome, Run
 from sentinel.engine.status import progress, settled
 from sentinel.errors import GoneError, InfrastructureError, InternalError, UserError
 from sentinel.kube.errors import NotFound
-from sentinel.kube.resources import BUILDS, PODS
+from sentinel.kube.resources import BUILDS, CONFIG_MAPS, PODS
 from sentinel.plan.environment import ResolvedEnvironment
 from sentinel.plan.generic import REPORT_DIR
 from sentinel.plan.keys import output as output_key
 from sentinel.plan.keys import step_artifacts, step_log
 from sentinel.plan.model import Plan
-from sentinel.plan.names import FINISHED_LABEL, pod_name
+from sentinel.plan.names import FINISHED_LABEL, pod_name, steps_name
 from sentinel.session.client import Session
 from sentinel.session.messages import Collect, Upload
 from sentinel.session.records import CollectFailed
@@ -227,6 +227,9 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
     uid = run.writer.status.pod.uid if run.writer.status.pod is not None else ""
     await kube.delete(PODS, namespace=namespace, name=name, uid=uid or None)
     run.tools.pods.forget((namespace, name))
+    if any(step.digest for step in run.writer.status.steps):
+        steps = steps_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
+        await kube.delete(CONFIG_MAPS, namespace=namespace, name=steps)
 
 
 async def _stop(run: Run, name: str) -> None:

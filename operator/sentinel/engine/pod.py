@@ -18,6 +18,7 @@ from sentinel.engine.board import Seen
 from sentinel.engine.look import look_again, until
 from sentinel.engine.run import Run
 from sentinel.engine.services import tell_dead_services
+from sentinel.engine.steps import deliver_steps
 from sentinel.errors import (
     CancelledByUser,
     Conflict,
@@ -108,6 +109,7 @@ async def ensure_pod(run: Run, plan: Plan, environment: Awaitable[ResolvedEnviro
     await run.unless_cancelled(_await(environment))
     _note_attempt(run, plan)
     await run.writer.flush()
+    await run.unless_cancelled(deliver_steps(run, plan))
     raw = await run.unless_cancelled(_create(run, plan))
     run.tools.pods.offer(raw)
     _note_pod(run, raw)

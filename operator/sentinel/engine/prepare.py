@@ -7,30 +7,38 @@ that a second run would have to respect: doing it again gives the same Plan, or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 from sentinel.api.build import BoxStatus, DiagnosticStatus, SourceStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.config.detect import detect
-from sentinel.config.diagnostics import Severity
+from sentinel.config.diagnostics import Diagnostic, Severity
 from sentinel.config.load import FILE_NAMES, load, pipeline_of, relevant
 from sentinel.config.model import Box, Config, Pipeline
 from sentinel.engine.pullsecret import keep_logins, logins
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import check_push_secret, git_credentials, keychain
+from sentinel.engine.steps import find_steps
 from sentinel.errors import InternalError, UserError
 from sentinel.plan.logins import Login, docker_config
 from sentinel.plan.model import ImageFacts, Plan, PlanSource
 from sentinel.plan.notices import notices
 from sentinel.plan.plan import images_for, make_plan
+from sentinel.plan.notices import notices
+from sentinel.plan.options import check_options
+from sentinel.plan.plan import images_for, make_plan, steps_for
 from sentinel.registry.client import RegistryClient
 from sentinel.registry.credentials import keychain_from_docker_config
 from sentinel.registry.reference import parse_reference
 from sentinel.source import git
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 GENERATED = "generated wercker.yml"
 """What diagnostics call a wercker.yml that was made for a project without one."""
@@ -51,7 +59,11 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
         started=started,
     )
     found_logins = await logins(run, wanted)
-    box, *services = await _check_images(run, [wanted.box, *wanted.services], found_logins)
+    chosen = [step for _, step in steps_for(run.build, pipeline)]
+    (box, *services), steps = await _all_that_exist(
+        _check_images(run, [wanted.box, *wanted.services], found_logins), find_steps(run, chosen)
+    )
+    _tell(run, check_options(chosen, steps, pipeline=pipeline.name))
     await check_push_secret(run)
     plan = make_plan(
         run.build,
@@ -60,6 +72,7 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
         pipeline=pipeline,
         box=box,
         services=services,
+        steps=steps,
         settings=settings,
         attempt=attempt,
         started=started,
@@ -140,23 +153,45 @@ def _load_config(run: Run, name: str, text: bytes) -> tuple[Config, Pipeline]:
     """Stage 3. Findings go to the status; errors of the wanted pipeline end the build."""
     loaded = load(text)
     wanted = run.build.spec.pipeline
-    run.writer.change(
-        diagnostics=[
-            DiagnosticStatus(
-                code=d.code,
-                severity="error" if d.severity is Severity.ERROR else "warning",
-                line=d.line,
-                column=d.column,
-                message=d.message[:256],
-                hint=d.hint[:256],
-            )
-            for d in relevant(loaded, wanted)[:10]
-        ]
-    )
+    run.writer.change(diagnostics=[])
+    _tell(run, relevant(loaded, wanted))
     pipeline = pipeline_of(loaded, wanted, path=name)
     if loaded.config is None:
         raise InternalError(f"{name} has a pipeline {wanted!r} and no configuration")
     return loaded.config, pipeline
+
+
+def _tell(run: Run, found: Sequence[Diagnostic]) -> None:
+    """Put findings into the status, after those that stand there."""
+    told = [
+        DiagnosticStatus(
+            code=d.code,
+            severity="error" if d.severity is Severity.ERROR else "warning",
+            line=d.line,
+            column=d.column,
+            message=d.message[:256],
+            hint=d.hint[:256],
+        )
+        for d in found
+    ]
+    before = run.writer.status.diagnostics
+    new = [each for each in told if each not in before]
+    if new:
+        run.writer.change(diagnostics=[*before, *new][:10])
+
+
+async def _all_that_exist(images: Awaitable[A], steps: Awaitable[B]) -> tuple[A, B]:
+    """Both answers; where images and steps are missing, one error that names all of them."""
+    found = await asyncio.gather(images, steps, return_exceptions=True)
+    problems = [each for each in found if isinstance(each, UserError)]
+    if problems:
+        raise UserError(
+            "\n".join(each.message for each in problems), reason=problems[0].reason
+        )
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return cast("tuple[A, B]", tuple(found))
 
 
 async def _check_images(

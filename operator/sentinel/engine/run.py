@@ -21,6 +21,7 @@ from sentinel.engine.status import StatusWriter
 from sentinel.errors import CancelledByUser, SentinelError
 from sentinel.kube.client import Kube
 from sentinel.settings import Settings
+from sentinel.source.steps import StepSource
 from sentinel.store.s3 import ObjectStore
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Tools:
     pods: Board
     commits: Board
     git_cache: Path
+    steps: StepSource
 
 
 @dataclass(frozen=True, kw_only=True)

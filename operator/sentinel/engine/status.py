@@ -89,6 +89,8 @@ def _step_status(step: PlanStep, known: StepState | None) -> StepStatus:
     return StepStatus(
         id=step.id,
         name=step.name,
+        version=step.version,
+        digest=step.digest,
         display_name=step.display_name,
         phase=step.phase,
         state=state,

@@ -60,5 +60,10 @@ def step_artifacts(results: str, step_id: str) -> str:
     return f"{results}step/{slug(step_id)}/{ARTIFACTS}"
 
 
+def step_archive(prefix: str, digest: str) -> str:
+    """The key of a step's archive, the same for all builds; `prefix` is the store's."""
+    return "/".join((*_segments(prefix), "steps", f"{digest}.tar.gz"))
+
+
 def _segments(prefix: str) -> list[str]:
     return [segment for segment in prefix.split("/") if segment]

@@ -7,9 +7,11 @@ tuples. A change of shape raises VERSION; an operator that meets a newer version
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 VERSION = 1
+
+StepPhase: TypeAlias = Literal["main", "after"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +57,26 @@ class EnvSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepFacts:
+    """What a registry says of a step. `digest` is the sha256 of its archive, in hexadecimal digits.
+
+    `defaults` are the manifest's options in its order: (name, default), "" where it has none; `required` those of
+    them without which the step's author thinks that it cannot run.
+    """
+
+    version: str
+    digest: str
+    defaults: tuple[tuple[str, str], ...] = ()
+    required: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanStep:
     """One step as boxkit gets it.
 
     `ordinal` is unique over both phases and counts from 1. `exports` are (name, text) with a live $ for the shell.
-    `command_timeout` and `no_response_timeout` are in seconds.
+    `command_timeout` and `no_response_timeout` are in seconds. `version`, `digest` and `url` say which step of a
+    registry it is, so that another attempt gets the same one; a script has none.
     """
 
     ordinal: int
@@ -67,8 +84,11 @@ class PlanStep:
     owner: str
     name: str
     display_name: str
-    phase: Literal["main", "after"]
+    phase: StepPhase
     kind: Literal["script", "step"]
+    version: str = ""
+    digest: str = ""
+    url: str = ""
     code: str = ""
     cwd: str = ""
     exports: tuple[tuple[str, str], ...] = ()

@@ -50,9 +50,9 @@ def commit_name(*, build: str, uid: str, attempt: int) -> str:
     return _named(build, uid, str(attempt), "end")
 
 
-def secret_name(*, build: str, uid: str, attempt: int, what: str) -> str:
-    """A Secret of the attempt's own, for `what` an init container must fetch. Owned by the pod."""
-    return _named(build, uid, str(attempt), what)
+def steps_name(*, build: str, uid: str, attempt: int) -> str:
+    """The ConfigMap with the archives of the attempt's steps."""
+    return _named(build, uid, str(attempt), "steps")
 
 
 def pull_secret_name(*, build: str, uid: str) -> str:

@@ -9,7 +9,6 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Literal
 
 from sentinel.api.build import Build
 from sentinel.api.model import seconds
@@ -27,11 +26,20 @@ from sentinel.plan.generic import (
 from sentinel.plan.images import WantedImages, wanted_images
 from sentinel.plan.interpolate import hidden_names, public_values
 from sentinel.plan.keys import results_prefix
-from sentinel.plan.model import ImageFacts, Plan, PlanImage, PlanSource, PlanStep
-from sentinel.plan.names import step_id
 from sentinel.plan.services import plan_services
 from sentinel.plan.users import run_as
 from sentinel.plan.words import words_of
+from sentinel.plan.model import (
+    ImageFacts,
+    Plan,
+    PlanImage,
+    PlanSource,
+    PlanStep,
+    StepFacts,
+    StepPhase,
+)
+from sentinel.plan.names import step_id
+from sentinel.plan.options import dashed
 from sentinel.settings import Settings
 
 COMMAND_TIMEOUT = 25.0
@@ -79,13 +87,15 @@ def make_plan(
     pipeline: Pipeline,
     box: ImageFacts,
     services: Sequence[ImageFacts],
+    steps: Mapping[str, StepFacts],
     settings: Settings,
     attempt: int,
     started: datetime,
 ) -> Plan:
     """The Plan of attempt `attempt`.
 
-    `pipeline` comes from `config.load.pipeline_of`; `box` and `services` say what `images_for` named, in its order.
+    `pipeline` comes from `config.load.pipeline_of`; `box` and `services` say what `images_for` named, in its order;
+    `steps` what a registry has for each step of `steps_for` that is no script, by its identifier.
     Raises UserError: StepNotFound, ConfigInvalid, PortConflict, CommitUnsupported, InvalidSpec.
     """
     wanted = images_for(
@@ -121,7 +131,7 @@ def make_plan(
         shell=_shell(wanted.box),
         entrypoint=words_of(wanted.box, "entrypoint"),
         services=planned,
-        steps=_steps(build, config=config, pipeline=pipeline),
+        steps=_steps(build, config=config, pipeline=pipeline, facts=steps),
         variables=build_variables(
             build,
             source=source,
@@ -188,18 +198,27 @@ def _public(
     return {**dict(generic), **public_values(build.spec.env)}, hidden_names(build.spec.env)
 
 
-def _steps(build: Build, *, config: Config, pipeline: Pipeline) -> tuple[PlanStep, ...]:
+def steps_for(build: Build, pipeline: Pipeline) -> tuple[tuple[StepPhase, Step], ...]:
+    """The steps that a Build of `pipeline` runs, in order. Raises UserError StepNotFound for what only wercker had."""
     target = build.spec.deploy_target
     main = pipeline.targets.get(target, pipeline.steps) if target else pipeline.steps
-    chosen: list[tuple[Literal["main", "after"], Step]] = [("main", step) for step in main]
+    chosen: list[tuple[StepPhase, Step]] = [("main", step) for step in main]
     chosen += [("after", step) for step in pipeline.after_steps]
-    foreign = [step for _, step in chosen if step.kind != "script"]
-    if foreign:
-        named = ", ".join(f"{step.identifier} (line {step.line})" for step in foreign)
+    internal = [step for _, step in chosen if step.kind == "internal"]
+    if internal:
+        named = ", ".join(f"{step.identifier} (line {step.line})" for step in internal)
         raise UserError(
-            f"steps from a registry are not supported yet: {named}. Write them as script steps",
+            f"internal steps are not supported yet: {named}. The box is committed and pushed without one; see "
+            "spec.image of the Build",
             reason=Reason.STEP_NOT_FOUND,
         )
+    return tuple(chosen)
+
+
+def _steps(
+    build: Build, *, config: Config, pipeline: Pipeline, facts: Mapping[str, StepFacts]
+) -> tuple[PlanStep, ...]:
+    chosen = steps_for(build, pipeline)
     timeouts = build.spec.timeouts
     command = (
         seconds(timeouts.command)
@@ -220,9 +239,12 @@ def _steps(build: Build, *, config: Config, pipeline: Pipeline) -> tuple[PlanSte
             display_name=step.display_name or step.name,
             phase=phase,
             kind="script" if step.kind == "script" else "step",
+            version=facts[step.identifier].version if step.kind == "registry" else "",
+            digest=facts[step.identifier].digest if step.kind == "registry" else "",
+            url=step.url,
             code=step.code,
             cwd=step.cwd,
-            exports=step_exports(step),
+            exports=step_exports(step, facts.get(step.identifier)),
             command_timeout=command,
             no_response_timeout=silence,
         )
@@ -230,11 +252,19 @@ def _steps(build: Build, *, config: Config, pipeline: Pipeline) -> tuple[PlanSte
     )
 
 
-def step_exports(step: Step) -> tuple[tuple[str, str], ...]:
-    """The step's options as variables: WERCKER_<STEP>_<OPTION>, dashes as underscores (§2.4). `$` stays live."""
+def step_exports(step: Step, facts: StepFacts | None = None) -> tuple[tuple[str, str], ...]:
+    """The step's options as variables: WERCKER_<STEP>_<OPTION>, dashes as underscores (§2.4). `$` stays live.
+
+    First the options of the step's manifest in its order, with the file's value or the default, which may be empty;
+    then the others in the file's order.
+    """
+    said = {dashed(name): text for name, text in step.properties}
+    defaults = facts.defaults if facts is not None else ()
+    known = {dashed(name) for name, _ in defaults}
+    options = [(name, said.get(dashed(name), default)) for name, default in defaults]
+    options += [(name, text) for name, text in step.properties if dashed(name) not in known]
     return tuple(
-        (f"WERCKER_{step.name}_{name}".replace("-", "_").upper(), text)
-        for name, text in step.properties
+        (f"WERCKER_{step.name}_{name}".replace("-", "_").upper(), text) for name, text in options
     )
 
 

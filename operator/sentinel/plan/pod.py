@@ -13,15 +13,24 @@ from sentinel.api import API_VERSION
 from sentinel.api.build import Build, PodContainer, PodSettings
 from sentinel.plan.codec import encode
 from sentinel.plan.links import ADDRESS
-from sentinel.plan.model import Plan, PlanService
-from sentinel.plan.names import BOX, PLAN_ANNOTATION, SOURCE, is_dns_name, labels, pod_name
 from sentinel.plan.users import box_user, is_root, security_context
+from sentinel.plan.model import Plan, PlanService, PlanStep
+from sentinel.plan.names import (
+    BOX,
+    PLAN_ANNOTATION,
+    SOURCE,
+    is_dns_name,
+    labels,
+    pod_name,
+    steps_name,
+)
 from sentinel.settings import Settings
 
 WERCKER_DIR = "/mnt/wercker"
 KIT_DIR = "/run/sentinel/kit"
 SESSION_DIR = "/run/sentinel/session"
 GIT_SECRET_DIR = "/run/sentinel/git"  # noqa: S105 - a path
+STEPS_DIR = "/run/sentinel/steps"
 PYTHON = "/opt/sentinel/bin/python3"
 """The interpreter in our own image."""
 
@@ -97,7 +106,15 @@ def _volumes(plan: Plan, said: PodContainer) -> list[Object]:
     if plan.source.secret:
         git = {"secretName": plan.source.secret, "defaultMode": 0o444}
         volumes.append({"name": "git", "secret": git})
+    if archived_steps(plan):
+        name = steps_name(build=plan.build, uid=plan.uid, attempt=plan.attempt)
+        volumes.append({"name": "steps", "configMap": {"name": name}})
     return volumes
+
+
+def archived_steps(plan: Plan) -> tuple[PlanStep, ...]:
+    """The steps whose files come from an archive."""
+    return tuple(step for step in plan.steps if step.digest)
 
 
 def _source(plan: Plan, settings: Settings) -> Object:
@@ -116,12 +133,17 @@ def _source(plan: Plan, settings: Settings) -> Object:
     }
     if settings.source.ca:
         fetch["ca"] = settings.source.ca  # public, so it may stand in the pod
+    steps = [{"id": step.id, "digest": step.digest} for step in archived_steps(plan)]
+    if steps:
+        fetch |= {"steps": steps, "stepsDir": STEPS_DIR}
     mounts: list[Object] = [
         {"name": "wercker", "mountPath": WERCKER_DIR},
         {"name": "kit", "mountPath": KIT_DIR},
     ]
     if plan.source.secret:
         mounts.append({"name": "git", "mountPath": GIT_SECRET_DIR, "readOnly": True})
+    if steps:
+        mounts.append({"name": "steps", "mountPath": STEPS_DIR, "readOnly": True})
     return {
         "name": SOURCE,
         "image": settings.image,

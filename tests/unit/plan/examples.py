@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sentinel.api.build import Build
 from sentinel.config.load import load, pipeline_of
-from sentinel.plan.model import ImageFacts, Plan, PlanSource
+from sentinel.plan.model import ImageFacts, Plan, PlanSource, StepFacts
 from sentinel.plan.plan import make_plan
 from sentinel.settings import Settings
 
@@ -85,6 +86,7 @@ def plan(
     yml: str = YML,
     box: ImageFacts = BOX,
     services: tuple[ImageFacts, ...] = (REDIS,),
+    steps: Mapping[str, StepFacts] | None = None,
     source: PlanSource = SOURCE,
     with_settings: Settings | None = None,
 ) -> Plan:
@@ -99,6 +101,7 @@ def plan(
         pipeline=pipeline_of(loaded, of.spec.pipeline),
         box=box,
         services=services,
+        steps=steps or {},
         settings=with_settings or settings(),
         attempt=1,
         started=STARTED,

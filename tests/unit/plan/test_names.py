@@ -21,7 +21,7 @@ def test_a_pods_name_is_a_label_for_whatever_a_build_may_be_called(
     for name in (
         names.pod_name(build=build, uid=uid, attempt=attempt),
         names.commit_name(build=build, uid=uid, attempt=attempt),
-        names.secret_name(build=build, uid=uid, attempt=attempt, what="fetch"),
+        names.steps_name(build=build, uid=uid, attempt=attempt),
     ):
         assert len(name) <= 63
         assert LABEL.fullmatch(name)
@@ -32,7 +32,7 @@ def test_names_say_whose_they_are() -> None:
     assert names.pod_name(build="hello-42", uid=UID, attempt=1) == "hello-42-6f0d3a52-1"
     assert names.commit_name(build="a.b", uid=UID, attempt=2) == "a-b-6f0d3a52-2-end"
     assert (
-        names.secret_name(build="42", uid=UID, attempt=1, what="fetch") == "b-42-6f0d3a52-1-fetch"
+        names.steps_name(build="42", uid=UID, attempt=1) == "b-42-6f0d3a52-1-steps"
     )
 
 

@@ -14,7 +14,8 @@ from sentinel.errors import UserError
 from sentinel.plan.environment import resolve
 from sentinel.plan.images import wanted_images
 from sentinel.plan.links import exposed
-from sentinel.plan.model import PlanImage, PlanStep
+from sentinel.plan.model import PlanImage, PlanStep, StepFacts
+from sentinel.plan.options import check_options
 
 
 def reason_of(error: pytest.ExceptionInfo[UserError]) -> Reason | None:
@@ -123,16 +124,94 @@ def test_words_with_an_open_quote_are_refused() -> None:
         plan(yml=yml)
 
 
-def test_steps_that_are_not_scripts_are_refused_all_at_once() -> None:
+FACTS = StepFacts(
+    version="1.4.0",
+    digest="d" * 64,
+    defaults=(("bucket-url", ""), ("opts", "--acl-private"), ("delete", "")),
+    required=frozenset({"bucket-url"}),
+)
+S3SYNC = """\
+box: x
+build:
+  steps:
+    - lab/s3sync@1.4.0:
+        key_id: $KEY
+        delete: yes
+  after-steps:
+    - lab/notify: {on: failed}
+"""
+
+
+def test_a_step_of_a_registry_has_its_version_digest_and_the_manifest_s_options_first() -> None:
+    bare = StepFacts(version="2.0.0", digest="e" * 64)
+
+    made = plan(yml=S3SYNC, services=(), steps={"lab/s3sync@1.4.0": FACTS, "lab/notify": bare})
+
+    assert made.steps == (
+        PlanStep(
+            ordinal=1,
+            id="s3sync-07509983",
+            owner="lab",
+            name="s3sync",
+            display_name="s3sync",
+            phase="main",
+            kind="step",
+            version="1.4.0",
+            digest="d" * 64,
+            exports=(
+                ("WERCKER_S3SYNC_BUCKET_URL", ""),
+                ("WERCKER_S3SYNC_OPTS", "--acl-private"),
+                ("WERCKER_S3SYNC_DELETE", "true"),
+                ("WERCKER_S3SYNC_KEY_ID", "$KEY"),
+            ),
+            command_timeout=1500.0,
+            no_response_timeout=300.0,
+        ),
+        PlanStep(
+            ordinal=2,
+            id="notify-ab3d8432",
+            owner="lab",
+            name="notify",
+            display_name="notify",
+            phase="after",
+            kind="step",
+            version="2.0.0",
+            digest="e" * 64,
+            exports=(("WERCKER_NOTIFY_ON", "failed"),),
+            command_timeout=1500.0,
+            no_response_timeout=300.0,
+        ),
+    )
+
+
+def test_a_required_option_that_is_missing_is_a_warning_at_its_step() -> None:
+    config = load(S3SYNC.replace("delete:", "delte:").encode()).config
+    assert config is not None
+    steps = config.pipelines["build"].steps
+
+    found = check_options(steps, {"lab/s3sync@1.4.0": FACTS}, pipeline="build")
+
+    assert [(d.code, d.severity, d.line, d.message, d.hint) for d in found] == [
+        (
+            "WY310",
+            "warning",
+            4,
+            "lab/s3sync@1.4.0 wants the option bucket-url, which is not given",
+            "add bucket-url: below the step",
+        ),
+        ("WY308", "warning", 4, "lab/s3sync@1.4.0 has no option delte", "did you mean delete?"),
+    ]
+
+
+def test_internal_steps_are_refused_all_at_once() -> None:
     yml = """\
 box: x
 build:
   steps:
     - npm-install
-    - script: {code: a}
     - internal/docker-push: {tag: x}
   after-steps:
-    - wantedly/pretty-slack-notify@1.0.0
+    - internal/shell
 """
 
     with pytest.raises(UserError) as caught:
@@ -140,9 +219,8 @@ build:
 
     assert reason_of(caught) is Reason.STEP_NOT_FOUND
     assert caught.value.message == (
-        "steps from a registry are not supported yet: npm-install (line 4), "
-        "internal/docker-push (line 6), wantedly/pretty-slack-notify@1.0.0 (line 8). "
-        "Write them as script steps"
+        "internal steps are not supported yet: internal/docker-push (line 5), internal/shell (line 7). "
+        "The box is committed and pushed without one; see spec.image of the Build"
     )
 
 
