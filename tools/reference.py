@@ -158,6 +158,10 @@ EXAMPLES: dict[Code, Example] = {
         "A step's manifest wants an option that is not given. A Build says so, which has the manifest.",
         _build("    - s3sync: {key-id: $KEY}\n"),
     ),
+    Code.STEP_MANIFEST: Example(
+        "Something is wrong with a step itself, which runs all the same. A Build says so, which has the step.",
+        _build("    - s3sync: {bucket-url: s3://x}\n"),
+    ),
     Code.WORKFLOW_SHAPE: Example("A part of a workflow is missing or of the wrong type.", b"workflows:\n  - name: ci\n"),
     Code.WORKFLOW_KEY: Example("A workflow has no such key.", _flow("      - {name: build, require: [test]}\n")),
     Code.WORKFLOW_DUPLICATE: Example("A name stands twice.", _flow("      - name: build\n      - {name: build, requires: [build]}\n")),
@@ -217,9 +221,15 @@ def said(code: Code, data: bytes, *, short: bool = False) -> str:
             found += error.diagnostics
     if code in (Code.NO_BOX, Code.IMAGE_NAME, Code.SERVICE_TWICE) and loaded.config is not None:
         found += lacks(loaded.config)
-    if code is Code.STEP_OPTION_MISSING:
+    if code in (Code.STEP_OPTION_MISSING, Code.STEP_MANIFEST):
         steps = pipeline_of(loaded, "build").steps
-        manifest = StepFacts(version="1", digest="", defaults=(("bucket-url", ""),), required=frozenset({"bucket-url"}))
+        manifest = StepFacts(
+            version="1",
+            digest="",
+            defaults=(("bucket-url", ""),),
+            required=frozenset({"bucket-url"}),
+            warnings=("step.yml:3: a property without a name is left out",),
+        )
         found += check_options(steps, {"s3sync": manifest}, pipeline="build")
     if code is Code.ELSEWHERE_BROKEN:
         found += relevant(loaded, "build")

@@ -38,6 +38,7 @@ from sentinel.kube.resources import BUILDS, IMAGE_COMMITS
 from sentinel.kube.watches import check_installed
 from sentinel.observe.health import Health, serve_health
 from sentinel.settings import Settings
+from sentinel.source.steps import step_source
 from sentinel.store.s3 import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ async def run_operator(settings: Settings) -> None:
         await check_installed(kube, BUILDS, IMAGE_COMMITS)
         if settings.leader_election:
             await stack.enter_async_context(_leading(settings, kube, identity))
-        cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-git-"))
+        cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-"))
         tools = Tools(
             kube=kube,
             settings=settings,
@@ -67,7 +68,10 @@ async def run_operator(settings: Settings) -> None:
             builds=Board(),
             pods=Board(),
             commits=Board(),
-            git_cache=Path(cache),
+            git_cache=Path(cache) / "git",
+            steps=step_source(
+                settings.steps, cache_dir=Path(cache) / "steps", ca=settings.source.ca
+            ),
         )
         recorder = Recorder(kube, instance=identity)
         stack.push_async_callback(recorder.close)

@@ -110,6 +110,50 @@ class SourceSettings(BaseModel):
         return text
 
 
+class StepSettings(BaseModel):
+    """Where steps come from, and how large they may be."""
+
+    registry: Annotated[
+        str,
+        Field(
+            description="Where steps are looked for: http(s)://… is a server with wercker's API or an index.json; "
+            "file:///… or a path a directory owner/name; git+https://host/{owner}/step-{name}.git one repository a "
+            "step. Empty: nowhere, so builds have script and internal steps, and those of their own source."
+        ),
+    ] = ""
+    token: Annotated[
+        SecretStr,
+        Field(
+            description="Bearer token for the registry, or git's password. Sent to its host only."
+        ),
+    ] = SecretStr("")
+    allow_local: Annotated[
+        bool,
+        Field(description="Let wercker.yml take steps by file:///path from our own file system."),
+    ] = False
+    allow_url: Annotated[
+        bool,
+        Field(
+            description="Let wercker.yml take steps by http(s) URL. We then fetch whatever address a build names, "
+            "inside the cluster too."
+        ),
+    ] = False
+    packed_bytes: Annotated[
+        int, Field(ge=1, description="Largest archive of a step, in bytes.")
+    ] = 20 * 1024 * 1024
+    unpacked_bytes: Annotated[
+        int, Field(ge=1, description="Most that a step's files may have together, in bytes.")
+    ] = 100 * 1024 * 1024
+    entries: Annotated[int, Field(ge=1, description="Most files a step may have.")] = 5000
+    cache_bytes: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Most that archives in the cache may have together, in bytes; the longest unused goes first.",
+        ),
+    ] = 2 * 1024 * 1024 * 1024
+
+
 class Settings(BaseSettings):
     """Settings of operator and agent."""
 
@@ -164,6 +208,7 @@ class Settings(BaseSettings):
     images: Annotated[ImageSettings, Field(description="Images.")] = ImageSettings()
     proxy: Annotated[ProxySettings, Field(description="Proxies for builds.")] = ProxySettings()
     source: Annotated[SourceSettings, Field(description="Sources.")] = SourceSettings()
+    steps: Annotated[StepSettings, Field(description="Steps.")] = StepSettings()
     containerd_socket: Annotated[
         str, Field(description="The node's containerd, for the agent.")
     ] = "/run/containerd/containerd.sock"

@@ -15,6 +15,7 @@ VERBS = {
     "logs": "sentinel.cli.logs",
     "operator": "sentinel.cli.roles",
     "schema": "sentinel.cli.schema",
+    "steps": "sentinel.cli.steps",
 }
 """Each verb and the module that holds a click command of that name."""
 

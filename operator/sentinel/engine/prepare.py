@@ -28,8 +28,6 @@ from sentinel.errors import InternalError, UserError
 from sentinel.plan.logins import Login, docker_config
 from sentinel.plan.model import ImageFacts, Plan, PlanSource
 from sentinel.plan.notices import notices
-from sentinel.plan.plan import images_for, make_plan
-from sentinel.plan.notices import notices
 from sentinel.plan.options import check_options
 from sentinel.plan.plan import images_for, make_plan, steps_for
 from sentinel.registry.client import RegistryClient
@@ -61,7 +59,8 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
     found_logins = await logins(run, wanted)
     chosen = [step for _, step in steps_for(run.build, pipeline)]
     (box, *services), steps = await _all_that_exist(
-        _check_images(run, [wanted.box, *wanted.services], found_logins), find_steps(run, chosen)
+        _check_images(run, [wanted.box, *wanted.services], found_logins),
+        find_steps(run, chosen, source=source),
     )
     _tell(run, check_options(chosen, steps, pipeline=pipeline.name))
     await check_push_secret(run)
@@ -185,9 +184,7 @@ async def _all_that_exist(images: Awaitable[A], steps: Awaitable[B]) -> tuple[A,
     found = await asyncio.gather(images, steps, return_exceptions=True)
     problems = [each for each in found if isinstance(each, UserError)]
     if problems:
-        raise UserError(
-            "\n".join(each.message for each in problems), reason=problems[0].reason
-        )
+        raise UserError("\n".join(each.message for each in problems), reason=problems[0].reason)
     for each in found:
         if isinstance(each, BaseException):
             raise each

@@ -14,23 +14,29 @@ from collections.abc import Iterable, Sequence
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Step
 from sentinel.engine.run import Run
+from sentinel.engine.secrets import git_credentials
 from sentinel.errors import UserError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import CONFIG_MAPS
 from sentinel.plan.keys import step_archive
-from sentinel.plan.model import Plan, PlanStep, StepFacts
+from sentinel.plan.model import Plan, PlanSource, PlanStep, StepFacts
 from sentinel.plan.names import labels, steps_name
 from sentinel.plan.pod import archived_steps, owner_reference
-from sentinel.source.steps import FoundStep, WantedStep, find_all
+from sentinel.source.steps import FoundStep, Project, WantedStep, find_all
 
 INLINE_BYTES = 900 * 1024
 """Archives in one ConfigMap, which the API server takes up to 1 MiB."""
 
 
-async def find_steps(run: Run, steps: Sequence[Step]) -> dict[str, StepFacts]:
-    """What a registry has for each step that is no script, by identifier. Raises UserError with all that are missing."""
+async def find_steps(
+    run: Run, steps: Sequence[Step], *, source: PlanSource
+) -> dict[str, StepFacts]:
+    """What there is for each step that is no script, by identifier. Raises UserError with all that are missing."""
     wanted = {step.identifier: _wanted(step) for step in steps if step.kind == "registry"}
-    found = await find_all(run.tools.steps, list(wanted.values()))
+    if not wanted:
+        return {}
+    project = await _project(run, source, wanted.values())
+    found = await find_all(run.tools.steps, list(wanted.values()), project=project)
     return {name: _facts(each) for name, each in zip(wanted, found, strict=True)}
 
 
@@ -42,10 +48,11 @@ async def deliver_steps(run: Run, plan: Plan) -> None:
     wanted = {step.digest: step for step in archived_steps(plan)}
     if not wanted:
         return
-    found = await asyncio.gather(*(_same(run, step) for step in wanted.values()))
-    inline, large = _divide(found)
+    packed = await asyncio.gather(*(_packed(run, plan, step) for step in wanted.values()))
+    inline, large = _divide(dict(zip(wanted, packed, strict=True)))
     if large and run.tools.store is None:
-        names = ", ".join(f"{each.owner}/{each.name} ({each.size // 1024} KiB)" for each in large)
+        sizes = {wanted[digest]: len(data) // 1024 for digest, data in large.items()}
+        names = ", ".join(f"{step.owner}/{step.name} ({size} KiB)" for step, size in sizes.items())
         raise UserError(
             f"steps are too large: {names}. Without an object store those of a build may have "
             f"{INLINE_BYTES // 1024} KiB together, packed: set store.bucket of the operator, or use smaller steps",
@@ -61,10 +68,10 @@ async def deliver_steps(run: Run, plan: Plan) -> None:
             "ownerReferences": [owner_reference(run.build)],
         },
         "immutable": True,
-        "binaryData": {
-            each.digest: base64.b64encode(each.archive.read_bytes()).decode() for each in inline
+        "binaryData": {digest: base64.b64encode(data).decode() for digest, data in inline.items()},
+        "data": {
+            f"{digest}.url": await _stored(run, digest, data) for digest, data in large.items()
         },
-        "data": {f"{each.digest}.url": await _stored(run, each) for each in large},
     }
     try:
         await run.tools.kube.create(CONFIG_MAPS, body, namespace=plan.namespace)
@@ -76,48 +83,65 @@ def _wanted(step: Step) -> WantedStep:
     return WantedStep(owner=step.owner, name=step.name, version=step.version, url=step.url)
 
 
+async def _project(run: Run, source: PlanSource, wanted: Iterable[WantedStep]) -> Project | None:
+    """Where steps of the project's own source are looked for; None where none is, or the source is no repository."""
+    if not source.commit or not any(each.path_in_source for each in wanted):
+        return None
+    return Project(
+        url=source.url,
+        commit=source.commit,
+        ref=source.ref,
+        credentials=await git_credentials(run),
+        ca=run.tools.settings.source.ca,
+    )
+
+
 def _facts(found: FoundStep) -> StepFacts:
     options = found.manifest.properties
     return StepFacts(
         version=found.version,
         digest=found.digest,
-        defaults=tuple((each.name, each.default or "") for each in options),
-        required=frozenset(
-            each.name for each in options if each.required and each.default is None
-        ),
+        defaults=tuple((each.name, each.default) for each in options),
+        required=frozenset(each.name for each in options if each.required and not each.default),
+        warnings=found.warnings,
     )
 
 
-async def _same(run: Run, step: PlanStep) -> FoundStep:
-    """The step that the Plan was made with: from the cache, or from the registry again."""
-    found = await run.tools.steps.find(
-        WantedStep(owner=step.owner, name=step.name, version=step.version or "*", url=step.url)
-    )
-    if found.digest != step.digest:
-        raise UserError(
-            f"step {step.owner}/{step.name}@{step.version} was published anew while the build ran: its files are not "
-            "those that the build was planned with. Submit the Build again",
-            reason=Reason.STEP_INVALID,
+async def _packed(run: Run, plan: Plan, step: PlanStep) -> bytes:
+    """The archive that the Plan was made with: from the cache, or from where it was found."""
+    archive = await run.tools.steps.archive(step.digest)
+    if archive is None:
+        wanted = WantedStep(
+            owner=step.owner, name=step.name, version=step.version or "*", url=step.url
         )
-    return found
+        project = await _project(run, plan.source, [wanted])
+        found = await run.tools.steps.find(wanted, project=project)
+        if found.digest != step.digest:
+            raise UserError(
+                f"step {found} was published anew while the build ran: its files are not those that the build was "
+                "planned with. Submit the Build again",
+                reason=Reason.STEP_INVALID,
+            )
+        archive = found.archive
+    return await asyncio.to_thread(archive.read_bytes)
 
 
-def _divide(found: Iterable[FoundStep]) -> tuple[list[FoundStep], list[FoundStep]]:
-    """Those that fit into a ConfigMap, the small ones first, and the others."""
-    inline: list[FoundStep] = []
-    large: list[FoundStep] = []
+def _divide(packed: dict[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Those that fit into a ConfigMap, the small ones first, and the others; by digest."""
+    inline: dict[str, bytes] = {}
+    large: dict[str, bytes] = {}
     room = INLINE_BYTES
-    for each in sorted(found, key=lambda found: found.size):
-        (inline if each.size <= room else large).append(each)
-        room -= each.size
+    for digest, data in sorted(packed.items(), key=lambda item: len(item[1])):
+        (inline if len(data) <= room else large)[digest] = data
+        room -= len(data)
     return inline, large
 
 
-async def _stored(run: Run, found: FoundStep) -> str:
+async def _stored(run: Run, digest: str, data: bytes) -> str:
     """A URL of the archive in the object store, where it is put if no build before had it."""
     store = run.tools.store
     assert store is not None  # noqa: S101 - deliver_steps has looked
-    key = step_archive(run.tools.settings.store.prefix, found.digest)
+    key = step_archive(run.tools.settings.store.prefix, digest)
     if await store.head(key) is None:
-        await store.put(key, await asyncio.to_thread(found.archive.read_bytes))
+        await store.put(key, data)
     return store.presign_get(key)

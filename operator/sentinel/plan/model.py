@@ -61,13 +61,14 @@ class StepFacts:
     """What a registry says of a step. `digest` is the sha256 of its archive, in hexadecimal digits.
 
     `defaults` are the manifest's options in its order: (name, default), "" where it has none; `required` those of
-    them without which the step's author thinks that it cannot run.
+    them without which the step's author thinks that it cannot run. `warnings` are about the step itself.
     """
 
     version: str
     digest: str
     defaults: tuple[tuple[str, str], ...] = ()
     required: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

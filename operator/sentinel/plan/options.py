@@ -1,4 +1,4 @@
-"""What a step's manifest says of the options that wercker.yml gives it.
+"""What a step's manifest says of the options that wercker.yml gives it, and what is wrong with the manifest.
 
 Warnings only: wercker never enforced a manifest, and old files rely on that (`wercker-semantics.md` §2.3).
 """
@@ -37,6 +37,8 @@ def dashed(option: str) -> str:
 def _check(step: Step, facts: StepFacts, pipeline: str) -> Iterator[Diagnostic]:
     said = {dashed(name) for name, _ in step.properties}
     known = {dashed(name): name for name, _ in facts.defaults}
+    for text in facts.warnings:
+        yield _warning(Code.STEP_MANIFEST, f"{step.identifier}: {text}", "", step, pipeline)
     strangers = {name: did_you_mean(name, tuple(known)) for name in sorted(said - known.keys())}
     for name in sorted(facts.required):
         if dashed(name) not in said:

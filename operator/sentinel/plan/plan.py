@@ -26,9 +26,6 @@ from sentinel.plan.generic import (
 from sentinel.plan.images import WantedImages, wanted_images
 from sentinel.plan.interpolate import hidden_names, public_values
 from sentinel.plan.keys import results_prefix
-from sentinel.plan.services import plan_services
-from sentinel.plan.users import run_as
-from sentinel.plan.words import words_of
 from sentinel.plan.model import (
     ImageFacts,
     Plan,
@@ -40,6 +37,9 @@ from sentinel.plan.model import (
 )
 from sentinel.plan.names import step_id
 from sentinel.plan.options import dashed
+from sentinel.plan.services import plan_services
+from sentinel.plan.users import run_as
+from sentinel.plan.words import words_of
 from sentinel.settings import Settings
 
 COMMAND_TIMEOUT = 25.0

@@ -13,7 +13,6 @@ from sentinel.api import API_VERSION
 from sentinel.api.build import Build, PodContainer, PodSettings
 from sentinel.plan.codec import encode
 from sentinel.plan.links import ADDRESS
-from sentinel.plan.users import box_user, is_root, security_context
 from sentinel.plan.model import Plan, PlanService, PlanStep
 from sentinel.plan.names import (
     BOX,
@@ -24,6 +23,7 @@ from sentinel.plan.names import (
     pod_name,
     steps_name,
 )
+from sentinel.plan.users import box_user, is_root, security_context
 from sentinel.settings import Settings
 
 WERCKER_DIR = "/mnt/wercker"

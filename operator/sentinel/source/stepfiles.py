@@ -5,7 +5,7 @@ object store has it. The bytes must be the ones that the Plan was made with.
 """
 
 # pathlib costs 5 ms of the start:
-# ruff: noqa: PTH110, PTH118, PTH123
+# ruff: noqa: PTH110, PTH123
 
 from __future__ import annotations
 

@@ -31,9 +31,7 @@ def test_a_pods_name_is_a_label_for_whatever_a_build_may_be_called(
 def test_names_say_whose_they_are() -> None:
     assert names.pod_name(build="hello-42", uid=UID, attempt=1) == "hello-42-6f0d3a52-1"
     assert names.commit_name(build="a.b", uid=UID, attempt=2) == "a-b-6f0d3a52-2-end"
-    assert (
-        names.steps_name(build="42", uid=UID, attempt=1) == "b-42-6f0d3a52-1-steps"
-    )
+    assert names.steps_name(build="42", uid=UID, attempt=1) == "b-42-6f0d3a52-1-steps"
 
 
 @given(st.text(max_size=80), st.integers(1, 500))

@@ -1,0 +1,25 @@
+"""Steps of a registry: found by what wercker.yml calls them, fetched, checked, and kept as archives with a digest.
+
+`source.py` is the way in; each kind of registry has a module of its own. What a step does to a build (its variables,
+its order) is not decided here, and nothing here runs a line of one.
+"""
+
+from __future__ import annotations
+
+from sentinel.source.steps.manifest import Manifest, Property, missing_properties, read_manifest
+from sentinel.source.steps.repositories import Project
+from sentinel.source.steps.source import StepSource, find_all, step_source
+from sentinel.source.steps.wanted import FoundStep, WantedStep
+
+__all__ = [
+    "FoundStep",
+    "Manifest",
+    "Project",
+    "Property",
+    "StepSource",
+    "WantedStep",
+    "find_all",
+    "missing_properties",
+    "read_manifest",
+    "step_source",
+]

@@ -1,0 +1,286 @@
+"""Finding steps: the one entrance for whoever composes a build.
+
+Each step is looked up anew, so that `*` is what is newest now (upstream kept the first answer for ever); what is then
+fetched is kept by digest, and not fetched again while version and checksum stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from weakref import WeakValueDictionary
+
+from sentinel.api.reasons import Reason
+from sentinel.config.findings import visible
+from sentinel.errors import InfrastructureError, UserError
+from sentinel.settings import StepSettings
+from sentinel.source.process import unwrapped
+from sentinel.source.steps.cache import Cache, Key, Known, Stored
+from sentinel.source.steps.folder import FolderRegistry, LocalStep
+from sentinel.source.steps.pack import Limits, Unpackable
+from sentinel.source.steps.registry import Registry, Release
+from sentinel.source.steps.remote import RemoteRegistry, UrlStep
+from sentinel.source.steps.repositories import Project, ProjectStep, RepositoryTemplate
+from sentinel.source.steps.versions import LATEST, bare, is_exact
+from sentinel.source.steps.wanted import (
+    FoundStep,
+    WantedStep,
+    check_wanted,
+    invalid,
+    not_found,
+    without_credentials,
+)
+
+AT_ONCE = 8
+"""Steps that are looked up and fetched at the same time."""
+
+
+class StepSource:
+    """Finds steps in one registry, and keeps what it fetched. For one event loop.
+
+    `registry` is None where the operator has none; `allow_local` and `allow_url` are about steps with a URL behind
+    their name.
+    """
+
+    def __init__(
+        self,
+        registry: Registry | None,
+        *,
+        cache: Cache,
+        limits: Limits,
+        allow_local: bool = False,
+        allow_url: bool = False,
+        pause: float = 0.3,
+    ) -> None:
+        self._registry = registry
+        self._cache = cache
+        self._limits = limits
+        self._allow_local = allow_local
+        self._allow_url = allow_url
+        self._pause = pause
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        # Who asks for the same step at the same time waits for the first one, and finds it in the cache.
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    async def find(self, wanted: WantedStep, *, project: Project | None = None) -> FoundStep:
+        """The step, in the cache. `project` is where steps of the project's own source are looked for.
+
+        UserError StepNotFound or StepInvalid; InfrastructureError RegistryUnavailable after three tries. A version
+        that was fetched before is used, with a warning, where the registry cannot be asked.
+        """
+        check_wanted(wanted)
+        registry = self._choose(wanted, project)
+        async with self._slots:
+            try:
+                release = await registry.look_up(wanted)
+            except InfrastructureError as error:
+                return await self._known_before(registry, wanted, error)
+            key = Key(
+                registry=registry.title,
+                owner=release.owner,
+                name=release.name,
+                version=release.version,
+            )
+            lock = self._locks.setdefault(key, asyncio.Lock())
+            async with lock:
+                stored = await self._kept(key, release)
+                if stored is None:
+                    stored = await self._fetch(registry, release)
+                    if release.settled:
+                        known = Known(mark=release.mark, digest=stored.digest)
+                        await asyncio.to_thread(self._cache.remember, key, known)
+        return _found(release, stored)
+
+    async def archive(self, digest: str) -> Path | None:
+        """The archive of a step that was found before, by its digest; None where the cache has it no more."""
+        stored = await asyncio.to_thread(self._cache.get, digest)
+        return None if stored is None else stored.archive
+
+    def _choose(self, wanted: WantedStep, project: Project | None) -> Registry:
+        """Whom to ask. UserError for what the operator does not allow."""
+        if not wanted.url:
+            if self._registry is None:
+                raise not_found(
+                    f"step {wanted}: the operator knows no step registry. Set steps.registry, for example to a "
+                    "directory of steps or to a server that `sentinel steps serve` is"
+                )
+            return self._registry
+        shown = without_credentials(wanted.url)
+        if path := wanted.path_in_source:
+            if project is None:
+                raise invalid(
+                    f"step {wanted}: {shown} is looked for in the project's git repository, and this build's source is "
+                    "none"
+                )
+            return ProjectStep(project, path, pause=self._pause)
+        parts = urlsplit(wanted.url)
+        if parts.scheme == "file":
+            if not self._allow_local:
+                raise not_found(
+                    f"step {wanted}: {shown} is a path on the operator's machine, and its setting steps.allowLocal is "
+                    "off. A step in the project itself is written with a relative path, file://./steps/x"
+                )
+            return LocalStep(Path(unquote(parts.path)))
+        if parts.scheme in ("http", "https") and parts.netloc:
+            if not self._allow_url:
+                raise not_found(
+                    f"step {wanted}: it is given by a URL, {shown}, and the operator's setting steps.allowUrl is off"
+                )
+            return UrlStep(wanted.url, pause=self._pause)
+        raise invalid(
+            f"step {wanted}: {visible(shown)!r} is no address of a step. Steps come from file://./path in the project, "
+            "file:///path, http:// and https://"
+        )
+
+    async def _kept(self, key: Key, release: Release) -> Stored | None:
+        if not release.settled:
+            return None
+        known = await asyncio.to_thread(self._cache.look_up, key)
+        if known is None or known.mark != release.mark:
+            return None
+        return await asyncio.to_thread(self._cache.get, known.digest)
+
+    async def _fetch(self, registry: Registry, release: Release) -> Stored:
+        with self._cache.workdir() as workdir:
+            tree = await registry.fetch(release, workdir, limits=self._limits)
+            try:
+                return await asyncio.to_thread(self._cache.put, tree, workdir, limits=self._limits)
+            except Unpackable as error:
+                raise invalid(
+                    f"step {release.owner}/{release.name}: {release.origin} {error}"
+                ) from error
+
+    async def _known_before(
+        self, registry: Registry, wanted: WantedStep, error: InfrastructureError
+    ) -> FoundStep:
+        """An exact version from the cache; else `error`."""
+        if wanted.version == LATEST or wanted.url:
+            raise error
+        version = bare(wanted.version)
+        key = Key(registry=registry.title, owner=wanted.owner, name=wanted.name, version=version)
+        known = await asyncio.to_thread(self._cache.look_up, key)
+        stored = await asyncio.to_thread(self._cache.get, known.digest) if known else None
+        if stored is None:
+            raise error
+        release = Release(
+            owner=wanted.owner,
+            name=wanted.name,
+            version=version,
+            place="",
+            origin=f"{registry.title}, fetched earlier",
+            warnings=(f"the copy that was fetched earlier is used: {error.message}",),
+        )
+        return _found(release, stored)
+
+
+async def find_all(
+    source: StepSource, wanted: Sequence[WantedStep], *, project: Project | None = None
+) -> list[FoundStep]:
+    """All of them, in their order, looked for at the same time.
+
+    UserError that names every step which is not there or is wrong, StepNotFound if any is not there; else
+    InfrastructureError if some could not be looked for.
+    """
+    distinct = list(dict.fromkeys(wanted))
+    async with unwrapped(), asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(_outcome(source.find(each, project=project))) for each in distinct
+        ]
+    results = [task.result() for task in tasks]
+    mistakes = [each for each in results if isinstance(each, UserError)]
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        missing = any(each.reason is Reason.STEP_NOT_FOUND for each in mistakes)
+        raise UserError(
+            f"{len(mistakes)} steps cannot be used: "
+            + "; ".join(each.message for each in mistakes),
+            reason=Reason.STEP_NOT_FOUND if missing else Reason.STEP_INVALID,
+        )
+    for each in results:
+        if isinstance(each, InfrastructureError):
+            raise each
+    found = {want: each for want, each in zip(distinct, results, strict=True)}
+    return [step for want in wanted if isinstance(step := found[want], FoundStep)]
+
+
+def step_source(
+    settings: StepSettings, *, cache_dir: Path, ca: str = "", pause: float = 0.3
+) -> StepSource:
+    """The source that the settings describe; `pause` is the first one between tries, in seconds.
+
+    `ca` holds certificates (PEM) that are trusted besides the system's.
+
+    UserError(InvalidSpec) with a sentence for the operator where `registry` is none that is known.
+    """
+    cache = Cache(cache_dir, limit=settings.cache_bytes)
+    return StepSource(
+        _registry(settings, scratch=cache_dir / "work", ca=ca, pause=pause),
+        cache=cache,
+        limits=Limits(
+            packed=settings.packed_bytes,
+            unpacked=settings.unpacked_bytes,
+            entries=settings.entries,
+        ),
+        allow_local=settings.allow_local,
+        allow_url=settings.allow_url,
+        pause=pause,
+    )
+
+
+def _registry(settings: StepSettings, *, scratch: Path, ca: str, pause: float) -> Registry | None:
+    url, token = settings.registry.strip(), settings.token.get_secret_value().strip()
+    if not url:
+        return None
+    kind, separator, _ = url.partition("://")
+    if not separator and url.startswith("/"):
+        return FolderRegistry(Path(url))
+    if kind == "file" and url.startswith("file:///"):
+        return FolderRegistry(Path(unquote(urlsplit(url).path)))
+    if kind in ("http", "https") and urlsplit(url).hostname:
+        return RemoteRegistry(url, token=token, pause=pause)
+    if kind in ("git+http", "git+https") and "{name}" in url:
+        try:
+            return RepositoryTemplate(
+                url.removeprefix("git+"), scratch=scratch, token=token, ca=ca, pause=pause
+            )
+        except ValueError as error:
+            raise _bad_registry(url, f": {error}") from error
+    raise _bad_registry(url, "")
+
+
+def _bad_registry(url: str, why: str) -> UserError:
+    return UserError(
+        f"the operator's setting steps.registry, {without_credentials(url)!r}, is no step registry{why}. It is "
+        "http://… or https://…, file:///… or a path, or git+https://… with {owner} and {name} in it",
+        reason=Reason.INVALID_SPEC,
+    )
+
+
+def _found(release: Release, stored: Stored) -> FoundStep:
+    warnings = release.warnings + stored.manifest.warnings
+    if not stored.does_something:
+        warnings += ("it has neither run.sh nor init.sh, so it does nothing",)
+    stated = stored.manifest.version
+    return FoundStep(
+        owner=release.owner,
+        name=release.name,
+        version=release.version or (bare(stated) if is_exact(stated) else ""),
+        digest=stored.digest,
+        size=stored.size,
+        archive=stored.archive,
+        manifest=stored.manifest,
+        origin=release.origin,
+        warnings=warnings,
+    )
+
+
+async def _outcome(
+    finding: Awaitable[FoundStep],
+) -> FoundStep | UserError | InfrastructureError:
+    try:
+        return await finding
+    except (UserError, InfrastructureError) as error:
+        return error
