@@ -16,7 +16,8 @@ from sentinel.api.build import Build, EnvFrom, EnvVar
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
 from sentinel.errors import UserError
-from sentinel.plan.giturl import parse_git_url
+from sentinel.plan.archiveurl import archive_name
+from sentinel.plan.giturl import GitUrl, parse_git_url
 from sentinel.plan.model import EnvSource, PlanSource, Variable
 from sentinel.settings import Settings
 
@@ -51,7 +52,9 @@ def is_deploy(build: Build) -> bool:
 
 
 def application_name(build: Build, *, source: PlanSource) -> str:
-    """The application's name: the spec's, else the repository's, else the Build's."""
+    """The application's name: the spec's, else the repository's or the archive's file name, else the Build's."""
+    if source.digest:
+        return build.spec.application.name or archive_name(source.url) or build.name
     return build.spec.application.name or parse_git_url(source.url).repository or build.name
 
 
@@ -114,7 +117,7 @@ def generic_variables(
     where the reports are.
     """
     spec = build.spec
-    git = parse_git_url(source.url)
+    git = GitUrl() if source.digest else parse_git_url(source.url)
     name = application_name(build, source=source)
     application = application_id(build, source=source)
     owner = spec.application.owner or git.owner

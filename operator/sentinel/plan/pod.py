@@ -110,17 +110,22 @@ def _box_user(plan: Plan, said: PodContainer) -> str:
 
 
 def _source(plan: Plan, settings: Settings) -> Object:
-    fetch = {
+    fetch: Object = {
         "url": plan.source.url,
-        "commit": plan.source.commit,
-        "ref": plan.source.ref,
-        "branch": plan.source.branch,
-        "tag": plan.source.tag,
-        "submodules": plan.source.submodules,
         "dest": f"{WERCKER_DIR}/source",
         "kit": KIT_DIR,
         "secretDir": GIT_SECRET_DIR if plan.source.secret else "",
     }
+    if plan.source.digest:
+        fetch["sha256"] = plan.source.digest
+    else:
+        fetch |= {
+            "commit": plan.source.commit,
+            "ref": plan.source.ref,
+            "branch": plan.source.branch,
+            "tag": plan.source.tag,
+            "submodules": plan.source.submodules,
+        }
     mounts: list[Object] = [
         {"name": "wercker", "mountPath": WERCKER_DIR},
         {"name": "kit", "mountPath": KIT_DIR},

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 SOURCE_NOT_FOUND = "SourceNotFound"
 SOURCE_AUTH_FAILED = "SourceAuthFailed"
 SOURCE_UNAVAILABLE = "SourceUnavailable"
+SOURCE_INVALID = "SourceInvalid"
 INTERNAL = "Internal"
 """Members of `api.reasons.Reason`, which the fetcher cannot afford to import. A test holds them to it."""
 

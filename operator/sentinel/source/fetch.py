@@ -1,4 +1,4 @@
-"""The fetcher: a build pod's init container checks out exactly one commit onto the read-only volume.
+"""The fetcher: a build pod's init container has exactly one commit, or archive, on the read-only volume.
 
 Run as `python3 -I -m sentinel.source.fetch`. Its task is the JSON in $SENTINEL_FETCH; it also lets boxkit install
 itself, at the same time. It stands on every build's critical path, so it imports the standard library only, and of
@@ -25,6 +25,7 @@ import time
 from sentinel.source.address import is_commit, parse_address, valid_ref
 from sentinel.source.complaint import (
     INTERNAL,
+    SOURCE_INVALID,
     SOURCE_NOT_FOUND,
     SOURCE_UNAVAILABLE,
     Kind,
@@ -62,13 +63,15 @@ class Task:
 
     url, commit: 40 hexadecimal digits; ref, branch, tag: what the commit was found as, "" if it was not; dest: an
     existing or missing directory; kit: where boxkit installs itself, "" for nowhere; secretDir: mounted Secret or "".
+    With sha256, 64 hexadecimal digits, url is an archive's, and there is no commit.
     """
 
     def __init__(self, text: str) -> None:
         try:
             data: dict[str, Any] = json.loads(text)
             self.url = str(data["url"])
-            self.commit = str(data["commit"]).lower()
+            self.sha256 = str(data.get("sha256") or "")
+            self.commit = "" if self.sha256 else str(data["commit"]).lower()
             self.ref = str(data.get("ref") or "")
             self.branch = str(data.get("branch") or "")
             self.tag = str(data.get("tag") or "")
@@ -80,7 +83,10 @@ class Task:
             self.allow_file = bool(data.get("allowFile"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FetchError(INTERNAL, f"${VARIABLE} is no task: {error!r}") from error
-        if not is_commit(self.commit):
+        if self.sha256:
+            if len(self.sha256) != 64 or self.sha256.strip("0123456789abcdef"):
+                raise FetchError(INTERNAL, f"${VARIABLE}: {self.sha256!r} is not a sha256")
+        elif not is_commit(self.commit):
             raise FetchError(INTERNAL, f"${VARIABLE}: {self.commit!r} is not a full commit id")
         if any(name and not valid_ref(name) for name in (self.ref, self.branch, self.tag)):
             raise FetchError(INTERNAL, f"${VARIABLE}: a ref in it is none git would accept")
@@ -174,14 +180,7 @@ def _read(directory: str, name: str) -> str:
 def check_out(task: Task, git: Git) -> None:
     """Have exactly `task.commit` in `task.dest`, with a .git that people can use: branch, tag and remote are set."""
     git_dir = f"{task.dest}/.git"
-    os.makedirs(task.dest, exist_ok=True)
-    # An init container that is restarted finds its own half-done work.
-    for entry in os.listdir(task.dest):
-        path = f"{task.dest}/{entry}"
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
+    _make_empty(task.dest)
     write_repository(
         git_dir, url=git.address.url, bare=False, partial=False, branch=task.branch, fetch=True
     )
@@ -207,6 +206,51 @@ def check_out(task: Task, git: Git) -> None:
                 ref="a submodule's commit",
             )
         )
+
+
+def unpack_archive(task: Task) -> None:
+    """Have in `task.dest` what the archive holds that has exactly `task.sha256`."""
+    # Slow to import, and only archives need them.
+    from sentinel.source.download import DownloadError, Login, download, without_query  # noqa: PLC0415
+    from sentinel.source.unpack import Limits, Refused, unpack  # noqa: PLC0415
+
+    _make_empty(task.dest)
+    ca_file = f"{task.secret_dir}/ca.crt"
+    login = Login(
+        username=_read(task.secret_dir, "username"),
+        password=_read(task.secret_dir, "password"),
+        token=_read(task.secret_dir, "token"),
+        ca_file=ca_file if task.secret_dir and os.path.exists(ca_file) else "",
+    )
+    path = f"{task.dest}.archive"
+    try:
+        download(
+            task.url,
+            path,
+            login=login,
+            sha256=task.sha256,
+            timeout=TIMEOUT,
+            allow_file=task.allow_file,
+        )
+        unpack(path, task.dest, limits=Limits(), readable=True)
+    except DownloadError as error:
+        raise FetchError(error.reason, error.message) from None
+    except Refused as error:
+        raise FetchError(SOURCE_INVALID, f"{without_query(task.url)}: {error.message}") from None
+    finally:
+        if os.path.exists(path):
+            os.unlink(path)
+
+
+def _make_empty(directory: str) -> None:
+    """An init container that is restarted finds its own half-done work."""
+    os.makedirs(directory, exist_ok=True)
+    for entry in os.listdir(directory):
+        path = f"{directory}/{entry}"
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
 
 
 def _fetch(task: Task, git: Git) -> None:
@@ -271,11 +315,14 @@ def fetch(task: Task) -> None:
     try:
         cache = f"{os.path.dirname(task.dest)}/cache"
         os.makedirs(cache, exist_ok=True)
-        git = Git(task)
-        try:
-            check_out(task, git)
-        finally:
-            git.close()
+        if task.sha256:
+            unpack_archive(task)
+        else:
+            git = Git(task)
+            try:
+                check_out(task, git)
+            finally:
+                git.close()
         if installing:
             _installed(installing)
     except BaseException:
@@ -299,7 +346,7 @@ def main() -> int:
         Exception
     ) as error:  # the operator must learn of it in words, not as a traceback's last lines
         return _fail(log, INTERNAL, f"{type(error).__name__}: {error}")
-    print(f"fetched {task.commit} in {time.monotonic() - started:.2f} s", flush=True)
+    print(f"fetched {task.commit or task.sha256} in {time.monotonic() - started:.2f} s", flush=True)
     return 0
 
 
