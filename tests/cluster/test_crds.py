@@ -141,7 +141,10 @@ def test_kubectl_names_a_misspelt_field(served: Kubectl, namespace: str) -> None
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ({"source": {}}, "source must say where the project comes from: set source.git"),
+        (
+            {"source": {}},
+            "source must say where the project comes from: set exactly one of source.git and source.archive",
+        ),
         ({"timeouts": {"build": "2 hours"}}, "spec.timeouts.build: Invalid value"),
         ({"image": {"commit": "sometimes"}}, 'Unsupported value: "sometimes": supported values'),
         ({"env": [{"name": "1A", "value": ""}]}, "spec.env[0].name: Invalid value"),

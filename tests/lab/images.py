@@ -70,7 +70,15 @@ SERVICE_REDIS = Recipe(
 )
 SLIM = Recipe(
     name="debian:12-slim",
-    packages=("python3", "python3-venv", "python3-pip", "git", "ca-certificates", "openssh-client"),
+    packages=(
+        "python3",
+        "python3-venv",
+        "python3-pip",
+        "git",
+        "ca-certificates",
+        "openssh-client",
+        "zstd",
+    ),
     changes=('CMD ["bash"]',),
 )
 ALL = (BOX_BUSYBOX, BOX_DEBIAN, SERVICE_REDIS, SLIM)

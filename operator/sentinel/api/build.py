@@ -40,17 +40,48 @@ class GitSource(Model):
     submodules: Annotated[bool, Field(description="Fetch submodules too.")] = False
 
 
+class ArchiveSource(Model):
+    """A project packed as one file. A single leading directory is dropped."""
+
+    url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=2048,
+            description="Where to download from: https:// or http://. A tar, tar.gz, tar.zst or zip.",
+        ),
+    ]
+    sha256: Annotated[
+        str,
+        Field(
+            max_length=64,
+            pattern=r"^([0-9a-f]{64})?$",
+            description="Digest it must have, in lower-case hexadecimal. Default: the one found at the start.",
+        ),
+    ] = ""
+    secret_ref: Annotated[
+        LocalRef | None,
+        Field(
+            description="A Secret with username and password (kubernetes.io/basic-auth), or with a bearer token in "
+            "token; authorities of its own in ca.crt."
+        ),
+    ] = None
+
+
 class Source(Model):
-    """Where the project comes from."""
+    """Where the project comes from: exactly one of the two."""
 
     git: Annotated[GitSource | None, Field(description="A git repository.")] = None
+    archive: Annotated[ArchiveSource | None, Field(description="An archive to download.")] = None
 
 
 class Application(Model):
     """The project as wercker names it; sets WERCKER_APPLICATION_*."""
 
     id: Annotated[Text, Field(description="Id; default: the name.")] = ""
-    name: Annotated[Text, Field(description="Name; default: the repository's.")] = ""
+    name: Annotated[
+        Text, Field(description="Name; default: the repository's, or the archive's file name.")
+    ] = ""
     owner: Annotated[Text, Field(description="Owner's name; default: the repository's owner.")] = ""
     url: Annotated[Text, Field(description="A page about it.")] = ""
 
@@ -257,6 +288,9 @@ class SourceStatus(Model):
     branch: Annotated[str, Field(description="Its branch, if ref named one.")] = ""
     tag: Annotated[str, Field(description="Its tag, if ref named one.")] = ""
     subject: Annotated[str, Field(max_length=256, description="First line of its message.")] = ""
+    digest: Annotated[
+        str, Field(description="The archive's digest, as sha256:…; then there is no commit.")
+    ] = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -132,7 +132,10 @@ def _build() -> Schema:
     spec["x-kubernetes-validations"] = [_frozen(name) for name in frozen]
     fields = spec["properties"]
     fields["source"]["x-kubernetes-validations"] = [
-        _rule("has(self.git)", "source must say where the project comes from: set source.git")
+        _rule(
+            "has(self.git) != has(self.archive)",
+            "source must say where the project comes from: set exactly one of source.git and source.archive",
+        )
     ]
     variable = fields["env"]["items"]
     variable["x-kubernetes-validations"] = [

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     SOURCE_NOT_FOUND = "SourceNotFound"
     SOURCE_AUTH_FAILED = "SourceAuthFailed"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
+    SOURCE_INVALID = "SourceInvalid"
     CONFIG_MISSING = "ConfigMissing"
     CONFIG_INVALID = "ConfigInvalid"
     PIPELINE_NOT_FOUND = "PipelineNotFound"

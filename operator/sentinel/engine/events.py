@@ -23,7 +23,7 @@ class EventReporter(Reporter):
         self._say(
             "Accepted",
             "Plan",
-            f"pipeline {plan.pipeline!r} at {plan.source.commit[:12]}: {len(plan.steps)} steps",
+            f"pipeline {plan.pipeline!r} at {plan.source.short}: {len(plan.steps)} steps",
         )
 
     def noticed(self, *, message: str) -> None:

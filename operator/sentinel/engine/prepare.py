@@ -10,10 +10,16 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
-from sentinel.api.build import BoxStatus, DiagnosticStatus, SourceStatus
+from sentinel.api.build import (
+    ArchiveSource,
+    BoxStatus,
+    DiagnosticStatus,
+    GitSource,
+    SourceStatus,
+)
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.config.detect import detect
@@ -22,7 +28,12 @@ from sentinel.config.load import FILE_NAMES, load, pipeline_of, relevant
 from sentinel.config.model import Box, Config, Pipeline
 from sentinel.engine.pullsecret import keep_logins, logins
 from sentinel.engine.run import Run
-from sentinel.engine.secrets import check_push_secret, git_credentials, keychain
+from sentinel.engine.secrets import (
+    archive_credentials,
+    check_push_secret,
+    git_credentials,
+    keychain,
+)
 from sentinel.engine.steps import find_steps
 from sentinel.errors import InternalError, UserError
 from sentinel.plan.logins import Login, docker_config
@@ -33,7 +44,8 @@ from sentinel.plan.plan import images_for, make_plan, steps_for
 from sentinel.registry.client import RegistryClient
 from sentinel.registry.credentials import keychain_from_docker_config
 from sentinel.registry.reference import parse_reference
-from sentinel.source import git
+from sentinel.source import archive, git
+from sentinel.source.download import without_query
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -81,20 +93,66 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
     return plan
 
 
-async def _resolve_source(run: Run) -> tuple[PlanSource, git.Resolved]:
-    """Stage 2: the ref as a commit, and the configuration files at it."""
-    wanted = run.build.spec.source.git
-    if wanted is None:
+class Found(Protocol):
+    """What is known of a project's files: the wanted ones of its root directory, and the names there."""
+
+    @property
+    def files(self) -> Mapping[str, bytes]: ...
+    @property
+    def root(self) -> tuple[str, ...]: ...
+
+
+async def _resolve_source(run: Run) -> tuple[PlanSource, Found]:
+    """Stage 2: exactly which files the build is of, and the configuration among them."""
+    source = run.build.spec.source
+    if source.git is not None and source.archive is None:
+        return await _resolve_git(run, source.git)
+    if source.archive is not None and source.git is None:
+        return await _resolve_archive(run, source.archive)
+    raise UserError(
+        "spec.source must name exactly one place: set spec.source.git or spec.source.archive",
+        reason=Reason.INVALID_SPEC,
+    )
+
+
+def _refuse_password(url: str, *, field: str) -> None:
+    if _has_password(url):
         raise UserError(
-            "spec.source names no git repository: set spec.source.git.url",
+            f"{field}.url holds a password, which everybody who sees the Build or its pod could read: put it "
+            f"into a Secret of type kubernetes.io/basic-auth and name that in {field}.secretRef",
             reason=Reason.INVALID_SPEC,
         )
-    if urlsplit(wanted.url).password is not None:
-        raise UserError(
-            "spec.source.git.url holds a password, which everybody who sees the Build or its pod could read: put it "
-            "into a Secret of type kubernetes.io/basic-auth and name that in spec.source.git.secretRef",
-            reason=Reason.INVALID_SPEC,
-        )
+
+
+def _has_password(url: str) -> bool:
+    try:
+        return urlsplit(url).password is not None
+    except ValueError:
+        # No URL at all: whoever fetches from it says so.
+        return False
+
+
+async def _resolve_archive(run: Run, wanted: ArchiveSource) -> tuple[PlanSource, Found]:
+    _refuse_password(wanted.url, field="spec.source.archive")
+    found = await archive.inspect(
+        url=wanted.url,
+        sha256=wanted.sha256,
+        credentials=await archive_credentials(run),
+        ca=run.tools.settings.source.ca,
+        paths=() if run.build.spec.config else FILE_NAMES,
+        cache_dir=run.tools.git_cache,
+    )
+    run.writer.change(source=SourceStatus(digest=f"sha256:{found.digest}"))
+    source = PlanSource(
+        url=wanted.url,
+        digest=found.digest,
+        secret=wanted.secret_ref.name if wanted.secret_ref is not None else "",
+    )
+    return source, found
+
+
+async def _resolve_git(run: Run, wanted: GitSource) -> tuple[PlanSource, Found]:
+    _refuse_password(wanted.url, field="spec.source.git")
     resolved = await git.resolve(
         url=wanted.url,
         ref=wanted.ref,
@@ -124,13 +182,16 @@ async def _resolve_source(run: Run) -> tuple[PlanSource, git.Resolved]:
     return source, resolved
 
 
-def _config_text(run: Run, found: git.Resolved, source: PlanSource) -> tuple[str, bytes]:
+def _config_text(run: Run, found: Found, source: PlanSource) -> tuple[str, bytes]:
     if run.build.spec.config:
         return "spec.config", run.build.spec.config.encode()
     chosen = choose_config(found, generate=run.tools.settings.detect_config)
     if chosen is None:
+        what = f"commit {source.short} of {source.url}"
+        if source.digest:
+            what = f"{without_query(source.url)} ({source.short})"
         raise UserError(
-            f"commit {source.commit[:12]} of {source.url} has no wercker.yml (nor ewok.yml or .wercker.yml) at its "
+            f"{what} has no wercker.yml (nor ewok.yml or .wercker.yml) at its "
             "root: add one (`sentinel detect` makes a first one), or give its text in spec.config",
             reason=Reason.CONFIG_MISSING,
         )
@@ -140,7 +201,7 @@ def _config_text(run: Run, found: git.Resolved, source: PlanSource) -> tuple[str
     return chosen
 
 
-def choose_config(found: git.Resolved, *, generate: bool) -> tuple[str, bytes] | None:
+def choose_config(found: Found, *, generate: bool) -> tuple[str, bytes] | None:
     """The project's configuration and its name. Where it has none: one made for it if `generate`, else None."""
     for name in FILE_NAMES:
         if name in found.files:
@@ -257,7 +318,7 @@ def _accept(run: Run, plan: Plan, known: Sequence[str]) -> None:
         Reason.VALID,
         "; note: ".join(
             [
-                f"pipeline {plan.pipeline!r} of {plan.source.commit[:12]}: {len(plan.steps)} steps in {plan.box.name}",
+                f"pipeline {plan.pipeline!r} of {plan.source.short}: {len(plan.steps)} steps in {plan.box.name}",
                 *known,
             ]
         ),

@@ -18,6 +18,7 @@ from sentinel.kube.resources import CONFIG_MAPS, SECRETS, Resource
 from sentinel.plan.environment import ResolvedEnvironment, needed, resolve
 from sentinel.plan.model import EnvSource, Plan, Variable
 from sentinel.registry.credentials import Keychain, keychain_from_secrets
+from sentinel.source import archive
 from sentinel.source.access import KEYS
 from sentinel.source.git import Credentials
 
@@ -37,6 +38,31 @@ async def git_credentials(run: Run) -> Credentials | None:
             reason=Reason.SECRET_NOT_FOUND,
         )
     return Credentials.from_secret(known)
+
+
+async def archive_credentials(run: Run) -> archive.Credentials | None:
+    """What `spec.source.archive.secretRef` holds, or None without one."""
+    source = run.build.spec.source.archive
+    if source is None or source.secret_ref is None:
+        return None
+    name = source.secret_ref.name
+    data = secret_data(await _secret(run, name, wanted_by="spec.source.archive.secretRef"))
+    known = {key: data.get(key, b"").decode("utf-8", "replace") for key in _ARCHIVE_KEYS}
+    if not any(known.values()):
+        raise UserError(
+            f"Secret {name!r} of spec.source.archive.secretRef has none of the keys {', '.join(_ARCHIVE_KEYS)}: make "
+            "it of type kubernetes.io/basic-auth, or give it a bearer token under `token`",
+            reason=Reason.SECRET_NOT_FOUND,
+        )
+    return archive.Credentials(
+        username=known["username"],
+        password=known["password"],
+        token=known["token"],
+        ca=known["ca.crt"],
+    )
+
+
+_ARCHIVE_KEYS = ("username", "password", "token", "ca.crt")
 
 
 async def keychain(run: Run) -> Keychain:

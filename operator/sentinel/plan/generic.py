@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sentinel.api.build import Build
-from sentinel.plan.giturl import parse_git_url, schemeless
+from sentinel.plan.archiveurl import archive_name
+from sentinel.plan.giturl import GitUrl, parse_git_url, schemeless
 from sentinel.plan.model import PlanSource
 from sentinel.plan.pod import WERCKER_DIR
 from sentinel.settings import Settings
@@ -32,7 +33,9 @@ def is_deploy(build: Build) -> bool:
 
 
 def application_name(build: Build, *, source: PlanSource) -> str:
-    """The application's name: the spec's, else the repository's, else the Build's."""
+    """The application's name: the spec's, else the repository's or the archive's file name, else the Build's."""
+    if source.digest:
+        return build.spec.application.name or archive_name(source.url) or build.name
     return build.spec.application.name or parse_git_url(source.url).repository or build.name
 
 
@@ -56,7 +59,7 @@ def generic_variables(
     where the reports are. The five of the original design's diagram come last.
     """
     spec = build.spec
-    git = parse_git_url(source.url)
+    git = GitUrl() if source.digest else parse_git_url(source.url)
     name = application_name(build, source=source)
     application = application_id(build, source=source)
     owner = spec.application.owner or git.owner

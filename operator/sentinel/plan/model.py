@@ -117,16 +117,30 @@ class PlanService:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanSource:
-    """The commit to check out. `secret` names a Secret with git credentials, or is empty."""
+    """The commit to check out, or the archive to unpack. `secret` names a Secret with credentials, or is empty.
+
+    An archive has a `digest` (sha256, hexadecimal) and no commit.
+    """
 
     url: str
-    commit: str
+    commit: str = ""
+    digest: str = ""
     ref: str = ""
     branch: str = ""
     tag: str = ""
     subject: str = ""
     secret: str = ""
     submodules: bool = False
+
+    @property
+    def revision(self) -> str:
+        """What exactly is built, for machines."""
+        return f"sha256:{self.digest}" if self.digest else self.commit
+
+    @property
+    def short(self) -> str:
+        """The same for people: the beginning of a commit, or `archive sha256:…`."""
+        return f"archive sha256:{self.digest[:12]}" if self.digest else self.commit[:12]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,15 +120,10 @@ def archived_steps(plan: Plan) -> tuple[PlanStep, ...]:
 def _source(plan: Plan, settings: Settings) -> Object:
     fetch: Object = {
         "url": plan.source.url,
-        "commit": plan.source.commit,
-        "ref": plan.source.ref,
-        "branch": plan.source.branch,
-        "tag": plan.source.tag,
-        "submodules": plan.source.submodules,
-        "ignoreFile": plan.ignore_file,
         "dest": f"{WERCKER_DIR}/source",
         "kit": KIT_DIR,
         "secretDir": GIT_SECRET_DIR if plan.source.secret else "",
+        "ignoreFile": plan.ignore_file,
         "maxBytes": settings.source.max_gib * 1024**3,
     }
     if settings.source.ca:
@@ -136,6 +131,16 @@ def _source(plan: Plan, settings: Settings) -> Object:
     steps = [{"id": step.id, "digest": step.digest} for step in archived_steps(plan)]
     if steps:
         fetch |= {"steps": steps, "stepsDir": STEPS_DIR}
+    if plan.source.digest:
+        fetch["sha256"] = plan.source.digest
+    else:
+        fetch |= {
+            "commit": plan.source.commit,
+            "ref": plan.source.ref,
+            "branch": plan.source.branch,
+            "tag": plan.source.tag,
+            "submodules": plan.source.submodules,
+        }
     mounts: list[Object] = [
         {"name": "wercker", "mountPath": WERCKER_DIR},
         {"name": "kit", "mountPath": KIT_DIR},

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 SOURCE_NOT_FOUND = "SourceNotFound"
 SOURCE_AUTH_FAILED = "SourceAuthFailed"
 SOURCE_UNAVAILABLE = "SourceUnavailable"
+SOURCE_INVALID = "SourceInvalid"
+STEP_INVALID = "StepInvalid"
 INTERNAL = "Internal"
 """Members of `api.reasons.Reason`, which the fetcher cannot afford to import. A test holds them to it."""
 
@@ -258,3 +260,13 @@ def _auth_advice(address: Address, kind: str, has_credentials: bool) -> str:
     if has_credentials:
         return f"Correct {fields} in the Secret that spec.source.git.secretRef names"
     return f"Name a Secret with {fields} in spec.source.git.secretRef"
+
+
+class FetchError(Exception):
+    """Ends the fetcher. `reason` is a word of the closed list; `git` is what git itself said, if it did."""
+
+    def __init__(self, reason: str, message: str, *, kind: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.kind = kind

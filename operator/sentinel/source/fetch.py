@@ -30,12 +30,18 @@ from sentinel.source.complaint import (
     SOURCE_AUTH_FAILED,
     SOURCE_NOT_FOUND,
     SOURCE_UNAVAILABLE,
+    FetchError,
     Kind,
     diagnose,
     explain,
     quote,
 )
-from sentinel.source.gitcommand import write_ref, write_repository, write_submodule
+from sentinel.source.gitcommand import (
+    write_ca_file,
+    write_ref,
+    write_repository,
+    write_submodule,
+)
 from sentinel.source.ignore import leave_out
 
 TYPE_CHECKING = False
@@ -61,30 +67,22 @@ _EXIT = {SOURCE_UNAVAILABLE: 2, INTERNAL: 3}
 _MAX_MESSAGE = 2000
 
 
-class FetchError(Exception):
-    """Ends the fetcher. `reason` is a word of the closed list; `git` is what git itself said, if it did."""
-
-    def __init__(self, reason: str, message: str, *, kind: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.kind = kind
-
-
 class Task:
     """What to fetch and where to, from the JSON that `plan` wrote.
 
     url, commit: 40 hexadecimal digits; ref, branch, tag: what the commit was found as, "" if it was not; dest: an
     existing or missing directory; kit: where boxkit installs itself, "" for nowhere; secretDir: mounted Secret or "";
     ignoreFile: what is not copied, "" for nothing.
-    ca: certificates in PEM to trust besides the system's; maxBytes: of disk.
+    ca: certificates in PEM to trust besides the system's; maxBytes: of disk. With sha256, 64 hexadecimal digits, url
+    is an archive's, and there is no commit. steps: (id, digest) of those whose archives are in stepsDir.
     """
 
     def __init__(self, text: str) -> None:
         try:
             data: dict[str, Any] = json.loads(text)
             self.url = str(data["url"])
-            self.commit = str(data["commit"]).lower()
+            self.sha256 = str(data.get("sha256") or "")
+            self.commit = "" if self.sha256 else str(data["commit"]).lower()
             self.ref = str(data.get("ref") or "")
             self.branch = str(data.get("branch") or "")
             self.tag = str(data.get("tag") or "")
@@ -97,9 +95,14 @@ class Task:
             self.allow_file = bool(data.get("allowFile"))
             self.ca = str(data.get("ca") or "")
             self.max_bytes = int(data.get("maxBytes") or MAX_BYTES)
+            self.steps = [(str(each["id"]), str(each["digest"])) for each in data.get("steps", ())]
+            self.steps_dir = str(data.get("stepsDir") or "")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FetchError(INTERNAL, f"${VARIABLE} is no task: {error!r}") from error
-        if not is_commit(self.commit):
+        if self.sha256:
+            if len(self.sha256) != 64 or self.sha256.strip("0123456789abcdef"):
+                raise FetchError(INTERNAL, f"${VARIABLE}: {self.sha256!r} is not a sha256")
+        elif not is_commit(self.commit):
             raise FetchError(INTERNAL, f"${VARIABLE}: {self.commit!r} is not a full commit id")
         if any(name and not valid_ref(name) for name in (self.ref, self.branch, self.tag)):
             raise FetchError(INTERNAL, f"${VARIABLE}: a ref in it is none git would accept")
@@ -191,16 +194,19 @@ def _read(directory: str, name: str) -> str:
         return ""
 
 
-def check_out(task: Task, git: Git) -> None:
-    """Have exactly `task.commit` in `task.dest`, with a .git that people can use: branch, tag and remote are set."""
-    os.makedirs(task.dest, exist_ok=True)
-    # An init container that is restarted finds its own half-done work.
-    for entry in os.listdir(task.dest):
-        path = f"{task.dest}/{entry}"
+def _make_empty(directory: str) -> None:
+    """An init container that is restarted finds its own half-done work."""
+    os.makedirs(directory, exist_ok=True)
+    for entry in os.listdir(directory):
+        path = f"{directory}/{entry}"
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
         else:
             os.unlink(path)
+
+
+def check_out(task: Task, git: Git) -> None:
+    """Have exactly `task.commit` in `task.dest`, with a .git that people can use: branch, tag and remote are set."""
     _check_out(git, task.commit, ref=task.ref, branch=task.branch, tag=task.tag)
     if task.submodules:
         _submodules(task, git, task.commit, depth=1, left=MAX_SUBMODULES)
@@ -341,6 +347,45 @@ def _installed(process: subprocess.Popen[bytes]) -> None:
         )
 
 
+def _unpack(task: Task) -> None:
+    # Slow to import, and most projects are repositories.
+    from sentinel.source.delivery import unpack_source  # noqa: PLC0415
+    from sentinel.source.download import Login  # noqa: PLC0415
+
+    beside = os.path.dirname(task.dest)
+    try:
+        ca_file = write_ca_file(beside, task.ca, _read(task.secret_dir, "ca.crt"))
+    except ValueError as error:
+        raise FetchError(SOURCE_AUTH_FAILED, f"`ca.crt` of the Secret holds {error}") from error
+    login = Login(
+        username=_read(task.secret_dir, "username"),
+        password=_read(task.secret_dir, "password"),
+        token=_read(task.secret_dir, "token"),
+        ca_file=ca_file,
+    )
+    try:
+        unpack_source(
+            task.url,
+            task.dest,
+            sha256=task.sha256,
+            login=login,
+            timeout=TIMEOUT,
+            allow_file=task.allow_file,
+        )
+    finally:
+        if ca_file:
+            os.unlink(ca_file)
+
+
+def _place_steps(task: Task) -> None:
+    from sentinel.source.delivery import place_steps  # noqa: PLC0415
+
+    beside = os.path.dirname(task.dest)
+    for step, _ in task.steps:
+        _make_empty(f"{beside}/{step}")
+    place_steps(task.steps, archives=task.steps_dir, dest=beside, timeout=TIMEOUT)
+
+
 def fetch(task: Task) -> None:
     """Source and boxkit onto their volumes; FetchError if not."""
     # Whatever user the box runs as must be able to read it.
@@ -352,11 +397,17 @@ def fetch(task: Task) -> None:
     try:
         cache = f"{os.path.dirname(task.dest)}/cache"
         os.makedirs(cache, exist_ok=True)
-        git = Git(task)
-        try:
-            check_out(task, git)
-        finally:
-            git.close()
+        _make_empty(task.dest)
+        if task.sha256:
+            _unpack(task)
+        else:
+            git = Git(task)
+            try:
+                check_out(task, git)
+            finally:
+                git.close()
+        if task.steps:
+            _place_steps(task)
         if left_out := leave_out(task.dest, task.ignore_file):
             print(f"{task.ignore_file}: {left_out} files left out", flush=True)
         if installing:
@@ -382,7 +433,7 @@ def main() -> int:
         Exception
     ) as error:  # the operator must learn of it in words, not as a traceback's last lines
         return _fail(log, INTERNAL, f"{type(error).__name__}: {error}")
-    print(f"fetched {task.commit} in {time.monotonic() - started:.2f} s", flush=True)
+    print(f"fetched {task.commit or task.sha256} in {time.monotonic() - started:.2f} s", flush=True)
     return 0
 
 

@@ -47,12 +47,15 @@ class _Directory:
 class Tree:
     """The directory that is filled, and beside it what is in it: links exist there only, until `finish`."""
 
-    def __init__(self, path: str, limits: Limits, packed: int, readable: bool) -> None:
+    def __init__(
+        self, path: str, limits: Limits, packed: int, *, readable: bool, peek: int | None
+    ) -> None:
         self.entries = 0
         self.bytes = 0
         self._limits = limits
         self._most_bytes = most_bytes(limits, packed)
         self._readable = readable
+        self._peek = peek
         self._root = _Directory(0o755)
         self._has_root = False
         self._steps = 0
@@ -93,7 +96,7 @@ class Tree:
             self._add_hardlink(fd, name, link, entry)
             directory.children[name] = None
         else:
-            self._write(fd, name, entry)
+            self._write(fd, name, entry, depth=len(parts))
             directory.children[name] = None
 
     def leading(self, strip: str) -> str:
@@ -314,12 +317,15 @@ class Tree:
         elif known is None:
             os.unlink(_raw(name), dir_fd=fd)
 
-    def _write(self, fd: int, name: str, entry: Entry) -> None:
+    def _write(self, fd: int, name: str, entry: Entry, *, depth: int) -> None:
+        # The root directory may still turn out to be one that lies below another.
+        room = None if self._peek is None else self._peek if depth <= 2 else 0
         file = os.open(_raw(name), _FRESH, 0o600, dir_fd=fd)
         try:
             for piece in entry.data:
                 self._add_bytes(len(piece), entry)
-                rest = memoryview(piece)
+                rest = memoryview(piece)[:room]
+                room = None if room is None else room - len(rest)
                 while rest:
                     rest = rest[os.write(file, rest) :]
             os.fchmod(file, entry.mode & 0o777 | (0o444 if self._readable else 0))

@@ -35,7 +35,7 @@ from sentinel.source.tree import DIRECTORY, Tree
 
 TYPE_CHECKING = False  # `typing` costs 4 ms of the fetcher's start
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from typing import BinaryIO
 
 __all__ = ["Limits", "Refused", "Unpacked", "unpack"]
@@ -57,14 +57,23 @@ class Unpacked:
 
 
 def unpack(
-    archive: str, dest: str, *, limits: Limits, strip: str = "auto", readable: bool = False
+    archive: str,
+    dest: str,
+    *,
+    limits: Limits,
+    strip: str = "auto",
+    readable: bool = False,
+    peek: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Unpacked:
     """Unpack the file `archive` into `dest`, a missing or empty directory. Formats are told by content, not by name.
 
     `strip`: "none"; "one" drops the one leading directory and refuses an archive that has none; "auto" drops it if
     there is one: whether all entries lie below one directory (as hosts of git pack a commit; wercker-semantics.md
     §2.2) and the archive has no entry for its own root (as `tar -C project .` makes one). `readable` lets everybody
-    read everything. Owners are never applied, nor setuid bits; times of files are kept.
+    read everything. Owners are never applied, nor setuid bits; times of files are kept. With `peek`, files of the root
+    directory are written up to that many bytes and all others are left empty, while everything is still looked
+    through. `stopped` is asked before each entry.
 
     Refused says which entry and why, and leaves `dest` empty. OSError where we ourselves cannot go on: no space, no
     `zstd` program, `dest` is not empty.
@@ -78,10 +87,12 @@ def unpack(
     try:
         with open(archive, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            tree = Tree(f"{dest}/{staging}", limits, size, readable)
+            tree = Tree(f"{dest}/{staging}", limits, size, readable=readable, peek=peek)
             entries = _entries(file, limits, size)
             try:
                 for entry in entries:
+                    if stopped():
+                        raise Refused(BROKEN, "unpacking was called off")
                     tree.add(entry)
                 top = tree.leading(strip)
                 tree.finish(top)
@@ -127,7 +138,9 @@ def _unknown(head: bytes) -> str:
     for magic, name in _OTHERS:
         if head.startswith(magic):
             return f"the archive is packed with {name}: {_KNOWN}"
-    return f"the file is no archive: {_KNOWN}, and it begins with {head[:24]!r}"
+    # What it begins with is not told: it may be a page that only we can reach.
+    page = ". It looks like a web page, perhaps one to log in" if head.lstrip()[:1] == b"<" else ""
+    return f"the file is no archive: {_KNOWN}{page}"
 
 
 def _move_up(dest: str, staging: str, top: str) -> None:

@@ -17,12 +17,14 @@ def test_its_reasons_are_reasons() -> None:
         complaint.SOURCE_NOT_FOUND,
         complaint.SOURCE_AUTH_FAILED,
         complaint.SOURCE_UNAVAILABLE,
+        complaint.SOURCE_INVALID,
         complaint.INTERNAL,
     ]
     assert [Reason(word) for word in words] == [
         Reason.SOURCE_NOT_FOUND,
         Reason.SOURCE_AUTH_FAILED,
         Reason.SOURCE_UNAVAILABLE,
+        Reason.SOURCE_INVALID,
         Reason.INTERNAL,
     ]
 

@@ -1,0 +1,171 @@
+"""An archive as the operator sees it: which bytes it is, what is in its root directory, and whether it may be unpacked.
+
+It is downloaded and looked through to its end before a pod exists, so that a hostile, damaged or missing archive ends
+the build at once; of its files only those of the root directory are written, and nothing is kept. The pod downloads
+it again and gets exactly these bytes, by their digest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from sentinel.api.reasons import Reason
+from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.source.download import DownloadError, Login, download, without_query
+from sentinel.source.gitcommand import write_ca_file
+from sentinel.source.unpack import Limits, Refused, unpack
+
+ROOT_NAMES = 1000
+"""Names of the root directory that are told."""
+MAX_FILE = 1024 * 1024
+"""Bytes of a wanted file."""
+TIMEOUT = 300.0
+"""Seconds for a download."""
+
+_POOL = ThreadPoolExecutor(max_workers=4, thread_name_prefix="archive")
+"""So many at a time, each with its place on the disk; others wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What the Secret of an archive holds: basic auth, or a bearer token; `ca` is PEM."""
+
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    ca: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """An archive. `digest` is its sha256 in hexadecimal.
+
+    `files` holds the wanted files that exist, by name; `root` the names in the root directory, at most ROOT_NAMES.
+    """
+
+    digest: str
+    files: Mapping[str, bytes]
+    root: tuple[str, ...] = field(default=(), compare=False)
+
+
+async def inspect(
+    *,
+    url: str,
+    sha256: str,
+    credentials: Credentials | None,
+    paths: Sequence[str],
+    cache_dir: Path,
+    ca: str = "",
+    allow_file: bool = False,
+) -> Inspected:
+    """Download the archive, look through it, and read the files `paths` of its root directory.
+
+    `ca` holds certificates (PEM) that are trusted besides the system's and the Secret's.
+
+    UserError SOURCE_NOT_FOUND, SOURCE_AUTH_FAILED, SOURCE_INVALID (the wrong digest, too large, or nothing that may be
+    unpacked: which entry and why); InfrastructureError SOURCE_UNAVAILABLE.
+    """
+    stop = threading.Event()
+    work = partial(
+        _inspect,
+        url=url,
+        sha256=sha256,
+        credentials=credentials or Credentials(),
+        paths=paths,
+        cache_dir=cache_dir,
+        ca=ca,
+        allow_file=allow_file,
+        stop=stop,
+    )
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_POOL, work)
+    except asyncio.CancelledError:
+        # A thread cannot be stopped; it looks at this.
+        stop.set()
+        raise
+
+
+def _inspect(
+    *,
+    url: str,
+    sha256: str,
+    credentials: Credentials,
+    paths: Sequence[str],
+    cache_dir: Path,
+    ca: str,
+    allow_file: bool,
+    stop: threading.Event,
+) -> Inspected:
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="archive-", dir=cache_dir) as directory:
+        here = Path(directory)
+        try:
+            ca_file = write_ca_file(directory, ca, credentials.ca)
+        except ValueError as error:
+            raise UserError(
+                f"`ca.crt` of the Secret that spec.source.archive.secretRef names holds {error}",
+                reason=Reason.SOURCE_AUTH_FAILED,
+            ) from None
+        login = Login(
+            username=credentials.username,
+            password=credentials.password,
+            token=credentials.token,
+            ca_file=ca_file,
+        )
+        try:
+            digest = download(
+                url,
+                str(here / "archive"),
+                login=login,
+                sha256=sha256,
+                timeout=TIMEOUT,
+                allow_file=allow_file,
+                stopped=stop.is_set,
+            )
+            unpack(
+                str(here / "archive"),
+                str(here / "tree"),
+                limits=Limits(),
+                peek=MAX_FILE + 1,
+                stopped=stop.is_set,
+            )
+        except DownloadError as error:
+            raise _error(error.reason, error.message) from None
+        except Refused as error:
+            raise UserError(
+                f"{without_query(url)}: {error.message}", reason=Reason.SOURCE_INVALID
+            ) from None
+        tree = here / "tree"
+        return Inspected(
+            digest=digest,
+            files={name: text for name in paths if (text := _read(tree, name, url)) is not None},
+            root=tuple(sorted(path.name for path in tree.iterdir()))[:ROOT_NAMES],
+        )
+
+
+def _read(tree: Path, name: str, url: str) -> bytes | None:
+    """A file of the root directory, or one there that a symbolic link names; as from git, others lead nowhere."""
+    path = (tree / name).resolve()
+    if path.parent != tree.resolve() or not path.is_file():
+        return None
+    text = path.read_bytes()
+    if len(text) > MAX_FILE:
+        raise UserError(
+            f"{without_query(url)}: {name} is larger than {MAX_FILE // 1024} KiB",
+            reason=Reason.CONFIG_INVALID,
+        )
+    return text
+
+
+def _error(word: str, message: str) -> SentinelError:
+    reason = Reason(word)
+    if reason is Reason.SOURCE_UNAVAILABLE:
+        return InfrastructureError(message, reason=reason)
+    return UserError(message, reason=reason)
