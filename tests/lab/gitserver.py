@@ -1,7 +1,7 @@
 """A git server over http, with git's own `git http-backend` behind it.
 
 `/public/…` is read without asking, `/private/…` wants a name and password, and so does every
-push. Not a general web server: no TLS, no pages, one name.
+push. With a certificate it speaks https. Not a general web server: no pages, one name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import argparse
 import base64
 import hmac
 import os
+import socket
+import ssl
 import subprocess
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -144,17 +146,31 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
     daemon_threads = True
 
+    def use_tls(self, certificate: str, key: str) -> None:
+        """Speak https from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        # The handshake is made when the connection's own thread first reads: a silent client holds up nobody.
+        self.socket: socket.socket = context.wrap_socket(
+            self.socket, server_side=True, do_handshake_on_connect=False
+        )
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The lab's git server.")
     parser.add_argument("--address", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--root", required=True, help="directory of public/ and private/")
+    parser.add_argument("--certificate", help="PEM file; with it the server speaks https")
+    parser.add_argument("--key", help="PEM file of the certificate's key")
     options = parser.parse_args()
     Handler.root = options.root
     Handler.user = os.environ["LAB_GIT_USER"]
     Handler.password = os.environ["LAB_GIT_PASSWORD"]
-    Server((options.address, options.port), Handler).serve_forever()
+    server = Server((options.address, options.port), Handler)
+    if options.certificate:
+        server.use_tls(options.certificate, options.key)
+    server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ def up() -> Lab:
     """Return the lab that is up, or bring one up. The caller holds the lock."""
     lab = find()
     if lab is not None:
+        machine.install()
+        services.start(lab.gateway)
         say("the lab is up")
         return lab
     machine.check()

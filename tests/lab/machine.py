@@ -23,6 +23,10 @@ PACKAGES = {
     "ip": "iproute2",
     "mount": "mount",
     "tar": "tar",
+    "openssl": "openssl",
+    "sshd": "openssh-server",
+    "ssh-keygen": "openssh-client",
+    "unshare": "util-linux",
 }
 """Program → Debian package that brings it."""
 

@@ -1,4 +1,4 @@
-"""The servers beside the cluster: a registry, a git server, an S3 server.
+"""The servers beside the cluster: a registry, an S3 server, and git's repositories by http, https and ssh.
 
 They run on this machine and listen on its address on the nodes' network alone, so that pods,
 nodes and this machine reach each by one name, and nobody else does.
@@ -15,21 +15,46 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.lab import hosts
+from tests.lab import hosts, tls
 from tests.lab.daemon import Daemon
 from tests.lab.gobuild import VERSITYGW, build
 from tests.lab.shell import stage
-from tests.lab.state import CACHE, GIT_PORT, NAMES, REGISTRY_PORT, S3_PORT, STATE
+from tests.lab.sshserver import SshServer
+from tests.lab.state import (
+    CACHE,
+    GIT_PORT,
+    GIT_SSH_PORT,
+    GIT_TLS_PORT,
+    NAMES,
+    REGISTRY_PORT,
+    S3_PORT,
+    STATE,
+)
 
 REGISTRY = Daemon(name="registry")
 GIT = Daemon(name="git")
+GIT_TLS = Daemon(name="git-tls")
+GIT_SSH = Daemon(name="git-ssh")
 S3 = Daemon(name="s3")
-PORTS = {REGISTRY: REGISTRY_PORT, GIT: GIT_PORT, S3: S3_PORT}
+PORTS = {
+    REGISTRY: REGISTRY_PORT,
+    GIT: GIT_PORT,
+    GIT_TLS: GIT_TLS_PORT,
+    GIT_SSH: GIT_SSH_PORT,
+    S3: S3_PORT,
+}
 
 REGISTRY_ROOT = STATE / "registry"
 REGISTRY_SEED = CACHE / "registry"
 """A registry's storage with the lab's own images in it, copied into every new lab."""
 GIT_ROOT = STATE / "git"
+GIT_NAME = "git.lab"
+GIT_TLS_URL = f"https://{GIT_NAME}:{GIT_TLS_PORT}"
+"""The same repositories behind a certificate of the lab's own authority."""
+GIT_SSH_URL = f"ssh://git@{GIT_NAME}:{GIT_SSH_PORT}"
+"""The same repositories, private ones too, for whoever has `SSH.client_key`."""
+TLS = STATE / "tls"
+SSH = SshServer(root=STATE / "ssh")
 S3_ROOT = STATE / "s3"
 BUCKET = "sentinel"
 
@@ -47,19 +72,33 @@ S3_LOGIN = Login(name="labaccesskey", secret="lab-s3-secret-key")
 
 
 def start(address: str) -> None:
-    """Start the servers on `address` and make their names known on this machine."""
-    with stage("start the registry, git and S3 servers"):
+    """Have the servers on `address`, starting those that do not run, and make their names known on this machine."""
+    parts = {
+        REGISTRY: _start_registry,
+        GIT: _start_git,
+        GIT_TLS: _start_git_tls,
+        GIT_SSH: _start_git_ssh,
+        S3: _start_s3,
+    }
+    missing = [daemon for daemon in parts if daemon.pid() is None]
+    if not missing:
+        return
+    with stage(f"start the servers {', '.join(daemon.name for daemon in missing)}"):
         hosts.add(address, NAMES)
-        _start_registry(address)
-        _start_git(address)
-        _start_s3(address)
-        for daemon, port in PORTS.items():
-            daemon.expect(partial(_listens, address, port), seconds=20)
+        for daemon in missing:
+            parts[daemon](address)
+        for daemon in missing:
+            daemon.expect(partial(_listens, address, PORTS[daemon]), seconds=20)
 
 
 def alive() -> bool:
-    """Whether every server still runs."""
-    return all(daemon.pid() is not None for daemon in PORTS)
+    """Whether the servers run without which there is no lab; `start` brings others back."""
+    return all(daemon.pid() is not None for daemon in (REGISTRY, GIT, S3))
+
+
+def authority() -> str:
+    """The certificate (PEM) of the authority that GIT_TLS_URL's is made by."""
+    return tls.certificates(TLS, GIT_NAME).authority.read_text()
 
 
 def stop() -> None:
@@ -90,11 +129,25 @@ def _start_registry(address: str) -> None:
 def _start_git(address: str) -> None:
     for name in ("public", "private"):
         (GIT_ROOT / name).mkdir(parents=True, exist_ok=True)
+    _start_http(GIT, address, GIT_PORT)
+
+
+def _start_git_tls(address: str) -> None:
+    made = tls.certificates(TLS, GIT_NAME)
+    certificate = ["--certificate", str(made.certificate), "--key", str(made.key)]
+    _start_http(GIT_TLS, address, GIT_TLS_PORT, *certificate)
+
+
+def _start_http(daemon: Daemon, address: str, port: int, *more: str) -> None:
     argv = [sys.executable, "-m", "tests.lab.gitserver", "--address", address]
-    argv += ["--port", str(GIT_PORT), "--root", str(GIT_ROOT)]
+    argv += ["--port", str(port), "--root", str(GIT_ROOT), *more]
     checkout = str(Path(__file__).parents[2])
     login = {"LAB_GIT_USER": GIT_LOGIN.name, "LAB_GIT_PASSWORD": GIT_LOGIN.secret}
-    GIT.start(argv, env={"PYTHONPATH": checkout, **login})
+    daemon.start(argv, env={"PYTHONPATH": checkout, **login})
+
+
+def _start_git_ssh(address: str) -> None:
+    GIT_SSH.start(SSH.prepare(address=address, port=GIT_SSH_PORT, repositories=GIT_ROOT))
 
 
 def _start_s3(address: str) -> None:

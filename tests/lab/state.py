@@ -31,6 +31,8 @@ LEDGER = STATE / "ledger.json"
 
 REGISTRY_PORT = 5000
 GIT_PORT = 3000
+GIT_TLS_PORT = 3443
+GIT_SSH_PORT = 2222
 S3_PORT = 9000
 REGISTRY = f"registry.lab:{REGISTRY_PORT}"
 NAMES = ("registry.lab", "git.lab", "s3.lab")

@@ -61,7 +61,7 @@ def parse_address(url: str, *, allow_file: bool = False) -> Address:
     user, _, host = authority.rpartition("@")
     if scheme == "file":
         return Address(url, scheme, "", "", "")
-    if not _is_host(host):
+    if not _is_host(host) or "\\" in user:
         raise ValueError(f"{clean(url)!r} names no host")
     if scheme not in ("http", "https"):
         name, colon, _ = user.partition(":")

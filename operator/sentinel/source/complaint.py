@@ -119,6 +119,7 @@ _KINDS = (
             "access denied or repository not exported",
             "Could not find repository",
             "unable to update url base from redirection",
+            "redirect target URL could not be parsed",
             "not supported or disabled in libcurl",
             "strange pathname",
             "strange hostname",

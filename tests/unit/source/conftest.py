@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.source.gitserver import GitServer, git, make_repository
+from tests.lab import tls
+from tests.unit.source.gitserver import GitServer, Maker, git, make_repository
+from tests.unit.source.pod import Pod
+
+from sentinel.source import git as source_git
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +30,34 @@ def server(commits: dict[str, Any]) -> Iterator[GitServer]:
     server = GitServer(commits["root"])
     yield server
     server.stop()
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Pod:
+    return Pod(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def forget_hosts() -> None:
+    """Ports of loopback come again: what one server refused is nothing that the next one does."""
+    source_git._plain_hosts.clear()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tls.Certificates:
+    """For a server called localhost."""
+    return tls.certificates(tmp_path_factory.mktemp("tls"), "localhost")
+
+
+@pytest.fixture
+def other(commits: dict[str, Any]) -> Iterator[GitServer]:
+    """A second server, on another host, that serves the same."""
+    server = GitServer(commits["root"], host="127.0.0.2")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def maker(commits: dict[str, Any], tmp_path: Path) -> Maker:
+    """A repository of the test's own, served by both servers as `maker.bare.name`."""
+    return Maker(commits["root"] / f"made-{tmp_path.name}.git")

@@ -1,28 +1,44 @@
 """A smart-http git server on loopback: git's own http-backend behind Python's http.server.
 
-Paths: /open/<repo> to everybody, /private/<repo> with basic auth, /moved/<repo> redirects to `redirect_to`,
-/flaky/<repo> answers 503 for the first `failures` requests, /broken/<repo> always, /slow/<repo> never answers.
+Paths: /open/<repo> to everybody, /private/<repo> with basic auth, /bearer/<repo> with TOKEN, /moved/<repo> redirects to
+`redirect_to`, /flaky/<repo> answers 503 for the first `failures` requests, /broken/<repo> always, /slow/<repo> never
+answers. With certificates it speaks https, as localhost.
 `requests` notes (path, Authorization header or "").
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
+import ssl
 import subprocess
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-USER, PASSWORD = "builder", "s3cr3t/p%ss"
+from tests.lab.tls import Certificates
+
+USER, PASSWORD, TOKEN = "builder", "s3cr3t/p%ss", "t0k3n.of-ours"
 
 
 class GitServer(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, root: Path, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, root: Path, host: str = "127.0.0.1", tls: Certificates | None = None
+    ) -> None:
         super().__init__((host, 0), _Handler)
+        self.tls = tls
+        self.connections = 0
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls.certificate, tls.key)
+            self.socket = context.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.root = root
         self.failures = 0
         self.redirect_to = ""
@@ -34,8 +50,16 @@ class GitServer(ThreadingHTTPServer):
         )
         self._thread.start()
 
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        # A client that does not trust us hangs up in the middle of the handshake.
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            super().finish_request(request, client_address)
+
     @property
     def url(self) -> str:
+        if self.tls:
+            return f"https://localhost:{self.server_address[1]}"
         return f"http://{self.server_address[0]}:{self.server_address[1]}"  # type: ignore[str-bytes-safe]
 
     def stop(self) -> None:
@@ -81,6 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(503, b"down for maintenance\n")
         if kind == "forbidden":
             return self._answer(403, b"no\n")
+        if kind == "bearer" and self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self._answer(401, b"", {"WWW-Authenticate": 'Bearer realm="git"'})
         if kind == "private":
             token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
             if self.headers.get("Authorization") != f"Basic {token}":
@@ -166,6 +192,8 @@ def make_repository(root: Path, name: str, *, filters: bool = True) -> dict[str,
     second = git("rev-parse", "HEAD", cwd=work)
     git("branch", "feature/one", first, cwd=work)
     git("update-ref", "refs/pull/7/head", first, cwd=work)
+    git("branch", "twice", first, cwd=work)
+    git("update-ref", "refs/tags/twice", second, cwd=work)
     git("checkout", "-q", "--detach", cwd=work)
     (work / "wercker.yml").write_text("box: gone\n")
     git("commit", "-q", "-am", "Unreachable", cwd=work)
@@ -177,3 +205,45 @@ def make_repository(root: Path, name: str, *, filters: bool = True) -> dict[str,
     if filters:
         git("config", "uploadpack.allowFilter", "true", cwd=bare)
     return {"first": first, "second": second, "lost": lost}
+
+
+class Maker:
+    """Makes commits that no honest git would, and serves them from a bare repository."""
+
+    def __init__(self, bare: Path) -> None:
+        self.bare = bare
+        bare.mkdir()
+        git("init", "-q", "--bare", "-b", "main", cwd=bare)
+
+    def blob(self, content: str | bytes) -> str:
+        return self._object("blob", content.encode() if isinstance(content, str) else content)
+
+    def tree(self, *entries: tuple[str, str, str]) -> str:
+        """A tree of (mode, name, id), in just that order, whatever the names are."""
+        lines = (
+            f"{mode} {name}".encode() + b"\0" + bytes.fromhex(object_id)
+            for mode, name, object_id in entries
+        )
+        return self._object("tree", b"".join(lines))
+
+    def commit(self, tree: str) -> str:
+        """A commit of the tree, which becomes main."""
+        commit = git("commit-tree", tree, "-m", "made", cwd=self.bare)
+        git("update-ref", "refs/heads/main", commit, cwd=self.bare)
+        return commit
+
+    def files(self, files: Mapping[str, str], *, links: Mapping[str, str] | None = None) -> str:
+        """A commit with these files in the root, and `links` of path → commit to other repositories."""
+        entries = [("100644", name, self.blob(text)) for name, text in files.items()]
+        entries += [("160000", path, commit) for path, commit in (links or {}).items()]
+        return self.commit(self.tree(*sorted(entries, key=lambda entry: entry[1])))
+
+    def _object(self, kind: str, data: bytes) -> str:
+        made = subprocess.run(
+            ["git", "hash-object", "-w", "--literally", "-t", kind, "--stdin"],
+            input=data,
+            cwd=self.bare,
+            check=True,
+            capture_output=True,
+        )
+        return made.stdout.decode().strip()

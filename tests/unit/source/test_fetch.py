@@ -9,73 +9,7 @@ from typing import Any
 
 import pytest
 from tests.unit.source.gitserver import PASSWORD, USER, GitServer, git
-
-OPERATOR = Path(__file__).parents[3] / "operator"
-RUN = (
-    f"import sys, runpy; sys.path.insert(0, {str(OPERATOR)!r}); "
-    "runpy.run_module('sentinel.source.fetch', run_name='__main__')"
-)
-
-
-class Pod:
-    """A build pod's volumes as directories, and a boxkit that only notes that it was called."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.path = tmp_path
-        self.dest = tmp_path / "mnt" / "source"
-        self.kit = tmp_path / "kit"
-        self.kit.mkdir()
-        self.log = tmp_path / "termination-log"
-        (tmp_path / "bin").mkdir()
-        self.boxkit('#!/bin/sh\ncp "$0" "$2/boxkit"\n')
-
-    def boxkit(self, script: str) -> None:
-        path = self.path / "bin" / "boxkit"
-        path.write_text(script)
-        path.chmod(0o755)
-
-    def fetch(self, url: str, commit: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        task = {
-            "url": url,
-            "commit": commit,
-            "ref": "main",
-            "branch": "main",
-            "dest": str(self.dest),
-            "kit": str(self.kit),
-            "secretDir": "",
-            "terminationLog": str(self.log),
-        } | more
-        env = {
-            "PATH": f"{self.path / 'bin'}:{os.environ['PATH']}",
-            "SENTINEL_FETCH": json.dumps(task),
-        }
-        return subprocess.run(
-            [sys.executable, "-I", "-c", RUN],
-            check=False,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=50,
-        )
-
-    def said(self) -> dict[str, str]:
-        result: dict[str, str] = json.loads(self.log.read_text())
-        return result
-
-    def secret(self, **files: str) -> str:
-        directory = self.path / "secret"
-        directory.mkdir()
-        for name, text in files.items():
-            (directory / name.replace("_", "-")).write_text(text)
-        return str(directory)
-
-    def git(self, *arguments: str) -> str:
-        return git(*arguments, cwd=self.dest)
-
-
-@pytest.fixture
-def pod(tmp_path: Path) -> Pod:
-    return Pod(tmp_path)
+from tests.unit.source.pod import OPERATOR, Pod
 
 
 def test_exactly_the_commit_is_checked_out(
@@ -131,7 +65,7 @@ def test_a_second_run_starts_afresh(pod: Pod, server: GitServer, commits: dict[s
 def test_credentials_come_from_the_secret_and_stay_out_of_the_checkout(
     pod: Pod, server: GitServer, commits: dict[str, Any]
 ) -> None:
-    secret = pod.secret(username=USER + "\n", password=PASSWORD + "\n")
+    secret = pod.secret({"username": USER + "\n", "password": PASSWORD + "\n"})
     done = pod.fetch(f"{server.url}/private/project.git", commits["second"], secretDir=secret)
     assert done.returncode == 0, done.stderr
     for path in pod.path.joinpath("mnt").rglob("*"):
@@ -150,7 +84,7 @@ def test_a_commit_that_was_rewritten_away_is_the_users(pod: Pod, server: GitServ
 
 
 def test_a_refusal_is_the_users(pod: Pod, server: GitServer, commits: dict[str, Any]) -> None:
-    secret = pod.secret(username=USER, password="wrong-one")
+    secret = pod.secret({"username": USER, "password": "wrong-one"})
     done = pod.fetch(f"{server.url}/private/project.git", commits["second"], secretDir=secret)
     assert done.returncode == 1
     assert pod.said()["reason"] == "SourceAuthFailed"

@@ -20,11 +20,6 @@ FIRST_FILES = {"wercker.yml": b"box: debian\n", "link.yml": b"box: debian\n"}
 SECOND_FILES = {"wercker.yml": b"box: busybox\n", "link.yml": b"box: busybox\n"}
 
 
-@pytest.fixture(autouse=True)
-def forget_hosts() -> None:
-    module._plain_hosts.clear()
-
-
 async def ask(url: str, ref: str, tmp_path: Path, **options: Any) -> Resolved:
     options = {"credentials": None, "paths": WANTED} | options
     try:
@@ -45,6 +40,9 @@ async def ask(url: str, ref: str, tmp_path: Path, **options: Any) -> Resolved:
         ("v1.0", "first", "", "v1.0"),
         ("light", "first", "", "light"),
         ("refs/pull/7/head", "first", "", ""),
+        ("pull/7/head", "first", "", ""),
+        ("twice", "first", "twice", ""),
+        ("refs/tags/twice", "second", "", "twice"),
     ],
 )
 @pytest.mark.parametrize("repository", ["project.git", "plain.git"])
@@ -139,7 +137,7 @@ async def test_an_unknown_ref_that_is_like_none_names_what_there_is(
     server: GitServer, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        UserError, match=r"There are, for example: feature/one, light, main, v1\.0$"
+        UserError, match=r"There are, for example: feature/one, light, main, twice, v1\.0$"
     ):
         await ask(f"{server.url}/open/project.git", "zzzzzzzz", tmp_path)
 
