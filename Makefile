@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
+FUZZTIME ?= 60s
 
-.PHONY: help venv demo test test-fast lint fmt generate manifests lock lab-up lab-down lab-env bench chaos image clean
+.PHONY: help venv demo test test-fast lint fmt generate manifests lock lab-up lab-down lab-env bench chaos fuzz image clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -67,6 +68,11 @@ bench: venv image ## measure on the lab; writes build/bench.json
 
 chaos: venv ## break streams by the thousand; writes build/chaos.json (SEED=n repeats a run)
 	@$(BIN)/python -m tests.chaos
+
+fuzz: venv ## every fuzzer for FUZZTIME (default 60s): wercker.yml, and boxkit's frames, journal, masks and answers
+	FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest tests/unit/config/test_load.py -q -k raise_anything --timeout=1800
+	cd operator/boxkit && for each in $$(grep -ho 'func Fuzz[A-Za-z]*' *_test.go | cut -c6-); do \
+		go test -run='^$$' -fuzz="^$$each\$$" -fuzztime=$(FUZZTIME) . || exit 1; done
 
 clean: ## remove what was built in this checkout
 	rm -rf build dist .venv .pytest_cache .mypy_cache .ruff_cache

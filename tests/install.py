@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.kubectl import Kubectl
@@ -31,8 +32,10 @@ def build_image(lab: Lab) -> None:
         subprocess.run(command, check=True, cwd=ROOT, env=environ(lab))
 
 
-def install(lab: Lab, *, quiet: bool = False) -> None:
+def install(lab: Lab, *, quiet: bool = False, more: Mapping[str, str] | None = None) -> None:
     """Install or upgrade the release, and wait until operator and agent are ready.
+
+    `more` are values beside ours, as helm's --set takes them; they are gone with the next install without them.
 
     Pods are restarted when the image was built anew: its tag stays the same, its id does not.
     """
@@ -83,6 +86,7 @@ def install(lab: Lab, *, quiet: bool = False) -> None:
             "--timeout",
             "3m",
             *(arg for pair in values.items() for arg in ("--set-string", "=".join(pair))),
+            *(arg for pair in (more or {}).items() for arg in ("--set", "=".join(pair))),
         ],
         check=False,
         capture_output=True,

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -74,4 +77,46 @@ func TestALogPastItsLimitKeepsBothEnds(t *testing.T) {
 			t.Errorf("%s: %q %+v", name, got, facts)
 		}
 	}
+}
+
+// told takes what was answered so far, but for the times.
+func told(a *answers) (found []string) {
+	for {
+		select {
+		case got := <-a.out:
+			found = append(found, fmt.Sprintf("%c %s %d %s %q", got.kind, got.nonce, got.status, got.flags, got.dump))
+		default:
+			return found
+		}
+	}
+}
+
+func FuzzAnswers(f *testing.F) {
+	f.Add([]byte("B n0nce\nS n0nce-like 1\n"), []byte("declare -x A=\"1\"\n"), 3, uint16(9))
+	f.Add([]byte("S trap 0 h\nE tra"), []byte("E n0nce\n"), 255, uint16(1))
+	f.Add([]byte("X trap\nexport A='B n0nce'\nE trap\n"), []byte(nil), -1, uint16(0))
+	f.Fuzz(func(t *testing.T, noise, dump []byte, status int, piece uint16) {
+		said := fmt.Appendf(bytes.Clone(noise), "S n0nce %d hB\n%sE n0nce\n", status, dump)
+		whole, pieces := newAnswers(), newAnswers()
+		whole.expect("n0nce", "trap")
+		pieces.expect("n0nce", "trap")
+		whole.take(said)
+		for rest := said; len(rest) > 0; {
+			n := min(int(piece)+1, len(rest))
+			pieces.take(rest[:n])
+			rest = rest[n:]
+		}
+		got, want := told(pieces), told(whole)
+		if !slices.Equal(got, want) {
+			t.Fatalf("in pieces %q, whole %q", got, want)
+		}
+		if bytes.Contains(noise, []byte("n0nce")) || bytes.Contains(noise, []byte("trap")) ||
+			bytes.Contains(dump, []byte("n0nce")) {
+			return
+		}
+		// Noise that has no nonce decides nothing, whatever it is.
+		if want := fmt.Sprintf("S n0nce %d hB %q", status, dump); !slices.Equal(got, []string{want}) {
+			t.Fatalf("after noise %q: %q, want %q", noise, got, want)
+		}
+	})
 }

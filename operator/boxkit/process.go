@@ -116,34 +116,30 @@ func descendants() map[int]int {
 
 // stopAll stops every process of the steps: TERM, and after grace KILL. It returns when they are gone.
 //
-// They are frozen one by one before the first of them gets TERM: a shell that forks while we look would otherwise wait
-// for a child that never heard of it.
+// They stand still while they are told: a shell that forks while we look would otherwise wait for a child that never
+// heard of it.
 func stopAll(grace time.Duration) {
 	deadline := time.Now().Add(grace)
-	told := map[int]bool{}
-	for fresh, rounds := true, 0; fresh && rounds < 50; rounds++ { // a fork bomb is KILL's
-		fresh = false
-		for pid := range descendants() {
-			if !told[pid] {
-				told[pid], fresh = true, true
-				_ = syscall.Kill(pid, syscall.SIGSTOP)
-			}
-		}
-	}
+	told := freeze(deadline)
 	for pid := range told {
 		_ = syscall.Kill(pid, syscall.SIGTERM)
 	}
-	for pid := range told {
-		_ = syscall.Kill(pid, syscall.SIGCONT)
-	}
+	thaw(told)
+	// Looking around takes long where thousands of processes fight for the processor; the KILL must not wait for it.
+	killed := make(chan struct{})
+	killer := time.AfterFunc(time.Until(deadline), func() {
+		killOnce()
+		close(killed)
+	})
+	defer func() {
+		if !killer.Stop() {
+			<-killed // or it would meet the shell that is started next
+		}
+	}()
 	self := os.Getpid()
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	for pause := time.Millisecond; time.Now().Before(deadline); pause = min(2*pause, 50*time.Millisecond) {
 		living := descendants()
 		if len(living) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			killAll()
 			return
 		}
 		for pid, parent := range living {
@@ -152,24 +148,64 @@ func stopAll(grace time.Duration) {
 				_ = syscall.Kill(pid, syscall.SIGTERM)
 			}
 		}
-		time.Sleep(pause)
+		time.Sleep(min(pause, max(time.Until(deadline), 0)))
+	}
+	killAll()
+}
+
+// freeze makes every process of the steps stand still, and says which there are. As PID 1 that is one call, atomic
+// against forks; it halts what somebody put into the container by exec too, until thaw. Elsewhere they are caught one by
+// one, for as long as that is worth it: what multiplies faster is KILL's.
+func freeze(deadline time.Time) map[int]bool {
+	found := map[int]bool{}
+	if os.Getpid() == 1 {
+		_ = syscall.Kill(-1, syscall.SIGSTOP)
+		for pid := range descendants() {
+			found[pid] = true
+		}
+		return found
+	}
+	for fresh := true; fresh && time.Now().Before(deadline); {
+		fresh = false
+		for pid := range descendants() {
+			if !found[pid] {
+				found[pid], fresh = true, true
+				_ = syscall.Kill(pid, syscall.SIGSTOP)
+			}
+		}
+	}
+	return found
+}
+
+func thaw(frozen map[int]bool) {
+	if os.Getpid() == 1 {
+		_ = syscall.Kill(-1, syscall.SIGCONT)
+		return
+	}
+	for pid := range frozen {
+		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
 }
 
-// killAll kills every process of the steps. As PID 1 that is one call, atomic against forks.
-func killAll() {
+// killOnce kills every process of the steps that is there now. As PID 1 that is one call, atomic against forks.
+func killOnce() {
 	if os.Getpid() == 1 {
 		_ = syscall.Kill(-1, syscall.SIGKILL)
+		return
 	}
+	for pid := range descendants() {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// killAll kills every process of the steps and waits until they are gone.
+func killAll() {
 	// One that hangs in the kernel cannot be waited for: the container's end is its end.
 	deadline := time.Now().Add(10 * time.Second)
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		pids := descendants()
-		if len(pids) == 0 || time.Now().After(deadline) {
+		killOnce()
+		if len(descendants()) == 0 || time.Now().After(deadline) {
 			return
-		}
-		for pid := range pids {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		time.Sleep(pause)
 	}

@@ -72,18 +72,6 @@ async def test_a_step_that_kills_everything_ends_neither_the_box_nor_the_session
         await process.wait()
 
 
-async def test_what_ignores_term_is_killed_at_once_and_whole(box: Box) -> None:
-    bomb = "trap '' TERM; f() { sleep 0.05; f & f; }; f & sleep 60"
-    state = await box.run(
-        script(1, bomb, command_timeout=0.4),
-        script(2, "ps -e -o comm= | grep -c sleep", phase="after"),
-        limits=Limits(grace=0.3),
-    )
-    assert state.steps[1].reason == "CommandTimeout"
-    assert state.steps[1].usage.seconds < 5
-    assert box.log(2) == b"0\n"
-
-
 async def test_orphans_are_reaped(box: Box) -> None:
     state = await box.run(
         "for i in 1 2 3; do setsid true & done; (sleep 0.1 &); sleep 0.3; ps -e -o stat="
@@ -99,6 +87,70 @@ def home(boxkit: Path) -> Iterator[Path]:
         subprocess.run([boxkit, "install", name], check=True)
         os.chown(name, 65534, 65534)
         yield Path(name)
+
+
+PROCESSES = 250
+"""Processes that a box may have in these tests. Pods have such a limit too, and a bomb without one is the machine's."""
+
+
+@pytest.fixture
+async def limited(start: Start, home: Path) -> Box:
+    """A boxkit that is PID 1, and whose user may have few processes."""
+    user = 61_000 + os.getpid() % 4_000  # whose processes nobody else's count among
+    os.chown(home, user, user)
+    as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    argv = [*NAMESPACE, *as_user, "prlimit", f"--nproc={PROCESSES}"]
+    return await start(argv=argv, root=home, binary=home / "boxkit")
+
+
+async def test_what_ignores_term_is_killed_at_once_and_whole(limited: Box) -> None:
+    bomb = "trap '' TERM; f() { sleep 0.05; f & f; }; f & sleep 60"
+    state = await limited.run(
+        script(1, bomb, command_timeout=0.4),
+        script(2, "ps -e -o comm= | grep -c sleep", phase="after"),
+        limits=Limits(grace=0.3),
+    )
+    assert state.steps[1].reason == "CommandTimeout"
+    assert state.steps[1].usage.seconds < 5
+    assert limited.log(2) == b"0\n"
+
+
+async def test_a_bomb_that_takes_every_process_ends_neither_the_box_nor_the_session(
+    limited: Box,
+) -> None:
+    bomb = "trap '' TERM; f() { f & f; }; f"
+    state = await limited.run(
+        script(1, bomb, command_timeout=2),
+        script(2, "ps -e -o comm= | wc -l; echo $WERCKER_RESULT", phase="after"),
+        limits=Limits(grace=0.3),
+    )
+    assert state.steps[1].reason in ("CommandTimeout", "ExitCode")
+    assert b"Resource temporarily unavailable" in limited.log(1)
+    processes, result = limited.log(2).split()
+    assert int(processes) <= 4, "boxkit, the shell, ps and wc"
+    assert result == b"failed"
+    assert await limited.process.wait() == 0
+
+
+async def test_an_exec_in_the_box_lives_on_when_the_steps_are_stopped(box: Box) -> None:
+    async with box.session() as session:
+        await session.open(box.open())
+        await session.start([script(1, "echo begun; sleep 60", command_timeout=0.5)])
+        await session.wait_for(lambda state: 1 in state.steps)
+        process = await asyncio.create_subprocess_exec(
+            *("nsenter", "--no-fork", "--pid", "--mount", "--target"),
+            children_of(box.process.pid)[0],
+            # The first shell's child is the first in the namespace. nsenter itself would stop with it.
+            *("sh", "-c", "sh -c 'echo in; read line; echo $line'; exit $?"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None and await process.stdout.readline() == b"in\n"
+        state = await session.wait_for(lambda state: state.done([1]))
+        assert state.steps[1].reason == "CommandTimeout"
+        out, _ = await process.communicate(b"alive\n")
+        assert (out, process.returncode) == (b"alive\n", 0)
+        await session.close()
 
 
 async def test_a_user_who_may_not_make_pipeline_is_told_so(start: Start, home: Path) -> None:

@@ -7,6 +7,7 @@ there is no file to read.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -86,7 +87,7 @@ def _findings(loaded: Loaded, pipeline: str, shown: str) -> tuple[Diagnostic, ..
 
 
 def _human(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...]) -> None:
-    colour = sys.stdout.isatty()
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
     for each in found:
         # click strips colours where nobody sees them; ours are right already.
         click.echo(render(each, path=shown, text=loaded.text, colour=colour) + "\n", color=colour)

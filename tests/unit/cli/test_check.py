@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,3 +125,67 @@ def test_standard_input_is_read(project: Path) -> None:
         0,
         "standard input: fine; pipelines: build (2 steps)\n",
     )
+
+
+@pytest.mark.parametrize(("env", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colour_is_for_terminals(project: Path, env: dict[str, str], coloured: bool) -> None:
+    (project / "wercker.yml").write_text(BROKEN)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from sentinel.cli import main; main()", "check"],
+        env={k: v for k, v in os.environ.items() if k != "NO_COLOR"}
+        | {"PYTHONPATH": os.pathsep.join(sys.path), **env},
+        stdout=slave,
+    )
+    os.close(slave)
+    assert process.wait() == 1
+    said = os.read(master, 1 << 16).decode()
+    os.close(master)
+
+    assert ("\x1b[1;31merror WY004\x1b[0m" in said) is coloured
+    assert ("\x1b" in said) is coloured
+    assert "\x1b" not in check().output, "a pipe is no terminal"
+
+
+def test_a_pipeline_that_has_no_box_is_told_before_it_is_run(project: Path) -> None:
+    (project / "wercker.yml").write_text("build: {steps: []}\ndeploy: {box: debian, steps: []}\n")
+
+    assert check("--pipeline", "deploy").exit_code == 0
+    said = check("--pipeline", "build")
+    assert said.exit_code == 1
+    assert said.output.startswith("wercker.yml:1:1: error WY114: neither pipeline build nor")
+
+
+def test_a_file_without_a_pipeline_is_sound_and_useless(project: Path) -> None:
+    (project / "wercker.yml").write_text("box: owner/name\n")
+    said = check()
+
+    assert said.exit_code == 0
+    assert said.output == (
+        "wercker.yml: fine; pipelines: none, so nothing can be run; add build: with steps: under it\n"
+    )
+
+
+@pytest.mark.parametrize("output", ["human", "json", "sarif"])
+def test_what_cannot_be_read_ends_with_2_in_every_format_and_prints_no_half_document(
+    project: Path, output: str
+) -> None:
+    said = check("--output", output, "nothing.yml")
+
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert "nothing.yml: cannot be read: No such file or directory" in said.stderr
+
+
+def test_a_directory_is_looked_into(project: Path) -> None:
+    (project / "sub").mkdir()
+    (project / "sub/wercker.yml").write_text(SOUND)
+
+    assert check("sub").output == "sub/wercker.yml: fine; pipelines: build (2 steps)\n"
+
+
+def test_a_sarif_place_is_a_uri(project: Path) -> None:
+    said = CliRunner().invoke(main, ["check", "--output", "sarif", "-"], input=BROKEN)
+
+    (result,) = json.loads(said.output)["runs"][0]["results"]
+    place = result["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert place == {"uri": "standard%20input"}
