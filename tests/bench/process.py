@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,22 +15,16 @@ from tests.kubectl import Kubectl
 from tests.lab.state import Lab
 
 CGROUP = Path("/sys/fs/cgroup")
+COMMAND = b"sentinel\0operator"
 SELECTOR = "app.kubernetes.io/component=operator"
 
 
 @dataclass(frozen=True)
 class OperatorProcess:
-    """One process of the operator's container; `container` is the container's id."""
+    """The first process of the operator's container; `pod` is its pod's uid."""
 
     pid: int
-    container: str
-
-    @property
-    def started(self) -> float:
-        """Unix time at which the kernel started it; exact to 10 ms."""
-        ticks = int(_stat(self.pid)[19])
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-        return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+    pod: str
 
     def rss_mib(self) -> float:
         """Resident memory in MiB."""
@@ -55,24 +48,30 @@ class OperatorProcess:
         os.kill(self.pid, signal.SIGKILL)
 
 
-def find(lab: Lab) -> OperatorProcess | None:
-    """The operator's first process; None while its container does not run."""
-    pods = Kubectl(lab).list("pods", namespace=NAMESPACE, selector=SELECTOR)
-    for pod in pods:
-        for status in pod.get("status", {}).get("containerStatuses", []):
-            container = status.get("containerID", "").rpartition("/")[2]
-            pid = _first_of(container) if container else None
-            if pid is not None:
-                return OperatorProcess(pid, container)
-    return None
-
-
 def running(lab: Lab) -> OperatorProcess:
     """The operator's process. Raises RuntimeError if there is none."""
-    found = find(lab)
-    if found is None:
-        raise RuntimeError("the operator does not run")
-    return found
+    for pod in Kubectl(lab).list("pods", namespace=NAMESPACE, selector=SELECTOR):
+        found = of_pod(pod["metadata"]["uid"])
+        if found is not None:
+            return found
+    raise RuntimeError("the operator does not run")
+
+
+def of_pod(uid: str) -> OperatorProcess | None:
+    """The operator's process in that pod, once it has been executed: runc waits in its place before."""
+    for pid in _pids():
+        try:
+            cgroup = Path(f"/proc/{pid}/cgroup").read_text().replace("_", "-")
+            if uid not in cgroup or COMMAND not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                continue
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            continue
+        # A child that has not executed anything yet has its parent's command line.
+        line = next(each for each in status.splitlines() if each.startswith("NSpid:"))
+        if line.split()[-1] == "1":
+            return OperatorProcess(pid, uid)
+    return None
 
 
 def marked(marker: str) -> int | None:
@@ -85,21 +84,6 @@ def marked(marker: str) -> int | None:
         except (OSError, IndexError):
             continue
     return next((pid for pid, parent in known.items() if parent not in known), None)
-
-
-def _first_of(container: str) -> int | None:
-    """PID 1 of a container, by its pid here."""
-    for pid in _pids():
-        try:
-            if container not in Path(f"/proc/{pid}/cgroup").read_text():
-                continue
-            status = Path(f"/proc/{pid}/status").read_text()
-        except OSError:
-            continue
-        line = next(each for each in status.splitlines() if each.startswith("NSpid:"))
-        if line.split()[-1] == "1":
-            return pid
-    return None
 
 
 def _pids() -> list[int]:

@@ -8,7 +8,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from botocore.config import Config
 
 from sentinel.errors import NotYet
 from sentinel.kube.client import Kube
-from sentinel.kube.errors import NotFound
+from sentinel.kube.errors import Expired, NotFound
 from sentinel.kube.resources import BUILDS, NAMESPACES, PODS
 from sentinel.plan.names import pod_name
 from sentinel.session.client import ByteStream, Session
@@ -157,30 +157,36 @@ class Made:
     async def until(
         self, holds: Callable[[dict[str, Any]], bool], *, after: str = "", seconds: float = 180
     ) -> dict[str, Any]:
-        """The Build at its first change for which `holds`, after the resourceVersion `after` (its creation).
+        """The Build at the first state for which `holds`, other than that of resourceVersion `after`.
 
         Raises TimeoutError with its last status.
         """
-        kube, namespace = self.world.kube, self.world.namespace
-        version, last = after or self.raw["metadata"]["resourceVersion"], self.raw
+        last = self.raw
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    async for kind, raw in kube.watch(
-                        BUILDS,
-                        namespace=namespace,
-                        fields=f"metadata.name={self.name}",
-                        resource_version=version,
-                    ):
-                        version = raw["metadata"]["resourceVersion"]
-                        if kind == "BOOKMARK":
-                            continue
+                    async for raw in self._states():
                         last = raw
-                        if holds(raw):
+                        if raw["metadata"]["resourceVersion"] != after and holds(raw):
                             return raw
         except TimeoutError as e:
             status = json.dumps(last.get("status"))
             raise TimeoutError(f"{self.name} did not get there in {seconds:.0f} s: {status}") from e
+
+    async def _states(self) -> AsyncIterator[dict[str, Any]]:
+        """The Build now, and at each change, until the watch ends."""
+        kube, namespace = self.world.kube, self.world.namespace
+        now = await kube.get(BUILDS, namespace=namespace, name=self.name)
+        yield now
+        with suppress(Expired):
+            async for kind, raw in kube.watch(
+                BUILDS,
+                namespace=namespace,
+                fields=f"metadata.name={self.name}",
+                resource_version=now["metadata"]["resourceVersion"],
+            ):
+                if kind != "BOOKMARK":
+                    yield raw
 
     async def version(self) -> str:
         """The Build's resourceVersion now."""

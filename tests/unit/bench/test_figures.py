@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from typing import Any
 
 from tests.bench.__main__ import GOALS, ON_THE_LAB
@@ -72,18 +71,15 @@ def test_writes_are_counted_by_whom_and_what_and_nothing_else_is() -> None:
     }
 
 
-def test_a_process_is_found_by_its_command_line_and_its_start_is_the_kernel_s() -> None:
+def test_a_process_is_found_by_what_stands_in_its_command_line() -> None:
     marker = f"marker-{os.getpid()}"
     code = "import os; os.write(1, b'.'); os.read(0, 1)"
-    before = time.time()
     with subprocess.Popen(
         [sys.executable, "-c", code, marker], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         process.stdout.read(1)
         assert marked(marker) == process.pid
-        # /proc counts in hundredths.
-        assert before - 0.02 <= OperatorProcess(process.pid, "").started <= time.time() + 0.02
         assert OperatorProcess(process.pid, "").rss_mib() > 1
         process.communicate(b".")
     assert marked(marker) is None
