@@ -16,6 +16,7 @@ NAMESPACE = "sentinel-system"
 RELEASE = "sentinel"
 IMAGE = "sentinel:dev"
 STORE_SECRET = "sentinel-store"
+PRIVATE_REGISTRY = "registry.lab:5001"
 
 
 def environ(lab: Lab) -> dict[str, str]:
@@ -66,6 +67,8 @@ def install(lab: Lab, *, quiet: bool = False, more: Mapping[str, str] | None = N
         "agent.podAnnotations.image-id": image_id,
         "images.prefix": f"{lab.registry}/builds",
         "images.insecureRegistries[0]": lab.registry,
+        # One that asks for a password, where a test starts it.
+        "images.insecureRegistries[1]": PRIVATE_REGISTRY,
         "store.bucket": lab.s3_bucket,
         "store.endpoint": lab.s3_endpoint,
         "store.existingSecret": STORE_SECRET,

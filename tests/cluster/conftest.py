@@ -90,6 +90,7 @@ class Builds:
                 (root / "wercker.yml").write_text(wercker_yml)
             (root / "README.md").write_text("A project.\n")
             for name, text in files.items():
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_text(text)
             return git.publish(self.lab, root, f"p{uuid.uuid4().hex[:8]}", private=private)
 

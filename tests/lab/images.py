@@ -10,7 +10,7 @@ import hashlib
 import io
 import shutil
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.lab import rootfs, services
@@ -39,10 +39,14 @@ class Recipe:
     """Dockerfile instructions for the config, beside PATH."""
     busybox: bool = False
     """Whether the image holds busybox alone, not Debian."""
+    programs: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """(path in the image, program of this machine): the image holds these and their libraries, and nothing else."""
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(f"{rootfs.BASE_KEY} {self!r}".encode()).hexdigest()[:12]
+        # Fields that came later count only where they are used: no other image is made anew for them.
+        more = f" {self.programs!r}" if self.programs else ""
+        return hashlib.sha256(f"{rootfs.BASE_KEY} {self!r}{more}".encode()).hexdigest()[:12]
 
     @property
     def pushed(self) -> bool:
@@ -58,6 +62,23 @@ BOX_BUSYBOX = Recipe(
     name=f"{REGISTRY}/box/busybox:1",
     changes=('CMD ["sh"]',),
     busybox=True,
+)
+BOX_USER = Recipe(
+    name=f"{REGISTRY}/box/user:1",
+    # Nobody of /etc/passwd, and an entrypoint that runs nothing.
+    changes=("USER 1000:1000", 'ENTRYPOINT ["/bin/false"]', 'CMD ["-x"]', "WORKDIR /home"),
+    busybox=True,
+)
+BOX_DASH = Recipe(
+    name=f"{REGISTRY}/box/dash:1",
+    # No bash, no coreutils, no /tmp, no /etc.
+    changes=('ENTRYPOINT ["/nowhere"]',),
+    programs=(("bin/sh", "/bin/dash"),),
+)
+BOX_SHELL_LESS = Recipe(
+    name=f"{REGISTRY}/box/shell-less:1",
+    changes=('CMD ["/app"]',),
+    programs=(("app", "/bin/true"),),
 )
 SERVICE_REDIS = Recipe(
     name=f"{REGISTRY}/service/redis:7",
@@ -81,7 +102,15 @@ SLIM = Recipe(
     ),
     changes=('CMD ["bash"]',),
 )
-ALL = (BOX_BUSYBOX, BOX_DEBIAN, SERVICE_REDIS, SLIM)
+ALL = (
+    BOX_BUSYBOX,
+    BOX_DEBIAN,
+    BOX_USER,
+    BOX_DASH,
+    BOX_SHELL_LESS,
+    SERVICE_REDIS,
+    SLIM,
+)
 
 
 def ensure(engine: Engine) -> None:
@@ -105,6 +134,8 @@ def _make(engine: Engine, recipe: Recipe) -> None:
     into += ["-", recipe.name]
     if recipe.busybox:
         _import_busybox(recipe, into)
+    elif recipe.programs:
+        _import_programs(recipe, into)
     else:
         rootfs.variant(packages=recipe.packages, use=lambda root: rootfs.pack(root, into))
 
@@ -129,6 +160,22 @@ def _import_busybox(recipe: Recipe, into: list[str]) -> None:
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             if name != "busybox":
                 tar.addfile(link)
+    run(*into[:-2], file, into[-1])
+    file.unlink()
+
+
+def _import_programs(recipe: Recipe, into: list[str]) -> None:
+    file = CACHE / "tmp" / f"{recipe.key}.tar"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(file, "w", dereference=True) as tar:
+        libraries: set[str] = set()
+        for place, program in recipe.programs:
+            tar.add(program, arcname=place)
+            # Lines like `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, and the loader's own path.
+            words = run("ldd", program).split()
+            libraries |= {word for word in words if word.startswith("/")}
+        for library in sorted(libraries):
+            tar.add(library, arcname=library.lstrip("/"))
     run(*into[:-2], file, into[-1])
     file.unlink()
 

@@ -27,7 +27,6 @@ async def tell_dead_services(run: Run, plan: Plan, view: PodView, session: Sessi
             continue
         what = describe(alias, ended)
         run.dead_services[alias] = what
-        run.report.noticed(message=f"{what}; its last words are in the build's log")
         text = f"--- sentinel: {what}"
         if ended.message:
             text += f"; its last words:\n{ended.message}\n--- sentinel: end of service {alias}"
@@ -35,6 +34,7 @@ async def tell_dead_services(run: Run, plan: Plan, view: PodView, session: Sessi
             await session.note(f"service/{alias}", text)
         except SentinelError as e:
             log.warning("build %s/%s: %s, and cannot be noted: %s", *run.key, what, e.message)
+        run.report.noticed(message=f"{what}; its last words are in the build's log")
 
 
 def describe(alias: str, ended: Ended) -> str:

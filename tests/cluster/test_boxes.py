@@ -1,0 +1,227 @@
+"""Boxes of every kind: another user, nothing but a shell, not even that, odd entrypoints, private registries."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cluster.conftest import Builds, steps
+from tests.install import PRIVATE_REGISTRY
+from tests.kubectl import condition
+from tests.lab import lab as the_lab
+from tests.lab import services
+from tests.lab.cluster import CERTS
+from tests.lab.state import Lab
+
+USER_BOX = """\
+box: {registry}/box/user:1
+services: [{{id: {registry}/box/busybox:1, name: my_db, cmd: sleep 1000}}]
+build:
+  steps:
+    - script:
+        name: who
+        code: |
+          id -u; id -g
+          echo x > "$WERCKER_OUTPUT_DIR/x"; echo x > "$WERCKER_STEP_TEMP/x"; setMessage "fine"
+          pwd; cat README.md
+    - script: {{name: next, cwd: .., code: "echo $0; ls output"}}
+"""
+ROOT_BOX = """\
+box: {{id: {registry}/box/user:1, user: "0", cmd: /bin/sh}}
+build:
+  steps:
+    - script: {{name: who, code: "id -u"}}
+"""
+OTHER_BOX = """\
+box: {{id: {registry}/box/debian:12, user: "$APP:3000", entrypoint: env GREETING=hello}}
+build:
+  steps:
+    - script: {{name: who, code: 'id -u; id -g; echo "$GREETING"'}}
+"""
+DASH_BOX = """\
+box: {registry}/box/dash:1
+build:
+  steps:
+    - script:
+        name: shell
+        some-key: value
+        code: |
+          if [ -e /tmp ] || command -v ls; then exit 9; fi
+          info "$(get_option some-key)"
+          export LEFT="$WERCKER_ROOT"
+    - script:
+        name: next
+        code: |
+          read -r line < README.md; echo "$line $LEFT"
+          echo kept > "$WERCKER_OUTPUT_DIR/kept"
+  after-steps:
+    - script: {{name: after, code: 'echo "$WERCKER_RESULT"'}}
+"""
+
+
+def test_boxes_of_other_users_and_with_nothing_but_a_shell(builds: Builds) -> None:
+    registry = builds.lab.registry
+    texts = {"user": USER_BOX, "root": ROOT_BOX, "other": OTHER_BOX, "dash": DASH_BOX}
+    for name, text in texts.items():
+        builds.apply(
+            name,
+            url=builds.project(text.format(registry=registry)),
+            env=[{"name": "APP", "value": "2000"}],
+            image={
+                "commit": "end" if name == "user" else "never",
+                "repository": f"{registry}/test/{builds.namespace}",
+            },
+        )
+    raw = {name: builds.finish(name) for name in texts}
+    for each in raw.values():
+        assert each["status"]["phase"] == "Succeeded", each["status"]
+    assert builds.log(raw["user"], "who") == "1000\n1000\n/pipeline/source\nA project.\n"
+    assert builds.log(raw["user"], "next") == "/bin/sh\nx\n"
+    accepted = condition(raw["user"], "Accepted")["message"]
+    assert "runs as user 1000:1000: /pipeline and /report are volumes" in accepted
+    assert "service my_db is no DNS name" in accepted
+    described = builds.kubectl("describe", "build", "user", "-n", builds.namespace)
+    assert "Notice" in described.partition("Events:")[2]
+    assert builds.log(raw["root"], "who") == "0\n"
+    assert builds.log(raw["other"], "who") == "2000\n3000\nhello\n"
+    assert builds.log(raw["dash"], "shell") == "\x1b[1;34mvalue\x1b[m\n"
+    assert builds.log(raw["dash"], "next") == "A project. /pipeline/source\n"
+    assert builds.log(raw["dash"], "after") == "passed\n"
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ("{registry}/box/shell-less:1", "no shell"),
+        (
+            "{{id: {registry}/box/debian:12, entrypoint: sh -c 'exit 4' --}}",
+            "the entrypoint sh -c exit 4 -- ended with 4 and did not run",
+        ),
+        ("{{id: {registry}/box/debian:12, entrypoint: /nowhere/tini}}", '"/nowhere/tini" is not'),
+    ],
+)
+def test_a_box_whose_shell_cannot_be_started_says_so(
+    builds: Builds, box: str, message: str
+) -> None:
+    raw = builds.run(
+        url=builds.script("true", name="one", box=box.format(registry=builds.lab.registry))
+    )
+    assert raw["status"]["phase"] == "Failed"
+    assert condition(raw, "Succeeded")["reason"] == "ShellMissing"
+    assert message in condition(raw, "Succeeded")["message"]
+    assert steps(raw) == [("one", "Failed", "ShellMissing")]
+
+
+def test_a_user_by_name_is_refused_before_there_is_a_pod(builds: Builds) -> None:
+    box = f"{{id: {builds.lab.registry}/box/debian:12, user: app}}"
+    raw = builds.run(url=builds.script("true", box=box))
+    assert condition(raw, "Accepted")["reason"] == "ConfigInvalid"
+    assert "`id -u app`" in condition(raw, "Accepted")["message"]
+    assert builds.pods("b") == []
+
+
+PASSWORD = "lab-registry-password"
+HTPASSWD = "ci:$2b$04$lBUOKLvx2LPaZBL6sw66purDUGmrPXrCz7LKL5pQaBMsIY.VybPei\n"
+
+
+@pytest.fixture
+def private(lab: Lab, tmp_path: Path) -> Iterator[str]:
+    """The lab's registry once more, asking for a password; an image in it that no node has seen."""
+    host, _, port = PRIVATE_REGISTRY.partition(":")
+    address = socket.gethostbyname(host)
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    config = tmp_path / "registry.yml"
+    settings = {
+        "version": "0.1",
+        "storage": {"filesystem": {"rootdirectory": str(services.REGISTRY_ROOT)}},
+        "http": {"addr": f"{address}:{port}"},
+        "auth": {"htpasswd": {"realm": "lab", "path": str(tmp_path / "htpasswd")}},
+    }
+    config.write_text(json.dumps(settings))
+    name = f"test/{uuid.uuid4().hex[:8]}"
+    the_lab.push_image(f"{lab.registry}/box/busybox:1", f"{lab.registry}/{name}:1")
+    hosts = CERTS / PRIVATE_REGISTRY / "hosts.toml"
+    hosts.parent.mkdir(exist_ok=True)
+    hosts.write_text(
+        f'server = "http://{PRIVATE_REGISTRY}"\n\n[host."http://{PRIVATE_REGISTRY}"]\n'
+        '  capabilities = ["pull", "resolve"]\n'
+    )
+    server = subprocess.Popen(
+        ["docker-registry", "serve", str(config)],
+        env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until_it_listens(address, int(port))
+        yield name
+    finally:
+        server.terminate()
+        server.wait()
+        hosts.unlink()
+        hosts.parent.rmdir()
+
+
+def until_it_listens(address: str, port: int) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection((address, port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"nothing listens on {address}:{port}"
+            time.sleep(0.05)
+
+
+def test_a_login_in_wercker_yml_pulls_from_a_private_registry_and_leaves_no_trace(
+    builds: Builds, private: str
+) -> None:
+    builds.secret("registry", password=PASSWORD)
+    text = (
+        f"box: {{id: {private}, tag: 1, registry: 'https://{PRIVATE_REGISTRY}/v2/', username: $USER_NAME, "
+        "password: $PASSWORD}\n"
+        "build:\n  steps:\n    - script: {name: wait, code: 'echo $PASSWORD; sleep 1000'}\n"
+    )
+    url = builds.project(text)
+    user = {"name": "USER_NAME", "value": "ci"}
+    secret = {"secretKeyRef": {"name": "registry", "key": "password"}}
+    builds.apply("right", url=url, env=[user, {"name": "PASSWORD", "valueFrom": secret}])
+    builds.apply("wrong", url=url, env=[user, {"name": "PASSWORD", "value": "no"}])
+    builds.apply("unset", url=url, env=[user])
+    builds.kubectl.wait_for(
+        "build",
+        "right",
+        namespace=builds.namespace,
+        until=lambda raw: raw.get("status", {}).get("currentStep") == "wait",
+    )
+    (pod,) = builds.pods("right")
+    uid = builds.get("right")["metadata"]["uid"]
+    name = f"right-{uid[:8]}-pull"
+    assert pod["spec"]["imagePullSecrets"] == [{"name": name}]
+    image = next(c["image"] for c in pod["spec"]["containers"] if c["name"] == "box")
+    assert image.startswith(f"{PRIVATE_REGISTRY}/{private}@sha256:")
+    made = builds.kubectl.get("secret", name, namespace=builds.namespace)
+    assert made is not None
+    assert [owner["uid"] for owner in made["metadata"]["ownerReferences"]] == [uid]
+    assert PASSWORD not in json.dumps([pod, builds.get("right")])
+    builds.kubectl(
+        *("patch", "build", "right", "-n", builds.namespace),
+        *("--type=merge", "-p", '{"spec":{"cancel":true}}'),
+    )
+    raw = builds.finish("right")
+    assert raw["status"]["phase"] == "Cancelled"
+    assert builds.log(raw, "wait").startswith("****\n")
+    assert builds.kubectl.get("secret", name, namespace=builds.namespace) is None
+    raw = builds.finish("wrong")
+    assert condition(raw, "Accepted")["reason"] == "ImageAuthFailed"
+    assert builds.pods("wrong") == []
+    raw = builds.finish("unset")
+    assert condition(raw, "Accepted")["reason"] == "ImageAuthFailed"
+    assert "$PASSWORD has no value" in condition(raw, "Accepted")["message"]
