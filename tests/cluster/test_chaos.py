@@ -1,0 +1,52 @@
+"""A tenth of `make chaos` on the lab, as a process of its own: what it breaks must not be taken for another test's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.install import ROOT
+from tests.lab.state import Lab
+
+CLEAN = ("false_green", "hang", "lost", "doubled", "wrong_end", "journal_mismatch")
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize(
+    ("fault", "count"),
+    [
+        ("operator_kills", 20),
+        ("stream_cuts_cluster", 10),
+        ("two_operators", 2),
+        ("recovery", 1),
+        ("kubelet_restarts", 1),
+        ("apiserver_restarts", 1),
+    ],
+)
+def test_a_fault_changes_nothing_that_a_build_says(
+    sentinel: Lab, tmp_path: Path, fault: str, count: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "FAULTS": fault,
+            "SHARE": "0.1",
+            "INSTALLED": "1",
+            "OUT": str(tmp_path / "chaos.json"),
+            "PYTHONPATH": f"{ROOT}/operator",
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "chaos.json").read_text())[fault]
+    assert found["count"] >= count
+    assert found["builds"] >= 1
+    assert {kind: found[kind] for kind in CLEAN} == dict.fromkeys(CLEAN, 0), found["seen"]
