@@ -110,6 +110,20 @@ class HostOperator:
                 process.kill()
             await process.wait()
 
+    async def stop(self) -> None:
+        """SIGTERM: the Lease is handed back, so that the next one need not wait for it to run out."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            process.terminate()
+        try:
+            async with asyncio.timeout(30):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
     def _environ(self) -> dict[str, str]:
         lab = self.lab
         return {
