@@ -11,6 +11,7 @@ import json
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -100,6 +101,10 @@ def main() -> None:
             _write(result)
 
     async def inject_all() -> None:
+        # Told to stop, it still brings back the operator that it sent away.
+        work = asyncio.current_task()
+        assert work is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
         await inject([name for name in wanted if name not in HOST])
         if ours := [name for name in wanted if name in HOST]:
             async with in_its_stead(Lab.load()):
