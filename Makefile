@@ -66,7 +66,7 @@ lock: ## resolve pyproject.toml into requirements/ (needs uv)
 bench: venv image ## measure on the lab; writes build/bench.json
 	@$(BIN)/python -m tests.bench
 
-chaos: venv ## break streams by the thousand; writes build/chaos.json (SEED=n repeats a run)
+chaos: venv lab-up ## break streams, operators and cluster by count; writes build/chaos.json (SEED=n, FAULTS=...)
 	@$(BIN)/python -m tests.chaos
 
 fuzz: venv ## every fuzzer for FUZZTIME (default 60s): wercker.yml, and boxkit's frames, journal, masks and answers

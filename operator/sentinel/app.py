@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -47,7 +48,7 @@ LEASE = "sentinel-operator"
 
 
 async def run_operator(settings: Settings) -> None:
-    """Run the operator until SIGTERM. Where the Lease is lost the process ends at once: another one acts."""
+    """Run the operator until SIGTERM. Where the Lease is lost the process begins anew at once: another one acts."""
     # A pod's name survives a restart of its container, so the same pod leads again at once.
     identity = settings.pod_name or socket.gethostname()
     health = Health()
@@ -103,8 +104,17 @@ async def _leading(settings: Settings, kube: Kube, identity: str) -> AsyncIterat
 
 async def _end_when_lost(lease: LeaderLease) -> None:
     await lease.lost.wait()
-    log.critical("the Lease is lost: ending at once; builds go on in their pods")
-    os._exit(1)
+    log.critical("the Lease is lost: beginning anew; builds go on in their pods")
+    begin_anew()
+
+
+def begin_anew() -> None:
+    """Replace this process by a new one, as abruptly as an exit: no task acts any more, no connection stays.
+
+    Not an exit: an API server that was away for some seconds loses everybody the Lease, and a container that ends is
+    restarted later each time.
+    """
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves
 
 
 @asynccontextmanager

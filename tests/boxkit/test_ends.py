@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -270,3 +273,25 @@ async def test_prepare_copies_modes_and_symlinks(box: Box) -> None:
     }
     (tree / "closed").chmod(0o755)
     (source / "closed").chmod(0o755)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory with room for the journal and little more."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a small disk")
+    disk = tmp_path / "small"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1600k", "tmpfs", disk], check=True)
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+async def test_a_full_disk_is_the_node_s_fault_and_not_the_step_s(
+    start: Start, small_disk: Path
+) -> None:
+    box = await start(env={"SENTINEL_SESSION_DIR": str(small_disk / "session")}, root=small_disk)
+    fill = f"head -c 3000000 /dev/zero >{small_disk}/fill 2>/dev/null || true"
+    state = await box.run(fill, "echo never")
+    assert [step.reason for step in state.steps.values()] == ["Passed", "NodeDiskFull"]
+    assert "no space left" in state.steps[2].message

@@ -60,7 +60,7 @@ async def stream_cuts_cluster(*, lab: Lab, count: int, seed: int, log: Path) -> 
                 if not operator.running:
                     findings.bad["hang"].append("the operator ended by itself")
             finally:
-                await operator.kill()
+                await operator.stop()
             await ground.check(findings)
     findings.faults += relay.cuts
     findings.more["other_connections_cut"] = relay.others
@@ -106,7 +106,7 @@ async def exec_refused(*, lab: Lab, seconds: float, seed: int, log: Path) -> dic
                 relay.refuse = False
                 await ground.all_over(findings)
             finally:
-                await operator.kill()
+                await operator.stop()
             await ground.check(findings)
     findings.faults["refused"] = relay.refused
     findings.more["seconds_refused"] = seconds

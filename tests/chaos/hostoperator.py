@@ -25,9 +25,16 @@ STARTED_WITHIN = 60.0
 """Seconds until a new process must lead: a busy machine takes its time to import what it needs."""
 
 
+_away: list[str] = []
+"""Not empty while the installed operator is away: a block within a block changes nothing."""
+
+
 @asynccontextmanager
 async def in_its_stead(lab: Lab) -> AsyncIterator[None]:
     """The installed operator is away while the block runs, and back and ready afterwards, whatever happened."""
+    if _away:
+        yield
+        return
     kubectl = Kubectl(lab)
 
     def scale(replicas: int) -> None:
@@ -38,10 +45,12 @@ async def in_its_stead(lab: Lab) -> AsyncIterator[None]:
             pods = ("pods", "-n", NAMESPACE, "-l", SELECTOR)
             kubectl("wait", *pods, "--for=delete", "--timeout=110s")
 
+    _away.append(DEPLOYMENT)
     try:
         await asyncio.to_thread(scale, 0)
         yield
     finally:
+        _away.clear()
         await asyncio.shield(asyncio.to_thread(scale, 1))
 
 
@@ -108,6 +117,20 @@ class HostOperator:
         if process is not None:
             if process.returncode is None:
                 process.kill()
+            await process.wait()
+
+    async def stop(self) -> None:
+        """SIGTERM: the Lease is handed back, so that the next one need not wait for it to run out."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            process.terminate()
+        try:
+            async with asyncio.timeout(30):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
             await process.wait()
 
     def _environ(self) -> dict[str, str]:

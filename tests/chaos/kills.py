@@ -58,7 +58,7 @@ async def operator_kills(*, lab: Lab, count: int, seed: int, log: Path) -> dict[
             await operator.start()
             await ground.all_over(findings)
         finally:
-            await operator.kill()
+            await operator.stop()
         await ground.check(findings)
     for stage in STAGES:
         if stages[stage] < _each(count):

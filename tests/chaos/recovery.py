@@ -52,8 +52,8 @@ async def recovery(*, lab: Lab, count: int, at_once: int, seed: int, log: Path) 
                 await blind.start()
                 await ground.all_over(findings)
             finally:
-                await whole.kill()
-                await blind.kill()
+                await whole.stop()
+                await blind.stop()
             await ground.check(findings)
     seconds.sort()
     findings.more["seconds"] = {
@@ -89,7 +89,7 @@ async def operator_gone(*, lab: Lab, seconds: float, seed: int, log: Path) -> di
             await operator.start()
             await ground.all_over(findings)
         finally:
-            await operator.kill()
+            await operator.stop()
         await ground.check(findings)
     findings.more["seconds_gone"] = seconds
     return findings.report()

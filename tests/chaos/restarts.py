@@ -12,12 +12,14 @@ from typing import Any
 from tests.chaos.counting import Ground, ground_of, publish
 from tests.chaos.findings import Findings
 from tests.install import environ
-from tests.kubectl import Kubectl, KubectlError
+from tests.kubectl import Kubectl, KubectlError, condition
 from tests.lab.state import Lab
 
 AT_ONCE = 4
 BACK_WITHIN = 180.0
 """Seconds until the API server must answer again."""
+LOST_WITHIN = 300.0
+"""Seconds until a lost node must have ended its build: 50 until the cluster says so, and our grace of 60."""
 MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 KILL = f"""
 pid=$(pgrep -o -f '^(/[^ ]*/)?kube-apiserver ') || exit 3
@@ -49,6 +51,42 @@ async def apiserver_restarts(*, lab: Lab, count: int, seed: int) -> dict[str, An
             await asyncio.to_thread(in_node, lab, "systemctl restart kubelet")
 
     return await _restarts(lab, count, seed, restart, "SIGKILL of kube-apiserver")
+
+
+async def node_lost(*, lab: Lab, seed: int) -> dict[str, Any]:
+    """The kubelet is stopped until the node is not ready: once under a running step, once before a pod's first step.
+
+    The first build must end as NodeLost, since its step may still run. The second one's pod must be replaced, and not
+    before it is gone: that is when the kubelet is back.
+    """
+    dice = random.Random(seed)
+    findings = Findings.of(
+        "lost", "doubled", "false_green", "hang", "wrong_end", "journal_mismatch"
+    )
+    deploy = publish(lab, dice, steps=1, shortest=900, longest=900)
+    shape = publish(lab, dice, steps=5)
+    async with ground_of(lab) as ground:
+        running = await ground.build(deploy)
+        await ground.until(lambda: running.status.get("currentStep") == "c1", seconds=60)
+        try:
+            await asyncio.to_thread(in_node, lab, "systemctl stop kubelet")
+            findings.faults["kubelet stopped"] += 1
+            waiting = await ground.build(shape)
+            if not await ground.until(lambda: running.finished, seconds=LOST_WITHIN):
+                findings.bad["hang"].append(f"no end on a lost node: {running.status}")
+            ended = condition(running.latest, "Succeeded")
+            if (running.status.get("phase"), ended.get("reason")) != ("Errored", "NodeLost"):
+                findings.bad["wrong_end"].append(f"{running.status}")
+            if (waiting.status.get("pod") or {}).get("attempt", 1) != 1:
+                findings.bad["doubled"].append("another pod was made while the first was not gone")
+        finally:
+            await asyncio.to_thread(in_node, lab, "systemctl start kubelet")
+        await ground.until(lambda: waiting.finished, seconds=300)
+        attempt = (waiting.status.get("pod") or {}).get("attempt")
+        if (waiting.status.get("phase"), attempt) != ("Succeeded", 2):
+            findings.bad["wrong_end"].append(f"attempt {attempt}: {waiting.status}")
+        findings.builds = 2
+    return findings.report()
 
 
 async def _restarts(

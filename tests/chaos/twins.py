@@ -50,7 +50,7 @@ async def two_operators(*, lab: Lab, count: int, seed: int, log: Path) -> dict[s
             await ground.all_over(findings)
         finally:
             for each in pair:
-                await each.kill()
+                await each.stop()
         await ground.check(findings)
     return findings.report()
 
@@ -94,8 +94,8 @@ async def lease(*, lab: Lab, count: int, seed: int, log: Path) -> dict[str, Any]
                 findings.faults["leader killed, started again under its name"] += 1
             await ground.all_over(findings)
         finally:
-            await leader.kill()
-            await standby.kill()
+            await leader.stop()
+            await standby.stop()
         await ground.check(findings)
     findings.bad["slow_failover"] += [f"{s:.1f} s" for s in failovers if s > 20]
     findings.bad["slow_return"] += [f"{s:.1f} s" for s in returns if s > 8]

@@ -185,10 +185,10 @@ async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
             run.writer.status.steps, reason=outcome.reason, message=outcome.message, now=now
         )
         run.writer.change(steps=steps, progress=progress(steps))
-    # Whoever finds the pod gone must find the reason as well.
-    await run.writer.flush()
     attempt = run.writer.attempt
     if attempt:
+        # Whoever finds the pod gone must find the reason as well.
+        await run.writer.flush()
         await _put_away(run, attempt, logs_safe=logs_safe, outcome=outcome)
     run.writer.condition(ConditionType.FINISHED, "True", Reason.COMPLETED)
     run.writer.change(

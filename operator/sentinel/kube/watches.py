@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Any
 
 import kopf
 
-from sentinel.errors import UserError
+from sentinel.errors import TransientError, UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import Resource
+
+log = logging.getLogger(__name__)
 
 
 def tune(settings: kopf.OperatorSettings) -> None:
@@ -32,13 +36,27 @@ async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
-async def check_installed(kube: Kube, *resources: Resource) -> None:
-    """Raise UserError where a CRD is missing: without scanning kopf would wait for it in silence."""
+async def check_installed(kube: Kube, *resources: Resource, every: float = 1.0) -> None:
+    """Raise UserError where a CRD is missing: without scanning kopf would wait for it in silence.
+
+    An API server that is away is waited for, with a look `every` so many seconds: a process that ended instead would be
+    restarted later each time, up to five minutes.
+    """
     for resource in resources:
         try:
-            await kube.list(resource, limit=1)
+            await _list(kube, resource, every=every)
         except NotFound as e:
             raise UserError(
                 f"the cluster does not know {resource.plural}.{resource.group}: apply crds/ or install the chart "
                 "with crds.enabled"
             ) from e
+
+
+async def _list(kube: Kube, resource: Resource, *, every: float) -> None:
+    while True:
+        try:
+            await kube.list(resource, limit=1)
+            return
+        except TransientError as e:
+            log.warning("waiting for the API server: %s", e.message)
+        await asyncio.sleep(every)

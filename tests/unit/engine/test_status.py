@@ -253,3 +253,43 @@ async def test_an_api_server_that_is_away_for_a_moment_loses_nothing() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert [each["progress"] for each in server.writes] == ["1/3"]
+
+
+@pytest.mark.parametrize(("finished", "error"), [("True", GoneError), ("Unknown", TransientError)])
+async def test_an_end_that_another_operator_wrote_is_not_written_over(
+    finished: str, error: type[Exception]
+) -> None:
+    server = Server()
+    writer = writer_of(server)
+    decided = [
+        {"type": "Succeeded", "status": "True", "reason": "Passed"},
+        {"type": "Finished", "status": finished, "reason": "Completed"},
+    ]
+    server.touch(status={"conditions": decided})
+    writer.condition(ConditionType.SUCCEEDED, "False", Reason.POD_DELETED, "the pod is gone")
+    task = asyncio.create_task(writer.run())
+    with pytest.raises(error):
+        await task
+    assert server.raw["status"]["conditions"] == decided
+
+
+async def test_one_s_own_end_is_no_other_s() -> None:
+    server = Server()
+    writer = writer_of(server)
+    writer.condition(ConditionType.SUCCEEDED, "True", Reason.PASSED, "fine")
+    await writer.flush()
+    server.touch(spec={"cancel": True})
+    writer.condition(ConditionType.FINISHED, "True", Reason.COMPLETED)
+    await writer.flush()
+    server.touch(spec={})
+    writer.change(progress="3/3")
+    await writer.flush()
+    assert server.raw["status"]["progress"] == "3/3"
+
+
+async def test_who_goes_on_shows_no_earlier_phase() -> None:
+    server = Server()
+    server.raw["status"] = {"phase": "Finishing"}
+    writer = writer_of(server)
+    writer.change(progress="3/3")
+    assert writer.status.phase == "Finishing"

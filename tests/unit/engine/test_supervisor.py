@@ -147,6 +147,67 @@ async def test_the_limit_holds_and_namespaces_take_turns(world: Any) -> None:
     assert order.index("b1") < order.index("a3")
 
 
+async def test_a_build_beyond_the_limit_is_shown_as_queued_and_one_within_it_is_not(
+    world: Any,
+) -> None:
+    w = world(limit=1)
+    for name in ("a", "b", "c"):
+        w.supervisor.offer(build(name))
+    assert await w.settle() == ["a"]
+    assert w.queued == ["b", "c"]
+
+
+async def test_a_build_s_turn_waits_for_the_word_that_it_is_queued(world: Any) -> None:
+    w = world(limit=1)
+    w.may_tell.clear()
+    w.supervisor.offer(build("a"))
+    w.supervisor.offer(build("b"))
+    await w.settle()
+    w.started[0].may_end.set()
+    assert await w.settle() == ["a"]
+    w.may_tell.set()
+    assert await w.settle() == ["a", "b"]
+
+
+async def test_a_list_that_is_late_does_not_start_an_ended_build_again(world: Any) -> None:
+    w = world()
+    w.supervisor.offer(build("a"))
+    await w.settle()
+    w.started[0].may_end.set()
+    await w.settle()
+    w.supervisor.offer(build("a"))
+    assert await w.settle() == ["a"]
+
+
+async def test_a_build_that_is_being_deleted_is_let_go_and_not_begun(world: Any) -> None:
+    w = world()
+    w.supervisor.offer(build("a"))
+    await w.settle()
+    for name in ("a", "b"):
+        raw = build(name, version=2)
+        raw["metadata"]["deletionTimestamp"] = "2026-11-23T09:00:00Z"
+        w.supervisor.offer(raw)
+    assert await w.settle() == ["a"]
+    assert w.supervisor.active == 0
+
+
+async def test_mistakes_long_ago_do_not_count(world: Any) -> None:
+    w = world()
+    w.kube.builds["a"] = build("a", version=2)
+
+    async def drive(run: Run) -> None:
+        w.started.append(cast(FakeRun, run))
+        if len(w.started) <= MOST_MISTAKES + 3:
+            w.clock.time += 3600
+            raise RuntimeError("a hiccup after an hour")
+
+    w.supervisor._drive = drive
+    w.supervisor.offer(build("a"))
+    await w.settle()
+    assert len(w.started) == MOST_MISTAKES + 4
+    assert w.started[-1].invalid is None
+
+
 async def test_a_cancel_reaches_the_running_build(world: Any) -> None:
     w = world()
     w.supervisor.offer(build("a"))

@@ -9,7 +9,12 @@ import pytest
 
 from sentinel.api.reasons import Reason
 from sentinel.plan.observe import Ended, FetchFailure, PodEvent, PodView, Waiting, observe
-from sentinel.plan.start import StartProblem, classify_create_error, why_not_started
+from sentinel.plan.start import (
+    StartProblem,
+    classify_create_error,
+    why_not_started,
+    why_silent,
+)
 
 FOREVER = float("inf")
 
@@ -321,3 +326,19 @@ def test_the_servers_refusal_of_a_pod_is_understood(
 
     assert (problem.reason, problem.verdict) == (reason, verdict)
     assert message in problem.message
+
+
+def test_a_running_box_whose_node_is_silent_is_lost_after_a_minute() -> None:
+    raw = pod(phase="Running", containerStatuses=[status("box", running={})])
+    away = {"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
+    ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+
+    assert why_silent(observe(raw, node=ready), now=0.0, since={}) is None
+    assert why_silent(observe(raw), now=0.0, since={}) is None
+    waiting_ = why_silent(observe(raw, node=away), now=59.0, since={Reason.NODE_LOST: 0.0})
+    assert waiting_ is not None
+    assert waiting_.verdict == "wait"
+    lost = why_silent(observe(raw, node=away), now=60.0, since={Reason.NODE_LOST: 0.0})
+    assert lost is not None
+    assert (lost.reason, lost.verdict) == (Reason.NODE_LOST, "fail")
+    assert "node-1" in lost.message

@@ -146,6 +146,46 @@ async def test_a_box_that_is_never_heard_of_again_is_lost(outcome: Exception) ->
     assert now == 400
 
 
+async def test_a_box_that_an_earlier_operator_spoke_to_is_lost_though_we_never_heard_it() -> None:
+    now = 0.0
+
+    async def connect() -> MemoryStream:
+        nonlocal now
+        now += 100
+        raise NotYet("no container")
+
+    async with fast(connect, clock=lambda: now, known=True) as session:
+        with pytest.raises(SessionLost):
+            await session.wait_for(lambda state: False)
+    assert now == 400
+
+
+async def test_whether_it_is_open_is_said_when_the_journal_was_heard() -> None:
+    stream = MemoryStream()
+    async with fast(Exec(stream)) as session:
+        asking = asyncio.create_task(session.is_open())
+        await stream.hear()
+        stream.say({"type": "welcome", "seq": 2, "build": "b"}, queued(1))
+        await session.wait_for(lambda state: state.seq == 1)
+        assert not asking.done()
+        stream.say(queued(2))
+        assert await asking
+        assert session.state.seq == 2
+
+
+async def test_silence_is_counted_from_the_last_word() -> None:
+    stream = MemoryStream()
+    now = 0.0
+    async with fast(Exec(stream), clock=lambda: now) as session:
+        await stream.hear()
+        now = 7.0
+        assert session.silence == 7.0
+        stream.say(queued(1))
+        await session.wait_for(lambda state: state.seq == 1)
+        now = 10.0
+        assert session.silence == 3.0
+
+
 async def test_a_dead_container_ends_the_session_for_everybody() -> None:
     async with fast(Exec(GoneError("terminated"))) as session:
         with pytest.raises(GoneError, match="terminated"):
@@ -157,7 +197,7 @@ async def test_a_dead_container_ends_the_session_for_everybody() -> None:
 
 async def test_a_silent_connection_is_dropped() -> None:
     first, second = MemoryStream(), MemoryStream()
-    async with fast(Exec(first, second), heartbeat=0.01, silence=0.05):
+    async with fast(Exec(first, second), heartbeat=0.02, silence=0.5):
         heard = [await first.hear() for _ in range(3)]
         assert [each["type"] for each in heard] == ["hello", "ping", "ping"]
         await second.hear()

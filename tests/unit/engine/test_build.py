@@ -1,0 +1,235 @@
+"""A new operator finds a Build in its middle: what it makes of pod, journal and status, and of nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from tests.unit.engine.world import UID, Box, Clock, Heard, Server, plan, run_of, status_of
+
+from sentinel.api.conditions import ConditionType
+from sentinel.api.reasons import Reason
+from sentinel.engine import build as engine
+from sentinel.engine.build import run_build
+from sentinel.engine.run import Run
+from sentinel.errors import Conflict, GoneError
+from sentinel.plan.model import Plan
+from sentinel.plan.names import pod_name
+
+
+def phase(server: Server) -> tuple[str, str]:
+    """(phase, reason of Succeeded)."""
+    status = server.build["status"]
+    reason = next(c["reason"] for c in status["conditions"] if c["type"] == "Succeeded")
+    return status["phase"], reason
+
+
+def lost(run: Run) -> list[tuple[int, str, bool]]:
+    return cast(Heard, run.report).lost
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The attempts that were prepared anew, from git and registry; here they are always to be had."""
+    attempts: list[int] = []
+
+    async def prepare(run: Run, *, attempt: int) -> Plan:
+        attempts.append(attempt)
+        made = plan(attempt=attempt)
+        run.writer.condition(ConditionType.ACCEPTED, "True", Reason.VALID)
+        run.writer.begin_attempt(made)
+        return made
+
+    monkeypatch.setattr(engine, "prepare", prepare)
+    return attempts
+
+
+async def test_a_running_attempt_is_driven_to_its_end_by_its_pod_s_plan(
+    prepared: list[int],
+) -> None:
+    server = Server(status_of(ready=True, begun=True))
+    box = Box(opened=True)
+    box.record("opened", build=UID, attempt=1, plan="", shell="/bin/bash")
+    server.add_pod(plan("from the pod"), box=box)
+    await run_build(run_of(server))
+    assert phase(server) == ("Succeeded", "Passed")
+    assert [s["displayName"] for s in server.build["status"]["steps"]] == ["from the pod"]
+    assert prepared == []
+    assert server.created == []
+    assert box.heard == ["hello", "start", "close"]
+
+
+async def test_that_steps_may_start_is_written_before_the_box_is_asked(prepared: list[int]) -> None:
+    server = Server()
+    name = pod_name(build="b", uid=UID, attempt=1)
+    seen: list[tuple[str, str]] = []
+
+    def start(box: Box) -> None:
+        seen.append(phase(server))
+        box.run_all()
+
+    server.boxes[name] = Box(on_start=start)
+    await run_build(run_of(server))
+    assert seen == [("Starting", "Running")]
+    assert phase(server) == ("Succeeded", "Passed")
+
+
+async def test_a_pod_older_than_its_pending_timeout_is_followed(prepared: list[int]) -> None:
+    server = Server(status_of(ready=True, begun=True))
+    box = Box(opened=True)
+    box.record("opened", build=UID, attempt=1, plan="", shell="/bin/bash")
+    server.add_pod(plan(), age=10 * 3600, box=box)
+    await run_build(run_of(server))
+    assert phase(server) == ("Succeeded", "Passed")
+
+
+async def test_a_pod_that_vanished_before_any_step_is_replaced(prepared: list[int]) -> None:
+    server = Server(status_of(ready=True))
+    run = run_of(server)
+    await run_build(run)
+    assert lost(run) == [(1, "PodDeleted", True)]
+    assert prepared == [2]
+    assert server.created == [pod_name(build="b", uid=UID, attempt=2)]
+    assert phase(server) == ("Succeeded", "Passed")
+    assert server.build["status"]["pod"]["attempt"] == 2
+
+
+async def test_a_pod_that_vanished_after_steps_may_have_begun_is_not(prepared: list[int]) -> None:
+    server = Server(status_of(ready=True, begun=True))
+    run = run_of(server)
+    await run_build(run)
+    assert lost(run) == [(1, "PodDeleted", False)]
+    assert server.created == []
+    assert phase(server) == ("Errored", "PodDeleted")
+
+
+async def test_it_is_where_the_build_allows_steps_to_run_twice(prepared: list[int]) -> None:
+    server = Server(status_of(ready=True, begun=True))
+    run = run_of(server, retries={"infrastructure": 1, "afterStart": True})
+    await run_build(run)
+    assert lost(run) == [(1, "PodDeleted", True)]
+    assert phase(server) == ("Succeeded", "Passed")
+    assert server.build["status"]["pod"]["attempt"] == 2
+
+
+async def test_an_attempt_whose_pod_was_never_made_is_made_under_its_number(
+    prepared: list[int],
+) -> None:
+    server = Server(status_of(pod=False))
+    run = run_of(server)
+    await run_build(run)
+    assert lost(run) == []
+    assert prepared == [1]
+    assert server.build["status"]["pod"]["attempt"] == 1
+
+
+async def test_nothing_of_a_lost_attempt_is_said_of_the_next(prepared: list[int]) -> None:
+    old = status_of(ready=True, begun=True)
+    old["steps"] = [
+        {"id": "one-1", "name": "script", "state": "Running", "startTime": "2026-11-23T09:00:00Z"}
+    ]
+    server = Server(old)
+    name = pod_name(build="b", uid=UID, attempt=2)
+    seen: list[Any] = []
+
+    def start(box: Box) -> None:
+        status = server.build["status"]
+        ready = next(c for c in status["conditions"] if c["type"] == "PodReady")
+        seen.append((ready["status"], [s["state"] for s in status["steps"]]))
+        box.run_all()
+
+    server.boxes[name] = Box(on_start=start)
+    await run_build(run_of(server, retries={"infrastructure": 1, "afterStart": True}))
+    assert seen == [("True", ["Pending", "Pending"])]
+
+
+async def test_a_cancel_that_came_while_nobody_was_there_is_told_to_the_box(
+    prepared: list[int],
+) -> None:
+    server = Server(status_of(ready=True, begun=True))
+    box = Box(opened=True, on_start=lambda _: None)
+    box.record("opened", build=UID, attempt=1, plan="", shell="/bin/bash")
+    server.add_pod(plan(), box=box)
+    run = run_of(server)
+    run.cancelled.set()
+    async with asyncio.timeout(10):
+        await run_build(run)
+    assert box.heard == ["hello", "start", "cancel", "close"]
+    assert phase(server) == ("Cancelled", "Cancelled")
+
+
+async def test_a_pod_that_goes_after_the_result_does_not_change_it(prepared: list[int]) -> None:
+    server = Server()
+    name = pod_name(build="b", uid=UID, attempt=1)
+
+    class Dying(Box):
+        def answer(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+            if message["type"] == "close":
+                return [{"type": "error", "id": message["id"], "code": "Closed", "text": "gone"}]
+            return super().answer(message)
+
+    server.boxes[name] = Dying()
+    run = run_of(server)
+    await run_build(run)
+    assert phase(server) == ("Succeeded", "Passed")
+    assert lost(run) == []
+    # Nobody knows that the box has ended: its pod stays for its logs, and is stopped.
+    assert (name, {"spec": {"activeDeadlineSeconds": 1}}) in server.patches
+
+
+async def test_steps_of_a_lost_build_do_not_run_for_ever_in_its_status(prepared: list[int]) -> None:
+    old = status_of(ready=True, begun=True)
+    old["steps"] = [
+        {"id": "one-1", "name": "script", "state": "Running", "startTime": "2026-11-23T09:00:00Z"},
+        {"id": "two-2", "name": "script"},
+    ]
+    server = Server(old)
+    await run_build(run_of(server))
+    assert [(s["state"], s["reason"]) for s in server.build["status"]["steps"]] == [
+        ("Failed", "PodDeleted"),
+        ("Skipped", "Skipped"),
+    ]
+
+
+async def test_a_pod_that_another_operator_made_is_driven_by_its_plan(prepared: list[int]) -> None:
+    server = Server(status_of(pod=False))
+    run = run_of(server)
+    other = plan("another commit's step")
+    create = server.create
+
+    async def late(*arguments: Any, **more: Any) -> dict[str, Any]:
+        server.add_pod(other)
+        return await create(*arguments, **more)
+
+    server.create = late  # type: ignore[method-assign]
+    with pytest.raises(Conflict, match="made by another operator"):
+        await run_build(run)
+    await run_build(run_of(server))
+    assert [s["displayName"] for s in server.build["status"]["steps"]] == ["another commit's step"]
+
+
+@pytest.mark.parametrize(("finished", "error"), [(True, GoneError), (False, Conflict)])
+async def test_another_operator_s_end_stands(
+    prepared: list[int], finished: bool, error: type[Exception]
+) -> None:
+    server = Server(status_of(ready=True, begun=True))
+    box = Box(opened=True, on_start=lambda _: None)
+    box.record("opened", build=UID, attempt=1, plan="", shell="/bin/bash")
+    name = server.add_pod(plan(), box=box)
+    run = run_of(server, clock=Clock())
+    task = asyncio.create_task(run_build(run))
+    async with asyncio.timeout(5):
+        while "start" not in box.heard:
+            await asyncio.sleep(0.01)
+    theirs = status_of(ready=True, begun=True)
+    end = [c for c in theirs["conditions"] if c["type"] != "Succeeded"]
+    end.append({"type": "Succeeded", "status": "True", "reason": "Passed"})
+    if finished:
+        end.append({"type": "Finished", "status": "True", "reason": "Completed"})
+    server.write({**theirs, "conditions": end, "phase": "Succeeded"})
+    run.tools.pods.offer(server.pods.pop(name), deleted=True)
+    with pytest.raises(error):
+        async with asyncio.timeout(5):
+            await task
+    assert server.build["status"]["phase"] == "Succeeded"

@@ -1,0 +1,33 @@
+"""The operator put together: what it does where it must not go on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.unit.test_layout import ROOT
+
+CODE = """
+import os
+from sentinel.app import begin_anew
+turn = int(os.environ.get("TURN", "0"))
+print(os.getpid(), turn, flush=True)
+os.environ["TURN"] = str(turn + 1)
+if turn < 2:
+    begin_anew()
+"""
+
+
+def test_who_lost_the_lease_begins_anew_in_the_same_process_id() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    turns = [line.split() for line in done.stdout.splitlines()]
+    assert [turn for _, turn in turns] == ["0", "1", "2"]
+    assert len({pid for pid, _ in turns}) == 1
