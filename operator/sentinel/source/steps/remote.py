@@ -127,8 +127,12 @@ class RemoteRegistry:
         place = facts.get("tarballUrl")
         if not isinstance(place, str) or not place:
             raise unavailable(f"{base} names no tarballUrl for step {wanted}")
-        place = urljoin(base, place)
-        if urlsplit(place).scheme not in ("http", "https") or not urlsplit(place).netloc:
+        try:
+            place = urljoin(base, place)
+            usable = urlsplit(place).scheme in ("http", "https") and bool(urlsplit(place).hostname)
+        except ValueError:
+            usable = False
+        if not usable:
             raise invalid(
                 f"step {wanted}: the registry {self.title} says it is at {without_credentials(place)}, which is no "
                 "http address"

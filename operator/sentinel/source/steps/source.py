@@ -23,6 +23,7 @@ from sentinel.source.steps.pack import Limits, Unpackable
 from sentinel.source.steps.registry import Registry, Release
 from sentinel.source.steps.remote import RemoteRegistry, UrlStep
 from sentinel.source.steps.repositories import Project, ProjectStep, RepositoryTemplate
+from sentinel.source.steps.tree import to_the_end
 from sentinel.source.steps.versions import LATEST, bare, is_exact
 from sentinel.source.steps.wanted import (
     FoundStep,
@@ -146,7 +147,7 @@ class StepSource:
         with self._cache.workdir() as workdir:
             tree = await registry.fetch(release, workdir, limits=self._limits)
             try:
-                return await asyncio.to_thread(self._cache.put, tree, workdir, limits=self._limits)
+                return await to_the_end(self._cache.put, tree, workdir, limits=self._limits)
             except Unpackable as error:
                 raise invalid(
                     f"step {release.owner}/{release.name}: {release.origin} {error}"

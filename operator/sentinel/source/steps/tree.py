@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from sentinel.source.steps.folder import is_step
 from sentinel.source.steps.pack import Limits
 from sentinel.source.steps.wanted import invalid
 from sentinel.source.unpack import Limits as ArchiveLimits
 from sentinel.source.unpack import Refused, unpack
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def to_the_end(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `work` in a thread, and stay until it is over even where we are cancelled: its directory is in use."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 async def unpacked(archive: Path, workdir: Path, *, limits: Limits, what: str) -> Path:
@@ -20,7 +37,7 @@ async def unpacked(archive: Path, workdir: Path, *, limits: Limits, what: str) -
     """
     tree = workdir / "tree"
     try:
-        await asyncio.to_thread(
+        await to_the_end(
             unpack,
             str(archive),
             str(tree),
@@ -34,6 +51,6 @@ async def unpacked(archive: Path, workdir: Path, *, limits: Limits, what: str) -
 
 def _root(tree: Path) -> Path:
     below = list(tree.iterdir())
-    if len(below) == 1 and below[0].is_dir() and not below[0].is_symlink() and not is_step(tree):
-        return below[0]
-    return tree
+    if len(below) != 1 or below[0].is_symlink() or not is_step(below[0]) or is_step(tree):
+        return tree
+    return below[0]

@@ -84,6 +84,12 @@ def check_wanted(wanted: WantedStep) -> None:
             f"step {wanted}: {visible(wanted.version)!r} is no version. Write one version exactly, such as "
             f"{wanted.owner}/{wanted.name}@1.2.3, or none for the highest; there are no ranges"
         )
+    try:
+        urlsplit(wanted.url)
+    except ValueError as error:
+        raise invalid(
+            f"step {wanted}: what is quoted behind its name is no URL: {error}"
+        ) from error
     if ".." in wanted.path_in_source.split("/"):
         raise invalid(f"step {wanted}: {visible(wanted.url)} leads out of the project's source")
 
@@ -121,7 +127,10 @@ def no_such_step(
 
 def without_credentials(url: str) -> str:
     """The URL for people: no user, password, query or fragment."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "a malformed URL"
     if not parts.scheme or not parts.netloc:
         return visible(url.partition("?")[0])
     return visible(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")

@@ -6,8 +6,10 @@ Redirects are followed by hand, because who gets the token is decided anew at ea
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
+import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -46,8 +48,8 @@ class Web:
         if token:
             self._authorization = f"Bearer {token}"
         elif address is not None and address.user is not None:
-            login = aiohttp.BasicAuth(address.user, address.password or "", encoding="utf-8")
-            self._authorization = login.encode()
+            login = f"{address.user}:{address.password or ''}".encode()
+            self._authorization = f"Basic {base64.b64encode(login).decode()}"
         self._pause = pause
 
     async def get_json(self, url: str, *, limit: int, with_token: bool = True) -> tuple[int, Any]:
@@ -176,7 +178,8 @@ def _too_large(url: str, limit: int) -> Exception:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or type(error.os_error).__name__
+        number = error.os_error.errno
+        return os.strerror(number) if number else type(error.os_error).__name__
     # Never str(error): it may quote a URL with what is secret in it.
     return type(error).__name__
 

@@ -1,0 +1,124 @@
+"""Packing: the same bytes for the same step, and nothing in it that a step has no business with."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from tests.unit.source.steps.servers import entries, sha256
+
+from sentinel.source.steps.pack import Limits, Packed, Unpackable, fingerprint, pack
+from sentinel.source.unpack import Limits as ArchiveLimits
+from sentinel.source.unpack import unpack
+
+LIMITS = Limits(packed=100_000, unpacked=50_000, entries=20)
+
+
+def tree(root: Path, *, backwards: bool = False) -> Path:
+    names = ["run.sh", "bin/tool", "lib/deep/text", "a-name"]
+    for name in reversed(names) if backwards else names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"this is {name}\n")
+        path.chmod(0o755 if name == "bin/tool" else 0o644)
+    for directory in ("", "bin", "lib", "lib/deep"):
+        (root / directory).chmod(0o755)
+    (root / "link").symlink_to("lib/deep/text")
+    (root / ".git").mkdir()
+    (root / ".git/config").write_text("[core]")
+    return root
+
+
+def packed(root: Path, target: Path) -> Packed:
+    return pack(root, target, limits=LIMITS)
+
+
+def test_the_same_tree_is_the_same_archive_whenever_and_however_it_was_made(tmp_path: Path) -> None:
+    one, two = tree(tmp_path / "one"), tree(tmp_path / "two", backwards=True)
+    os.utime(two / "run.sh", (1, 1))
+    first = packed(one, tmp_path / "1.tar.gz")
+
+    assert first == packed(two, tmp_path / "2.tar.gz")
+    content = (tmp_path / "1.tar.gz").read_bytes()
+    assert first == Packed(digest=sha256(content), size=len(content))
+    assert entries(tmp_path / "1.tar.gz") == {
+        "a-name": (0o644, b"this is a-name\n"),
+        "bin": (0o755, None),
+        "bin/tool": (0o755, b"this is bin/tool\n"),
+        "lib": (0o755, None),
+        "lib/deep": (0o755, None),
+        "lib/deep/text": (0o644, b"this is lib/deep/text\n"),
+        "link": (0o777, "lib/deep/text"),
+        "run.sh": (0o644, b"this is run.sh\n"),
+    }
+    with tarfile.open(tmp_path / "1.tar.gz") as archive:
+        assert {(each.uid, each.gid, each.uname, each.mtime) for each in archive} == {
+            (0, 0, "", 315532800)
+        }
+
+
+def test_it_passes_our_own_unpacking_and_packs_to_itself(tmp_path: Path) -> None:
+    first = packed(tree(tmp_path / "one"), tmp_path / "1.tar.gz")
+    unpack(
+        str(tmp_path / "1.tar.gz"), str(tmp_path / "again"), limits=ArchiveLimits(), strip="none"
+    )
+
+    assert packed(tmp_path / "again", tmp_path / "2.tar.gz") == first
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda root: (root / "x").symlink_to("/etc/passwd"), "absolute target: x"),
+        (lambda root: (root / "x").symlink_to("../outside"), "leads out of it: x"),
+        (lambda root: (root / "bin/x").symlink_to("../../outside"), "leads out of it: bin/x"),
+        (
+            lambda root: (
+                (root / "lib/up").symlink_to(".."),
+                (root / "x").symlink_to("lib/up/../y"),
+            ),
+            "leads out of it: x",
+        ),
+        (lambda root: os.mkfifo(root / "x"), "neither file, directory nor link: x"),
+        (lambda root: (root / "a\nb").write_text(""), "control characters"),
+        (lambda root: (root / "x").write_bytes(b"x" * 50_001), "more than 50000 bytes"),
+        (lambda root: [(root / f"f{i}").touch() for i in range(20)], "more than 20 files"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, make: object, words: str) -> None:
+    root = tree(tmp_path / "one")
+    assert callable(make)
+    make(root)
+
+    with pytest.raises(Unpackable, match=words):
+        packed(root, tmp_path / "1.tar.gz")
+
+
+def test_what_does_not_pack_small_enough_is_refused(tmp_path: Path) -> None:
+    root = tree(tmp_path / "one")
+    (root / "noise").write_bytes(os.urandom(40_000))
+
+    with pytest.raises(Unpackable, match="even when packed, more than 30000"):
+        pack(root, tmp_path / "1.tar.gz", limits=Limits(packed=30_000, unpacked=50_000, entries=20))
+
+
+def test_set_id_bits_are_dropped(tmp_path: Path) -> None:
+    root = tree(tmp_path / "one")
+    (root / "bin/tool").chmod(0o6755)
+    packed(root, tmp_path / "1.tar.gz")
+
+    assert entries(tmp_path / "1.tar.gz")["bin/tool"][0] == 0o755
+
+
+def test_the_fingerprint_changes_with_any_file(tmp_path: Path) -> None:
+    root = tree(tmp_path / "one")
+    before = fingerprint(root)
+    assert fingerprint(root) == before
+
+    (root / "lib/deep/text").chmod(0o600)
+    after = fingerprint(root)
+    assert after != before
+    (root / "lib/deep/more").touch()
+    assert fingerprint(root) != after

@@ -1,0 +1,265 @@
+"""Where a step is looked for, who may, how many at once, and what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.unit.source.steps.servers import (
+    LAB,
+    Reply,
+    Scripted,
+    entries,
+    sha256,
+    source,
+    tarball,
+)
+
+from sentinel.api.reasons import Reason
+from sentinel.errors import InfrastructureError, UserError
+from sentinel.settings import StepSettings
+from sentinel.source.steps import WantedStep, find_all, step_source
+from sentinel.source.steps.folder import FolderRegistry
+
+GREET = WantedStep(owner="lab", name="greet")
+
+
+def by_url(url: str) -> WantedStep:
+    return WantedStep(owner="lab", name="hello", url=url)
+
+
+def index(script: Scripted, count: int, *, size: int = 10) -> list[WantedStep]:
+    """Steps s0, s1… in the scripted server's index, each with `size` bytes of noise; as wanted."""
+    listed = []
+    for number in range(count):
+        body = tarball({"run.sh": f"echo {number}\n", "noise": os.urandom(size).hex()})
+        place = f"/{number}.tgz"
+        script.add(place, Reply(body=body))
+        listed.append(
+            {
+                "owner": "lab",
+                "name": f"s{number}",
+                "version": "1.0.0",
+                "tarballUrl": place,
+                "sha256": sha256(body),
+            }
+        )
+    script.json("/index.json", listed)
+    return [WantedStep(owner="lab", name=f"s{number}") for number in range(count)]
+
+
+async def test_without_a_registry_there_is_a_sentence_for_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the operator knows no step registry\. Set") as caught:
+        await source("", tmp_path).find(GREET)
+    assert caught.value.reason is Reason.STEP_NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        "steps",
+        "ftp://host/",
+        "http://",
+        "git+https://host/steps.git",
+        "git+ssh://host/{owner}/{name}",
+        "https://bob:s3cret@",
+    ],
+)
+def test_a_setting_that_is_no_registry_is_told_to_the_operator(
+    tmp_path: Path, registry: str
+) -> None:
+    with pytest.raises(UserError, match="the operator's setting steps.registry") as caught:  # noqa: RUF043
+        step_source(StepSettings(registry=registry), cache_dir=tmp_path)
+    assert "s3cret" not in caught.value.message
+
+
+async def test_a_folder_that_is_not_there_is_the_operator_s_business(tmp_path: Path) -> None:
+    with pytest.raises(InfrastructureError, match="is no directory here"):
+        await source(str(tmp_path / "nowhere"), tmp_path / "cache").find(GREET)
+
+
+async def test_a_folder_is_read_anew_and_tells_versions_and_names(tmp_path: Path) -> None:
+    shutil.copytree(LAB, tmp_path / "steps")
+    steps = source(str(tmp_path / "steps"), tmp_path / "cache")
+    newest = WantedStep(owner="lab", name="make-temp")
+    assert (await steps.find(newest)).version == "1.1.0"
+    shutil.copytree(tmp_path / "steps/lab/make-temp/1.1.0", tmp_path / "steps/lab/make-temp/1.2.0")
+    assert (await steps.find(newest)).version == "1.2.0"
+    (tmp_path / "steps/lab/greet/run.sh").write_text("echo other\n")
+    assert entries((await steps.find(GREET)).archive)["run.sh"][1] == b"echo other\n"
+    with pytest.raises(UserError, match=r"It has 1.2.0, 1.1.0, 1.0.0; without @"):
+        await steps.find(WantedStep(owner="lab", name="make-temp", version="3.0.0"))
+
+
+async def test_a_mounted_config_map_is_a_registry(tmp_path: Path) -> None:
+    """Kubernetes mounts one as links through a hidden directory, which it swaps when the ConfigMap changes."""
+    data = tmp_path / "mounted/..2026_11_27/lab/hello"
+    data.mkdir(parents=True)
+    (data / "run.sh").write_text("echo hello\n")
+    (tmp_path / "mounted/..data").symlink_to("..2026_11_27")
+    (tmp_path / "mounted/lab").symlink_to("..data/lab")
+    steps = source(f"file://{tmp_path}/mounted", tmp_path / "cache")
+    found = await steps.find(WantedStep(owner="lab", name="hello"))
+
+    assert (found.version, entries(found.archive)) == (
+        "0.0.0",
+        {"run.sh": (0o644, b"echo hello\n")},
+    )
+
+
+async def test_a_step_on_our_own_file_system_only_where_that_is_allowed(tmp_path: Path) -> None:
+    wanted = by_url(f"file://{LAB}/lab/greet")
+    with pytest.raises(UserError, match=r"setting steps\.allowLocal is off") as caught:
+        await source("", tmp_path).find(wanted)
+    assert caught.value.reason is Reason.STEP_NOT_FOUND
+
+    steps = source("", tmp_path, allow_local=True)
+    found = await steps.find(wanted)
+    assert (found.owner, found.name, found.version) == ("lab", "hello", "0.0.9")
+    with pytest.raises(UserError, match="there is no step at /etc"):
+        await steps.find(by_url("file:///etc"))
+
+
+async def test_a_step_by_url_only_where_that_is_allowed_and_anew_each_time(
+    script: Scripted, tmp_path: Path
+) -> None:
+    wanted = by_url(f"{script.url}/step.tgz?key=s3cret")
+    with pytest.raises(UserError, match=r"setting steps\.allowUrl is off") as caught:
+        await source("", tmp_path, token="t0ken").find(wanted)
+    assert "s3cret" not in caught.value.message
+    assert script.requests == []
+
+    steps = source(script.url, tmp_path, allow_url=True, token="t0ken")
+    for text in ("echo 1\n", "echo 2\n"):
+        script.replies.clear()
+        script.add("/step.tgz", Reply(body=tarball({"run.sh": text}, top="step-1.0")))
+        found = await steps.find(wanted)
+        assert entries(found.archive) == {"run.sh": (0o644, text.encode())}
+    assert found.origin == f"{script.url}/step.tgz"
+    # Whoever writes a wercker.yml names this address: the token is none of its business, on any host.
+    assert script.requests == [("/step.tgz?key=s3cret", "")] * 2
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x", "steps/x", "http://[", "git+https://host/x.git"])
+async def test_what_is_no_address_of_a_step_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError) as caught:
+        await source("", tmp_path, allow_local=True, allow_url=True).find(by_url(url))
+    assert caught.value.reason is Reason.STEP_INVALID
+
+
+async def test_the_same_step_asked_for_many_times_at_once_is_fetched_once(
+    script: Scripted, tmp_path: Path
+) -> None:
+    wanted = index(script, 1)
+    steps = source(script.url, tmp_path)
+    found = await asyncio.gather(*(steps.find(wanted[0]) for _ in range(30)))
+
+    assert len({each.digest for each in found}) == 1
+    assert script.paths().count("/0.tgz") == 1
+    assert await find_all(steps, wanted * 3) == [found[0]] * 3
+
+
+async def test_many_steps_are_found_at_once_in_their_order(
+    script: Scripted, tmp_path: Path
+) -> None:
+    wanted = index(script, 40)
+    found = await find_all(source(script.url, tmp_path), wanted[::-1])
+
+    assert [each.name for each in found] == [each.name for each in wanted[::-1]]
+    assert [entries(each.archive)["run.sh"][1] for each in found] == [
+        f"echo {number}\n".encode() for number in range(39, -1, -1)
+    ]
+    assert all(script.paths().count(f"/{number}.tgz") == 1 for number in range(40))
+
+
+async def test_a_mistake_is_told_before_a_registry_that_is_down(
+    script: Scripted, tmp_path: Path
+) -> None:
+    script.add("/api/steps/lab/greet/*", Reply(status=500))
+    steps = source(script.url, tmp_path)
+    with pytest.raises(UserError, match="is no version"):
+        await find_all(steps, [GREET, WantedStep(owner="a", name="b", version="latest")])
+    with pytest.raises(InfrastructureError, match="HTTP 500"):
+        await find_all(steps, [GREET])
+
+
+async def test_the_cache_is_bounded_and_what_was_not_used_for_longest_goes(
+    script: Scripted, tmp_path: Path
+) -> None:
+    wanted = index(script, 4, size=10_000)
+    steps = source(script.url, tmp_path, cache_bytes=3 * 13_000)
+    found = [await steps.find(each) for each in wanted[:3]]
+    size = found[0].size
+    assert 3 * size <= 3 * 13_000 < 4 * size
+    for age, each in enumerate(found):
+        os.utime(each.archive.parent, (1000 + age, 1000 + age))
+    await steps.find(wanted[0])
+    await steps.find(wanted[3])
+
+    kept = {path.name for path in (tmp_path / "archives").iterdir()}
+    assert kept == {found[0].digest, found[2].digest, (await steps.find(wanted[3])).digest}
+    assert await steps.archive(found[1].digest) is None
+    assert await steps.archive(found[2].digest) == found[2].archive
+    assert len(list((tmp_path / "index").iterdir())) == 3
+    assert script.paths().count("/1.tgz") == 1
+    await steps.find(wanted[1])
+    assert script.paths().count("/1.tgz") == 2
+
+
+async def test_a_spoiled_copy_is_noticed_and_fetched_again(
+    script: Scripted, tmp_path: Path
+) -> None:
+    wanted = index(script, 1)
+    steps = source(script.url, tmp_path)
+    before = await steps.find(wanted[0])
+    content = before.archive.read_bytes()
+    before.archive.write_bytes(content[:-1])
+    after = await steps.find(wanted[0])
+
+    assert after == before
+    assert after.archive.read_bytes() == content
+    assert script.paths().count("/0.tgz") == 2
+
+
+async def test_the_cache_outlives_its_process_and_clears_up_what_was_half_done(
+    script: Scripted, tmp_path: Path
+) -> None:
+    wanted = index(script, 1)
+    await source(script.url, tmp_path).find(wanted[0])
+    for name, age in (("old", 10_000), ("new", 0)):
+        (tmp_path / "work" / name).mkdir()
+        stamp = (tmp_path / "work" / name).stat().st_mtime - age
+        os.utime(tmp_path / "work" / name, (stamp, stamp))
+    await source(script.url, tmp_path).find(wanted[0])
+
+    assert script.paths().count("/0.tgz") == 1
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, 10, 20, 40, 80])
+async def test_who_is_cancelled_leaves_nothing_and_the_next_one_goes_on(
+    script: Scripted, tmp_path: Path, turns: int
+) -> None:
+    """Cancelled at one moment or another after the archive was asked for."""
+    wanted = index(script, 1, size=100_000)
+    steps = source(script.url, tmp_path)
+    task = asyncio.create_task(steps.find(wanted[0]))
+    while "/0.tgz" not in script.paths():
+        await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0.0002)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+    assert list((tmp_path / "work").iterdir()) == []
+    assert (await steps.find(wanted[0])).name == "s0"
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_folder_has_its_path_for_a_title() -> None:
+    assert FolderRegistry(Path("/srv/steps")).title == "/srv/steps"
