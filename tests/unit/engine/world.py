@@ -302,6 +302,7 @@ def run_of(server: Server, *, clock: Clock | None = None, **spec: Any) -> Run:
         pods=Board(),
         commits=Board(),
         git_cache=Path("/nonexistent"),
+        steps=cast(Any, None),
     )
     raw = copy.deepcopy(server.build)
     return Run(

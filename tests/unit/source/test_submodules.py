@@ -10,7 +10,7 @@ import pytest
 from tests.unit.source.gitserver import PASSWORD, TOKEN, USER, GitServer, Maker, git
 from tests.unit.source.pod import Pod
 
-from sentinel.source import fetch
+from sentinel.source import checkout
 from sentinel.source.submodules import absolute, find
 
 COMMIT = "1" * 40
@@ -151,13 +151,13 @@ def test_a_chain_without_an_end_is_cut(
     """A repository cannot contain itself, but as many others as somebody cares to make."""
     below = commits["first"]
     name = "project.git"
-    for level in range(fetch.MAX_DEPTH + 2):
+    for level in range(checkout.MAX_DEPTH + 2):
         each = Maker(commits["root"] / f"chain-{level}-{tmp_path.name}.git")
         below = each.files({".gitmodules": gitmodules(lib=f"../{name}")}, links={"lib": below})
         name = each.bare.name
     done = pod.fetch(f"{server.url}/open/{name}", below, submodules=True)
     assert done.returncode == 1
-    assert f"more than {fetch.MAX_DEPTH} levels" in pod.said()["message"]
+    assert f"more than {checkout.MAX_DEPTH} levels" in pod.said()["message"]
 
 
 @pytest.mark.parametrize("secret", [{"username": USER, "password": PASSWORD}, {"token": TOKEN}])

@@ -85,7 +85,7 @@ def test_no_manifest_is_fine() -> None:
     ("text", "warnings", "properties"),
     [
         (b"a: [", ["step.yml:2: this is not YAML: "], ()),
-        (b"\xff\xfe", ["step.yml:1: the file is not UTF-8 text"], ()),
+        (b"\xff\xfe", ["step.yml:1: the file is UTF-16 text, not UTF-8"], ()),
         (b"- a", ["step.yml: is no manifest"], ()),
         (b"just words", ["step.yml: is no manifest"], ()),
         (b"", [], ()),
