@@ -9,12 +9,13 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.source.webserver import WebServer, body, in_order, redirect, status
 
 from sentinel.source import download as module
 from sentinel.source.download import DownloadError, Login, download
@@ -24,84 +25,17 @@ DIGEST = hashlib.sha256(BODY).hexdigest()
 BASIC = Login(username="somebody\n", password="secret-password\n")
 BEARER = Login(token="secret-token\n")
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-class Server:
-    """`answers` by path; `asked` are (path, Authorization) in order."""
-
-    def __init__(self, context: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
-        self.answers: dict[str, Answer] = {}
-        self.asked: list[tuple[str, str | None]] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.asked.append((self.path, self.headers.get("Authorization")))
-                server.answers.get(self.path, status(404))(self)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        class Quiet(ThreadingHTTPServer):
-            def handle_error(self, *_: Any) -> None:
-                """Clients that break off are what is tested."""
-
-        self._server = Quiet((address, 0), Handler)
-        if context is not None:
-            self._server.socket = context.wrap_socket(
-                self._server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        scheme = "https" if context else "http"
-        self.port = self._server.server_port
-        self.url = f"{scheme}://{address}:{self.port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def body(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(BODY)))
-    handler.end_headers()
-    handler.wfile.write(BODY)
-
-
-def status(code: int) -> Answer:
-    return lambda handler: handler.send_error(code)
-
-
-def redirect(to: str, code: int = 302) -> Answer:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(code)
-        handler.send_header("Location", to)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    return answer
-
-
-def in_order(*answers: Answer) -> Answer:
-    left = list(answers)
-
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        left.pop(0)(handler)
-
-    return answer
-
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
+def server() -> Iterator[WebServer]:
+    server = WebServer()
     yield server
     server.close()
 
 
 @pytest.fixture
-def other() -> Iterator[Server]:
-    server = Server()
+def other() -> Iterator[WebServer]:
+    server = WebServer()
     yield server
     server.close()
 
@@ -118,8 +52,8 @@ def refused(url: str, path: str, **more: Any) -> tuple[str, str]:
     return caught.value.reason, caught.value.message
 
 
-def test_the_bytes_and_their_digest(server: Server, path: str) -> None:
-    server.answers["/p%20q/%C3%BC.tar.gz?a=b&c=%2F"] = body
+def test_the_bytes_and_their_digest(server: WebServer, path: str) -> None:
+    server.answers["/p%20q/%C3%BC.tar.gz?a=b&c=%2F"] = body(BODY)
     url = f"{server.url}/p%20q/ü.tar.gz?a=b&c=%2F"
     assert download(url, path, login=Login(), sha256=DIGEST) == DIGEST
     assert Path(path).read_bytes() == BODY
@@ -134,14 +68,16 @@ def test_the_bytes_and_their_digest(server: Server, path: str) -> None:
         (BEARER, "Bearer secret-token"),
     ],
 )
-def test_credentials_are_sent_at_once(server: Server, path: str, login: Login, sent: str) -> None:
-    server.answers["/a"] = body
+def test_credentials_are_sent_at_once(
+    server: WebServer, path: str, login: Login, sent: str
+) -> None:
+    server.answers["/a"] = body(BODY)
     download(f"{server.url}/a", path, login=login)
     assert server.asked == [("/a", sent)]
 
 
-def test_credentials_of_the_url_are_taken_out_of_it(server: Server, path: str) -> None:
-    server.answers["/a"] = body
+def test_credentials_of_the_url_are_taken_out_of_it(server: WebServer, path: str) -> None:
+    server.answers["/a"] = body(BODY)
     download(server.url.replace("://", "://u:secret@") + "/a", path, login=Login())
     assert server.asked == [("/a", "Basic " + base64.b64encode(b"u:secret").decode())]
 
@@ -149,33 +85,33 @@ def test_credentials_of_the_url_are_taken_out_of_it(server: Server, path: str) -
 @pytest.mark.parametrize("login", [BASIC, BEARER])
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_no_credentials_go_to_another_host(
-    server: Server, other: Server, path: str, login: Login, code: int
+    server: WebServer, other: WebServer, path: str, login: Login, code: int
 ) -> None:
     server.answers["/a"] = redirect(f"{other.url}/there?signature=secret", code)
-    other.answers["/there?signature=secret"] = body
+    other.answers["/there?signature=secret"] = body(BODY)
     assert download(f"{server.url}/a", path, login=login) == DIGEST
     assert server.asked == [("/a", login.header)]
     assert other.asked == [("/there?signature=secret", None)]
 
 
 def test_nor_by_way_of_a_third_that_sends_us_back_out(
-    server: Server, other: Server, path: str
+    server: WebServer, other: WebServer, path: str
 ) -> None:
     server.answers |= {"/a": redirect("/b"), "/b": redirect(f"{other.url}/c")}
-    other.answers |= {"/c": redirect("/d"), "/d": body}
+    other.answers |= {"/c": redirect("/d"), "/d": body(BODY)}
     download(f"{server.url}/a", path, login=BEARER)
     assert server.asked == [("/a", BEARER.header), ("/b", BEARER.header)]
     assert other.asked == [("/c", None), ("/d", None)]
 
 
-def test_the_same_machine_by_another_name_is_another_host(server: Server, path: str) -> None:
-    server.answers |= {"/a": redirect(f"http://localhost:{server.port}/b"), "/b": body}
+def test_the_same_machine_by_another_name_is_another_host(server: WebServer, path: str) -> None:
+    server.answers |= {"/a": redirect(f"http://localhost:{server.port}/b"), "/b": body(BODY)}
     download(f"{server.url}/a", path, login=BEARER)
     assert server.asked == [("/a", BEARER.header), ("/b", None)]
 
 
 @pytest.mark.parametrize("to", ["file:///etc/passwd", "ftp://h/x", "data:,x", "gopher://h/"])
-def test_no_redirect_leaves_http(server: Server, path: str, to: str) -> None:
+def test_no_redirect_leaves_http(server: WebServer, path: str, to: str) -> None:
     server.answers["/a"] = redirect(to)
     reason, message = refused(f"{server.url}/a", path)
     assert reason == "SourceNotFound"
@@ -183,7 +119,7 @@ def test_no_redirect_leaves_http(server: Server, path: str, to: str) -> None:
     assert "http" in message
 
 
-def test_redirects_in_circles_end(server: Server, path: str) -> None:
+def test_redirects_in_circles_end(server: WebServer, path: str) -> None:
     server.answers["/a"] = redirect("/a")
     reason, _ = refused(f"{server.url}/a", path)
     assert reason == "SourceNotFound"
@@ -226,7 +162,7 @@ def test_files_are_taken_where_that_is_allowed(tmp_path: Path, path: str) -> Non
     ],
 )
 def test_what_the_server_refuses_is_not_tried_again(
-    server: Server, path: str, code: int, login: Login, reason: str, words: str
+    server: WebServer, path: str, code: int, login: Login, reason: str, words: str
 ) -> None:
     server.answers["/a?signature=secret"] = status(code)
     said, message = refused(f"{server.url}/a?signature=secret", path, login=login)
@@ -237,8 +173,8 @@ def test_what_the_server_refuses_is_not_tried_again(
 
 
 @pytest.mark.parametrize("code", [500, 502, 503, 429])
-def test_a_server_in_trouble_is_asked_three_times(server: Server, path: str, code: int) -> None:
-    server.answers["/a"] = in_order(status(code), status(code), body)
+def test_a_server_in_trouble_is_asked_three_times(server: WebServer, path: str, code: int) -> None:
+    server.answers["/a"] = in_order(status(code), status(code), body(BODY))
     assert download(f"{server.url}/a", path, login=Login()) == DIGEST
     server.answers["/a"] = status(code)
     server.asked.clear()
@@ -247,7 +183,7 @@ def test_a_server_in_trouble_is_asked_three_times(server: Server, path: str, cod
     assert str(code) in message
 
 
-def test_a_connection_that_is_cut_is_tried_again(server: Server, path: str) -> None:
+def test_a_connection_that_is_cut_is_tried_again(server: WebServer, path: str) -> None:
     def cut(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(BODY)))
@@ -262,7 +198,7 @@ def test_a_connection_that_is_cut_is_tried_again(server: Server, path: str) -> N
         handler.end_headers()
         handler.wfile.write(b"100\r\nonly a little")
 
-    server.answers["/a"] = in_order(cut, cut_chunks, body)
+    server.answers["/a"] = in_order(cut, cut_chunks, body(BODY))
     assert download(f"{server.url}/a", path, login=Login()) == DIGEST
     server.answers["/a"] = cut
     reason, message = refused(f"{server.url}/a", path)
@@ -277,8 +213,8 @@ def test_nobody_there_is_the_platforms(path: str) -> None:
         assert refused(url, path)[0] == "SourceUnavailable"
 
 
-def test_a_wrong_digest_names_both(server: Server, path: str) -> None:
-    server.answers["/a"] = body
+def test_a_wrong_digest_names_both(server: WebServer, path: str) -> None:
+    server.answers["/a"] = body(BODY)
     reason, message = refused(f"{server.url}/a", path, sha256="0" * 64)
     assert reason == "SourceInvalid"
     assert DIGEST in message
@@ -286,7 +222,7 @@ def test_a_wrong_digest_names_both(server: Server, path: str) -> None:
     assert len(server.asked) == 1
 
 
-def test_too_large_ends_at_the_limit_said_or_not(server: Server, path: str) -> None:
+def test_too_large_ends_at_the_limit_said_or_not(server: WebServer, path: str) -> None:
     sent = []
 
     def endless(handler: BaseHTTPRequestHandler) -> None:
@@ -313,7 +249,7 @@ def test_too_large_ends_at_the_limit_said_or_not(server: Server, path: str) -> N
     assert sum(sent) < 100_000_000
 
 
-def test_a_slow_server_ends_with_the_time(server: Server, path: str) -> None:
+def test_a_slow_server_ends_with_the_time(server: WebServer, path: str) -> None:
     released = threading.Event()
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
@@ -336,8 +272,8 @@ def test_a_slow_server_ends_with_the_time(server: Server, path: str) -> None:
     assert time.monotonic() - started < 20
 
 
-def test_it_stops_when_told(server: Server, path: str) -> None:
-    server.answers["/a"] = body
+def test_it_stops_when_told(server: WebServer, path: str) -> None:
+    server.answers["/a"] = body(BODY)
     assert "called off" in refused(f"{server.url}/a", path, stopped=lambda: True)[1]
 
 
@@ -359,16 +295,16 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tls(certificate: Path) -> Iterator[Server]:
+def tls(certificate: Path) -> Iterator[WebServer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
-    server = Server(context)
+    server = WebServer(context)
     yield server
     server.close()
 
 
-def test_an_unknown_authority_is_not_believed(tls: Server, path: str) -> None:
-    tls.answers["/a"] = body
+def test_an_unknown_authority_is_not_believed(tls: WebServer, path: str) -> None:
+    tls.answers["/a"] = body(BODY)
     reason, message = refused(f"{tls.url}/a", path, login=BEARER)
     assert reason == "SourceUnavailable"
     assert "certificate verify failed" in message
@@ -376,17 +312,21 @@ def test_an_unknown_authority_is_not_believed(tls: Server, path: str) -> None:
     assert tls.asked == []
 
 
-def test_an_authority_that_is_given_is_believed(tls: Server, certificate: Path, path: str) -> None:
-    tls.answers["/a"] = body
+def test_an_authority_that_is_given_is_believed(
+    tls: WebServer, certificate: Path, path: str
+) -> None:
+    tls.answers["/a"] = body(BODY)
     login = Login(token="secret", ca_file=str(certificate / "cert.pem"))
     assert download(f"{tls.url}/a", path, login=login) == DIGEST
     wrong = Login(ca_file=str(certificate / "key.pem"))
     assert refused(f"{tls.url}/a", path, login=wrong)[0] == "SourceAuthFailed"
 
 
-def test_no_redirect_leaves_tls(tls: Server, server: Server, certificate: Path, path: str) -> None:
+def test_no_redirect_leaves_tls(
+    tls: WebServer, server: WebServer, certificate: Path, path: str
+) -> None:
     tls.answers["/a"] = redirect(f"{server.url}/b")
-    server.answers["/b"] = body
+    server.answers["/b"] = body(BODY)
     login = Login(token="secret", ca_file=str(certificate / "cert.pem"))
     reason, message = refused(f"{tls.url}/a", path, login=login)
     assert reason == "SourceNotFound"
