@@ -11,7 +11,7 @@ from tests.unit.plan.examples import SOURCE, STARTED, build, plan, settings
 
 from sentinel.plan.archiveurl import archive_name
 from sentinel.plan.codec import decode, encode
-from sentinel.plan.environment import application_name, generic_variables
+from sentinel.plan.generic import application_name, generic_variables
 from sentinel.plan.model import PlanSource
 from sentinel.plan.pod import make_pod
 
@@ -82,6 +82,8 @@ def test_the_pod_fetches_exactly_these_bytes() -> None:
         "dest": "/mnt/wercker/source",
         "kit": "/run/sentinel/kit",
         "secretDir": "/run/sentinel/git",
+        "ignoreFile": ".werckerignore",
+        "maxBytes": settings().source.max_gib * 1024**3,
     }
     assert {"name": "git", "mountPath": "/run/sentinel/git", "readOnly": True} in (
         container["volumeMounts"]

@@ -188,7 +188,7 @@ ENTRIES = (
 def test_an_archive_is_unpacked_readable_for_everybody(pod: Pod, web: WebServer, form: str) -> None:
     data = pack(form, *ENTRIES)
     web.answers["/private/p"] = body(data)
-    secret = pod.secret(token="the-token\n")
+    secret = pod.secret({"token": "the-token\n"})
     (pod.dest / "left").mkdir(parents=True)
     digest = hashlib.sha256(data).hexdigest()
     done = pod.fetch(f"{web.url}/private/p", "", sha256=digest, secretDir=secret)
