@@ -145,6 +145,14 @@ def test_kubectl_names_a_misspelt_field(served: Kubectl, namespace: str) -> None
             {"source": {}},
             "source must say where the project comes from: set exactly one of source.git and source.archive",
         ),
+        (
+            {"source": {"git": {"url": "http://h/p.git"}, "archive": {"url": "http://h/p.tar"}}},
+            "set exactly one of source.git and source.archive",
+        ),
+        (
+            {"source": {"archive": {"url": "http://h/p.tar", "sha256": "A" * 64}}},
+            "spec.source.archive.sha256: Invalid value",
+        ),
         ({"timeouts": {"build": "2 hours"}}, "spec.timeouts.build: Invalid value"),
         ({"image": {"commit": "sometimes"}}, 'Unsupported value: "sometimes": supported values'),
         ({"env": [{"name": "1A", "value": ""}]}, "spec.env[0].name: Invalid value"),

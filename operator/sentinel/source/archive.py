@@ -29,8 +29,10 @@ MAX_FILE = 1024 * 1024
 TIMEOUT = 300.0
 """Seconds for a download."""
 
-_POOL = ThreadPoolExecutor(max_workers=4, thread_name_prefix="archive")
+_POOL = ThreadPoolExecutor(max_workers=8, thread_name_prefix="archive")
 """So many at a time, each with its place on the disk; others wait."""
+_UNPACKING = threading.BoundedSemaphore(2)
+"""So many of them are looked through at once: one with many entries takes up to 100 MiB of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +131,14 @@ def _inspect(
                 allow_file=allow_file,
                 stopped=stop.is_set,
             )
-            unpack(
-                str(here / "archive"),
-                str(here / "tree"),
-                limits=Limits(),
-                peek=MAX_FILE + 1,
-                stopped=stop.is_set,
-            )
+            with _UNPACKING:
+                unpack(
+                    str(here / "archive"),
+                    str(here / "tree"),
+                    limits=Limits(),
+                    peek=MAX_FILE + 1,
+                    stopped=stop.is_set,
+                )
         except DownloadError as error:
             raise _error(error.reason, error.message) from None
         except Refused as error:

@@ -263,6 +263,11 @@ class _Transfer:
                     "spec.source.archive.secretRef; a signed address may have expired"
                 )
             return DownloadError(SOURCE_AUTH_FAILED, f"{self._where} refuses us: {answer}. {do}")
+        if 300 <= code < 400:
+            # urllib's words for it quote the address, query and all.
+            answer = (
+                f"the server redirects us ({code}) in circles, or to what is neither http nor https"
+            )
         if code >= 500 or code in _RETRIED:
             return self._unavailable(answer)
         return DownloadError(
@@ -278,7 +283,10 @@ class _Transfer:
         hidden = (self._login.password, self._login.token, self._login.header)
         message = f"cannot download {self._where}: {clean(text, hidden)[:300]}"
         if untrusted:
-            message += ". Put the certificate authority into `ca.crt` of the Secret that spec.source.archive.secretRef names"
+            message += (
+                ". Put the certificate authority into `ca.crt` of the Secret that "
+                "spec.source.archive.secretRef names"
+            )
         return DownloadError(SOURCE_UNAVAILABLE, message, final=untrusted)
 
 
@@ -308,10 +316,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         try:
             request = self.request(urljoin(req.full_url, newurl))
         except ValueError as error:
+            fp.close()
             raise DownloadError(
                 SOURCE_NOT_FOUND, f"{without_query(req.full_url)} redirects us: {error}"
             ) from None
         if req.type == "https" and request.type != "https":
+            fp.close()
             raise DownloadError(
                 SOURCE_NOT_FOUND,
                 f"{without_query(req.full_url)} redirects us to {without_query(newurl)}, which is not encrypted. "

@@ -23,6 +23,9 @@ CHUNK = 64 * 1024
 FLOOR = 8 * 1024 * 1024
 """Unpacked bytes below which the compression ratio is not looked at: small text files compress wonderfully."""
 
+ZSTD_MIB = 64
+"""Memory that zstd may take to look back: what all levels up to 21 want. The operator has little to spare."""
+
 _GZIP_CHUNK = 16 * 1024
 _MAX_SHOWN = 200
 _MIB = 1024 * 1024
@@ -53,7 +56,7 @@ class Limits:
         self,
         *,
         bytes: int = 2048 * _MIB,  # noqa: A002 - what it counts
-        entries: int = 200_000,
+        entries: int = 100_000,
         ratio: int = 200,
         name: int = 1024,
     ) -> None:
@@ -202,7 +205,7 @@ def unzstd(file: BinaryIO) -> Generator[bytes, None, None]:
     # Its place, not that of our buffer.
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     process = subprocess.Popen(
-        ["zstd", "--decompress", "--stdout", "--quiet", "--memory=128MB"],
+        ["zstd", "--decompress", "--stdout", "--quiet", f"--memory={ZSTD_MIB}MB"],
         stdin=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -215,6 +218,12 @@ def unzstd(file: BinaryIO) -> Generator[bytes, None, None]:
             yield piece
         said = process.stderr.read(500).decode("ascii", "replace")
         if process.wait() != 0:
+            if "too much memory" in said:
+                raise Refused(
+                    TOO_LARGE,
+                    f"the archive takes more than {ZSTD_MIB} MiB of memory to unpack: pack it without --ultra "
+                    "and --long",
+                )
             said = " ".join("".join(c if c.isprintable() else " " for c in said).split())
             raise Refused(
                 BROKEN,

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.source.archives import FORMATS, Made, pack
 from tests.unit.source.gitserver import PASSWORD, USER, GitServer, git
 from tests.unit.source.pod import OPERATOR, Pod
+from tests.unit.source.webserver import WebServer, body, status
 
 
 def test_exactly_the_commit_is_checked_out(
@@ -167,3 +171,67 @@ def test_only_the_standard_library_is_imported() -> None:
     assert ours == ["sentinel", "sentinel.source", *(f"sentinel.source.{name}" for name in names)]
     slow = {"asyncio", "dataclasses", "typing", "tempfile", "urllib.parse", "random", "inspect"}
     assert slow & set(modules) <= {"typing"}, "the start is on every build's critical path"
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    server = WebServer()
+    yield server
+    server.close()
+
+
+ENTRIES = (
+    Made(name="p-1.0/wercker.yml", data=b"box: busybox\n", mode=0o600),
+    Made(name="p-1.0/bin/run", data=b"#!/bin/sh\n", mode=0o700),
+    Made(name="p-1.0/link", kind="symlink", target="bin/run"),
+)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_archive_is_unpacked_readable_for_everybody(pod: Pod, web: WebServer, form: str) -> None:
+    data = pack(form, *ENTRIES)
+    web.answers["/private/p"] = body(data)
+    secret = pod.secret({"token": "the-token\n"})
+    (pod.dest / "left").mkdir(parents=True)
+    digest = hashlib.sha256(data).hexdigest()
+    done = pod.fetch(f"{web.url}/private/p", "", sha256=digest, secretDir=secret)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in pod.dest.iterdir()) == ["bin", "link", "wercker.yml"]
+    assert (pod.dest / "wercker.yml").stat().st_mode & 0o777 == 0o644
+    assert (pod.dest / "bin" / "run").stat().st_mode & 0o777 == 0o744
+    assert (pod.dest / "link").read_text() == "#!/bin/sh\n"
+    assert (pod.kit / "boxkit").exists()
+    assert sorted(path.name for path in pod.dest.parent.iterdir()) == ["cache", "source"]
+    assert web.asked == [("/private/p", "Bearer the-token")]
+
+
+def test_other_bytes_than_the_operator_saw_are_refused(pod: Pod, web: WebServer) -> None:
+    web.answers["/p"] = body(pack("tar", *ENTRIES))
+    done = pod.fetch(f"{web.url}/p", "", sha256="0" * 64)
+    assert done.returncode == 1
+    assert pod.said()["reason"] == "SourceInvalid"
+    assert "0" * 64 in pod.said()["message"]
+    assert list(pod.dest.iterdir()) == []
+    assert sorted(path.name for path in pod.dest.parent.iterdir()) == ["cache", "source"]
+
+
+def test_a_hostile_archive_leaves_nothing_in_the_pod(pod: Pod, web: WebServer) -> None:
+    data = pack("tar.gz", *ENTRIES, Made(name="../../kit/boxkit", data=b"evil"))
+    web.answers["/p?signature=abc"] = body(data)
+    url, digest = f"{web.url}/p", hashlib.sha256(data).hexdigest()
+    done = pod.fetch(f"{url}?signature=abc", "", sha256=digest)
+    assert done.returncode == 1
+    assert pod.said()["reason"] == "SourceInvalid"
+    assert pod.said()["message"].startswith(f"{url}: entry '../../kit/boxkit' has `..` in its name")
+    assert list(pod.dest.iterdir()) == []
+
+
+def test_an_archive_server_that_is_away_is_the_platforms(pod: Pod, web: WebServer) -> None:
+    web.answers["/p"] = status(503)
+    assert pod.fetch(f"{web.url}/p", "", sha256="0" * 64).returncode == 2
+    assert pod.said()["reason"] == "SourceUnavailable"
+    assert len(web.asked) == 3
+
+
+def test_a_digest_that_is_none_is_ours(pod: Pod) -> None:
+    assert pod.fetch("http://h/p", "", sha256="abc").returncode == 3
