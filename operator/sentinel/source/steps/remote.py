@@ -46,9 +46,9 @@ _REFUSED = frozenset({401, 403})
 class RemoteRegistry:
     """A registry behind http(s). `url` may have a path, and user and password, which stay between us and its host."""
 
-    def __init__(self, url: str, *, token: str = "", pause: float = 0.3) -> None:
+    def __init__(self, url: str, *, token: str = "", ca: str = "", pause: float = 0.3) -> None:
         self.title = without_credentials(url).rstrip("/")
-        self._web = Web(home=url, token=token, pause=pause)
+        self._web = Web(home=url, token=token, ca=ca, pause=pause)
         # Whether this server has the API is learned by its first answer: an index needs no two 404s a step.
         self._is_index = False
 
@@ -169,10 +169,10 @@ class UrlStep:
     Nobody says which version it is or whether it changed, so it is downloaded each time.
     """
 
-    def __init__(self, url: str, *, pause: float = 0.3) -> None:
+    def __init__(self, url: str, *, ca: str = "", pause: float = 0.3) -> None:
         self.title = without_credentials(url)
         self._url = url
-        self._web = Web(pause=pause)
+        self._web = Web(ca=ca, pause=pause)
 
     async def look_up(self, wanted: WantedStep) -> Release:
         version = "" if wanted.version == LATEST else bare(wanted.version)

@@ -1,8 +1,8 @@
 """One git repository for each step: a template of URLs, tags as versions. And steps in a project's own repository.
 
 `git+https://host/{owner}/step-{name}.git`: a tag `1.2.3` or `v1.2.3` is that version, `*` the highest of them; a
-repository without such tags gives what its HEAD is. Only the one commit is fetched, and packed as git archives it,
-`export-ignore` honoured, without `.git`.
+repository without such tags gives what its HEAD is, whose manifest may say which version. Only the one commit is
+fetched, and packed as git archives it, `export-ignore` honoured, without `.git`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sentinel.source.complaint import Kind, diagnose, quote
 from sentinel.source.git import Credentials
 from sentinel.source.gitcommand import write_repository
 from sentinel.source.process import Ended, TooMuch, run
+from sentinel.source.steps.folder import manifest_of
 from sentinel.source.steps.pack import Limits
 from sentinel.source.steps.registry import Release
 from sentinel.source.steps.tree import unpacked
@@ -78,27 +79,38 @@ class RepositoryTemplate:
         }
         head = next((commit for commit, name in rows if name == "HEAD"), "")
         version = choose(wanted.version, tags)
-        if version is None and wanted.version != LATEST:
-            raise no_such_step(
-                wanted,
-                where=address.url,
-                versions=ordered(tags) or ["no tag that is a version"],
-            )
         if version is None and not head:
             raise not_found(f"step {wanted}: the repository {address.url} is empty")
+        if version is None and wanted.version != LATEST:
+            if tagged := ordered(tags):
+                raise no_such_step(wanted, where=address.url, versions=tagged)
+            # Nobody tags here: whether HEAD is that version is seen when it is fetched.
+            return self._release(
+                wanted, address, version=bare(wanted.version), ref="HEAD", commit=head
+            )
+        if version is None:
+            return self._release(wanted, address, version="", ref="HEAD", commit=head)
+        return self._release(
+            wanted, address, version=bare(version), ref=f"{_TAGS}{version}", commit=tags[version]
+        )
+
+    def _release(
+        self, wanted: WantedStep, address: Address, *, version: str, ref: str, commit: str
+    ) -> Release:
+        at = commit[:12] if ref == "HEAD" else ref.removeprefix(_TAGS)
         return Release(
             owner=wanted.owner,
             name=wanted.name,
-            version=bare(version or ""),
-            place=f"{_TAGS}{version}" if version else "HEAD",
-            origin=f"{address.url} at {version or head[:12]}",
-            mark=tags[version] if version else head,
+            version=version,
+            place=ref,
+            origin=f"{address.url} at {at}",
+            mark=commit,
             settled=True,
         )
 
     async def fetch(self, release: Release, workdir: Path, *, limits: Limits) -> Path:
         address = self._address(release.owner, release.name)
-        return await _patiently(
+        tree = await _patiently(
             lambda: _tree(
                 address,
                 self._credentials,
@@ -112,6 +124,14 @@ class RepositoryTemplate:
             ),
             self._pause,
         )
+        if release.place == "HEAD" and release.version:
+            stated = (await asyncio.to_thread(manifest_of, tree)).version
+            if bare(stated) != release.version:
+                raise not_found(
+                    f"step {release.owner}/{release.name}@{release.version}: {address.url} has no tag that is a "
+                    f"version, and its newest commit is {visible(stated) or 'of no version'}"
+                )
+        return tree
 
     async def _list(self, address: Address, wanted: WantedStep) -> str:
         with tempfile.TemporaryDirectory(dir=self._scratch) as workdir:

@@ -85,7 +85,7 @@ def test_no_manifest_is_fine() -> None:
     ("text", "warnings", "properties"),
     [
         (b"a: [", ["step.yml:2: this is not YAML: "], ()),
-        (b"\xff\xfe", ["step.yml:1: the file is not UTF-8 text"], ()),
+        (b"name: \xff", ["step.yml:1: the file is not UTF-8 text"], ()),
         (b"- a", ["step.yml: is no manifest"], ()),
         (b"just words", ["step.yml: is no manifest"], ()),
         (b"", [], ()),
@@ -142,7 +142,9 @@ def test_no_bytes_make_it_fail(data: bytes | str) -> None:
 
 def test_missing_properties_are_those_required_without_default_and_not_given() -> None:
     manifest = read_manifest(
-        {"step.yml": b"properties: {a-b: {required: yes}, c: {required: yes, default: 1}, d: {}}"}
+        {
+            "step.yml": b"properties: {a-b: {required: yes, default: }, c: {required: yes, default: 1}, d: {}}"
+        }
     )
 
     assert missing_properties(manifest, {}) == ("a-b",)

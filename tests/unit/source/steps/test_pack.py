@@ -104,6 +104,28 @@ def test_what_does_not_pack_small_enough_is_refused(tmp_path: Path) -> None:
         pack(root, tmp_path / "1.tar.gz", limits=Limits(packed=30_000, unpacked=50_000, entries=20))
 
 
+def test_what_unpacking_in_the_box_would_refuse_is_refused_here(tmp_path: Path) -> None:
+    """A sparse file of zeros is small in any archive but the canonical one, and names only get long in a folder."""
+    limits = Limits(packed=10_000_000, unpacked=100_000_000, entries=1000)
+    zeros = tree(tmp_path / "zeros")
+    with (zeros / "zeros").open("wb") as file:
+        file.truncate(30_000_000)
+    deep = tree(tmp_path / "deep")
+    (deep / "/".join(["d"] * 129)).mkdir(parents=True)
+    long = tree(tmp_path / "long")
+    (long / "/".join(["d" * 200] * 6)).mkdir(parents=True)
+    odd = tree(tmp_path / "odd")
+    (odd / "a\u2028b").touch()
+    for root, words in (
+        (zeros, "as only bombs do"),
+        (deep, "too long"),
+        (long, "too long"),
+        (odd, "control"),
+    ):
+        with pytest.raises(Unpackable, match=words):
+            pack(root, tmp_path / f"{root.name}.tar.gz", limits=limits)
+
+
 def test_set_id_bits_are_dropped(tmp_path: Path) -> None:
     root = tree(tmp_path / "one")
     (root / "bin/tool").chmod(0o6755)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from pathlib import Path
 
 import pytest
+from tests.lab.tls import certificates
 from tests.unit.source.archives import Made, tar
 from tests.unit.source.steps.servers import (
     Reply,
     Scripted,
     entries,
+    scripted,
     sha256,
     source,
     tarball,
@@ -356,6 +359,27 @@ async def test_redirects_that_lead_nowhere_end(
     with pytest.raises(InfrastructureError, match=words):
         await source(script.url, tmp_path).find(WANTED)
     assert len(script.requests) <= 6
+
+
+async def test_a_registry_with_an_authority_of_its_own_is_trusted_once_that_is_given(
+    other: Scripted, tmp_path: Path
+) -> None:
+    """And it may not lead down to plain http, where the archive and the token could be seen and changed."""
+    made = certificates(tmp_path / "tls", "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.certificate, made.key)
+    authority = made.authority.read_text()
+    async with scripted(context) as secure:
+        serve(secure)
+        with pytest.raises(InfrastructureError, match="cannot be reached: .*certificate"):  # noqa: RUF043
+            await source(secure.url, tmp_path / "1").find(WANTED)
+        steps = source(secure.url, tmp_path / "2", ca=authority, token="t0ken")
+        assert (await steps.find(WANTED)).version == "1.0.0"
+        secure.json(f"{API}2.0.0", answer(f"{secure.url}/down", version="2.0.0"))
+        secure.add("/down", Reply(status=302, headers={"Location": f"{other.url}/x.tgz"}))
+        with pytest.raises(InfrastructureError, match="never from https to http"):
+            await steps.find(WantedStep(owner="lab", name="hello", version="2.0.0"))
+    assert other.requests == []
 
 
 async def test_another_version_than_the_one_asked_for_is_refused(
