@@ -20,9 +20,10 @@ from sentinel.source.process import unwrapped
 from sentinel.source.steps.cache import Cache, Key, Known, Stored
 from sentinel.source.steps.folder import FolderRegistry, LocalStep
 from sentinel.source.steps.pack import Limits, Unpackable
+from sentinel.source.steps.project import Project, ProjectStep
 from sentinel.source.steps.registry import Registry, Release
 from sentinel.source.steps.remote import RemoteRegistry, UrlStep
-from sentinel.source.steps.repositories import Project, ProjectStep, RepositoryTemplate
+from sentinel.source.steps.repositories import RepositoryTemplate
 from sentinel.source.steps.tree import to_the_end
 from sentinel.source.steps.versions import LATEST, bare, is_exact
 from sentinel.source.steps.wanted import (

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.source.steps.servers import entries, sha256
 
 from sentinel.source.steps.pack import Limits, Packed, Unpackable, fingerprint, pack
@@ -66,6 +70,41 @@ def test_it_passes_our_own_unpacking_and_packs_to_itself(tmp_path: Path) -> None
     )
 
     assert packed(tmp_path / "again", tmp_path / "2.tar.gz") == first
+
+
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=80
+).filter(lambda name: name not in (".", "..", ".git"))
+TREES = st.dictionaries(
+    st.lists(NAMES, min_size=1, max_size=3).map("/".join),
+    st.binary(max_size=200) | st.lists(NAMES | st.just(".."), max_size=4).map("/".join),
+    max_size=8,
+)
+
+
+@given(TREES)
+@settings(deadline=None, max_examples=150)
+def test_whatever_is_packed_is_unpacked_in_the_box_and_is_the_same(
+    made: dict[str, bytes | str],
+) -> None:
+    """A folder with any names, files (bytes) and links (text) is refused, or survives the way into the box."""
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory) / "root"
+        root.mkdir()
+        for name, content in made.items():
+            with contextlib.suppress(OSError):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(content, bytes):
+                    (root / name).write_bytes(content)
+                else:
+                    (root / name).symlink_to(content)
+        archive = Path(directory) / "1.tar.gz"
+        try:
+            first = packed(root, archive)
+        except Unpackable:
+            return
+        unpack(str(archive), f"{directory}/again", limits=ArchiveLimits(), strip="none")
+        assert packed(Path(directory) / "again", Path(directory) / "2.tar.gz") == first
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,26 @@ async def test_a_plain_index_is_a_registry_and_is_asked_directly_once_known(
     script.requests.clear()
     assert (await steps.find(WANTED)).version == "1.10.0"
     assert script.paths() == ["/steps/index.json"]
+    script.requests.clear()
     with pytest.raises(UserError, match=r"has no such version. It has 1.9.0, 1.10.0"):
         await steps.find(PINNED)
     with pytest.raises(UserError, match=r"Did you mean lab/hello\?"):
         await steps.find(WantedStep(owner="lab", name="helo"))
+    assert script.paths() == ["/steps/index.json"] * 2
+
+
+async def test_a_server_with_the_api_is_asked_by_it_after_a_step_was_missing_too(
+    lab: str, tmp_path: Path, script: Scripted
+) -> None:
+    serve(script)
+    script.json("/index.json", [{"owner": "lab", "name": "x", "version": "1", "tarballUrl": "x"}])
+    steps = source(script.url, tmp_path)
+    await steps.find(WANTED)
+    with pytest.raises(UserError, match="is not in the step registry"):
+        await steps.find(WantedStep(owner="lab", name="qqqqqq"))
+    script.requests.clear()
+    await steps.find(WANTED)
+    assert script.paths() == [f"{API}*"]
 
 
 async def test_all_that_is_missing_is_told_at_once_with_what_is_like_it(
