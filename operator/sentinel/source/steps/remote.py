@@ -131,7 +131,9 @@ class RemoteRegistry:
             raise unavailable(f"{base} names no tarballUrl for step {wanted}")
         try:
             place = urljoin(base, place)
-            usable = urlsplit(place).scheme in ("http", "https") and bool(urlsplit(place).hostname)
+            parts = urlsplit(place)
+            # A port that is none raises when it is read.
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
             usable = False
         if not usable:

@@ -243,15 +243,15 @@ def _registry(settings: StepSettings, *, scratch: Path, ca: str, pause: float) -
         return FolderRegistry(Path(url))
     if kind == "file" and url.startswith("file:///"):
         return FolderRegistry(Path(unquote(urlsplit(url).path)))
-    if kind in ("http", "https") and urlsplit(url).hostname:
-        return RemoteRegistry(url, token=token, ca=ca, pause=pause)
-    if kind in ("git+http", "git+https") and "{name}" in url:
-        try:
+    try:
+        if kind in ("http", "https") and urlsplit(url).hostname:
+            return RemoteRegistry(url, token=token, ca=ca, pause=pause)
+        if kind in ("git+http", "git+https") and "{name}" in url:
             return RepositoryTemplate(
                 url.removeprefix("git+"), scratch=scratch, token=token, ca=ca, pause=pause
             )
-        except ValueError as error:
-            raise _bad_registry(url, f": {error}") from error
+    except ValueError as error:
+        raise _bad_registry(url, f": {error}") from error
     raise _bad_registry(url, "")
 
 

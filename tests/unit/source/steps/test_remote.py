@@ -354,7 +354,7 @@ async def test_nonsense_with_a_200_is_told(
         await source(script.url, tmp_path).find(WANTED)
 
 
-@pytest.mark.parametrize("place", ["file:///etc/passwd", "ftp://host/x", "http://["])
+@pytest.mark.parametrize("place", ["file:///etc/passwd", "ftp://host/x", "http://[", "//h:70000/"])
 async def test_a_tarball_that_is_nowhere_on_the_web_is_refused(
     script: Scripted, tmp_path: Path, place: str
 ) -> None:
