@@ -151,7 +151,7 @@ class StepSettings(BaseModel):
             ge=1,
             description="Most that archives in the cache may have together, in bytes; the longest unused goes first.",
         ),
-    ] = 2 * 1024 * 1024 * 1024
+    ] = 1024 * 1024 * 1024
 
 
 class Settings(BaseSettings):

@@ -173,7 +173,11 @@ class LocalStep:
         return str(self._path)
 
     async def look_up(self, wanted: WantedStep) -> Release:
-        if not await asyncio.to_thread(is_step, self._path):
+        try:
+            there = await asyncio.to_thread(is_step, self._path)
+        except OSError:
+            there = False
+        if not there:
             raise not_found(
                 f"step {wanted}: there is no step at {self.title} on the operator's file system. A step in the "
                 "project itself is written with a relative path, file://./steps/x"

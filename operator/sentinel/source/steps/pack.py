@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentinel.config.findings import visible
+from sentinel.source import packed as archives
+from sentinel.source.tree import MAX_DEPTH
 
 # 1980, the oldest time that zip and make are at ease with.
 _TIME = 315532800
@@ -47,13 +49,13 @@ class Unpackable(Exception):
 def pack(root: Path, target: Path, *, limits: Limits) -> Packed:
     """Write the tree below the directory `root` to the new file `target`, a tar.gz. Raises Unpackable."""
     root = Path(os.path.realpath(root))
+    left = limits.unpacked
     try:
         with (
             target.open("xb") as raw,
             gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as zipped,
             tarfile.open(fileobj=zipped, mode="w|", format=tarfile.GNU_FORMAT) as archive,
         ):
-            left = limits.unpacked
             for count, (name, entry) in enumerate(_entries(root, ""), start=1):
                 if count > limits.entries:
                     raise Unpackable(f"has more than {limits.entries} files")
@@ -72,6 +74,11 @@ def pack(root: Path, target: Path, *, limits: Limits) -> Packed:
     except OSError as error:
         raise Unpackable(f"cannot be read: {visible(str(error))}") from error
     size = target.stat().st_size
+    unpacked = limits.unpacked - left
+    if unpacked > max(archives.FLOOR, archives.Limits().ratio * size):
+        raise Unpackable(
+            f"has {unpacked} bytes that pack to {size}, as only bombs do: leave out large files of nothing but zeros"
+        )
     if size > limits.packed:
         raise Unpackable(f"has {size} bytes even when packed, more than {limits.packed}")
     with target.open("rb") as file:
@@ -101,11 +108,22 @@ def _entries(root: Path, below: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         name = f"{below}/{entry.name}" if below else entry.name
         if name in _LEFT_OUT:
             continue
-        if any(ord(character) < 32 or ord(character) == 127 for character in entry.name):
-            raise Unpackable(f"has a file with control characters in its name: {visible(name)}")
+        _check_name(name)
         yield name, entry
         if entry.is_dir(follow_symlinks=False):
             yield from _entries(root, name)
+
+
+def _check_name(name: str) -> None:
+    """What unpacking would refuse in the box is refused here, where somebody can be told."""
+    if _is_odd(name):
+        raise Unpackable(f"has a file with control characters in its name: {visible(name)}")
+    if len(os.fsencode(name)) > archives.Limits().name or name.count("/") >= MAX_DEPTH:
+        raise Unpackable(f"has a file with a name that is too long: {visible(name)}")
+
+
+def _is_odd(text: str) -> bool:
+    return any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in text)
 
 
 def _header(root: Path, name: str, entry: os.DirEntry[str]) -> tarfile.TarInfo:
@@ -133,6 +151,6 @@ def _target(root: Path, name: str) -> str:
     real = os.path.realpath(root / name)
     if real != str(root) and not real.startswith(f"{root}{os.sep}"):
         raise Unpackable(f"has a link that leads out of it: {visible(name)}")
-    if any(ord(character) < 32 for character in target):
+    if _is_odd(target):
         raise Unpackable(f"has a link with control characters in its target: {visible(name)}")
     return target

@@ -46,10 +46,11 @@ _REFUSED = frozenset({401, 403})
 class RemoteRegistry:
     """A registry behind http(s). `url` may have a path, and user and password, which stay between us and its host."""
 
-    def __init__(self, url: str, *, token: str = "", pause: float = 0.3) -> None:
+    def __init__(self, url: str, *, token: str = "", ca: str = "", pause: float = 0.3) -> None:
         self.title = without_credentials(url).rstrip("/")
-        self._web = Web(home=url, token=token, pause=pause)
-        # Whether this server has the API is learned by its first answer: an index needs no two 404s a step.
+        self._web = Web(home=url, token=token, ca=ca, pause=pause)
+        # A server that gave a step by its index, and none by the API, is spared two 404s for each of the next ones.
+        self._has_api = False
         self._is_index = False
 
     async def look_up(self, wanted: WantedStep) -> Release:
@@ -61,7 +62,6 @@ class RemoteRegistry:
         entries = await self._index(base)
         if entries is None:
             raise no_such_step(wanted, where=f"the step registry {self.title}")
-        self._is_index = True
         versions = {
             str(each.get("version")): each
             for each in entries
@@ -75,6 +75,7 @@ class RemoteRegistry:
                 names=[] if versions else _names(entries),
                 versions=sorted(versions, reverse=True),
             )
+        self._is_index = not self._has_api
         return self._release(wanted, versions[version], number=version, base=base)
 
     async def fetch(self, release: Release, workdir: Path, *, limits: Limits) -> Path:
@@ -86,7 +87,7 @@ class RemoteRegistry:
         url = f"{self.title}/api/steps/{path}"
         status, data = await self._ask(url)
         if status == 200:
-            self._is_index = False
+            self._has_api = True
             step = _mapping(data, "step", url)
             facts = step.get("version")
             number = facts.get("number") if isinstance(facts, Mapping) else facts
@@ -95,6 +96,7 @@ class RemoteRegistry:
         url = f"{self.title}/api/v2/steps/{path}"
         status, data = await self._ask(url, with_token=False)
         if status == 200:
+            self._has_api = True
             flat = _mapping(data, "", url)
             return self._release(wanted, flat, number=flat.get("version"), base=url)
         return None
@@ -129,7 +131,9 @@ class RemoteRegistry:
             raise unavailable(f"{base} names no tarballUrl for step {wanted}")
         try:
             place = urljoin(base, place)
-            usable = urlsplit(place).scheme in ("http", "https") and bool(urlsplit(place).hostname)
+            parts = urlsplit(place)
+            # A port that is none raises when it is read.
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
             usable = False
         if not usable:
@@ -169,10 +173,10 @@ class UrlStep:
     Nobody says which version it is or whether it changed, so it is downloaded each time.
     """
 
-    def __init__(self, url: str, *, pause: float = 0.3) -> None:
+    def __init__(self, url: str, *, ca: str = "", pause: float = 0.3) -> None:
         self.title = without_credentials(url)
         self._url = url
-        self._web = Web(pause=pause)
+        self._web = Web(ca=ca, pause=pause)
 
     async def look_up(self, wanted: WantedStep) -> Release:
         version = "" if wanted.version == LATEST else bare(wanted.version)

@@ -20,9 +20,10 @@ from sentinel.source.process import unwrapped
 from sentinel.source.steps.cache import Cache, Key, Known, Stored
 from sentinel.source.steps.folder import FolderRegistry, LocalStep
 from sentinel.source.steps.pack import Limits, Unpackable
+from sentinel.source.steps.project import Project, ProjectStep
 from sentinel.source.steps.registry import Registry, Release
 from sentinel.source.steps.remote import RemoteRegistry, UrlStep
-from sentinel.source.steps.repositories import Project, ProjectStep, RepositoryTemplate
+from sentinel.source.steps.repositories import RepositoryTemplate
 from sentinel.source.steps.tree import to_the_end
 from sentinel.source.steps.versions import LATEST, bare, is_exact
 from sentinel.source.steps.wanted import (
@@ -53,6 +54,7 @@ class StepSource:
         limits: Limits,
         allow_local: bool = False,
         allow_url: bool = False,
+        ca: str = "",
         pause: float = 0.3,
     ) -> None:
         self._registry = registry
@@ -60,6 +62,7 @@ class StepSource:
         self._limits = limits
         self._allow_local = allow_local
         self._allow_url = allow_url
+        self._ca = ca
         self._pause = pause
         self._slots = asyncio.Semaphore(AT_ONCE)
         # Who asks for the same step at the same time waits for the first one, and finds it in the cache.
@@ -129,7 +132,7 @@ class StepSource:
                 raise not_found(
                     f"step {wanted}: it is given by a URL, {shown}, and the operator's setting steps.allowUrl is off"
                 )
-            return UrlStep(wanted.url, pause=self._pause)
+            return UrlStep(wanted.url, ca=self._ca, pause=self._pause)
         raise invalid(
             f"step {wanted}: {visible(shown)!r} is no address of a step. Steps come from file://./path in the project, "
             "file:///path, http:// and https://"
@@ -212,9 +215,8 @@ def step_source(
 ) -> StepSource:
     """The source that the settings describe; `pause` is the first one between tries, in seconds.
 
-    `ca` holds certificates (PEM) that are trusted besides the system's.
-
-    UserError(InvalidSpec) with a sentence for the operator where `registry` is none that is known.
+    `ca` holds certificates (PEM) that are trusted besides the system's. UserError(InvalidSpec) with a sentence for the
+    operator where `registry` is none that is known.
     """
     cache = Cache(cache_dir, limit=settings.cache_bytes)
     return StepSource(
@@ -227,6 +229,7 @@ def step_source(
         ),
         allow_local=settings.allow_local,
         allow_url=settings.allow_url,
+        ca=ca,
         pause=pause,
     )
 
@@ -240,15 +243,15 @@ def _registry(settings: StepSettings, *, scratch: Path, ca: str, pause: float) -
         return FolderRegistry(Path(url))
     if kind == "file" and url.startswith("file:///"):
         return FolderRegistry(Path(unquote(urlsplit(url).path)))
-    if kind in ("http", "https") and urlsplit(url).hostname:
-        return RemoteRegistry(url, token=token, pause=pause)
-    if kind in ("git+http", "git+https") and "{name}" in url:
-        try:
+    try:
+        if kind in ("http", "https") and urlsplit(url).hostname:
+            return RemoteRegistry(url, token=token, ca=ca, pause=pause)
+        if kind in ("git+http", "git+https") and "{name}" in url:
             return RepositoryTemplate(
                 url.removeprefix("git+"), scratch=scratch, token=token, ca=ca, pause=pause
             )
-        except ValueError as error:
-            raise _bad_registry(url, f": {error}") from error
+    except ValueError as error:
+        raise _bad_registry(url, f": {error}") from error
     raise _bad_registry(url, "")
 
 

@@ -85,7 +85,7 @@ def check_wanted(wanted: WantedStep) -> None:
             f"{wanted.owner}/{wanted.name}@1.2.3, or none for the highest; there are no ranges"
         )
     try:
-        urlsplit(wanted.url)
+        urlsplit(wanted.url).port  # noqa: B018 - read, it is checked
     except ValueError as error:
         raise invalid(
             f"step {wanted}: what is quoted behind its name is no URL: {error}"

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,10 +39,12 @@ class Web:
     """Asks servers without a name, and the one server that the token is for with it.
 
     `home` is the URL of that server, with scheme and port: a token for https is not sent over http. Without a token,
-    user and password in `home` are used in its place.
+    user and password in `home` are used in its place. `ca`: certificates (PEM) that are trusted besides the system's.
     """
 
-    def __init__(self, *, home: str = "", token: str = "", pause: float = 0.3) -> None:
+    def __init__(
+        self, *, home: str = "", token: str = "", ca: str = "", pause: float = 0.3
+    ) -> None:
         address = URL(home) if home else None
         self._home = address.origin() if address else None
         self._authorization = ""
@@ -51,6 +54,9 @@ class Web:
             login = f"{address.user}:{address.password or ''}".encode()
             self._authorization = f"Basic {base64.b64encode(login).decode()}"
         self._pause = pause
+        self._tls = ssl.create_default_context()
+        if ca:
+            self._tls.load_verify_locations(cadata=ca)
 
     async def get_json(self, url: str, *, limit: int, with_token: bool = True) -> tuple[int, Any]:
         """Status and parsed JSON of an answer; None where the status is not 200.
@@ -140,7 +146,10 @@ class Web:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer behind all redirects."""
         async with aiohttp.ClientSession(
-            timeout=_TIMEOUT, auto_decompress=inflate, cookie_jar=aiohttp.DummyCookieJar()
+            connector=aiohttp.TCPConnector(ssl=self._tls),
+            timeout=_TIMEOUT,
+            auto_decompress=inflate,
+            cookie_jar=aiohttp.DummyCookieJar(),
         ) as session:
             for _ in range(_MAX_REDIRECTS + 1):
                 headers = self._headers(url, with_token=with_token)
@@ -177,6 +186,8 @@ def _too_large(url: str, limit: int) -> Exception:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not trusted: {error.certificate_error.args[-1]}"
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         return os.strerror(number) if number else type(error.os_error).__name__

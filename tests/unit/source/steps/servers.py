@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import ssl
 import tarfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -52,7 +53,7 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted() -> AsyncIterator[Scripted]:
+async def scripted(tls: ssl.SSLContext | None = None) -> AsyncIterator[Scripted]:
     """A server on loopback that answers 404 to whatever it was not told of."""
     script = Scripted()
 
@@ -77,8 +78,9 @@ async def scripted() -> AsyncIterator[Scripted]:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        script.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        host = "https://localhost" if tls else "http://127.0.0.1"
+        script.url = f"{host}:{runner.addresses[0][1]}"
         yield script
     finally:
         await runner.cleanup()
@@ -112,9 +114,10 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def source(registry: str, cache: Path, **settings: Any) -> StepSource:
+def source(registry: str, cache: Path, *, ca: str = "", **settings: Any) -> StepSource:
     """A source as the operator makes it, that does not wait long between tries."""
-    return step_source(StepSettings(registry=registry, **settings), cache_dir=cache, pause=0.001)
+    chosen = StepSettings(registry=registry, **settings)
+    return step_source(chosen, cache_dir=cache, ca=ca, pause=0.001)
 
 
 def entries(archive: Path) -> dict[str, tuple[int, bytes | str | None]]:

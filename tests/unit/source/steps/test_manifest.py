@@ -142,7 +142,9 @@ def test_no_bytes_make_it_fail(data: bytes | str) -> None:
 
 def test_missing_properties_are_those_required_without_default_and_not_given() -> None:
     manifest = read_manifest(
-        {"step.yml": b"properties: {a-b: {required: yes}, c: {required: yes, default: 1}, d: {}}"}
+        {
+            "step.yml": b"properties: {a-b: {required: yes, default: }, c: {required: yes, default: 1}, d: {}}"
+        }
     )
 
     assert missing_properties(manifest, {}) == ("a-b",)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.source.steps.servers import entries, sha256
 
 from sentinel.source.steps.pack import Limits, Packed, Unpackable, fingerprint, pack
@@ -68,6 +72,41 @@ def test_it_passes_our_own_unpacking_and_packs_to_itself(tmp_path: Path) -> None
     assert packed(tmp_path / "again", tmp_path / "2.tar.gz") == first
 
 
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=80
+).filter(lambda name: name not in (".", "..", ".git"))
+TREES = st.dictionaries(
+    st.lists(NAMES, min_size=1, max_size=3).map("/".join),
+    st.binary(max_size=200) | st.lists(NAMES | st.just(".."), max_size=4).map("/".join),
+    max_size=8,
+)
+
+
+@given(TREES)
+@settings(deadline=None, max_examples=150)
+def test_whatever_is_packed_is_unpacked_in_the_box_and_is_the_same(
+    made: dict[str, bytes | str],
+) -> None:
+    """A folder with any names, files (bytes) and links (text) is refused, or survives the way into the box."""
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory) / "root"
+        root.mkdir()
+        for name, content in made.items():
+            with contextlib.suppress(OSError):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(content, bytes):
+                    (root / name).write_bytes(content)
+                else:
+                    (root / name).symlink_to(content)
+        archive = Path(directory) / "1.tar.gz"
+        try:
+            first = packed(root, archive)
+        except Unpackable:
+            return
+        unpack(str(archive), f"{directory}/again", limits=ArchiveLimits(), strip="none")
+        assert packed(Path(directory) / "again", Path(directory) / "2.tar.gz") == first
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -102,6 +141,28 @@ def test_what_does_not_pack_small_enough_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Unpackable, match="even when packed, more than 30000"):
         pack(root, tmp_path / "1.tar.gz", limits=Limits(packed=30_000, unpacked=50_000, entries=20))
+
+
+def test_what_unpacking_in_the_box_would_refuse_is_refused_here(tmp_path: Path) -> None:
+    """A sparse file of zeros is small in any archive but the canonical one, and names only get long in a folder."""
+    limits = Limits(packed=10_000_000, unpacked=100_000_000, entries=1000)
+    zeros = tree(tmp_path / "zeros")
+    with (zeros / "zeros").open("wb") as file:
+        file.truncate(30_000_000)
+    deep = tree(tmp_path / "deep")
+    (deep / "/".join(["d"] * 129)).mkdir(parents=True)
+    long = tree(tmp_path / "long")
+    (long / "/".join(["d" * 200] * 6)).mkdir(parents=True)
+    odd = tree(tmp_path / "odd")
+    (odd / "a\u2028b").touch()
+    for root, words in (
+        (zeros, "as only bombs do"),
+        (deep, "too long"),
+        (long, "too long"),
+        (odd, "control"),
+    ):
+        with pytest.raises(Unpackable, match=words):
+            pack(root, tmp_path / f"{root.name}.tar.gz", limits=limits)
 
 
 def test_set_id_bits_are_dropped(tmp_path: Path) -> None:

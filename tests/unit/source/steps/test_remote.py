@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from pathlib import Path
 
 import pytest
+from tests.lab.tls import certificates
 from tests.unit.source.archives import Made, tar
 from tests.unit.source.steps.servers import (
     Reply,
     Scripted,
     entries,
+    scripted,
     sha256,
     source,
     tarball,
@@ -82,10 +85,26 @@ async def test_a_plain_index_is_a_registry_and_is_asked_directly_once_known(
     script.requests.clear()
     assert (await steps.find(WANTED)).version == "1.10.0"
     assert script.paths() == ["/steps/index.json"]
+    script.requests.clear()
     with pytest.raises(UserError, match=r"has no such version. It has 1.9.0, 1.10.0"):
         await steps.find(PINNED)
     with pytest.raises(UserError, match=r"Did you mean lab/hello\?"):
         await steps.find(WantedStep(owner="lab", name="helo"))
+    assert script.paths() == ["/steps/index.json"] * 2
+
+
+async def test_a_server_with_the_api_is_asked_by_it_after_a_step_was_missing_too(
+    lab: str, tmp_path: Path, script: Scripted
+) -> None:
+    serve(script)
+    script.json("/index.json", [{"owner": "lab", "name": "x", "version": "1", "tarballUrl": "x"}])
+    steps = source(script.url, tmp_path)
+    await steps.find(WANTED)
+    with pytest.raises(UserError, match="is not in the step registry"):
+        await steps.find(WantedStep(owner="lab", name="qqqqqq"))
+    script.requests.clear()
+    await steps.find(WANTED)
+    assert script.paths() == [f"{API}*"]
 
 
 async def test_all_that_is_missing_is_told_at_once_with_what_is_like_it(
@@ -335,7 +354,7 @@ async def test_nonsense_with_a_200_is_told(
         await source(script.url, tmp_path).find(WANTED)
 
 
-@pytest.mark.parametrize("place", ["file:///etc/passwd", "ftp://host/x", "http://["])
+@pytest.mark.parametrize("place", ["file:///etc/passwd", "ftp://host/x", "http://[", "//h:70000/"])
 async def test_a_tarball_that_is_nowhere_on_the_web_is_refused(
     script: Scripted, tmp_path: Path, place: str
 ) -> None:
@@ -356,6 +375,27 @@ async def test_redirects_that_lead_nowhere_end(
     with pytest.raises(InfrastructureError, match=words):
         await source(script.url, tmp_path).find(WANTED)
     assert len(script.requests) <= 6
+
+
+async def test_a_registry_with_an_authority_of_its_own_is_trusted_once_that_is_given(
+    other: Scripted, tmp_path: Path
+) -> None:
+    """And it may not lead down to plain http, where the archive and the token could be seen and changed."""
+    made = certificates(tmp_path / "tls", "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.certificate, made.key)
+    authority = made.authority.read_text()
+    async with scripted(context) as secure:
+        serve(secure)
+        with pytest.raises(InfrastructureError, match="cannot be reached: .*certificate"):  # noqa: RUF043
+            await source(secure.url, tmp_path / "1").find(WANTED)
+        steps = source(secure.url, tmp_path / "2", ca=authority, token="t0ken")
+        assert (await steps.find(WANTED)).version == "1.0.0"
+        secure.json(f"{API}2.0.0", answer(f"{secure.url}/down", version="2.0.0"))
+        secure.add("/down", Reply(status=302, headers={"Location": f"{other.url}/x.tgz"}))
+        with pytest.raises(InfrastructureError, match="never from https to http"):
+            await steps.find(WantedStep(owner="lab", name="hello", version="2.0.0"))
+    assert other.requests == []
 
 
 async def test_another_version_than_the_one_asked_for_is_refused(

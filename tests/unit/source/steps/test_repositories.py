@@ -146,8 +146,11 @@ async def test_without_versions_head_is_the_step_and_its_manifest_says_which_ver
         "0.4.2",
         f"{hub.url}/open/lab/step-plain.git at {made[:12]}",
     )
-    with pytest.raises(UserError, match=r"no such version\. It has no tag that is a version"):
-        await steps.find(WantedStep(owner="lab", name="plain", version="0.4.2"))
+    # What a build was planned with can be asked for again.
+    again = await steps.find(WantedStep(owner="lab", name="plain", version=found.version))
+    assert (again.version, again.digest) == ("0.4.2", found.digest)
+    with pytest.raises(UserError, match=r"has no tag that is a version, and its newest .* 0\.4\.2"):
+        await steps.find(WantedStep(owner="lab", name="plain", version="0.5.0"))
 
 
 async def test_what_is_not_there_is_told(hub: GitServer, tmp_path: Path) -> None:

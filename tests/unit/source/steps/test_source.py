@@ -67,6 +67,8 @@ async def test_without_a_registry_there_is_a_sentence_for_it(tmp_path: Path) -> 
         "git+https://host/steps.git",
         "git+ssh://host/{owner}/{name}",
         "https://bob:s3cret@",
+        "https://bob:s3cret@host:99999",
+        "http://[",
     ],
 )
 def test_a_setting_that_is_no_registry_is_told_to_the_operator(
@@ -120,8 +122,9 @@ async def test_a_step_on_our_own_file_system_only_where_that_is_allowed(tmp_path
     steps = source("", tmp_path, allow_local=True)
     found = await steps.find(wanted)
     assert (found.owner, found.name, found.version) == ("lab", "hello", "0.0.9")
-    with pytest.raises(UserError, match="there is no step at /etc"):
-        await steps.find(by_url("file:///etc"))
+    for path in ("/etc", "/" + "a" * 5000, "/a%00b"):
+        with pytest.raises(UserError, match="there is no step at /"):
+            await steps.find(by_url(f"file://{path}"))
 
 
 async def test_a_step_by_url_only_where_that_is_allowed_and_anew_each_time(
@@ -144,7 +147,9 @@ async def test_a_step_by_url_only_where_that_is_allowed_and_anew_each_time(
     assert script.requests == [("/step.tgz?key=s3cret", "")] * 2
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "steps/x", "http://[", "git+https://host/x.git"])
+@pytest.mark.parametrize(
+    "url", ["ftp://host/x", "steps/x", "http://[", "http://host:99999/x", "git+https://h/x"]
+)
 async def test_what_is_no_address_of_a_step_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(UserError) as caught:
         await source("", tmp_path, allow_local=True, allow_url=True).find(by_url(url))

@@ -1,0 +1,70 @@
+"""A step in the project's own repository: `file://./steps/x`, at the commit that is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentinel.source.address import is_commit, parse_address, valid_ref
+from sentinel.source.git import Credentials
+from sentinel.source.steps.gittree import fetch_tree, patiently
+from sentinel.source.steps.pack import Limits
+from sentinel.source.steps.registry import Release
+from sentinel.source.steps.wanted import WantedStep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The repository that a build is of, at its commit: where `file://./steps/x` is looked for.
+
+    `ref` is the one the commit was found under, for servers that do not give commits by their id.
+    """
+
+    url: str
+    commit: str
+    ref: str = ""
+    credentials: Credentials | None = None
+    ca: str = ""
+    allow_file: bool = False
+
+
+class ProjectStep:
+    """One step that lies in the project's own repository. Nothing of it is kept for other builds to find."""
+
+    def __init__(self, project: Project, path: str, *, pause: float = 0.3) -> None:
+        self._project = project
+        self._path = path
+        self._pause = pause
+        self._address = parse_address(project.url, allow_file=project.allow_file)
+        self.title = self._address.url
+
+    async def look_up(self, wanted: WantedStep) -> Release:
+        return Release(
+            owner=wanted.owner,
+            name=wanted.name,
+            version="",
+            place=self._path,
+            origin=f"{self._path} of the project's source",
+            mark=self._project.commit,
+        )
+
+    async def fetch(self, release: Release, workdir: Path, *, limits: Limits) -> Path:
+        project = self._project
+        refs: tuple[str, ...] = (project.commit,)
+        if project.ref and valid_ref(project.ref) and not is_commit(project.ref):
+            refs += (project.ref,)
+        return await patiently(
+            lambda: fetch_tree(
+                self._address,
+                project.credentials or Credentials(),
+                refs=refs,
+                commit=project.commit,
+                path="" if self._path == "." else self._path,
+                what=f"step {release.owner}/{release.name}",
+                workdir=workdir,
+                limits=limits,
+                ca=project.ca,
+                allow_file=project.allow_file,
+            ),
+            self._pause,
+        )

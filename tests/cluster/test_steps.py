@@ -1,0 +1,158 @@
+"""The ten steps of tests/steps in builds on a cluster, from a registry that `sentinel steps serve` is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from tests.cluster.conftest import Builds, steps
+from tests.install import ROOT, install
+from tests.kubectl import condition
+from tests.lab.state import Lab
+
+PIPELINE = """\
+box: {box}
+build:
+  steps:
+    - lab/write-file@1.2.0:
+        filename: deps.txt
+        content: |-
+          one
+          two
+    - lab/fetch-deps
+    - lab/fetch-deps:
+        name: fetch again
+        into: again
+    - lab/make-temp:
+        envvar: MY_FILE
+    - lab/make-temp@1.0.0:
+        name: the old one
+        envvar: OTHER
+    - lab/only-on:
+        branches: ^release
+        text: never
+    - lab/greet:
+        whom: ${{WERCKER_GIT_BRANCH}}
+        times: 2
+    - lab/setup-workspace
+    - script:
+        name: what is left
+        code: |
+          workspace_say "$workspace_since"
+          test -f "$MY_FILE" && test -f "$OTHER" && test -d "$WORKSPACE_PACKAGE"
+          echo 'echo installed' > tool.sh
+          echo 'on ${{WERCKER_GIT_BRANCH}}' > page.template
+    - lab/install-program:
+        program: my-tool
+        script: tool.sh
+    - lab/render:
+        template: page.template
+        output: $WERCKER_OUTPUT_DIR/page
+    - mine "file://./steps/mine":
+        who: project
+    - script:
+        name: both
+        code: my-tool; cat $WERCKER_OUTPUT_DIR/page
+    - lab/count-lines:
+        path: again
+        most: {most}
+  after-steps:
+    - lab/notify:
+        room: /pipeline/room
+        notify_on: always
+    - script:
+        name: the room
+        code: cat /pipeline/room
+"""
+MINE = {
+    "steps/mine/run.sh": 'echo "mine: $WERCKER_MINE_WHO, $WERCKER_MINE_MOOD"\n',
+    "steps/mine/step.yml": "properties:\n  - name: who\n  - name: mood\n    default: cheerful\n",
+}
+
+
+@pytest.fixture(scope="module")
+def registry(sentinel: Lab) -> Iterator[str]:
+    """The registry's URL, as the operator has it in its settings."""
+    command = (sys.executable, "-m", "sentinel", "steps", "serve", str(ROOT / "tests/steps"))
+    with subprocess.Popen(
+        [*command, "--listen", f"{sentinel.gateway}:0"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = next(line for line in process.stdout if line.startswith("step registry at "))
+            url = said.removeprefix("step registry at ").strip()
+            install(sentinel, quiet=True, more={"steps.registry": url})
+            yield url
+        finally:
+            process.terminate()
+            install(sentinel, quiet=True)
+
+
+def project(builds: Builds, *, most: int) -> str:
+    box = f"{builds.lab.registry}/box/debian:12"
+    return builds.project(PIPELINE.format(box=box, most=most), **MINE)
+
+
+def test_ten_steps_and_one_of_the_project_s_own_build_a_project(
+    registry: str, builds: Builds
+) -> None:
+    raw = builds.run(url=project(builds, most=5))
+
+    assert condition(raw, "Succeeded")["status"] == "True", condition(raw, "Succeeded")
+    assert {state for _, state, _ in steps(raw)} == {"Passed"}
+    found = {each["name"]: each for each in raw["status"]["steps"]}
+    assert found["greet"]["version"] == "0.0.9"
+    assert [each["version"] for each in raw["status"]["steps"] if each["name"] == "make-temp"] == [
+        "1.1.0",
+        "1.0.0",
+    ]
+    assert all(
+        len(each["digest"]) == 64 for each in raw["status"]["steps"] if each["name"] != "script"
+    )
+    assert builds.log(raw, "fetch-deps") == "one: downloaded\ntwo: downloaded\n"
+    assert builds.log(raw, "fetch again") == "one: from the cache\ntwo: from the cache\n"
+    assert "never" not in builds.log(raw, "only-on")
+    assert builds.log(raw, "greet") == "hello main!\nhello main!\n"
+    assert builds.log(raw, "what is left").startswith("workspace: 1")
+    assert builds.log(raw, "mine") == "mine: project, cheerful\n"
+    assert builds.log(raw, "both") == "installed\non main\n"
+    assert builds.log(raw, "count-lines") == "lines: 2\n"
+    assert found["count-lines"]["message"] == "2 lines"
+    told = json.loads(builds.log(raw, "the room"))
+    assert (told["result"], told["text"].endswith("(main) passed")) == ("passed", True)
+
+
+def test_a_step_that_fails_is_what_the_notifier_tells(registry: str, builds: Builds) -> None:
+    raw = builds.run(url=project(builds, most=1))
+
+    assert condition(raw, "Succeeded")["status"] == "False"
+    told = json.loads(builds.log(raw, "the room"))
+    assert told["result"] == "failed"
+    assert told["text"].endswith("failed at count-lines: 2 lines, and only 1 are allowed")
+
+
+def test_all_that_is_missing_is_named_and_no_pod_starts(registry: str, builds: Builds) -> None:
+    text = (
+        f"box: {builds.lab.registry}/box/debian:12\nbuild:\n  steps:\n    - lab/greet\n    - lab/greeet\n"
+        "    - lab/greet@7.0.0:\n        whom: x\n  after-steps:\n    - lab/notify-all\n"
+    )
+    raw = builds.run(url=builds.project(text))
+
+    accepted = condition(raw, "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", "StepNotFound")
+    for words in (
+        "3 steps cannot be used",
+        f"lab/greeet is not in the step registry {registry}. Did you mean lab/greet?",
+        "lab/greet@7.0.0: ",
+        "It has 0.0.9",
+        "lab/notify-all is not in",
+    ):
+        assert words in accepted["message"]
+    assert "pod" not in raw["status"]
