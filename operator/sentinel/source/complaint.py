@@ -37,6 +37,7 @@ _NOISE = (
     "remove with:",
     "ssh-keygen -f",
 )
+_AFTER_SSH = "fatal: Could not read from remote repository."
 _MAX_QUOTE = 600
 
 
@@ -45,7 +46,9 @@ def quote(stderr: str, secrets: Iterable[str] = ()) -> str:
     text = clean(stderr.replace("\r", "\n"), secrets)
     lines = [line.strip() for line in text.split("\n")]
     told = list(dict.fromkeys(line for line in lines if line and not line.startswith(_NOISE)))
-    return "; ".join(told)[:_MAX_QUOTE] or "git said nothing"
+    if len(told) > 1 and _AFTER_SSH in told:
+        told.remove(_AFTER_SSH)  # ssh has said why
+    return "; ".join(line.rstrip(".") for line in told)[:_MAX_QUOTE] or "git said nothing"
 
 
 class Kind:
