@@ -146,12 +146,12 @@ _WORDS = {
         "{url} leads elsewhere: git says: {said}. Give the URL that it leads to: a `token` follows no redirect",
     ),
     Kind.PATHS: (
-        SOURCE_NOT_FOUND,
+        SOURCE_INVALID,
         "{url} holds a name that git writes to no disk, because it would harm whoever checks it out: git says: {said}. "
         "Take it out of the repository",
     ),
     Kind.MEMORY: (
-        SOURCE_NOT_FOUND,
+        SOURCE_INVALID,
         "{url} needs more memory than a checkout may have: git says: {said}. A tree with millions of files, or one "
         "single huge object, does that",
     ),

@@ -261,7 +261,7 @@ def test_gitmodules_that_is_a_link_is_not_followed(
     )
     url = f"{server.url}/open/{maker.bare.name}"
     done = pod.fetch(url, maker.commit(tree), submodules=True)
-    assert (done.returncode, pod.said()["reason"]) == (1, "SourceNotFound")
+    assert (done.returncode, pod.said()["reason"]) == (1, "SourceInvalid")
     assert not (pod.dest / "lib" / ".git").exists()
 
 
