@@ -33,10 +33,17 @@ def build_image(lab: Lab) -> None:
         subprocess.run(command, check=True, cwd=ROOT, env=environ(lab))
 
 
-def install(lab: Lab, *, quiet: bool = False, more: Mapping[str, str] | None = None) -> None:
+def install(
+    lab: Lab,
+    *,
+    quiet: bool = False,
+    more: Mapping[str, str] | None = None,
+    files: Mapping[str, Path] | None = None,
+) -> None:
     """Install or upgrade the release, and wait until operator and agent are ready.
 
-    `more` are values beside ours, as helm's --set takes them; they are gone with the next install without them.
+    `more` are values beside ours, as helm's --set takes them, `files` values that are read from files; they are gone
+    with the next install without them.
 
     Pods are restarted when the image was built anew: its tag stays the same, its id does not.
     """
@@ -90,6 +97,7 @@ def install(lab: Lab, *, quiet: bool = False, more: Mapping[str, str] | None = N
             "3m",
             *(arg for pair in values.items() for arg in ("--set-string", "=".join(pair))),
             *(arg for pair in (more or {}).items() for arg in ("--set", "=".join(pair))),
+            *(f"--set-file={name}={path}" for name, path in (files or {}).items()),
         ],
         check=False,
         capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.lab.shell import run
@@ -35,11 +36,13 @@ def publish(
     *,
     branch: str = "main",
     message: str = "Publish",
+    links: Mapping[str, str] | None = None,
 ) -> str:
     """Commit a folder's content to a branch of a repository and return the repository's URL.
 
     The repository is made when it is missing. The branch's tree becomes exactly the folder's
-    content; a content that is there already makes no new commit.
+    content, and `links` of path → commit to other repositories (submodules); a content that is there already makes
+    no new commit.
     """
     bare = path(lab, name, private=private)
     if not bare.exists():
@@ -52,6 +55,9 @@ def publish(
             "GIT_INDEX_FILE": f"{scratch}/index",
         }
         run("git", "add", "--all", "--force", ".", env=env, cwd=folder)
+        for place, linked in (links or {}).items():
+            entry = f"160000,{linked},{place}"
+            run("git", "update-index", "--add", "--cacheinfo", entry, env=env)
         tree = run("git", "write-tree", env=env).strip()
         old = run("git", "rev-parse", "--verify", "-q", branch, env=env, check=False).strip()
         if old and run("git", "rev-parse", f"{old}^{{tree}}", env=env).strip() == tree:

@@ -27,17 +27,27 @@ class GitSource(Model):
         Field(
             min_length=1,
             max_length=2048,
-            description="Where to fetch from: https://, http://, ssh:// or git://.",
+            description="Where to fetch from: https://, http://, ssh://, git:// or user@host:path.",
         ),
     ]
     ref: Annotated[
-        str, Field(max_length=256, description="Branch, tag or commit. Default: the remote's HEAD.")
+        str,
+        Field(
+            max_length=256,
+            description="Branch, tag, full commit id, or a name below refs/ like pull/1/head. Default: the remote's "
+            "HEAD.",
+        ),
     ] = "HEAD"
     secret_ref: Annotated[
         LocalRef | None,
-        Field(description="A Secret of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth."),
+        Field(
+            description="A Secret of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth; or with the keys token, "
+            "known_hosts, ca.crt."
+        ),
     ] = None
-    submodules: Annotated[bool, Field(description="Fetch submodules too.")] = False
+    submodules: Annotated[bool, Field(description="Check out submodules too, at all levels.")] = (
+        False
+    )
 
 
 class ArchiveSource(Model):

@@ -13,8 +13,8 @@ MEANINGS: dict[Reason, str] = {
     Reason.SOURCE_NOT_FOUND: "The repository, ref or archive is not there, or its address is not one. Check "
     "spec.source; the message lists refs with names like it.",
     Reason.SOURCE_AUTH_FAILED: "The server wants other credentials. Check the Secret that spec.source names.",
-    Reason.SOURCE_INVALID: "The archive is broken, unsafe or too large, or its sha256 is not the one that is "
-    "asked for.",
+    Reason.SOURCE_INVALID: "The archive or repository is broken, unsafe or too large, or the archive's sha256 is not "
+    "the one that is asked for.",
     Reason.SOURCE_UNAVAILABLE: "The server did not answer, or broke off, three times.",
     Reason.CONFIG_MISSING: "The project has no wercker.yml. Add one (`sentinel detect`), or set spec.config.",
     Reason.CONFIG_INVALID: "wercker.yml has errors that concern this pipeline. The message quotes the lines; "

@@ -55,7 +55,8 @@ class Access:
         except ValueError as error:
             raise ValueError(f"`ca.crt` of the Secret holds {error}") from error
         self._allow_file = allow_file
-        self.hidden = (password, token, username if password else "")
+        # The scratch directory's name is no secret, but nothing that anybody could act on.
+        self.hidden = (password, token, username if password else "", scratch)
 
     def offers(self, address: Address) -> bool:
         """Whether there is a credential for the server of that address."""

@@ -37,6 +37,7 @@ _NOISE = (
     "remove with:",
     "ssh-keygen -f",
 )
+_AFTER_SSH = "fatal: Could not read from remote repository."
 _MAX_QUOTE = 600
 
 
@@ -45,7 +46,9 @@ def quote(stderr: str, secrets: Iterable[str] = ()) -> str:
     text = clean(stderr.replace("\r", "\n"), secrets)
     lines = [line.strip() for line in text.split("\n")]
     told = list(dict.fromkeys(line for line in lines if line and not line.startswith(_NOISE)))
-    return "; ".join(told)[:_MAX_QUOTE] or "git said nothing"
+    if len(told) > 1 and _AFTER_SSH in told:
+        told.remove(_AFTER_SSH)  # ssh has said why
+    return "; ".join(line.rstrip(".") for line in told)[:_MAX_QUOTE] or "git said nothing"
 
 
 class Kind:
@@ -143,12 +146,12 @@ _WORDS = {
         "{url} leads elsewhere: git says: {said}. Give the URL that it leads to: a `token` follows no redirect",
     ),
     Kind.PATHS: (
-        SOURCE_NOT_FOUND,
+        SOURCE_INVALID,
         "{url} holds a name that git writes to no disk, because it would harm whoever checks it out: git says: {said}. "
         "Take it out of the repository",
     ),
     Kind.MEMORY: (
-        SOURCE_NOT_FOUND,
+        SOURCE_INVALID,
         "{url} needs more memory than a checkout may have: git says: {said}. A tree with millions of files, or one "
         "single huge object, does that",
     ),

@@ -321,7 +321,7 @@ class _Repository:
             raise UserError(
                 f"{self._address.url} sends {error} for a single commit. Its server does not support partial "
                 "clones (uploadpack.allowFilter)",
-                reason=Reason.SOURCE_NOT_FOUND,
+                reason=Reason.SOURCE_INVALID,
             ) from None
 
     def _error(self, ended: Ended, ref: str) -> SentinelError:

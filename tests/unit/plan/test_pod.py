@@ -13,6 +13,7 @@ from sentinel.plan.codec import decode
 from sentinel.plan.names import PLAN_ANNOTATION
 from sentinel.plan.plan import with_attempt
 from sentinel.plan.pod import make_pod
+from sentinel.settings import SourceSettings
 
 FETCH = {
     "url": "https://git.example.com/acme/hello.git",
@@ -122,6 +123,14 @@ def test_the_pod_of_a_build_whole() -> None:
     stored = pod["metadata"]["annotations"].pop(PLAN_ANNOTATION)
     assert decode(stored) == the_plan
     assert pod == POD
+
+
+def test_the_operators_authorities_and_bounds_of_sources_reach_the_fetcher() -> None:
+    source = SourceSettings.model_construct(ca="-----BEGIN CERTIFICATE-----\n$(x)\n", max_gib=3)
+    pod = make_pod(plan(), build=build(), settings=settings(source=source))
+    (variable,) = pod["spec"]["initContainers"][0]["env"]
+    fetch = json.loads(variable["value"].replace("$$", "$"))
+    assert fetch == {**FETCH, "ca": source.ca, "maxBytes": 3 * 1024**3}
 
 
 def test_git_credentials_are_mounted_in_the_init_container_only() -> None:

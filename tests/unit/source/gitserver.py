@@ -2,7 +2,7 @@
 
 Paths: /open/<repo> to everybody, /private/<repo> with basic auth, /bearer/<repo> with TOKEN, /moved/<repo> redirects to
 `redirect_to`, /flaky/<repo> answers 503 for the first `failures` requests, /broken/<repo> always, /slow/<repo> never
-answers. With certificates it speaks https, as localhost.
+answers. With certificates it speaks https, as localhost. An `old` one gives only commits that a ref points at.
 `requests` notes (path, Authorization header or "").
 """
 
@@ -43,6 +43,7 @@ class GitServer(ThreadingHTTPServer):
         self.failures = 0
         self.redirect_to = ""
         self.config: dict[str, str] = {}
+        self.old = False
         self.requests: list[tuple[str, str]] = []
         self.stopping = threading.Event()
         self._thread = threading.Thread(
@@ -126,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             "CONTENT_TYPE": self.headers.get("Content-Type", ""),
             "CONTENT_LENGTH": str(len(body)),
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "GIT_PROTOCOL": "" if self.server.old else self.headers.get("Git-Protocol", ""),
         }
         config = {"safe.directory": "*"} | self.server.config
         env["GIT_CONFIG_COUNT"] = str(len(config))

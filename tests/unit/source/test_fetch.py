@@ -77,6 +77,25 @@ def test_credentials_come_from_the_secret_and_stay_out_of_the_checkout(
             assert PASSWORD.encode() not in path.read_bytes()
 
 
+@pytest.mark.parametrize("ref", ["main", "", "commit"])
+def test_an_old_server_gives_a_commit_by_way_of_its_refs(
+    pod: Pod, server: GitServer, commits: dict[str, Any], ref: str
+) -> None:
+    server.old = True
+    first = commits["first"]
+    branch = "main" if ref == "main" else ""
+    bare = pod.path / "served" / "one.git"
+    one = ("--bare", "--single-branch", "--branch=main", "--no-tags")
+    git("clone", "-q", *one, str(commits["root"] / "project.git"), str(bare), cwd=pod.path)
+    server.root = bare.parent
+    done = pod.fetch(
+        f"{server.url}/open/one.git", first, ref=first if ref == "commit" else ref, branch=branch
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert pod.git("rev-parse", "HEAD") == first
+    assert len(server.requests) == 3, "asked for its id, which was not offered; then for the refs"
+
+
 def test_a_commit_that_was_rewritten_away_is_the_users(pod: Pod, server: GitServer) -> None:
     done = pod.fetch(f"{server.url}/open/project.git", "f" * 40)
     assert done.returncode == 1

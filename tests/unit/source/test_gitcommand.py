@@ -40,12 +40,29 @@ def test_its_reasons_are_reasons() -> None:
         ("ssh://git:secret@h/p", ("ssh://git@h/p", "ssh", "h", "", "")),
         ("git@h:o/p.git", ("git@h:o/p.git", "ssh", "h", "", "")),
         ("git://h/p", ("git://h/p", "git", "h", "", "")),
+        ("git@[::1]:p", ("git@[::1]:p", "ssh", "[::1]", "", "")),
+        ("[git@h:22]:p", ("[git@h:22]:p", "ssh", "h:22", "", "")),
+        ("git@[h:22]:p", ("git@[h:22]:p", "ssh", "h:22", "", "")),
     ],
 )
 def test_an_address_is_taken_apart(url: str, expected: tuple[str, ...]) -> None:
     address = parse_address(url)
     found = (address.url, address.scheme, address.host, address.username, address.password)
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://H.Example:8443/p", ("h.example", "8443")),
+        ("ssh://git@[::1]:22/p", ("::1", "22")),
+        ("ssh://git@[::1]/p", ("::1", "")),
+        ("git@h:p", ("h", "")),
+    ],
+)
+def test_a_host_has_a_name_and_a_port(url: str, expected: tuple[str, str]) -> None:
+    address = parse_address(url)
+    assert (address.hostname, address.port) == expected
 
 
 @pytest.mark.parametrize(
@@ -195,6 +212,18 @@ def test_the_user_of_an_ssh_url_is_no_secret() -> None:
         ("fatal: unable to access: SSL certificate problem: self signed", Kind.CERTIFICATE),
         ("fatal: the remote end hung up unexpectedly", Kind.UNAVAILABLE),
         ("The requested URL returned error: 502", Kind.UNAVAILABLE),
+        ("The requested URL returned error: 429", Kind.UNAVAILABLE),
+        ("The requested URL returned error: 407", Kind.AUTH),
+        ("The requested URL returned error: 404", Kind.REPOSITORY),
+        ("The requested URL returned error: 451", Kind.REPOSITORY),
+        ("The requested URL returned error: 302", Kind.REDIRECT),
+        (
+            "fatal: unable to access: server certificate verification failed. CAfile: x",
+            Kind.CERTIFICATE,
+        ),
+        ("error: invalid path '.GIT/config'", Kind.PATHS),
+        ("fatal: Out of memory, realloc failed", Kind.MEMORY),
+        ("fatal: mismatched algorithms: client sha1; server sha256", Kind.REPOSITORY),
     ],
 )
 def test_whose_fault_git_reports(said: str, kind: str) -> None:
@@ -226,3 +255,43 @@ def test_a_refusal_says_which_field_to_set(url: str, has_credentials: bool, advi
         has_credentials=has_credentials,
     )
     assert found == ("SourceAuthFailed", f"{url} refuses us: git says: fatal: no. {advice}")
+
+
+SHOUT = """\
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\r
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\r
+IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\r
+Someone could be eavesdropping on you right now (man-in-the-middle attack)!\r
+It is also possible that a host key has just been changed.\r
+The fingerprint for the ED25519 key sent by the remote host is\nSHA256:abc.\r
+Please contact your system administrator.\r
+Add correct host key in /tmp/x/known_hosts to get rid of this message.\r
+Offending ED25519 key in /tmp/x/known_hosts:1\r
+Host key for [h]:22 has changed and you have requested strict checking.\r
+Host key verification failed.\r
+fatal: Could not read from remote repository.
+"""
+
+
+def test_of_what_ssh_shouts_the_key_stays() -> None:
+    assert quote(SHOUT) == (
+        "The fingerprint for the ED25519 key sent by the remote host is; SHA256:abc; Host key for [h]:22 has changed "
+        "and you have requested strict checking; Host key verification failed"
+    )
+    found = explain(
+        address=parse_address("ssh://git@h:22/p"),
+        kind=diagnose(SHOUT),
+        said=quote(SHOUT),
+        ref="main",
+        has_credentials=True,
+    )
+    assert found[0] == "SourceAuthFailed"
+    assert found[1].startswith("the host key of h:22 is another than known_hosts says")
+    assert found[1].endswith("in place of the old one (`ssh-keyscan -p 22 h` prints it)")
+
+
+def test_what_ssh_leaves_to_git_is_quoted_where_it_is_all() -> None:
+    assert quote("fatal: Could not read from remote repository.") == (
+        "fatal: Could not read from remote repository"
+    )

@@ -94,7 +94,7 @@ def test_a_name_that_would_reach_gits_own_files_is_refused(
     config = maker.blob(f"[core]\n\tfsmonitor = touch {owned}\n\thooksPath = .\n")
     tree = maker.tree(("40000", name, maker.tree(("100644", "config", config))))
     done = fetched(pod, server, maker, maker.commit(tree))
-    assert (done.returncode, pod.said()["reason"]) == (1, "SourceNotFound"), done.stderr
+    assert (done.returncode, pod.said()["reason"]) == (1, "SourceInvalid"), done.stderr
     assert "a name that git writes to no disk" in pod.said()["message"]
     assert not owned.exists()
     assert "fsmonitor" not in (pod.dest / ".git" / "config").read_text()
@@ -188,7 +188,7 @@ def test_a_checkout_that_takes_too_much_memory_is_stopped(
     """With a bound that a test can reach; the fetcher's own stands as long as the container has none that is lower."""
     pod.bound = ("prlimit", f"--data={32 * 1024**2}")
     done = fetched(pod, server, maker, bomb(maker, 7))
-    assert (done.returncode, pod.said()["reason"]) == (1, "SourceNotFound"), done.stderr
+    assert (done.returncode, pod.said()["reason"]) == (1, "SourceInvalid"), done.stderr
     assert (
         "needs more memory than a checkout may have: git says: fatal: Out of memory"
         in pod.said()["message"]
@@ -220,7 +220,7 @@ async def test_the_operators_git_bounds_its_memory(
             paths=[],
             cache_dir=tmp_path / "cache",
         )
-    assert caught.value.reason is Reason.SOURCE_NOT_FOUND
+    assert caught.value.reason is Reason.SOURCE_INVALID
 
 
 async def test_a_server_that_talks_without_an_end_is_not_listened_to_for_ever(

@@ -134,6 +134,22 @@ def test_submodules_of_submodules_come_along(
     assert (pod.dest / "lib" / "deep" / "wercker.yml").read_text() == "box: busybox\n"
 
 
+def test_an_old_server_gives_a_submodule_by_way_of_its_refs(
+    pod: Pod, server: GitServer, commits: dict[str, Any], maker: Maker, tmp_path: Path
+) -> None:
+    inner = Maker(commits["root"] / f"inner-{tmp_path.name}.git")
+    before = inner.files({"a": "old\n"})
+    tree = inner.tree(("100644", "a", inner.blob("new\n")))
+    after = git("commit-tree", tree, "-p", before, "-m", "newer", cwd=inner.bare)
+    git("update-ref", "refs/heads/main", after, cwd=inner.bare)
+    modules = gitmodules(lib=f"../{inner.bare.name}")
+    commit = maker.files({".gitmodules": modules}, links={"lib": before})
+    server.old = True
+    done = pod.fetch(f"{server.url}/open/{maker.bare.name}", commit, submodules=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (pod.dest / "lib" / "a").read_text() == "old\n"
+
+
 def test_nothing_is_fetched_of_submodules_unasked(
     pod: Pod, server: GitServer, commits: dict[str, Any], maker: Maker
 ) -> None:
@@ -261,7 +277,7 @@ def test_gitmodules_that_is_a_link_is_not_followed(
     )
     url = f"{server.url}/open/{maker.bare.name}"
     done = pod.fetch(url, maker.commit(tree), submodules=True)
-    assert (done.returncode, pod.said()["reason"]) == (1, "SourceNotFound")
+    assert (done.returncode, pod.said()["reason"]) == (1, "SourceInvalid")
     assert not (pod.dest / "lib" / ".git").exists()
 
 
