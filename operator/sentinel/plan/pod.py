@@ -202,7 +202,7 @@ def _box(plan: Plan, said: PodContainer) -> Object:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": said.resources or {"requests": {"cpu": "100m", "memory": "128Mi"}},
     }
-    if context := {**security_context(plan.user), **said.security_context}:
+    if context := {**security_context(plan.user, plan.box), **said.security_context}:
         box["securityContext"] = context
     return box
 
@@ -221,7 +221,7 @@ def _service(service: PlanService, said: PodContainer) -> Object:
         container["args"] = [_exact(word) for word in service.cmd]
     if service.env:
         container["env"] = [{"name": name, "value": _exact(text)} for name, text in service.env]
-    if context := {**security_context(service.user), **said.security_context}:
+    if context := {**security_context(service.user, service.image), **said.security_context}:
         container["securityContext"] = context
     return container
 
