@@ -42,8 +42,9 @@ build:
 OTHER_BOX = """\
 box: {{id: {registry}/box/debian:12, user: "$APP:3000", entrypoint: env GREETING=hello}}
 build:
+  base-path: /go/src/x
   steps:
-    - script: {{name: who, code: 'id -u; id -g; echo "$GREETING"'}}
+    - script: {{name: who, code: 'id -u; id -g; echo "$GREETING"; pwd; touch y'}}
 """
 DASH_BOX = """\
 box: {registry}/box/dash:1
@@ -85,12 +86,12 @@ def test_boxes_of_other_users_and_with_nothing_but_a_shell(builds: Builds) -> No
     assert builds.log(raw["user"], "who") == "1000\n1000\n/pipeline/source\nA project.\n"
     assert builds.log(raw["user"], "next") == "/bin/sh\nx\n"
     accepted = condition(raw["user"], "Accepted")["message"]
-    assert "runs as user 1000:1000: /pipeline and /report are volumes" in accepted
+    assert "runs as user 1000:1000: /pipeline, /report and base-path are volumes" in accepted
     assert "service my_db is no DNS name" in accepted
     described = builds.kubectl("describe", "build", "user", "-n", builds.namespace)
     assert "Notice" in described.partition("Events:")[2]
     assert builds.log(raw["root"], "who") == "0\n"
-    assert builds.log(raw["other"], "who") == "2000\n3000\nhello\n"
+    assert builds.log(raw["other"], "who") == "2000\n3000\nhello\n/go/src/x\n"
     assert builds.log(raw["dash"], "shell") == "\x1b[1;34mvalue\x1b[m\n"
     assert builds.log(raw["dash"], "next") == "A project. /pipeline/source\n"
     assert builds.log(raw["dash"], "after") == "passed\n"

@@ -60,8 +60,8 @@ def test_a_pipeline_with_targets_only() -> None:
 
 def test_a_box_that_is_not_root_and_committed() -> None:
     assert told(user="app", images={"prefix": "r.example.com"}) == [
-        "the box runs as user app: /pipeline and /report are volumes, so that it can write there, and are not part of "
-        "its image"
+        "the box runs as user app: /pipeline, /report and base-path are volumes, so that it can write there, and are "
+        "not part of its image"
     ]
     assert told(user="app") == []
 
