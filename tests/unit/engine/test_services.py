@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import pytest
 from tests.unit.engine.world import Heard, Server, plan, run_of
 
 from sentinel.api.reasons import Reason
+from sentinel.engine import services
 from sentinel.engine.box import result_of
 from sentinel.engine.run import Outcome
 from sentinel.engine.services import blame_services, tell_dead_services
@@ -66,8 +68,9 @@ async def test_each_dead_service_is_told_once_with_its_last_words_in_the_log() -
     run, notes = run_of(Server()), Notes()
     run.report = told = Told()
 
+    seen: set[str] = set()
     for _ in range(2):
-        await tell_dead_services(run, PLAN, VIEW, cast(Any, notes))
+        await tell_dead_services(run, PLAN, VIEW, cast(Any, notes), seen)
 
     assert notes.taken == {
         "service/db": f"--- sentinel: {DB}; its last words:\nstarting\nbad option\n"
@@ -88,8 +91,28 @@ async def test_a_box_that_takes_no_notes_fails_nothing(error: SentinelError) -> 
     run = run_of(Server())
     run.report = told = Told()
 
-    await tell_dead_services(run, PLAN, VIEW, cast(Any, Notes(error)))
+    await tell_dead_services(run, PLAN, VIEW, cast(Any, Notes(error)), set())
 
+    assert len(told.notices) == 2
+
+
+async def test_a_box_that_does_not_answer_holds_nobody_up_and_is_told_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Silent(Notes):
+        async def note(self, key: str, text: str) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(services, "NOTE_WITHIN", 0.01)
+    run, notes, seen = run_of(Server()), Notes(), set[str]()
+    run.report = told = Told()
+
+    await tell_dead_services(run, PLAN, VIEW, cast(Any, Silent()), seen)
+    assert (seen, told.notices) == (set(), [])
+    assert run.dead_services == {"db": DB, "web": WEB}
+    await tell_dead_services(run, PLAN, VIEW, cast(Any, notes), seen)
+
+    assert notes.taken.keys() == {"service/db", "service/web"}
     assert len(told.notices) == 2
 
 
