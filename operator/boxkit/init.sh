@@ -32,6 +32,4 @@ get_option() {
 }
 if [ -n "${BASH_VERSION-}" ]; then
 	\command shopt -s expand_aliases
-	# Boxes run as root: sudo, present or not, has nothing to add.
-	if [ "${EUID:-0}" = 0 ]; then \command alias sudo=''; fi
 fi

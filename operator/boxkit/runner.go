@@ -164,6 +164,7 @@ func (r *runner) warm() {
 		awaitServices(ctx, r.open.Services, func(record serviceRecord) {
 			r.journal.append(time.Now(), "service", record)
 		})
+		_ = addHosts(hostsFile, r.open.Services) // the first step begins now; keepHosts looks now and then
 	}
 }
 

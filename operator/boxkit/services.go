@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +14,7 @@ import (
 const (
 	serviceWait  = 30 * time.Second // for a service's first port
 	serviceOther = time.Second      // for its other ports, once one accepts: not every exposed port is listened on
+	hostsEvery   = 100 * time.Millisecond
 )
 
 // awaitServices tries every service's ports until one accepts, all services at once, and reports each one.
@@ -72,22 +75,45 @@ func awaitPort(ctx context.Context, port int) bool {
 	}
 }
 
-// addHosts makes aliases that are no DNS names resolve. Only root may; a box of another user goes without.
-func addHosts(services []service) error {
+const hostsFile = "/etc/hosts"
+
+// addHosts makes aliases that are no DNS names resolve, where they do not yet. Only root may; a box of another user goes
+// without.
+func addHosts(path string, services []service) error {
+	there, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	var lines []byte
 	for _, each := range services {
-		if each.Hosts {
-			lines = fmt.Appendf(lines, "127.0.0.1\t%s\n", each.Alias)
+		line := fmt.Appendf(nil, "127.0.0.1\t%s\n", each.Alias)
+		if each.Hosts && !bytes.Contains(there, line) {
+			lines = append(lines, line...)
 		}
 	}
 	if len(lines) == 0 {
 		return nil
 	}
-	file, err := os.OpenFile("/etc/hosts", os.O_APPEND|os.O_WRONLY, 0)
+	if len(there) > 0 && there[len(there)-1] != '\n' {
+		lines = append([]byte{'\n'}, lines...)
+	}
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	_, err = file.Write(lines)
 	return err
+}
+
+// keepHosts adds them again whenever they are gone: the kubelet writes the file anew for each container of the pod that
+// it starts, and services may start long after the box.
+func keepHosts(ctx context.Context, path string, services []service) {
+	for addHosts(path, services) == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(hostsEvery):
+		}
+	}
 }

@@ -151,8 +151,12 @@ func (s *session) doOpen(m *openMessage) error {
 	if err := prepare(m.Prepare.Dirs, m.Prepare.Copies); err != nil {
 		return refuse("PrepareFailed", "%v", err)
 	}
-	if err := addHosts(m.Services); err != nil {
-		s.console.line("--- sentinel: cannot add services to /etc/hosts: %v", err)
+	if slices.ContainsFunc(m.Services, func(each service) bool { return each.Hosts }) {
+		if err := addHosts(hostsFile, m.Services); err != nil {
+			s.console.line("--- sentinel: cannot add services to %s: %v", hostsFile, err)
+		} else {
+			go keepHosts(s.ctx, hostsFile, m.Services)
+		}
 	}
 	path, args, err := findShell(m.Shell, env)
 	s.refresh(m)

@@ -238,6 +238,10 @@ func (s *shell) startText(begin, fifo string, inits []string, dump string) strin
 		s.nonce, s.nonce, singleQuoted(fifo))
 	fmt.Fprintf(&b, "\\command trap %s EXIT\n", singleQuoted(trap))
 	b.WriteString(werckerInit)
+	if os.Geteuid() == 0 {
+		// Where the box runs as root, sudo, present or not, has nothing to add.
+		b.WriteString("\\command alias sudo=''\n")
+	}
 	for _, file := range inits {
 		fmt.Fprintf(&b, "\\command . %s\n", singleQuoted(file))
 	}

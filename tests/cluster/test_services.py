@@ -13,7 +13,7 @@ services:
   - {registry}/service/redis:7
   - id: {registry}/service/redis:7
     name: my_db
-    cmd: redis-server --port 6380 --bind 0.0.0.0 --protected-mode no --save '' --requirepass "$WORD two"
+    cmd: redis-server --port 6380 --bind 0.0.0.0 --protected-mode no --save '' --requirepass 'hello two'
     ports: ["6380"]
   - id: {registry}/box/busybox:1
     name: Echo-1
@@ -48,7 +48,7 @@ def test_services_by_name_and_link_with_their_own_command_user_and_environment(
         env=[{"name": "WORD", "value": "hello"}],
         pod={"services": {"my_db": {"resources": {"limits": {"memory": "64Mi"}}}}},
     )
-    assert raw["status"]["phase"] == "Succeeded", raw["status"]
+    assert raw["status"]["phase"] == "Succeeded", builds.log(raw, "redis")
     assert builds.log(raw, "redis").splitlines() == [
         "+PONG",
         "+OK",

@@ -12,6 +12,7 @@ VERBS = {
     "agent": "sentinel.cli.roles",
     "check": "sentinel.cli.check",
     "detect": "sentinel.cli.detect",
+    "env": "sentinel.cli.env",
     "logs": "sentinel.cli.logs",
     "operator": "sentinel.cli.roles",
     "schema": "sentinel.cli.schema",

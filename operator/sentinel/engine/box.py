@@ -135,18 +135,29 @@ async def run_after(plan: Plan, session: Session, outcome: Outcome) -> None:
     steps = [step for step in plan.steps if step.phase == "after"]
     if not steps:
         return
-    failed = first_failure(plan, session.state)
-    result = (
-        Result(result="passed")
-        if outcome.succeeded
-        else Result(
-            result="failed",
-            failed_step_display_name=failed.display_name if failed is not None else "",
-            failed_step_message=outcome.message,
-        )
-    )
+    result = result_of(plan, session.state, outcome)
     await session.start([_step_spec(step) for step in steps], result=result)
     await session.wait_for(lambda state: state.done({step.ordinal for step in steps}))
+
+
+def result_of(plan: Plan, state: SessionState, outcome: Outcome) -> Result:
+    """What after-steps are told (`wercker-semantics.md` §3.8): the failed step and its own message.
+
+    Where the steps passed and the image or the output could not be kept, that is the step `store`, as in wercker.
+    """
+    if outcome.succeeded:
+        return Result(result="passed")
+    failed = first_failure(plan, state)
+    if failed is not None:
+        name, message = failed.display_name, state.steps[failed.ordinal].message
+    else:
+        cancelled = outcome.reason is Reason.CANCELLED
+        name, message = "" if cancelled else "store", ""
+    return Result(
+        result="failed",
+        failed_step_display_name=name,
+        failed_step_message=message or outcome.message,
+    )
 
 
 def judge(plan: Plan, state: SessionState) -> Outcome:

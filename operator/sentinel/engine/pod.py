@@ -122,12 +122,13 @@ async def watch_pod(run: Run, plan: Plan, session: Session) -> None:
     since: dict[Reason, float] = {}
     told: tuple[Reason, str] | None = None
     began = run.tools.clock.monotonic()
+    dead: set[str] = set()
     while True:
         seen = run.tools.pods.get(key)
         view = await _look(run, seen, session)
         _raise_if_lost(plan, seen, view)
         if session.state.opened is not None and session.state.closed is None:
-            await tell_dead_services(run, plan, view, session)
+            await tell_dead_services(run, plan, view, session, dead)
         now = run.tools.clock.monotonic()
         spoken_to = session.state.opened is not None or run.writer.begun
         problem = (why_silent if spoken_to else why_not_started)(view, now=now, since=since)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Protocol, TypeVar, cast
 from urllib.parse import urlsplit
@@ -25,25 +24,21 @@ from sentinel.api.reasons import Reason
 from sentinel.config.detect import detect
 from sentinel.config.diagnostics import Diagnostic, Severity
 from sentinel.config.load import FILE_NAMES, load, pipeline_of, relevant
-from sentinel.config.model import Box, Config, Pipeline
+from sentinel.config.model import Config, Pipeline
+from sentinel.engine.images import check_images
 from sentinel.engine.pullsecret import keep_logins, logins
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import (
     archive_credentials,
     check_push_secret,
     git_credentials,
-    keychain,
 )
 from sentinel.engine.steps import find_steps
 from sentinel.errors import InternalError, UserError
-from sentinel.plan.logins import Login, docker_config
-from sentinel.plan.model import ImageFacts, Plan, PlanSource
+from sentinel.plan.model import Plan, PlanSource
 from sentinel.plan.notices import notices
 from sentinel.plan.options import check_options
 from sentinel.plan.plan import images_for, make_plan, steps_for
-from sentinel.registry.client import RegistryClient
-from sentinel.registry.credentials import keychain_from_docker_config
-from sentinel.registry.reference import parse_reference
 from sentinel.source import archive, git
 from sentinel.source.download import without_query
 
@@ -71,7 +66,7 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
     found_logins = await logins(run, wanted)
     chosen = [step for _, step in steps_for(run.build, pipeline)]
     (box, *services), steps = await _all_that_exist(
-        _check_images(run, [wanted.box, *wanted.services], found_logins),
+        check_images(run, [wanted.box, *wanted.services], found_logins),
         find_steps(run, chosen, source=source),
     )
     _tell(run, check_options(chosen, steps, pipeline=pipeline.name))
@@ -250,63 +245,6 @@ async def _all_that_exist(images: Awaitable[A], steps: Awaitable[B]) -> tuple[A,
         if isinstance(each, BaseException):
             raise each
     return cast("tuple[A, B]", tuple(found))
-
-
-async def _check_images(
-    run: Run, boxes: Sequence[Box], said: Mapping[str, Login]
-) -> list[ImageFacts]:
-    """Stage 4: box and services exist, all asked for at once; every one that does not is named."""
-    if run.tools.settings.images.local:
-        return [local_image(box.image) for box in boxes]
-    credentials = await keychain(run)
-    if said:
-        credentials += keychain_from_docker_config(docker_config(said), source="wercker.yml")
-    async with RegistryClient(
-        credentials=credentials, insecure=run.tools.settings.images.insecure_registries
-    ) as client:
-        found = await asyncio.gather(
-            *(_look_up(run, client, box.image) for box in boxes), return_exceptions=True
-        )
-    problems = [each for each in found if isinstance(each, UserError)]
-    if problems:
-        raise UserError(
-            "\n".join(dict.fromkeys(each.message for each in problems)), reason=problems[0].reason
-        )
-    facts: list[ImageFacts] = []
-    for each in found:
-        if isinstance(each, BaseException):
-            raise each
-        facts.append(each)
-    return facts
-
-
-def local_image(name: str) -> ImageFacts:
-    """An image that only the nodes know (`images.local`): nothing is said of it but its name."""
-    return ImageFacts(name=name, reference=name)
-
-
-async def _look_up(run: Run, client: RegistryClient, name: str) -> ImageFacts:
-    settings = run.tools.settings.images
-    reference = parse_reference(name, default_registry=settings.default_registry)
-    allowed = settings.allowed_registries
-    if allowed and reference.registry not in allowed:
-        raise UserError(
-            f"image {name!r} is on registry {reference.registry}, which this operator does not allow; it allows "
-            + ", ".join(allowed),
-            reason=Reason.REGISTRY_NOT_ALLOWED,
-        )
-    info = await client.look_up(reference)
-    return ImageFacts(
-        name=name,
-        reference=str(replace(reference, tag="", digest=info.digest)),
-        digest=info.digest,
-        env=info.env,
-        ports=info.ports,
-        entrypoint=info.entrypoint,
-        cmd=info.cmd,
-        user=info.user,
-        working_dir=info.working_dir,
-    )
 
 
 def _accept(run: Run, plan: Plan, known: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ It goes to boxkit, which masks it: a service may print what a step sent to it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
 
@@ -18,12 +19,21 @@ from sentinel.session.client import Session
 log = logging.getLogger(__name__)
 
 
-async def tell_dead_services(run: Run, plan: Plan, view: PodView, session: Session) -> None:
-    """Report every service that ended with an error, once. Needs an open session; never fails the build."""
+NOTE_WITHIN = 2.0
+"""Seconds that a box may take for a note. Whoever watches the pod must not wait for a box that may be lost."""
+
+
+async def tell_dead_services(
+    run: Run, plan: Plan, view: PodView, session: Session, told: set[str]
+) -> None:
+    """Report every service that ended with an error and is not in `told` yet, which is added to.
+
+    Needs an open session; never fails the build. A box that does not answer is told at the next call.
+    """
     names = {service.container: service.alias for service in plan.services}
     for container, ended in view.services_ended:
         alias = names.get(container, container)
-        if ended.exit_code == 0 or alias in run.dead_services:
+        if ended.exit_code == 0 or alias in told:
             continue
         what = describe(alias, ended)
         run.dead_services[alias] = what
@@ -31,9 +41,13 @@ async def tell_dead_services(run: Run, plan: Plan, view: PodView, session: Sessi
         if ended.message:
             text += f"; its last words:\n{ended.message}\n--- sentinel: end of service {alias}"
         try:
-            await session.note(f"service/{alias}", text)
+            async with asyncio.timeout(NOTE_WITHIN):
+                await session.note(f"service/{alias}", text)
+        except TimeoutError:
+            continue
         except SentinelError as e:
             log.warning("build %s/%s: %s, and cannot be noted: %s", *run.key, what, e.message)
+        told.add(alias)
         run.report.noticed(message=f"{what}; its last words are in the build's log")
 
 

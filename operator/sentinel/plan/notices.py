@@ -45,8 +45,8 @@ def _about_box(build: Build, box: Box, plan: Plan) -> list[str]:
     user = box_user(plan, build.spec.pod.box)
     if not is_root(user) and plan.image.commit != "never":
         found.append(
-            f"the box runs as user {user}: /pipeline and /report are volumes, so that it can write there, and are not "
-            "part of its image"
+            f"the box runs as user {user}: /pipeline, /report and base-path are volumes, so that it can write there, "
+            "and are not part of its image"
         )
     if box.cmd and not plan.shell:
         found.append(f"cmd of the box is ignored: {box.cmd!r} is no shell")

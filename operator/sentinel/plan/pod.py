@@ -101,8 +101,7 @@ def _volumes(plan: Plan, said: PodContainer) -> list[Object]:
         {"name": "kit", "emptyDir": {}},
         {"name": "session", "emptyDir": {}},
     ]
-    if not is_root(box_user(plan, said)):
-        volumes += [{"name": "pipeline", "emptyDir": {}}, {"name": "report", "emptyDir": {}}]
+    volumes += [{"name": name, "emptyDir": {}} for name, _ in _writable(plan, said)]
     if plan.source.secret:
         git = {"secretName": plan.source.secret, "defaultMode": 0o444}
         volumes.append({"name": "git", "secret": git})
@@ -115,6 +114,16 @@ def _volumes(plan: Plan, said: PodContainer) -> list[Object]:
 def archived_steps(plan: Plan) -> tuple[PlanStep, ...]:
     """The steps whose files come from an archive."""
     return tuple(step for step in plan.steps if step.digest)
+
+
+def _writable(plan: Plan, said: PodContainer) -> list[tuple[str, str]]:
+    """Volumes of the box, with their places, that a user who is not root could not make directories for."""
+    if is_root(box_user(plan, said)):
+        return []
+    places = [("pipeline", "/pipeline"), ("report", "/report")]
+    if not plan.base_path.startswith("/pipeline/"):
+        places.append(("base", plan.base_path))
+    return places
 
 
 def _source(plan: Plan, settings: Settings) -> Object:
@@ -188,11 +197,7 @@ def _box(plan: Plan, said: PodContainer) -> Object:
         {"name": "kit", "mountPath": KIT_DIR, "readOnly": True},
         {"name": "session", "mountPath": SESSION_DIR},
     ]
-    if not is_root(box_user(plan, said)):
-        mounts += [
-            {"name": "pipeline", "mountPath": "/pipeline"},
-            {"name": "report", "mountPath": "/report"},
-        ]
+    mounts += [{"name": name, "mountPath": path} for name, path in _writable(plan, said)]
     box: Object = {
         "name": BOX,
         "image": plan.box.reference,
@@ -202,7 +207,7 @@ def _box(plan: Plan, said: PodContainer) -> Object:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": said.resources or {"requests": {"cpu": "100m", "memory": "128Mi"}},
     }
-    if context := {**security_context(plan.user), **said.security_context}:
+    if context := {**security_context(plan.user, plan.box), **said.security_context}:
         box["securityContext"] = context
     return box
 
@@ -221,7 +226,7 @@ def _service(service: PlanService, said: PodContainer) -> Object:
         container["args"] = [_exact(word) for word in service.cmd]
     if service.env:
         container["env"] = [{"name": name, "value": _exact(text)} for name, text in service.env]
-    if context := {**security_context(service.user), **said.security_context}:
+    if context := {**security_context(service.user, service.image), **said.security_context}:
         container["securityContext"] = context
     return container
 

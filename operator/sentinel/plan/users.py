@@ -43,9 +43,13 @@ def box_user(plan: Plan, said: PodContainer) -> str:
     return str(said.security_context.get("runAsUser", plan.user or plan.box.user))
 
 
-def security_context(user: str) -> dict[str, Any]:
-    """`user` as `run_as` gives it, in the words of a container's securityContext."""
-    if not user:
+def security_context(user: str, image: ImageFacts) -> dict[str, Any]:
+    """`user` as `run_as` gives it, in the words of a container's securityContext.
+
+    The kubelet takes the user of an image's USER 1000:1000 and forgets the group, which Docker did not.
+    """
+    both = image.user if ":" in image.user and _NUMBERS.fullmatch(image.user) else ""
+    if not user and not both:
         return {}
-    uid, _, gid = user.partition(":")
+    uid, _, gid = (user or both).partition(":")
     return {"runAsUser": int(uid), **({"runAsGroup": int(gid)} if gid else {})}

@@ -211,6 +211,7 @@ class Server:
             "spec": {"nodeName": "node-1", "containers": [{"name": "box"}]},
             "status": {
                 "phase": "Running",
+                "conditions": [{"type": "Initialized", "status": "True"}],
                 "containerStatuses": [{"name": "box", "state": {"running": {}}}],
             },
         }
@@ -245,6 +246,7 @@ class Server:
             "creationTimestamp": "2026-11-23T09:00:00Z",
         }
         made["spec"]["nodeName"] = "node-1"
+        made["status"] = {"conditions": [{"type": "Initialized", "status": "True"}]}
         self.pods[name] = made
         self.boxes[name] = box or Box()
         return copy.deepcopy(made)

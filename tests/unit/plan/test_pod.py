@@ -248,6 +248,20 @@ def test_a_box_that_is_not_root_gets_directories_it_can_write(
     ]
 
 
+def test_a_base_path_elsewhere_is_a_volume_too_where_the_box_is_not_root() -> None:
+    yml = YML.replace("build:\n", "build:\n  base-path: /go/src/x\n")
+    place = {"name": "base", "mountPath": "/go/src/x"}
+
+    pods = [
+        make_pod(plan(yml=yml, box=replace(BOX, user=user)), build=build(), settings=settings())
+        for user in ("app", "")
+    ]
+
+    mounted = [place in pod["spec"]["containers"][0]["volumeMounts"] for pod in pods]
+    there = [{"name": "base", "emptyDir": {}} in pod["spec"]["volumes"] for pod in pods]
+    assert (mounted, there) == ([True, False], [True, False])
+
+
 def test_another_attempt_is_another_pod_with_the_same_steps() -> None:
     first = plan()
 

@@ -160,6 +160,26 @@ def test_the_user_of_box_and_service_is_a_number_or_the_images_own(
     assert ("pipeline" in volumes) == (user != "root")
 
 
+@pytest.mark.parametrize(
+    ("user", "context"),
+    [
+        ("1000:50", {"runAsUser": 1000, "runAsGroup": 50}),
+        ("1000", None),
+        ("app:app", None),
+        ("app:50", None),
+        ("", None),
+    ],
+)
+def test_the_group_of_an_images_user_is_not_forgotten(
+    user: str, context: dict[str, Any] | None
+) -> None:
+    made = plan(box=replace(BOX, user=user), services=(replace(REDIS, user=user),))
+
+    box, redis = make_pod(made, build=build(), settings=settings())["spec"]["containers"]
+
+    assert (box.get("securityContext"), redis.get("securityContext")) == (context, context)
+
+
 def test_another_name_as_user_is_refused_with_what_to_write() -> None:
     yml = YML.replace("box: debian:12", "box: {id: debian:12, user: app}")
 

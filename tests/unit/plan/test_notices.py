@@ -1,0 +1,99 @@
+"""What people are told of a build that runs all the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.plan.examples import BOX, REDIS, SOURCE, STARTED, YML, build, plan, settings
+
+from sentinel.config.load import load, pipeline_of
+from sentinel.plan.notices import notices
+from sentinel.plan.plan import images_for
+
+SERVICE = "  - redis\n"
+
+
+def told(
+    yml: str = YML, *, user: str = "", images: dict[str, Any] | None = None, **spec: Any
+) -> list[str]:
+    of = build(**spec)
+    config = load(yml.encode()).config
+    assert config is not None
+    said = settings(images=images or {})
+    pipeline = pipeline_of(load(yml.encode()), of.spec.pipeline)
+    wanted = images_for(
+        of, config=config, pipeline=pipeline, source=SOURCE, settings=said, started=STARTED
+    )
+    made = plan(of, yml=yml, box=replace(BOX, user=user), with_settings=said)
+    return list(notices(of, pipeline=pipeline, wanted=wanted, plan=made))
+
+
+def test_an_ordinary_build_says_nothing() -> None:
+    assert told() == []
+
+
+@pytest.mark.parametrize(
+    ("target", "notice"),
+    [
+        ("production", []),
+        (
+            "prodution",
+            [
+                "pipeline deploy has no target 'prodution', so its steps are run (its targets: production)"
+            ],
+        ),
+    ],
+)
+def test_an_unknown_deploy_target(target: str, notice: list[str]) -> None:
+    assert told(pipeline="deploy", deployTarget=target) == notice
+
+
+def test_a_pipeline_with_targets_only() -> None:
+    yml = YML.replace("  steps:\n    - script: {code: echo default}\n", "")
+
+    assert told(yml, pipeline="deploy") == [
+        "pipeline deploy has no steps to run; it has targets: production"
+    ]
+
+
+def test_a_box_that_is_not_root_and_committed() -> None:
+    assert told(user="app", images={"prefix": "r.example.com"}) == [
+        "the box runs as user app: /pipeline, /report and base-path are volumes, so that it can write there, and are "
+        "not part of its image"
+    ]
+    assert told(user="app") == []
+
+
+def test_an_alias_that_only_root_can_learn() -> None:
+    yml = YML.replace(SERVICE, "  - {id: redis, name: my_db}\n")
+
+    assert told(yml) == []
+    assert told(yml, user="1000") == [
+        "service my_db is no DNS name, and only a box that runs as root can learn it: use 127.0.0.1 or give it a name "
+        "of small letters, digits and dashes"
+    ]
+
+
+def test_what_is_ignored_is_said() -> None:
+    yml = YML.replace("box: debian:12", "box: {id: debian, cmd: sleep 9, volumes: /a:/b}").replace(
+        SERVICE, "  - {id: redis, url: 'file://x#build'}\n"
+    )
+
+    assert told(yml, pod={"services": {"redsi": {}, "redis": {}}}) == [
+        "cmd of the box is ignored: 'sleep 9' is no shell",
+        "volumes of debian is not supported, and ignored",
+        "url of redis is not supported, and ignored",
+        "spec.pod.services names redsi, which is no service of this pipeline",
+    ]
+
+
+def test_a_port_that_box_and_service_have_both() -> None:
+    yml = YML.replace("box: debian:12", "box: {id: debian, ports: ['80', '6379']}")
+
+    assert told(yml) == [
+        "the box and service redis both have port 6379/tcp, and share one network: what listens there in the box will "
+        "fail"
+    ]
+    assert REDIS.ports == ("6379/tcp",)
