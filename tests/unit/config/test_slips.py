@@ -42,6 +42,11 @@ SCRIPT = HEAD + "    - script:\n"
             (6, 1), "there is a tab in the indentation: YAML takes spaces only", "replace each tab by spaces",
         ),
         (
+            "build: |\nbox",
+            (2, 1), "the text of build begins here, and must be further in than build itself",
+            "begin each of its lines with 2 spaces",
+        ),
+        (
             "box: {id: a}}\nbuild: {steps: []}\n",
             (1, 13), "this } closes nothing that is open", "remove it, or open its { before",
         ),
