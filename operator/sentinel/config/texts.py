@@ -66,7 +66,9 @@ def _short_block(line: int, lines: list[str]) -> Diagnostic | None:
         if found is None or number == line:
             continue
         margin = len(found[1])
-        body = [each for each in range(number + 1, min(line, len(lines)) + 1) if lines[each - 1].strip()]
+        body = [
+            each for each in range(number + 1, min(line, len(lines)) + 1) if lines[each - 1].strip()
+        ]
         depths = [_indent(lines[each - 1]) for each in body]
         if not body:
             return None
