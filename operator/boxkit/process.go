@@ -114,17 +114,21 @@ func descendants() map[int]int {
 	return found
 }
 
+const freezing = 200 * time.Millisecond
+
 // stopAll stops every process of the steps: TERM, and after grace KILL. It returns when they are gone.
 //
 // They stand still while they are told: a shell that forks while we look would otherwise wait for a child that never
 // heard of it.
 func stopAll(grace time.Duration) {
 	deadline := time.Now().Add(grace)
-	told := freeze(deadline)
+	told := freeze(time.Now().Add(min(grace, freezing)))
 	for pid := range told {
 		_ = syscall.Kill(pid, syscall.SIGTERM)
 	}
-	thaw(told)
+	for pid := range told {
+		_ = syscall.Kill(pid, syscall.SIGCONT)
+	}
 	// Looking around takes long where thousands of processes fight for the processor; the KILL must not wait for it.
 	killed := make(chan struct{})
 	killer := time.AfterFunc(time.Until(deadline), func() {
@@ -143,8 +147,12 @@ func stopAll(grace time.Duration) {
 			return
 		}
 		for pid, parent := range living {
-			if parent == self && !told[pid] { // its parent ended and left it to us
-				told[pid] = true
+			before, heard := told[pid]
+			now := programOf(pid)
+			// A child that bash has forked and that was told before its exec has forgotten it; another one's parent
+			// ended and left it to us.
+			if heard && now != before || !heard && parent == self {
+				told[pid] = now
 				_ = syscall.Kill(pid, syscall.SIGTERM)
 			}
 		}
@@ -153,38 +161,27 @@ func stopAll(grace time.Duration) {
 	killAll()
 }
 
-// freeze makes every process of the steps stand still, and says which there are. As PID 1 that is one call, atomic
-// against forks; it halts what somebody put into the container by exec too, until thaw. Elsewhere they are caught one by
-// one, for as long as that is worth it: what multiplies faster is KILL's.
-func freeze(deadline time.Time) map[int]bool {
-	found := map[int]bool{}
-	if os.Getpid() == 1 {
-		_ = syscall.Kill(-1, syscall.SIGSTOP)
-		for pid := range descendants() {
-			found[pid] = true
-		}
-		return found
-	}
-	for fresh := true; fresh && time.Now().Before(deadline); {
+// programOf is another text after each exec of a process, be it of the same program: where the kernel put things.
+func programOf(pid int) string {
+	vector, _ := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", pid))
+	return string(vector)
+}
+
+// freeze makes the processes of the steps stand still, one by one, until there are no new ones or the time is over, and
+// says which there are and what they run: what multiplies faster than it can be caught is KILL's. What somebody put into
+// the container by exec is left alone; whoever waits for such a process may not expect it to stop.
+func freeze(until time.Time) map[int]string {
+	found := map[int]string{}
+	for fresh := true; fresh; fresh = fresh && time.Now().Before(until) {
 		fresh = false
 		for pid := range descendants() {
-			if !found[pid] {
-				found[pid], fresh = true, true
+			if _, seen := found[pid]; !seen {
 				_ = syscall.Kill(pid, syscall.SIGSTOP)
+				found[pid], fresh = programOf(pid), true
 			}
 		}
 	}
 	return found
-}
-
-func thaw(frozen map[int]bool) {
-	if os.Getpid() == 1 {
-		_ = syscall.Kill(-1, syscall.SIGCONT)
-		return
-	}
-	for pid := range frozen {
-		_ = syscall.Kill(pid, syscall.SIGCONT)
-	}
 }
 
 // killOnce kills every process of the steps that is there now. As PID 1 that is one call, atomic against forks.

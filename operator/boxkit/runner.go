@@ -233,7 +233,9 @@ func (r *runner) ensureShell(phase string) error {
 		defer os.Remove(dumpFile)
 	}
 	nonce := newNonce()
-	start := sh.startText(beginLine(nonce, r.fifoPath()), r.fifoPath(), inits, dumpFile)
+	mark := r.markPath()
+	defer os.Remove(mark)
+	start := sh.startText(beginLine(nonce, r.fifoPath(), mark), r.fifoPath(), inits, dumpFile)
 	file, err := r.writeDriver(start)
 	if err != nil {
 		return err
@@ -268,6 +270,11 @@ func (r *runner) writeDriver(text string) (string, error) {
 	r.serial++
 	file := filepath.Join(r.dir, "drivers", fmt.Sprint(r.serial))
 	return file, os.WriteFile(file, []byte(text), 0o600)
+}
+
+// markPath is the file that a driver makes when it begins.
+func (r *runner) markPath() string {
+	return filepath.Join(r.dir, "drivers", "begun")
 }
 
 // outcome is how a step ended.
@@ -357,7 +364,7 @@ func (r *runner) attempt(s *step, log *stepLog, began *time.Time) outcome {
 		}
 		nonce := newNonce()
 		file, err := r.writeDriver((&driver{
-			begin:     beginLine(nonce, r.fifoPath()),
+			begin:     beginLine(nonce, r.fifoPath(), r.markPath()),
 			sourceDir: r.open.SourceDir,
 			cwd:       spec.Cwd,
 			literals:  literals,
@@ -373,9 +380,10 @@ func (r *runner) attempt(s *step, log *stepLog, began *time.Time) outcome {
 			started()
 			first = false
 		}
-		sent := r.shell.run(file, nonce, r.fifoPath())
-		end, ran := r.wait(spec, *began, sent != nil)
+		_ = r.shell.run(file, nonce, r.fifoPath()) // a shell that is gone is found so by wait
+		end, ran := r.wait(spec, *began)
 		_ = os.Remove(file)
+		_ = os.Remove(r.markPath())
 		if ran {
 			if spec.Kind == "step" && len(files) > 0 && strings.HasSuffix(files[0], "/init.sh") {
 				r.inits = append(r.inits, files[0])
@@ -400,7 +408,7 @@ func shellReason(err error) string {
 }
 
 // wait returns how the step ended, or ran false if the shell ended without having begun it.
-func (r *runner) wait(spec *stepSpec, began time.Time, broken bool) (end outcome, ran bool) {
+func (r *runner) wait(spec *stepSpec, began time.Time) (end outcome, ran bool) {
 	command := timer(spec.Timeouts.Command.duration(), began)
 	silence := spec.Timeouts.NoResponse.duration()
 	quiet := timer(silence, began)
@@ -444,7 +452,7 @@ func (r *runner) wait(spec *stepSpec, began time.Time, broken bool) (end outcome
 				}
 				break
 			}
-			if !begun {
+			if _, err := os.Lstat(r.markPath()); !begun && err != nil {
 				return outcome{}, false
 			}
 			return ended(exitCode(r.shell.status), at), true

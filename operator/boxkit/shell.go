@@ -252,9 +252,11 @@ func (s *shell) startText(begin, fifo string, inits []string, dump string) strin
 	return b.String()
 }
 
-// beginLine is the first line of every driver: from here on the step may have had effects.
-func beginLine(nonce, fifo string) string {
-	return fmt.Sprintf("\\command echo \"B %s\" >|%s\n", nonce, singleQuoted(fifo))
+// beginLine is the first line of every driver: from here on the step may have had effects. It leaves a file too: what a
+// step writes to the FIFO somebody else may read, and a step that began must never be run again.
+func beginLine(nonce, fifo, mark string) string {
+	return fmt.Sprintf("{ \\command : >|%s; } 2>/dev/null; \\command echo \"B %s\" >|%s\n",
+		singleQuoted(mark), nonce, singleQuoted(fifo))
 }
 
 // run has the shell source a file and answer. The line is constant but for the two names in it, and after it the

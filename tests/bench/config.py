@@ -62,6 +62,7 @@ def hostile() -> dict[str, Callable[[], bytes]]:
     return {
         "brackets_40000": lambda: b"[" * 40_000,
         "alias_bomb": bomb,
+        "dashes_100000": lambda: b"a: b\n  " + b"- " * 100_000 + b"c: d\n",
         "scalar_1_mib": lambda: b"a: " + b"x" * (1024 * 1024 - 4),
         "keys_100000": lambda: b"".join(b"%d: v\n" % n for n in range(100_000)),
     }

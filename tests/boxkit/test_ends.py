@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,25 @@ async def test_processes_that_ignore_term_are_killed_after_the_grace(box: Box) -
     assert state.steps[1].reason == "CommandTimeout"
     assert 0.6 <= state.steps[1].usage.seconds < 2
     assert not alive(pid)
+
+
+FORGETFUL = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: os.execvp("sleep", ["sleep", "60"]))
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+async def test_a_program_that_takes_the_place_of_one_that_got_term_gets_it_too(box: Box) -> None:
+    """As between a fork of bash and its exec: the signal is the old program's, which has no time to heed it."""
+    state = await box.run(
+        script(1, f"python3 -c {shlex.quote(FORGETFUL)}", command_timeout=1),
+        limits=Limits(grace=10),
+    )
+    assert box.log(1) == b"ready\n"
+    assert state.steps[1].reason == "CommandTimeout"
+    assert state.steps[1].usage.seconds < 3
 
 
 async def test_daemons_and_stopped_children_are_stopped_too(box: Box) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import random
 import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -78,6 +79,46 @@ async def test_a_secret_that_comes_in_pieces_and_one_of_several_lines_are_masked
     )
     assert box.log(1) == b"****\nopenselves\nopenses"
     assert box.log(2) == b"> ****\n> ****\n> abc\n> ****\n> \n****\n"
+
+
+def covered(secrets: list[bytes], text: bytes) -> bytes:
+    """`text` with every occurrence of every secret masked, found by looking everywhere: slow, and plainly right."""
+    out, at = bytearray(), 0
+    while at < len(text):
+        end, begin = at, at
+        while begin <= end and begin < len(text):
+            found = [len(s) for s in secrets if text.startswith(s, begin)]
+            if begin == at and not found:
+                break
+            # What begins inside of what is covered belongs to it.
+            end = max(end, begin + max(found, default=0))
+            begin += 1
+            if begin >= end:
+                break
+        out += b"****" if end > at else text[at : at + 1]
+        at = max(end, at + 1)
+    return bytes(out)
+
+
+async def test_any_secrets_in_any_text_in_any_pieces_are_masked(box: Box) -> None:
+    """Fifty draws of two letters, so that secrets overlap, repeat and begin again; each text comes in pieces."""
+    draw = random.Random(20261127)
+
+    def word(least: int, most: int) -> bytes:
+        return bytes(draw.choice(b"ab") for _ in range(draw.randint(least, most)))
+
+    secrets = [word(4, 9) for _ in range(3)]
+    texts = [word(0, 80) for _ in range(50)]
+    codes = []
+    for text in texts:
+        cuts = sorted(draw.choices(range(len(text) + 1), k=draw.randint(0, 4)))
+        ends = zip([0, *cuts], [*cuts, len(text)], strict=True)
+        # Each printf is a write of its own; some pieces arrive alone.
+        pieces = (f"printf %s {text[a:b].decode()}" for a, b in ends if a < b)
+        codes.append("; ".join(f"{each}; sleep 0.0{draw.randint(0, 1)}" for each in pieces))
+    await box.run(*codes, masks=secrets)
+    for at, text in enumerate(texts, 1):
+        assert box.log(at) == covered(secrets, text), (secrets, text, codes[at - 1])
 
 
 @dataclass

@@ -88,6 +88,19 @@ async def test_a_step_at_the_fifo_fails_by_its_own_code_or_its_timeout(
     assert box.log(1).endswith(b"on\n")
 
 
+async def test_a_step_whose_words_are_stolen_runs_once(box: Box, shell: list[str]) -> None:
+    """Readers at the FIFO may hear in our stead that it began."""
+    fifo, count = box.session_dir / "status", box.root / "count"
+    thieves = f"for i in 1 2 3 4 5; do cat {fifo} >/dev/null & done"
+    state = await box.run(
+        script(1, f"{thieves}; echo ran >>{count}; sleep 0.1; exit 3", command_timeout=5),
+        limits=Limits(grace=0.3),
+        shell=shell,
+    )
+    assert (state.steps[1].exit, state.steps[1].reason) == (3, "ExitCode")
+    assert count.read_text() == "ran\n"
+
+
 async def test_a_step_that_takes_the_sessions_files_away_never_hangs_the_build(
     box: Box, shell: list[str]
 ) -> None:

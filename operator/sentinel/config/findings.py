@@ -97,6 +97,8 @@ def visible(text: str) -> str:
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """A hint that names the nearest of `known`, or nothing if none is near."""
+    if len(word) > 64:  # nobody's slip, and the comparison costs its square
+        return ""
     lowered = {name.lower(): name for name in known}
     near = get_close_matches(word.lower().replace("_", "-"), list(lowered), n=1, cutoff=0.8)
     # dockerhub is no misspelt docker: what is much longer is another word.

@@ -14,6 +14,9 @@ from sentinel.config.codes import Code
 from sentinel.config.diagnostics import Diagnostic, Severity
 from sentinel.config.texts import explain_text
 
+LINE_LIMIT = 400
+"""Characters of a line that are looked at: what a hostile line may cost grows with the square of them."""
+
 
 def explain(error: yaml.YAMLError, *, text: str) -> Diagnostic:
     """The diagnostic for an error of PyYAML's scanner, parser or reader."""
@@ -22,7 +25,8 @@ def explain(error: yaml.YAMLError, *, text: str) -> Diagnostic:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
     problem = str(getattr(error, "problem", None) or error)
-    lines = text.splitlines()
+    # One that is longer is none that people write: it is neither looked at nor quoted.
+    lines = [each if len(each) <= LINE_LIMIT else "" for each in text.splitlines()]
     return (
         _tab(line, column, lines)
         or explain_text(error, problem=problem, line=line, column=column, lines=lines)

@@ -26,8 +26,8 @@ def explain_text(
 
 
 def _merge(lines: list[str], line: int) -> Diagnostic | None:
-    for number in range(1, min(line, len(lines)) + 1):
-        if re.match(r"(<{7}|={7}|>{7})( |$)", lines[number - 1]):
+    for number, text in enumerate(lines[:line], start=1):
+        if text.startswith(_MARKS) and text[7:8] in ("", " "):
             return _error(
                 "a merge was not finished here: this line is one of git's conflict marks",
                 number,
@@ -35,6 +35,11 @@ def _merge(lines: list[str], line: int) -> Diagnostic | None:
                 "keep what is right of the two versions, and delete the lines <<<<<<<, ======= and >>>>>>>",
             )
     return None
+
+
+_MARKS = ("<<<<<<<", "=======", ">>>>>>>")
+_LOOK_BACK = 200
+"""Lines above the error among which the block's key is looked for."""
 
 
 def _open_quote(error: yaml.YAMLError, problem: str) -> Diagnostic | None:
@@ -55,15 +60,17 @@ _BLOCK = re.compile(r"^(\s*(?:-\s+)*)([^\s#:][^:]*):\s*[|>][-+0-9]*\s*(?:#.*)?$"
 
 def _short_block(line: int, lines: list[str]) -> Diagnostic | None:
     """`code: |` with its text no further in than the key, or one line of it further left than its first."""
-    for number in range(min(line, len(lines)), 0, -1):
+    for number in range(min(line, len(lines)), max(0, line - _LOOK_BACK), -1):
         text = lines[number - 1]
         found = _BLOCK.match(text)
         if found is None or number == line:
             continue
         margin = len(found[1])
-        body = [each for each in range(number + 1, line + 1) if lines[each - 1].strip()]
+        body = [
+            each for each in range(number + 1, min(line, len(lines)) + 1) if lines[each - 1].strip()
+        ]
         depths = [_indent(lines[each - 1]) for each in body]
-        if not body or line - number > 200:
+        if not body:
             return None
         if depths[0] <= margin and not re.match(r"\s*(-\s|[^\s:]+:(\s|$))", lines[body[0] - 1]):
             return _error(

@@ -20,6 +20,7 @@ def test_each_hostile_file_is_answered_with_a_finding() -> None:
     assert codes == {
         "brackets_40000": "WY006",
         "alias_bomb": "WY007",
+        "dashes_100000": "WY003",
         "scalar_1_mib": "WY106",
         "keys_100000": "WY007",
     }

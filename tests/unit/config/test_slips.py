@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from sentinel.config.load import load
@@ -40,6 +42,11 @@ SCRIPT = HEAD + "    - script:\n"
         (
             SCRIPT + "        code: |\n\t  make\n",
             (6, 1), "there is a tab in the indentation: YAML takes spaces only", "replace each tab by spaces",
+        ),
+        (
+            "build: |\nbox",
+            (2, 1), "the text of build begins here, and must be further in than build itself",
+            "begin each of its lines with 2 spaces",
         ),
         (
             "box: {id: a}}\nbuild: {steps: []}\n",
@@ -130,6 +137,40 @@ def test_a_file_that_means_something_else(text: str, line: int, message: str, hi
     assert (line, message, hint) in [
         (d.line, d.message, d.hint) for d in load(text.encode()).diagnostics
     ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"a: b\n  " + b"- " * 100_000 + b"c: d\n",
+        b"a: b\n  " + b"- " * 100_000 + b"c\n  x: d\n",
+        b"a: b\n" + b" " * 100_000 + b"c: d\n",
+        b"a: b\n  " + b"x:" * 100_000 + b": c\n",
+        b"\n" * 900_000 + b"a: b: c\n",
+        b"a: |\n" + b" x\n" * 300_000 + b"b: c: d\n",
+        b"a: '" + b"- x\n" * 200_000,
+        b"a:\n  steps:\n    - " + b"a - " * 100_000 + b"\n",
+        b"x" * 900_000 + b": {a: 1}\n",
+    ],
+    ids=[
+        "dashes",
+        "dashes above",
+        "spaces",
+        "colons",
+        "lines",
+        "a block",
+        "a quote",
+        "words",
+        "a key",
+    ],
+)
+def test_looking_for_the_slip_costs_a_hostile_file_nothing(data: bytes) -> None:
+    began = time.process_time()
+    loaded = load(data)
+
+    assert time.process_time() - began < 2.0
+    assert loaded.diagnostics
+    assert all(len(d.message) + len(d.hint) < 1500 for d in loaded.diagnostics)
 
 
 def test_a_script_whose_code_is_no_text_does_not_pass_as_an_empty_one() -> None:

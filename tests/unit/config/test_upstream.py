@@ -92,6 +92,16 @@ ODD = (
     Row("a target indented by three", "deploy:\n   Prod-1:\n   - script:\n       code: make\n", ()),
     Row("a float and a list", "build:\n  steps:\n    - hugo-build: {version: 0.13}\n    - internal/docker-push: {ports: ['80']}\n",
         (("WY307", "warning", 6, "option ports is a list; a step gets texts only, so this is empty"),)),
+    Row("a float, and a list given twice", "build:\n  steps:\n    - hugo-build: {version: 0.13}\n"
+        "    - internal/docker-push:\n        ports: [\"80\"]\n        ports: [\"80\"]\n",
+        (("WY009", "warning", 8, "ports stands here and on line 7: this one counts"),
+         ("WY307", "warning", 8, "option ports is a list; a step gets texts only, so this is empty"))),
+    Row("a list as a pipeline, with internal/shell", "dev:\n  - npm-install\n  - internal/shell: {cmd: /bin/sh}\n",
+        (("WY103", "error", 4, "pipeline dev is a list; its steps belong under steps:"),)),
+    Row("an empty item", "build:\n  steps:\n    - npm-install\n    -\n",
+        (("WY301", "warning", 6, "an empty item is left out"),)),
+    Row("a misspelt key of a pipeline", "build:\n  base_path: /go/src/x\n",
+        (("WY104", "error", 4, "pipeline build has no key base_path"),)),
     Row("null and number options", "build:\n  steps:\n    - a/b@1.10.0: {v: \"0.16\", container_command: null, task-count: 1}\n", ()),
     Row("an expansion", "build:\n  steps:\n    - create-file: {filename: v, content: '${WERCKER_GIT_COMMIT:0:8}'}\n", ()),
     Row("cwd below the source", "build:\n  steps:\n    - script: {cwd: $WERCKER_SOURCE_DIR/lib/x/, code: make}\n", ()),
@@ -116,6 +126,35 @@ ODD = (
     Row("an unknown internal step", "build:\n  steps:\n    - internal/docker-psuh: {repository: a}\n",
         (("WY309", "warning", 5, "there is no step internal/docker-psuh"),)),
 )  # fmt: skip
+
+
+def test_a_file_with_nothing_but_a_classic_box_says_both() -> None:
+    loaded = load(b"box: owner/name@0.0.4\n")
+
+    assert [(d.code, d.line, d.hint) for d in loaded.diagnostics] == [
+        ("WY203", 1, "name an image with a tag, e.g. owner/name:0.0.4, if there is one")
+    ]
+    with pytest.raises(ConfigError, match=r"owner/name@0\.0\.4"):
+        pipeline_of(loaded, "build")
+
+
+def test_a_root_that_is_indented_below_its_line_of_dashes() -> None:
+    text = (
+        '---\n  box: debian\n  build:\n    steps:\n      - a/b@1.10.0:\n          v: "0.16"\n'
+        "          container_command: null\n          task-count: 1\n"
+    )
+
+    (step,) = pipeline_of(load(text.encode()), "build").steps
+    assert (step.owner, step.name, step.version) == ("a", "b", "1.10.0")
+    assert step.properties == (("v", "0.16"), ("container_command", ""), ("task-count", "1"))
+
+
+def test_reserved_options_and_those_that_are_no_texts() -> None:
+    text = "build:\n  steps:\n    - a: {name: 5, cwd: 7, checkpoint: true, list: [a], map: {a: b}, blank: }\n"
+
+    (step,) = pipeline_of(load(text.encode()), "build").steps
+    assert (step.display_name, step.cwd, step.checkpoint) == ("5", "7", "true")
+    assert step.properties == (("list", ""), ("map", ""), ("blank", ""))
 
 
 @pytest.mark.parametrize("row", ODD, ids=[row.shape for row in ODD])
