@@ -6,6 +6,7 @@ It goes to boxkit, which masks it: a service may print what a step sent to it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
 
@@ -16,6 +17,9 @@ from sentinel.plan.observe import Ended, PodView
 from sentinel.session.client import Session
 
 log = logging.getLogger(__name__)
+
+NOTED_WITHIN = 5.0
+"""Seconds for a box to take a service's last words."""
 
 
 async def tell_dead_services(run: Run, plan: Plan, view: PodView, session: Session) -> None:
@@ -31,9 +35,11 @@ async def tell_dead_services(run: Run, plan: Plan, view: PodView, session: Sessi
         if ended.message:
             text += f"; its last words:\n{ended.message}\n--- sentinel: end of service {alias}"
         try:
-            await session.note(f"service/{alias}", text)
-        except SentinelError as e:
-            log.warning("build %s/%s: %s, and cannot be noted: %s", *run.key, what, e.message)
+            # We stand beside the build as its guard: a box that cannot be reached must not keep us from seeing why.
+            async with asyncio.timeout(NOTED_WITHIN):
+                await session.note(f"service/{alias}", text)
+        except (SentinelError, TimeoutError) as e:
+            log.warning("build %s/%s: %s, and cannot be noted: %s", *run.key, what, e)
         run.report.noticed(message=f"{what}; its last words are in the build's log")
 
 

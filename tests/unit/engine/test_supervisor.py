@@ -73,6 +73,7 @@ class World:
             pods=Board(),
             commits=Board(),
             git_cache=cast(Any, None),
+            steps=cast(Any, None),
         )
         self.queued: list[str] = []
         self.may_tell = asyncio.Event()
