@@ -7,6 +7,8 @@ hint, and fail in CI.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -63,6 +65,27 @@ def sentinel(lab: Lab) -> Lab:
     build_image(lab)
     install(lab, quiet=True)
     return lab
+
+
+@pytest.fixture(scope="session")
+def step_registry(sentinel: Lab) -> Iterator[str]:
+    """The registry's URL, as the operator has it in its settings."""
+    command = (sys.executable, "-m", "sentinel", "steps", "serve", str(ROOT / "tests/steps"))
+    with subprocess.Popen(
+        [*command, "--listen", f"{sentinel.gateway}:0"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = next(line for line in process.stdout if line.startswith("step registry at "))
+            url = said.removeprefix("step registry at ").strip()
+            install(sentinel, quiet=True, more={"steps.registry": url})
+            yield url
+        finally:
+            process.terminate()
+            install(sentinel, quiet=True)
 
 
 @pytest.fixture

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 
-import pytest
 from tests.cluster.conftest import Builds, steps
-from tests.install import ROOT, install
 from tests.kubectl import condition
-from tests.lab.state import Lab
 
 PIPELINE = """\
 box: {box}
@@ -74,34 +67,13 @@ MINE = {
 }
 
 
-@pytest.fixture(scope="module")
-def registry(sentinel: Lab) -> Iterator[str]:
-    """The registry's URL, as the operator has it in its settings."""
-    command = (sys.executable, "-m", "sentinel", "steps", "serve", str(ROOT / "tests/steps"))
-    with subprocess.Popen(
-        [*command, "--listen", f"{sentinel.gateway}:0"],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            said = next(line for line in process.stdout if line.startswith("step registry at "))
-            url = said.removeprefix("step registry at ").strip()
-            install(sentinel, quiet=True, more={"steps.registry": url})
-            yield url
-        finally:
-            process.terminate()
-            install(sentinel, quiet=True)
-
-
 def project(builds: Builds, *, most: int) -> str:
     box = f"{builds.lab.registry}/box/debian:12"
     return builds.project(PIPELINE.format(box=box, most=most), **MINE)
 
 
 def test_ten_steps_and_one_of_the_project_s_own_build_a_project(
-    registry: str, builds: Builds
+    step_registry: str, builds: Builds
 ) -> None:
     raw = builds.run(url=project(builds, most=5))
 
@@ -129,7 +101,7 @@ def test_ten_steps_and_one_of_the_project_s_own_build_a_project(
     assert (told["result"], told["text"].endswith("(main) passed")) == ("passed", True)
 
 
-def test_a_step_that_fails_is_what_the_notifier_tells(registry: str, builds: Builds) -> None:
+def test_a_step_that_fails_is_what_the_notifier_tells(step_registry: str, builds: Builds) -> None:
     raw = builds.run(url=project(builds, most=1))
 
     assert condition(raw, "Succeeded")["status"] == "False"
@@ -138,7 +110,7 @@ def test_a_step_that_fails_is_what_the_notifier_tells(registry: str, builds: Bui
     assert told["text"].endswith("failed at count-lines: 2 lines, and only 1 are allowed")
 
 
-def test_all_that_is_missing_is_named_and_no_pod_starts(registry: str, builds: Builds) -> None:
+def test_all_that_is_missing_is_named_and_no_pod_starts(step_registry: str, builds: Builds) -> None:
     text = (
         f"box: {builds.lab.registry}/box/debian:12\nbuild:\n  steps:\n    - lab/greet\n    - lab/greeet\n"
         "    - lab/greet@7.0.0:\n        whom: x\n  after-steps:\n    - lab/notify-all\n"
@@ -149,7 +121,7 @@ def test_all_that_is_missing_is_named_and_no_pod_starts(registry: str, builds: B
     assert (accepted["status"], accepted["reason"]) == ("False", "StepNotFound")
     for words in (
         "3 steps cannot be used",
-        f"lab/greeet is not in the step registry {registry}. Did you mean lab/greet?",
+        f"lab/greeet is not in the step registry {step_registry}. Did you mean lab/greet?",
         "lab/greet@7.0.0: ",
         "It has 0.0.9",
         "lab/notify-all is not in",
