@@ -20,6 +20,7 @@ from sentinel.errors import UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, PODS
+from sentinel.plan.names import pull_secret_name
 from sentinel.registry import Reference, is_allowed_repository, parse_repository
 from sentinel.settings import Settings
 
@@ -125,6 +126,8 @@ def _contradictions(commit: ImageCommit, pod: Json, build: Json) -> Iterator[str
     push = {(image.get("pushSecretRef") or {}).get("name")} - {None}
     pull = {ref["name"] for ref in image.get("pullSecretRefs") or ()}
     pull |= {ref["name"] for ref in (build["spec"].get("pod") or {}).get("imagePullSecrets") or ()}
+    # The operator's own, of the logins in wercker.yml.
+    pull.add(pull_secret_name(build=build["metadata"]["name"], uid=build["metadata"]["uid"]))
     if spec.push_secret_ref and spec.push_secret_ref.name not in push:
         yield f"the Build does not name Secret {spec.push_secret_ref.name!r} to push with"
     foreign = {ref.name for ref in spec.pull_secret_refs} - pull

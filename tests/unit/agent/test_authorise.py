@@ -1,0 +1,80 @@
+"""Which Secrets a commit may pull with: those its Build names, and the one made of the logins in wercker.yml."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from sentinel.agent.authorise import authorise
+from sentinel.agent.failures import CommitRefused
+from sentinel.api import API_VERSION
+from sentinel.api.imagecommit import ImageCommit
+from sentinel.settings import Settings
+
+UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
+OWNER = {"apiVersion": API_VERSION, "kind": "Build", "name": "b", "uid": UID, "controller": True}
+
+
+class FakeKube:
+    """The pod and the Build of one commit."""
+
+    async def get(self, resource: Any, *, name: str, namespace: str | None = None) -> Any:
+        if resource.plural == "builds":
+            image = {"pullSecretRefs": [{"name": "named"}]}
+            return {"metadata": {"name": "b", "uid": UID}, "spec": {"image": image}}
+        return {
+            "metadata": {"uid": "pod-uid", "ownerReferences": [OWNER]},
+            "spec": {"nodeName": "n", "containers": [{"name": "box"}]},
+            "status": {"containerStatuses": [{"name": "box", "containerID": "containerd://c"}]},
+        }
+
+
+class FakeClock:
+    def now(self) -> datetime:
+        return datetime(2026, 11, 27, tzinfo=UTC)
+
+
+async def allowed(secret: str) -> bool:
+    commit = ImageCommit.model_validate(
+        {
+            "metadata": {"name": "c", "namespace": "ns", "uid": "u", "ownerReferences": [OWNER]},
+            "spec": {
+                "nodeName": "n",
+                "podName": "p",
+                "podUid": "pod-uid",
+                "containerName": "box",
+                "containerId": "containerd://c",
+                "repository": "registry.example.com/x",
+                "tags": ["t"],
+                "pullSecretRefs": [{"name": secret}],
+                "deadline": "2026-11-27T01:00:00Z",
+            },
+        }
+    )
+    try:
+        await authorise(
+            commit,
+            kube=cast(Any, FakeKube()),
+            settings=Settings(node_name="n"),
+            clock=cast(Any, FakeClock()),
+        )
+    except CommitRefused as error:
+        assert f"does not name Secret {secret!r} to pull with" in error.message
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    [
+        ("named", True),
+        ("b-6f0d3a52-pull", True),
+        ("other-6f0d3a52-pull", False),
+        ("b-00000000-pull", False),
+        ("tokens", False),
+    ],
+)
+async def test_a_commit_pulls_with_its_builds_own_secrets_only(secret: str, expected: bool) -> None:
+    assert await allowed(secret) == expected
