@@ -18,6 +18,7 @@ from tests.lab.state import Lab
 LONGEST = 12_000
 """Bytes after which an exec stream breaks at the latest: that is about all that a build's stream carries."""
 AT_ONCE = 5
+"""Builds; one for each ten cuts in a short run: each of them has some twenty."""
 
 
 async def stream_cuts_cluster(*, lab: Lab, count: int, seed: int, log: Path) -> dict[str, Any]:
@@ -26,6 +27,7 @@ async def stream_cuts_cluster(*, lab: Lab, count: int, seed: int, log: Path) -> 
     findings = Findings.of(
         "false_green", "hang", "journal_mismatch", "log_mismatch", "lost", "doubled", "wrong_end"
     )
+    at_once = max(1, min(AT_ONCE, count // 10))
     shapes = [
         publish(lab, dice, output=1),
         publish(lab, dice, commit=True),
@@ -47,10 +49,10 @@ async def stream_cuts_cluster(*, lab: Lab, count: int, seed: int, log: Path) -> 
                 await operator.start()
                 await operator.lead()
                 while relay.cuts.total() < count and operator.running:
-                    while len(ground.active) < AT_ONCE:
+                    while len(ground.active) < at_once:
                         await ground.build(dice.choice(shapes))
                     await ground.until(
-                        lambda: len(ground.active) < AT_ONCE or relay.cuts.total() >= count,
+                        lambda: len(ground.active) < at_once or relay.cuts.total() >= count,
                         seconds=5,
                     )
                     _stop_at_hang(ground.active, findings)

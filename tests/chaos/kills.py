@@ -18,6 +18,7 @@ STAGES = ("preparing", "pod starting", "steps", "committing", "storing", "after-
 EACH = 5
 """Kills that every stage must have seen."""
 AT_ONCE = 5
+"""Builds; three in a short run, whose last builds would take longer than its kills."""
 AIMED = 4.0
 """Seconds for which a kill waits for a build to be in the stage that it is aimed at."""
 
@@ -41,7 +42,7 @@ async def operator_kills(*, lab: Lab, count: int, seed: int, log: Path) -> dict[
         operator = HostOperator(lab=lab, namespaces=[ground.namespace], log=log)
         try:
             while findings.faults.total() < count or _rarest(stages, count)[1] < _each(count):
-                await _feed(ground, shapes, dice)
+                await _feed(ground, shapes, dice, at_once=AT_ONCE if count >= 100 else 3)
                 await operator.start()
                 if dice.random() < 0.08:
                     early += 1
@@ -78,8 +79,8 @@ def _rarest(stages: Counter[str], count: int) -> tuple[str, int]:
     return stage, stages[stage]
 
 
-async def _feed(ground: Ground, shapes: list[Shape], dice: random.Random) -> None:
-    while len(ground.active) < AT_ONCE:
+async def _feed(ground: Ground, shapes: list[Shape], dice: random.Random, *, at_once: int) -> None:
+    while len(ground.active) < at_once:
         await ground.build(dice.choice(shapes))
 
 

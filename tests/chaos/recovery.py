@@ -56,7 +56,7 @@ async def recovery(*, lab: Lab, count: int, at_once: int, seed: int, log: Path) 
                 await blind.stop()
             await ground.check(findings)
     seconds.sort()
-    findings.more["seconds"] = {
+    findings.more["recovery_seconds"] = {
         "p50": round(seconds[len(seconds) // 2], 2),
         "p99": round(seconds[int(len(seconds) * 0.99)], 2),
         "most": round(seconds[-1], 2),

@@ -18,8 +18,6 @@ CLEAN = ("false_green", "hang", "lost", "doubled", "wrong_end", "journal_mismatc
 COUNTS = {
     "operator_kills": 20,
     "stream_cuts_cluster": 10,
-    "two_operators": 2,
-    "recovery": 1,
     "kubelet_restarts": 1,
     "apiserver_restarts": 1,
 }
