@@ -48,13 +48,13 @@ async def stream_cuts_cluster(*, lab: Lab, count: int, seed: int, log: Path) -> 
             try:
                 await operator.start()
                 await operator.lead()
-                while relay.cuts.total() < count and operator.running:
+                # A build has some thirty cuts: so many builds that each shape and stage meets them.
+                while operator.running and (
+                    relay.cuts.total() < count or len(ground.made) < count // 8
+                ):
                     while len(ground.active) < at_once:
                         await ground.build(dice.choice(shapes))
-                    await ground.until(
-                        lambda: len(ground.active) < at_once or relay.cuts.total() >= count,
-                        seconds=5,
-                    )
+                    await ground.until(lambda: len(ground.active) < at_once, seconds=5)
                     _stop_at_hang(ground.active, findings)
                     if findings.bad["hang"]:
                         break
