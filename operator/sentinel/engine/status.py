@@ -156,9 +156,7 @@ class StatusWriter:
         It is written before the box is asked to start any, so that it also holds for what nobody heard of: a status
         follows its journal late, and the journal goes with its pod.
         """
-        known = get_condition(self.status.conditions, ConditionType.SUCCEEDED)
-        marked = known is not None and (known.status != "Unknown" or known.reason == Reason.RUNNING)
-        return marked or any(step.start_time for step in self.status.steps)
+        return _begun(self.status)
 
     def begin_attempt(self, plan: Plan) -> None:
         """What is true of an attempt that has no pod yet; nothing of an earlier one stays."""
@@ -284,18 +282,30 @@ class StatusWriter:
             raise GoneError(
                 f"attempt {theirs.pod.attempt} of Build {'/'.join(self._key)} is another's"
             )
-        self._respect_end(theirs.conditions)
+        self._respect(theirs)
         self._raw = seen.raw
 
-    def _respect_end(self, theirs: Sequence[Condition]) -> None:
-        """An end that another operator wrote stands: what we still see of the pod is only its tidying up."""
-        end, name = _end(theirs), "/".join(self._key)
-        finished = get_condition(theirs, ConditionType.FINISHED)
+    def _respect(self, theirs: BuildStatus) -> None:
+        """What another operator wrote for good stands: that steps may have begun, and how the build ends.
+
+        What we still see of the pod after its end is only its tidying up.
+        """
+        end, name = _end(theirs.conditions), "/".join(self._key)
+        ours = theirs.pod is not None and theirs.pod.attempt == self.attempt
+        if ours and _begun(theirs) and not self.begun:
+            raise Conflict(f"steps of Build {name} were begun by another operator")
+        finished = get_condition(theirs.conditions, ConditionType.FINISHED)
         written = get_condition(self._written.conditions, ConditionType.FINISHED)
         if finished is not None and finished.status == "True" and written is None:
             raise GoneError(f"Build {name} was finished by another operator")
         if end is not None and end != _end(self.status.conditions):
             raise Conflict(f"how Build {name} ends was decided by another operator: {end[1]}")
+
+
+def _begun(status: BuildStatus) -> bool:
+    known = get_condition(status.conditions, ConditionType.SUCCEEDED)
+    marked = known is not None and (known.status != "Unknown" or known.reason == Reason.RUNNING)
+    return marked or any(step.start_time for step in status.steps)
 
 
 def _end(conditions: Sequence[Condition]) -> tuple[str, str] | None:

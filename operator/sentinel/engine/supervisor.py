@@ -178,11 +178,13 @@ class Supervisor:
         while True:
             began = self._tools.clock.monotonic()
             try:
+                # It may have been cancelled, or written by another operator, while it waited for its turn.
+                latest = self._tools.builds.get(key_of(raw))
+                if latest is not None and not latest.deleted:
+                    raw = latest.raw
                 run = self._make_run(raw)
                 self._runs[uid] = run
-                # Cancelled while it waited for its turn: the offer came before there was a run to tell.
-                latest = self._tools.builds.get(key_of(raw))
-                if (latest.raw if latest is not None else raw).get("spec", {}).get("cancel"):
+                if raw.get("spec", {}).get("cancel"):
                     run.cancelled.set()
                 if mistakes >= MOST_MISTAKES:
                     run.invalid = InternalError(
@@ -208,6 +210,7 @@ class Supervisor:
             delay = min(delay * 2, RETRY_LONGEST)
             try:
                 raw = await self._tools.kube.get(BUILDS, namespace=namespace, name=name)
+                self._tools.builds.offer(raw)
             except NotFound:
                 return
             except Exception:

@@ -293,3 +293,16 @@ async def test_who_goes_on_shows_no_earlier_phase() -> None:
     writer = writer_of(server)
     writer.change(progress="3/3")
     assert writer.status.phase == "Finishing"
+
+
+async def test_that_steps_may_have_begun_is_not_written_over_either() -> None:
+    server = Server()
+    writer = writer_of(server)
+    writer.begin_attempt(PLAN)
+    await writer.flush()
+    running = [{"type": "Succeeded", "status": "Unknown", "reason": "Running"}]
+    server.touch(status={"pod": {"attempt": 1}, "conditions": running})
+    writer.change(current_step="compile")
+    with pytest.raises(TransientError, match="begun by another operator"):
+        await writer.flush()
+    assert server.raw["status"]["conditions"] == running
