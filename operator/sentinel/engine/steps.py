@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Step
@@ -76,7 +77,21 @@ async def deliver_steps(run: Run, plan: Plan) -> None:
     try:
         await run.tools.kube.create(CONFIG_MAPS, body, namespace=plan.namespace)
     except AlreadyExists:
+        await _replace(run, plan, body)
+
+
+async def _replace(run: Run, plan: Plan, body: dict[str, Any]) -> None:
+    """An operator that died between this ConfigMap and its pod may have planned with other archives than we do."""
+    kube, name = run.tools.kube, body["metadata"]["name"]
+    old = await kube.get(CONFIG_MAPS, namespace=plan.namespace, name=name)
+    if _keys(old) >= _keys(body):
         return
+    await kube.delete(CONFIG_MAPS, namespace=plan.namespace, name=name, uid=old["metadata"]["uid"])
+    await kube.create(CONFIG_MAPS, body, namespace=plan.namespace)
+
+
+def _keys(config_map: dict[str, Any]) -> set[str]:
+    return {*(config_map.get("binaryData") or {}), *(config_map.get("data") or {})}
 
 
 def _wanted(step: Step) -> WantedStep:

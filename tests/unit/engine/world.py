@@ -28,6 +28,11 @@ from sentinel.session.frames import FrameDecoder, JsonFrame, encode_json
 from sentinel.settings import Settings
 
 UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
+RUNNING = {
+    "phase": "Running",
+    "conditions": [{"type": "Initialized", "status": "True"}],
+    "containerStatuses": [{"name": "box", "state": {"running": {}}}],
+}
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
 
@@ -209,11 +214,7 @@ class Server:
                 "annotations": {PLAN_ANNOTATION: encode(of)},
             },
             "spec": {"nodeName": "node-1", "containers": [{"name": "box"}]},
-            "status": {
-                "phase": "Running",
-                "conditions": [{"type": "Initialized", "status": "True"}],
-                "containerStatuses": [{"name": "box", "state": {"running": {}}}],
-            },
+            "status": dict(RUNNING),
         }
         self.boxes[name] = box or Box()
         return name
@@ -246,7 +247,7 @@ class Server:
             "creationTimestamp": "2026-11-23T09:00:00Z",
         }
         made["spec"]["nodeName"] = "node-1"
-        made["status"] = {"conditions": [{"type": "Initialized", "status": "True"}]}
+        made["status"] = dict(RUNNING)
         self.pods[name] = made
         self.boxes[name] = box or Box()
         return copy.deepcopy(made)
