@@ -11,7 +11,8 @@ from typing import Any
 
 from tests.chaos.counting import Ground, ground_of, publish
 from tests.chaos.findings import Findings
-from tests.install import environ
+from tests.chaos.hostoperator import SELECTOR
+from tests.install import NAMESPACE, environ
 from tests.kubectl import Kubectl, KubectlError, condition
 from tests.lab.state import Lab
 
@@ -103,6 +104,7 @@ async def _restarts(
         publish(lab, dice, failing=dice.randint(2, 19)),
     ]
     away: list[float] = []
+    before = await asyncio.to_thread(_restarted, lab)
     async with ground_of(lab) as ground:
         for number in range(1, count + 1):
             while len(ground.active) < (AT_ONCE if count > 1 else 2):
@@ -115,8 +117,16 @@ async def _restarts(
             findings.faults[kind] += 1
         await ground.all_over(findings, seconds=400)
         await ground.check(findings)
+    findings.more["operator_container_restarts"] = await asyncio.to_thread(_restarted, lab) - before
     findings.more["away_seconds"] = {"most": round(max(away), 1), "least": round(min(away), 1)}
     return findings.report()
+
+
+def _restarted(lab: Lab) -> int:
+    """How often the operator's container was restarted."""
+    pods = Kubectl(lab).list("pods", namespace=NAMESPACE, selector=SELECTOR)
+    statuses = (each for pod in pods for each in pod["status"].get("containerStatuses", []))
+    return sum(int(each["restartCount"]) for each in statuses)
 
 
 async def _something_runs(ground: Ground) -> None:

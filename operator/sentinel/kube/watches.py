@@ -10,10 +10,13 @@ import kopf
 
 from sentinel.errors import TransientError, UserError
 from sentinel.kube.client import Kube
-from sentinel.kube.errors import NotFound
+from sentinel.kube.errors import Forbidden, NotFound
 from sentinel.kube.resources import Resource
 
 log = logging.getLogger(__name__)
+
+MOST_REFUSALS = 60
+"""How often we ask again what is forbidden: an API server that starts refuses everybody until it has read its roles."""
 
 
 def tune(settings: kopf.OperatorSettings) -> None:
@@ -74,8 +77,8 @@ async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
 async def check_installed(kube: Kube, *resources: Resource, every: float = 1.0) -> None:
     """Raise UserError where a CRD is missing: without scanning kopf would wait for it in silence.
 
-    An API server that is away is waited for, with a look `every` so many seconds: a process that ended instead would be
-    restarted later each time, up to five minutes.
+    An API server that is away, or just starting, is waited for, with a look `every` so many seconds: a process that
+    ended instead would be restarted later each time, up to five minutes.
     """
     for resource in resources:
         try:
@@ -88,10 +91,16 @@ async def check_installed(kube: Kube, *resources: Resource, every: float = 1.0) 
 
 
 async def _list(kube: Kube, resource: Resource, *, every: float) -> None:
+    refused = 0
     while True:
         try:
             await kube.list(resource, limit=1)
             return
         except TransientError as e:
             log.warning("waiting for the API server: %s", e.message)
+        except Forbidden as e:
+            refused += 1
+            if refused > MOST_REFUSALS:
+                raise
+            log.warning("waiting for the API server to know our rights: %s", e.message)
         await asyncio.sleep(every)

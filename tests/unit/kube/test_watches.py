@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from sentinel.errors import UserError
-from sentinel.kube.errors import NotFound, Unavailable
+from sentinel.kube.errors import Forbidden, NotFound, Unavailable
 from sentinel.kube.resources import BUILDS, IMAGE_COMMITS
-from sentinel.kube.watches import check_installed
+from sentinel.kube.watches import MOST_REFUSALS, check_installed
 
 
 class Kube:
@@ -25,9 +25,15 @@ class Kube:
 
 
 async def test_an_api_server_that_is_away_is_waited_for() -> None:
-    kube = Kube(Unavailable("no answer"), Unavailable("no answer"), None, None)
+    kube = Kube(Unavailable("no answer"), Forbidden("no roles yet"), None, None)
     await check_installed(cast(Any, kube), BUILDS, IMAGE_COMMITS, every=0)
     assert kube.asked == ["builds", "builds", "builds", "imagecommits"]
+
+
+async def test_rights_that_are_really_missing_are_told() -> None:
+    kube = Kube(*[Forbidden("no such right")] * (MOST_REFUSALS + 1))
+    with pytest.raises(Forbidden):
+        await check_installed(cast(Any, kube), BUILDS, every=0)
 
 
 async def test_a_missing_crd_is_told() -> None:

@@ -1,0 +1,81 @@
+"""Archives of steps on their way into an attempt's pod, and what an operator that died left of them."""
+
+from __future__ import annotations
+
+import base64
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tests.unit.engine.world import Server, plan, run_of
+
+from sentinel.engine.steps import deliver_steps
+from sentinel.kube.errors import AlreadyExists
+from sentinel.plan.model import Plan
+from sentinel.plan.names import steps_name
+
+
+class ConfigMaps:
+    """The API server's ConfigMaps by name."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, dict[str, Any]] = {}
+        self.calls: list[str] = []
+
+    async def create(
+        self, resource: object, body: dict[str, Any], *, namespace: str
+    ) -> dict[str, Any]:
+        self.calls.append("create")
+        name = body["metadata"]["name"]
+        if name in self.by_name:
+            raise AlreadyExists(f"{name} exists")
+        made = copy.deepcopy(body)
+        made["metadata"]["uid"] = f"uid-{self.calls.count('create')}"
+        self.by_name[name] = made
+        return made
+
+    async def get(self, resource: object, *, namespace: str, name: str) -> dict[str, Any]:
+        return self.by_name[name]
+
+    async def delete(self, resource: object, *, namespace: str, name: str, uid: str) -> None:
+        self.calls.append("delete")
+        if self.by_name[name]["metadata"]["uid"] == uid:
+            del self.by_name[name]
+
+
+class Archives:
+    """Archives in the cache, by digest."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def archive(self, digest: str) -> Path:
+        path = self._folder / digest
+        path.write_bytes(f"archive {digest}".encode())
+        return path
+
+
+def with_step(digest: str) -> Plan:
+    made = plan("one")
+    return replace(made, steps=(replace(made.steps[0], kind="step", digest=digest),))
+
+
+@pytest.mark.parametrize(
+    ("second", "calls"),
+    [("a" * 64, ["create", "create"]), ("b" * 64, ["create", "create", "delete", "create"])],
+)
+async def test_what_a_dead_operator_left_is_kept_only_if_the_plan_is_the_same(
+    tmp_path: Path, second: str, calls: list[str]
+) -> None:
+    run, kube = run_of(Server()), ConfigMaps()
+    run.tools = replace(run.tools, kube=cast(Any, kube), steps=cast(Any, Archives(tmp_path)))
+    first = with_step("a" * 64)
+    await deliver_steps(run, first)
+    await deliver_steps(run, with_step(second))
+    assert kube.calls == calls
+    name = steps_name(build=first.build, uid=first.uid, attempt=1)
+    assert kube.by_name[name]["binaryData"] == {
+        second: base64.b64encode(f"archive {second}".encode()).decode()
+    }
