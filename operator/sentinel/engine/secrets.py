@@ -25,18 +25,11 @@ from sentinel.source.git import Credentials
 
 async def git_credentials(run: Run) -> Credentials | None:
     """What `spec.source.git.secretRef` holds, or None without one."""
-    git = run.build.spec.source.git
-    if git is None or git.secret_ref is None:
+    source = run.build.spec.source.git
+    if source is None or source.secret_ref is None:
         return None
-    name = git.secret_ref.name
-    data = secret_data(await _secret(run, name, wanted_by="spec.source.git.secretRef"))
-    known = {key: data.get(key, b"").decode("utf-8", "replace") for key in KEYS}
-    if not any(known.values()):
-        raise UserError(
-            f"Secret {name!r} of spec.source.git.secretRef has none of the keys {', '.join(KEYS)}: make it "
-            "of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth",
-            reason=Reason.SECRET_NOT_FOUND,
-        )
+    advice = "make it of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth"
+    known = await _login(run, source.secret_ref.name, "spec.source.git", KEYS, advice)
     return Credentials.from_secret(known)
 
 
@@ -45,15 +38,9 @@ async def archive_credentials(run: Run) -> archive.Credentials | None:
     source = run.build.spec.source.archive
     if source is None or source.secret_ref is None:
         return None
-    name = source.secret_ref.name
-    data = secret_data(await _secret(run, name, wanted_by="spec.source.archive.secretRef"))
-    known = {key: data.get(key, b"").decode("utf-8", "replace") for key in _ARCHIVE_KEYS}
-    if not any(known.values()):
-        raise UserError(
-            f"Secret {name!r} of spec.source.archive.secretRef has none of the keys {', '.join(_ARCHIVE_KEYS)}: make "
-            "it of type kubernetes.io/basic-auth, or give it a bearer token under `token`",
-            reason=Reason.SECRET_NOT_FOUND,
-        )
+    keys = ("username", "password", "token", "ca.crt")
+    advice = "make it of type kubernetes.io/basic-auth, or give it a bearer token under `token`"
+    known = await _login(run, source.secret_ref.name, "spec.source.archive", keys, advice)
     return archive.Credentials(
         username=known["username"],
         password=known["password"],
@@ -62,7 +49,18 @@ async def archive_credentials(run: Run) -> archive.Credentials | None:
     )
 
 
-_ARCHIVE_KEYS = ("username", "password", "token", "ca.crt")
+async def _login(
+    run: Run, name: str, field: str, keys: Sequence[str], advice: str
+) -> dict[str, str]:
+    """Those `keys` of a source's Secret, "" for what it lacks. UserError where it has none of them."""
+    data = secret_data(await _secret(run, name, wanted_by=f"{field}.secretRef"))
+    known = {key: data.get(key, b"").decode("utf-8", "replace") for key in keys}
+    if not any(known.values()):
+        raise UserError(
+            f"Secret {name!r} of {field}.secretRef has none of the keys {', '.join(keys)}: {advice}",
+            reason=Reason.SECRET_NOT_FOUND,
+        )
+    return known
 
 
 async def keychain(run: Run) -> Keychain:

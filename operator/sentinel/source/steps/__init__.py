@@ -6,7 +6,7 @@ its order) is not decided here, and nothing here runs a line of one.
 
 from __future__ import annotations
 
-from sentinel.source.steps.manifest import Manifest, Property, missing_properties, read_manifest
+from sentinel.source.steps.manifest import Manifest, Property, read_manifest
 from sentinel.source.steps.project import Project
 from sentinel.source.steps.source import StepSource, find_all, step_source
 from sentinel.source.steps.wanted import FoundStep, WantedStep
@@ -19,7 +19,6 @@ __all__ = [
     "StepSource",
     "WantedStep",
     "find_all",
-    "missing_properties",
     "read_manifest",
     "step_source",
 ]

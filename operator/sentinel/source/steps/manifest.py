@@ -7,7 +7,7 @@ never the build. Pure: bytes in, values out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sentinel.config.decode import DocumentError, decode
@@ -76,19 +76,6 @@ def read_manifest(files: Mapping[str, bytes]) -> Manifest:
         properties=_properties(root.get("properties"), warnings),
         file=name,
         warnings=warnings.all(),
-    )
-
-
-def missing_properties(manifest: Manifest, given: Collection[str]) -> tuple[str, ...]:
-    """Required properties without a default that are not among `given`, for a warning before anything runs.
-
-    Never an error: upstream did not enforce it, and old files rely on that. `key-id` and `key_id` are the same.
-    """
-    known = {name.replace("-", "_").lower() for name in given}
-    return tuple(
-        each.name
-        for each in manifest.properties
-        if each.required and not each.default and each.name.replace("-", "_").lower() not in known
     )
 
 

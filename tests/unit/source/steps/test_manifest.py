@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel.source.steps import Manifest, Property, missing_properties, read_manifest
+from sentinel.source.steps import Manifest, Property, read_manifest
 
 LIST = b"""\
 name: deploy
@@ -138,14 +138,3 @@ def test_no_bytes_make_it_fail(data: bytes | str) -> None:
 
     assert found.file == "step.yml"
     assert all(line.isprintable() for line in found.warnings)
-
-
-def test_missing_properties_are_those_required_without_default_and_not_given() -> None:
-    manifest = read_manifest(
-        {
-            "step.yml": b"properties: {a-b: {required: yes, default: }, c: {required: yes, default: 1}, d: {}}"
-        }
-    )
-
-    assert missing_properties(manifest, {}) == ("a-b",)
-    assert missing_properties(manifest, {"a_b": "x"}) == ()
