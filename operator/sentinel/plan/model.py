@@ -1,7 +1,8 @@
 """The Plan: everything an attempt needs to be driven to its end, frozen, without a secret in it.
 
 It travels as compressed JSON in an annotation of the pod, so every type here is plain data: strings, numbers,
-tuples. A change of shape raises VERSION; an operator that meets a newer version says so and leaves the pod alone.
+tuples. A change of shape raises VERSION; an operator that meets a newer version says so and leaves the pod alone. New
+fields have defaults, so that it reads what an older one made.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-VERSION = 1
+VERSION = 2
 
 StepPhase: TypeAlias = Literal["main", "after"]
 

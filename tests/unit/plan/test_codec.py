@@ -102,7 +102,7 @@ def test_what_is_no_plan_is_said_to_be_none(text: str) -> None:
 
 
 def test_a_newer_operators_plan_is_left_alone() -> None:
-    with pytest.raises(NewerPlan, match="version 99, this operator reads up to 1: upgrade"):
+    with pytest.raises(NewerPlan, match="version 99, this operator reads up to 2: upgrade"):
         decode(packed({"version": 99, "plan": {"shape": "of the future"}}))
 
 
