@@ -112,14 +112,16 @@ def test_a_step_that_fails_is_what_the_notifier_tells(step_registry: str, builds
 
 def test_all_that_is_missing_is_named_and_no_pod_starts(step_registry: str, builds: Builds) -> None:
     text = (
-        f"box: {builds.lab.registry}/box/debian:12\nbuild:\n  steps:\n    - lab/greet\n    - lab/greeet\n"
+        f"box: {builds.lab.registry}/box/debian:12\nservices: [{builds.lab.registry}/service/nothing:1]\n"
+        "build:\n  steps:\n    - lab/greet\n    - lab/greeet\n"
         "    - lab/greet@7.0.0:\n        whom: x\n  after-steps:\n    - lab/notify-all\n"
     )
     raw = builds.run(url=builds.project(text))
 
     accepted = condition(raw, "Accepted")
-    assert (accepted["status"], accepted["reason"]) == ("False", "StepNotFound")
+    assert (accepted["status"], accepted["reason"]) == ("False", "ImageNotFound")
     for words in (
+        "service/nothing:1",
         "3 steps cannot be used",
         f"lab/greeet is not in the step registry {step_registry}. Did you mean lab/greet?",
         "lab/greet@7.0.0: ",

@@ -11,7 +11,9 @@ from typing import Any, cast
 import pytest
 from tests.unit.engine.world import Server, plan, run_of
 
-from sentinel.engine.steps import deliver_steps
+from sentinel.api.reasons import Reason
+from sentinel.engine.steps import INLINE_BYTES, deliver_steps
+from sentinel.errors import UserError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.plan.model import Plan
 from sentinel.plan.names import steps_name
@@ -79,3 +81,69 @@ async def test_what_a_dead_operator_left_is_kept_only_if_the_plan_is_the_same(
     assert kube.by_name[name]["binaryData"] == {
         second: base64.b64encode(f"archive {second}".encode()).decode()
     }
+
+
+class Store:
+    """The object store, with what was put and how often."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.puts = 0
+
+    async def head(self, key: str) -> object | None:
+        return self.objects.get(key)
+
+    async def put(self, key: str, data: bytes) -> None:
+        self.objects[key], self.puts = data, self.puts + 1
+
+    def presign_get(self, key: str) -> str:
+        return f"https://store.example.com/{key}?signed"
+
+
+class LargeArchives(Archives):
+    """One step of a few bytes, the others as large as a ConfigMap may be."""
+
+    async def archive(self, digest: str) -> Path:
+        path = await super().archive(digest)
+        if not digest.startswith("a"):
+            path.write_bytes(digest[0].encode() * INLINE_BYTES)
+        return path
+
+
+def with_steps(*digests: str) -> Plan:
+    made = plan(*digests)
+    steps = zip(made.steps, digests, strict=True)
+    return replace(
+        made, steps=tuple(replace(step, kind="step", digest=digest) for step, digest in steps)
+    )
+
+
+async def test_what_a_config_map_does_not_hold_is_put_into_the_store_once(tmp_path: Path) -> None:
+    run, kube, store = run_of(Server()), ConfigMaps(), Store()
+    run.tools = replace(
+        run.tools,
+        kube=cast(Any, kube),
+        steps=cast(Any, LargeArchives(tmp_path)),
+        store=cast(Any, store),
+    )
+    small, large = "a" * 64, "b" * 64
+    made = with_steps(small, large)
+    await deliver_steps(run, made)
+    await deliver_steps(run, replace(made, attempt=2))
+
+    name = steps_name(build=made.build, uid=made.uid, attempt=1)
+    assert set(kube.by_name[name]["binaryData"]) == {small}
+    key = f"steps/{large}.tar.gz"
+    assert kube.by_name[name]["data"] == {f"{large}.url": f"https://store.example.com/{key}?signed"}
+    assert (store.puts, store.objects[key]) == (1, b"b" * INLINE_BYTES)
+
+
+async def test_without_a_store_steps_that_are_too_large_are_named(tmp_path: Path) -> None:
+    run, kube = run_of(Server()), ConfigMaps()
+    run.tools = replace(run.tools, kube=cast(Any, kube), steps=cast(Any, LargeArchives(tmp_path)))
+
+    with pytest.raises(UserError, match=r"too large: .*\(900 KiB\).*set store.bucket") as caught:
+        await deliver_steps(run, with_steps("a" * 64, "b" * 64))
+
+    assert caught.value.reason is Reason.STEP_INVALID
+    assert kube.calls == []
