@@ -228,11 +228,16 @@ class Ground:
         return False
 
     async def until(self, holds: Callable[[], bool], *, seconds: float) -> bool:
-        """Wait until `holds`, looked at whenever a Build or a journal changes; False when the time is over."""
+        """Wait until `holds`, looked at whenever an object or a journal changes; False when the time is over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not holds():
-                    news = (self.builds.changed, self.journal, self.commits.changed)
+                    news = (
+                        self.builds.changed,
+                        self.journal,
+                        self.commits.changed,
+                        self.pods.changed,
+                    )
                     waits = {asyncio.create_task(each.wait()) for each in news}
                     try:
                         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

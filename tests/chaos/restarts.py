@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.chaos.counting import Ground, ground_of, publish
+from tests.chaos.counting import Counted, Ground, ground_of, publish
 from tests.chaos.findings import Findings
 from tests.chaos.hostoperator import SELECTOR
 from tests.install import NAMESPACE, environ
@@ -79,6 +79,9 @@ async def node_lost(*, lab: Lab, seed: int) -> dict[str, Any]:
             ended = condition(running.latest, "Succeeded")
             if (running.status.get("phase"), ended.get("reason")) != ("Errored", "NodeLost"):
                 findings.bad["wrong_end"].append(f"{running.status}")
+            # It was made later than the other, and its grace ends later.
+            if not await ground.until(lambda: _deleting(waiting), seconds=LOST_WITHIN):
+                findings.bad["hang"].append(f"no pod given up on a lost node: {waiting.status}")
             if (waiting.status.get("pod") or {}).get("attempt", 1) != 1:
                 findings.bad["doubled"].append("another pod was made while the first was not gone")
         finally:
@@ -89,6 +92,12 @@ async def node_lost(*, lab: Lab, seed: int) -> dict[str, Any]:
             findings.bad["wrong_end"].append(f"attempt {attempt}: {waiting.status}")
         findings.builds = 2
     return findings.report()
+
+
+def _deleting(build: Counted) -> bool:
+    """Whether the pod of the build's present attempt is to go."""
+    pod = build.ground.pods.latest.get((build.status.get("pod") or {}).get("name", ""), {})
+    return bool(pod.get("metadata", {}).get("deletionTimestamp"))
 
 
 async def _restarts(
