@@ -52,7 +52,7 @@ async def use(tmp_path: Path) -> Use:
 
 def env_of(box: Box, **more: str) -> list[tuple[str, str]]:
     variables = {
-        "WERCKER_ROOT": str(box.pipeline),
+        "WERCKER_ROOT": str(box.pipeline / "source"),
         "WERCKER_SOURCE_DIR": str(box.pipeline / "source"),
         "WERCKER_CACHE_DIR": str(box.root / "cache"),
         "WERCKER_GIT_BRANCH": "main",
@@ -101,7 +101,7 @@ async def test_all_ten_in_one_session_of_bash(box: Box, use: Use) -> None:
     assert logs[8] == "on main\n"
     assert logs[9] == "hello world!\nhello world!\n"
     assert logs[11].splitlines()[0] == "1"
-    assert logs[11].splitlines()[1].startswith(f"{box.pipeline}/workspace/bin:")
+    assert logs[11].splitlines()[1].startswith(f"{box.pipeline}/setup-workspace-10/workspace/bin:")
     assert (bin_dir / "tool").stat().st_mode & 0o777 == 0o755
     assert (source / "page").read_text() == "branch main, set\n"
     assert logs[16] == "lines: 2\n"

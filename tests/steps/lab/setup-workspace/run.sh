@@ -1,4 +1,5 @@
-export WORKSPACE="$WERCKER_ROOT/workspace"
+# Beside the source, not in it: what is copied must not hold the copy.
+export WORKSPACE="$WERCKER_STEP_ROOT/workspace"
 export WORKSPACE_PACKAGE="$WORKSPACE/src/$WERCKER_SETUP_WORKSPACE_PACKAGE_DIR"
 export PATH="$WORKSPACE/bin:$PATH"
 
