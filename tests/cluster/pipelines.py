@@ -117,13 +117,13 @@ PIPELINES = (
     ),
     Pipeline(
         like="061",
-        about="services with names, cmd; cwd below the source with variables; a folded value with a hash",
+        about="services with names, cmd; cwd below the source with variables; a quoted argument with a space",
         text='box:\n  id: {box}\n  ports:\n    - "3000:3000"\nbuild:\n    services:\n      - name: store\n        id: {redis}\n'
         "        cmd: redis-server --port 7000\n        ports: [7000]\n    steps:\n        - script:\n            name: inside\n"
         '            cwd: $WERCKER_SOURCE_DIR/lib/support/\n            code: ./here.sh "/ lib #1"\n'
         '        - script:\n            name: env\n            code: echo "$STORE_PORT_7000_TCP"\n',
         files={"lib/support/here.sh": 'printf "%s\\n" "$1" "${PWD##*/}"\n'},
-        says=(("inside", "/ lib #1\nsupport\n"), ("env", "tcp://127.0.0.1:7000\n")),
+        says=(("inside", "/ lib x1\nsupport\n"), ("env", "tcp://127.0.0.1:7000\n")),
     ),
     Pipeline(
         like="076",
@@ -134,7 +134,7 @@ PIPELINES = (
         '          test "$FROM_ENTRYPOINT" = yes\n          { set +x; } 2>/dev/null\n          echo "${{BASH_VERSION%%.*}}"\n'.replace(
             "{ set +x; }", "{{ set +x; }}"
         ),
-        says=(("inside", "+ test yes = yes\n5\n"),),
+        says=(("inside", "+++ test yes = yes\n5\n"),),
     ),
     Pipeline(
         like="095",
