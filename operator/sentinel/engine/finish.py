@@ -19,6 +19,7 @@ from sentinel.engine.guard import guarded
 from sentinel.engine.pod import box_ended
 from sentinel.engine.pullsecret import drop_logins
 from sentinel.engine.run import Outcome, Run
+from sentinel.engine.salvage import salvage_logs
 from sentinel.engine.status import progress, settled
 from sentinel.errors import GoneError, InfrastructureError, InternalError, UserError
 from sentinel.kube.errors import NotFound
@@ -189,6 +190,8 @@ async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
     if attempt:
         # Whoever finds the pod gone must find the reason as well.
         await run.writer.flush()
+        if not logs_safe and run.writer.holds(ConditionType.POD_READY):
+            logs_safe = await salvage_logs(run, attempt=attempt)
         await _put_away(run, attempt, logs_safe=logs_safe, outcome=outcome)
     run.writer.condition(ConditionType.FINISHED, "True", Reason.COMPLETED)
     run.writer.change(

@@ -1,0 +1,88 @@
+"""What the kubelet still has of a box's output, told apart by step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from tests.unit.engine.world import Server, run_of
+
+from sentinel.api.build import Results, StepStatus
+from sentinel.engine.salvage import PARTIAL, salvage_logs, split_log
+from sentinel.errors import InfrastructureError
+
+FIRST = b'--- sentinel step=1 offset=0 id=a-1 name="first"\n'
+SECOND = b'--- sentinel step=2 offset=0 id=b-2 name="second \\"x\\""\n'
+FORGED = b"--- sentinel step=2 offset=0 id=x name=y\n"
+STEPS = {1: "a-1", 2: "b-2"}
+
+
+@pytest.mark.parametrize(
+    ("printed", "found"),
+    [
+        (FIRST + b"one\n" + SECOND + b"two\n", {1: b"one\n", 2: b"two\n"}),
+        # The end of a line that was cut off, and a step that said nothing.
+        (FIRST + SECOND + b"tw", {1: b"", 2: b"tw\n"}),
+        # The kubelet turned the log over: nothing says whose the first bytes are.
+        (b"rest of one\n" + SECOND + b"two\n", {2: b"two\n"}),
+        # Lines that a step prints, after our own.
+        (FIRST + b"one\n" + FIRST + b"more\n", {1: b"one\n" + FIRST + b"more\n"}),
+        (FIRST + FORGED + b"mine\n", {1: FORGED + b"mine\n"}),
+        (b"", {}),
+        (b"\xff\x00 no header", {}),
+    ],
+)
+def test_output_is_told_apart_by_its_headers(printed: bytes, found: dict[int, bytes]) -> None:
+    assert split_log(printed, STEPS) == found
+
+
+class Node(Server):
+    """A server whose kubelet has the output of a box."""
+
+    async def get(self, resource: Any, *, name: str, namespace: str | None = None) -> Any:
+        ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+        return {
+            "metadata": {"name": name, "namespace": namespace, "uid": "u", "creationTimestamp": ""},
+            "spec": {"nodeName": "n", "containers": [{"name": "box"}]},
+            "status": {"containerStatuses": [{"name": "box", "state": ended}]},
+        }
+
+    async def logs(self, **_: Any) -> bytes:
+        return FIRST + b"one\n" + SECOND + b"two\n"
+
+
+class Store:
+    def __init__(self, *, broken: bool = False) -> None:
+        self.objects = {"r/step/a-1/log.txt": b"the whole log\n"}
+        self.broken = broken
+
+    async def head(self, key: str) -> object | None:
+        return self.objects.get(key)
+
+    async def put(self, key: str, data: bytes) -> None:
+        if self.broken:
+            raise InfrastructureError("the store is away")
+        self.objects[key] = data
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_only_what_the_store_lacks_is_put_there_and_says_what_it_is(broken: bool) -> None:
+    store = Store(broken=broken)
+    run = run_of(Node())
+    run.tools = replace(run.tools, store=cast(Any, store))
+    run.writer.change(
+        results=Results(prefix="r/"),
+        steps=[
+            StepStatus(id="a-1", name="first", start_time="2026-11-27T10:00:00Z"),
+            StepStatus(id="b-2", name="second", start_time="2026-11-27T10:00:01Z"),
+            StepStatus(id="c-3", name="third"),
+        ],
+    )
+
+    assert await salvage_logs(run, attempt=1) is not broken
+
+    assert store.objects == {
+        "r/step/a-1/log.txt": b"the whole log\n",
+        **({} if broken else {"r/step/b-2/log.txt": b"two\n" + PARTIAL}),
+    }
