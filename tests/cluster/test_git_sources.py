@@ -179,7 +179,7 @@ def test_a_build_from_a_private_repository_behind_ssh(builds: Builds, hidden: Pr
     builds.secret("git", type_="kubernetes.io/ssh-auth", **ssh_secret())
     url = f"{services.GIT_SSH_URL}/{hidden.path}"
     raw = builds.run(url=url, git={"secretRef": {"name": "git"}})
-    assert verdict(raw) == ("Succeeded", "Completed"), message(raw)
+    assert verdict(raw) == ("Succeeded", "Passed"), message(raw)
     assert raw["status"]["source"] == {
         "commit": hidden.commit,
         "branch": "main",
@@ -203,7 +203,7 @@ def test_a_build_trusts_the_authority_in_its_secret(builds: Builds, hidden: Proj
     builds.secret("git", **login, **{"ca.crt": services.authority()})
     url = f"{services.GIT_TLS_URL}/{hidden.path}"
     raw = builds.run(url=url, git={"secretRef": {"name": "git"}})
-    assert verdict(raw) == ("Succeeded", "Completed"), message(raw)
+    assert verdict(raw) == ("Succeeded", "Passed"), message(raw)
     assert f"commit={hidden.commit}" in builds.log(raw, "look")
 
 
@@ -260,7 +260,7 @@ def test_a_build_with_submodules_at_a_ref_that_is_no_branch(
         ref=project.commit if ref == "commit" else ref,
         git={"secretRef": {"name": "git"}, "submodules": True},
     )
-    assert verdict(raw) == ("Succeeded", "Completed"), message(raw)
+    assert verdict(raw) == ("Succeeded", "Passed"), message(raw)
     assert raw["status"]["source"] == {"commit": project.commit, "subject": "Publish", **source}
     log = builds.log(raw, "look")
     assert f"branch=[] tag=[{source.get('tag', '')}] commit={project.commit}" in log
@@ -277,7 +277,7 @@ def test_a_submodule_that_would_run_a_command_fails_the_build(builds: Builds, se
         links={"lib": "1" * 40},
     )
     raw = builds.run(url=f"{servers.git_url}/{project.path}", git={"submodules": True})
-    assert verdict(raw) == ("Failed", "SourceNotFound")
+    assert verdict(raw) == ("Failed", "SourceInvalid")
     assert "submodule 'lib'" in message(raw)
     assert "ext::sh" in message(raw)
 
@@ -298,5 +298,5 @@ def test_every_build_trusts_the_authority_that_the_operator_was_told_of(
     box = f"{servers.registry}/box/debian:12"
     project = publish(servers, {"wercker.yml": SCRIPT.format(box=box)})
     raw: dict[str, Any] = trusting.run(url=f"{services.GIT_TLS_URL}/{project.path}")
-    assert verdict(raw) == ("Succeeded", "Completed"), message(raw)
+    assert verdict(raw) == ("Succeeded", "Passed"), message(raw)
     assert f"commit={project.commit}" in trusting.log(raw, "look")

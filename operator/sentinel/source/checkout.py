@@ -18,6 +18,7 @@ from sentinel.source.access import KEYS, Access
 from sentinel.source.address import clean, is_commit, parse_address
 from sentinel.source.complaint import (
     SOURCE_AUTH_FAILED,
+    SOURCE_INVALID,
     SOURCE_NOT_FOUND,
     SOURCE_UNAVAILABLE,
     FetchError,
@@ -96,7 +97,7 @@ class Git:
             ) from None
         except child.TooMuch as error:
             raise FetchError(
-                SOURCE_NOT_FOUND,
+                SOURCE_INVALID,
                 f"{self.address.url}: the checkout takes more than {error}",
             ) from None
         if code == 0:
@@ -155,7 +156,7 @@ def _submodules(task: Task, git: Git, commit: str, *, depth: int, left: int) -> 
         modules = git.run("config", "--blob", f"{commit}:.gitmodules", "--list", "-z", ref=commit)
     except FetchError as error:
         raise FetchError(
-            SOURCE_NOT_FOUND,
+            SOURCE_INVALID,
             f"{at}: git cannot read .gitmodules of commit {commit[:12]}: correct it",
         ) from error
     try:
@@ -163,11 +164,11 @@ def _submodules(task: Task, git: Git, commit: str, *, depth: int, left: int) -> 
             modules=modules, tree=tree, parent=git.address.url, allow_file=task.allow_file
         )
     except ValueError as error:
-        raise FetchError(SOURCE_NOT_FOUND, f"{at}: {error}") from error
+        raise FetchError(SOURCE_INVALID, f"{at}: {error}") from error
     left -= len(found)
     if found and (depth > MAX_DEPTH or left < 0):
         raise FetchError(
-            SOURCE_NOT_FOUND,
+            SOURCE_INVALID,
             f"{at}: more than {MAX_SUBMODULES} submodules, or more than {MAX_DEPTH} levels of them: "
             "a build fetches no more. Set spec.source.git.submodules to false and fetch those you need in a step",
         )
@@ -187,10 +188,10 @@ def _expect_directory(root: str, path: str) -> None:
         place = f"{place}/{part}"
         if os.path.islink(place) or not os.path.isdir(place):
             raise FetchError(
-                SOURCE_NOT_FOUND, f"submodule {clean(path)!r}: its path is not a directory"
+                SOURCE_INVALID, f"submodule {clean(path)!r}: its path is not a directory"
             )
     if os.listdir(place):
-        raise FetchError(SOURCE_NOT_FOUND, f"submodule {clean(path)!r}: its directory is not empty")
+        raise FetchError(SOURCE_INVALID, f"submodule {clean(path)!r}: its directory is not empty")
 
 
 def _fetch(git: Git, commit: str, ref: str) -> None:

@@ -175,7 +175,7 @@ def test_a_checkout_that_takes_too_much_disk_is_stopped(
     assert (done.returncode, pod.said()) == (
         1,
         {
-            "reason": "SourceNotFound",
+            "reason": "SourceInvalid",
             "message": f"{server.url}/open/{maker.bare.name}: the checkout takes more than 0.0312 GiB of disk, the "
             "operator's source.maxGiB",
         },

@@ -240,29 +240,40 @@ def test_a_submodule_that_redirects_home_is_sent_nothing_either(
 
 
 @pytest.mark.parametrize(
-    ("entry", "words"),
+    ("entry", "reason", "words"),
     [
-        ("url = ext::sh -c 'touch OWNED'", "is not a URL"),
-        ("url = file://HERE/project.git", "may be used here"),
-        ("url = HERE/project.git", "may be used here"),
-        ("url = ../project.git\n\tupdate = !touch OWNED", "never done"),
+        ("url = ext::sh -c 'touch OWNED'", "SourceInvalid", "is not a URL"),
+        ("url = file://HERE/project.git", "SourceInvalid", "may be used here"),
+        ("url = HERE/project.git", "SourceInvalid", "may be used here"),
+        ("url = ../project.git\n\tupdate = !touch OWNED", "SourceInvalid", "never done"),
         (
             "url = ../nothing.git",
+            "SourceNotFound",
             "submodule 'lib': .*nothing.git is not a repository.*Correct its url",
         ),
-        ("url = ../plain.git", "submodule 'lib': .*plain.git has no commit '1111"),
-        ('url = "unfinished', "git cannot read .gitmodules"),
+        (
+            "url = ../plain.git",
+            "SourceNotFound",
+            "submodule 'lib': .*plain.git has no commit '1111",
+        ),
+        ('url = "unfinished', "SourceInvalid", "git cannot read .gitmodules"),
     ],
 )
 def test_a_submodule_that_cannot_be_had_ends_the_fetch(
-    pod: Pod, server: GitServer, commits: dict[str, Any], maker: Maker, entry: str, words: str
+    pod: Pod,
+    server: GitServer,
+    commits: dict[str, Any],
+    maker: Maker,
+    entry: str,
+    reason: str,
+    words: str,
 ) -> None:
     owned = pod.path / "owned"
     text = f'[submodule "lib"]\n\tpath = lib\n\t{entry}\n'
     text = text.replace("HERE", str(commits["root"])).replace("OWNED", str(owned))
     commit = maker.files({".gitmodules": text}, links={"lib": COMMIT})
     done = pod.fetch(f"{server.url}/open/{maker.bare.name}", commit, submodules=True)
-    assert (done.returncode, pod.said()["reason"]) == (1, "SourceNotFound")
+    assert (done.returncode, pod.said()["reason"]) == (1, reason)
     assert re.search(words, pod.said()["message"])
     assert not owned.exists()
 
