@@ -77,6 +77,13 @@ func (e *putError) final() bool {
 	return e.status < 500 && e.status != http.StatusTooManyRequests && e.status != http.StatusRequestTimeout
 }
 
+// patience is how long one try may take: stores that take a request and never answer it have been seen, and a log of
+// some bytes must not wait for such a one as long as an output of gigabytes.
+func patience(size int64) time.Duration {
+	const slowest = 256 << 10 // bytes a second
+	return 30*time.Second + time.Duration(size/slowest)*time.Second
+}
+
 func putOnce(ctx context.Context, client *http.Client, to upload, path string) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -91,6 +98,8 @@ func putOnce(ctx context.Context, client *http.Client, to upload, path string) e
 	if info.Size() == 0 {
 		body = http.NoBody // else a length of 0 would mean that it is unknown
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience(info.Size()))
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPut, to.URL, body)
 	if err != nil {
 		return &putError{text: "the URL cannot be used"}
