@@ -120,7 +120,7 @@ PIPELINES = (
         about="services with names, cmd; cwd below the source with variables; a quoted argument with a space",
         text='box:\n  id: {box}\n  ports:\n    - "3000:3000"\nbuild:\n    services:\n      - name: store\n        id: {redis}\n'
         "        cmd: redis-server --port 7000\n        ports: [7000]\n    steps:\n        - script:\n            name: inside\n"
-        '            cwd: $WERCKER_SOURCE_DIR/lib/support/\n            code: ./here.sh "/ lib x1"\n'
+        '            cwd: $WERCKER_SOURCE_DIR/lib/support/\n            code: sh ./here.sh "/ lib x1"\n'
         '        - script:\n            name: env\n            code: echo "$STORE_PORT_7000_TCP"\n',
         files={"lib/support/here.sh": 'printf "%s\\n" "$1" "${PWD##*/}"\n'},
         says=(("inside", "/ lib x1\nsupport\n"), ("env", "tcp://127.0.0.1:7000\n")),
