@@ -182,6 +182,7 @@ def test_a_build_from_a_private_repository_behind_ssh(builds: Builds, hidden: Pr
     assert verdict(raw) == ("Succeeded", "Passed"), message(raw)
     assert raw["status"]["source"] == {
         "commit": hidden.commit,
+        "shortCommit": hidden.commit[:7],
         "branch": "main",
         "subject": "Publish",
     }
@@ -261,7 +262,12 @@ def test_a_build_with_submodules_at_a_ref_that_is_no_branch(
         git={"secretRef": {"name": "git"}, "submodules": True},
     )
     assert verdict(raw) == ("Succeeded", "Passed"), message(raw)
-    assert raw["status"]["source"] == {"commit": project.commit, "subject": "Publish", **source}
+    assert raw["status"]["source"] == {
+        "commit": project.commit,
+        "shortCommit": project.commit[:7],
+        "subject": "Publish",
+        **source,
+    }
     log = builds.log(raw, "look")
     assert f"branch=[] tag=[{source.get('tag', '')}] commit={project.commit}" in log
     assert "from the lib\nfrom the deep\n" in log
