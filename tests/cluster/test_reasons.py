@@ -254,7 +254,7 @@ def test_a_box_that_is_killed_as_a_whole(
         "now",
         "--- sentinel: the box ended before this log was stored; this is what the node had of it",
     ]
-    assert builds.pods("b") == []
+    until(lambda: builds.pods("b") == [])
 
 
 def box_log(builds: Builds, pod: str) -> str:
