@@ -79,12 +79,13 @@ def test_services_by_name_and_link_with_their_own_command_user_and_environment(
     )
 
 
+# One stream: how the node mixes two is not ours to say.
 DYING = """\
 box: {registry}/box/debian:12
 services:
   - id: {registry}/box/busybox:1
     name: dies
-    cmd: sh -c 'echo starting; echo "bad option near v3ry-s3cret-value" >&2; exit 3'
+    cmd: sh -c 'echo starting >&2; echo "bad option near v3ry-s3cret-value" >&2; exit 3'
   - {{id: {registry}/box/busybox:1, name: done, cmd: "true"}}
 build:
   steps:
