@@ -77,11 +77,13 @@ func (e *putError) final() bool {
 	return e.status < 500 && e.status != http.StatusTooManyRequests && e.status != http.StatusRequestTimeout
 }
 
+var answerWithin = 30 * time.Second // a test has less
+
 // patience is how long one try may take: stores that take a request and never answer it have been seen, and a log of
 // some bytes must not wait for such a one as long as an output of gigabytes.
 func patience(size int64) time.Duration {
 	const slowest = 256 << 10 // bytes a second
-	return 30*time.Second + time.Duration(size/slowest)*time.Second
+	return answerWithin + time.Duration(size/slowest)*time.Second
 }
 
 func putOnce(ctx context.Context, client *http.Client, to upload, path string) error {

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestAStoreThatNeverAnswersIsAskedAgain(t *testing.T) {
+	answerWithin = 50 * time.Millisecond
+	defer func() { answerWithin = 30 * time.Second }()
+	var tries atomic.Int32
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if tries.Add(1) == 1 {
+			<-release
+		}
+	}))
+	defer server.Close()
+	defer close(release)
+	file := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(file, []byte("some bytes"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := put(ctx, newClient(t.TempDir(), "", ""), upload{URL: server.URL}, file); err != nil {
+		t.Fatalf("put: %v", err)
+	}
+	if tries.Load() != 2 {
+		t.Errorf("%d tries, want 2", tries.Load())
+	}
+}
+
+func TestLargeFilesHaveMoreTime(t *testing.T) {
+	for size, want := range map[int64]time.Duration{
+		0:         30 * time.Second,
+		256 << 10: 31 * time.Second,
+		5 << 30:   30*time.Second + 20480*time.Second,
+	} {
+		if got := patience(size); got != want {
+			t.Errorf("patience(%d) = %s, want %s", size, got, want)
+		}
+	}
+}
