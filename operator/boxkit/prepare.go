@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
+	"time"
+	"unsafe"
 )
 
 // prepare makes the directories and copies that the operator wants before the first step.
@@ -27,8 +30,8 @@ func prepare(dirs []string, copies []copySpec) error {
 	return nil
 }
 
-// copyTree copies a file or directory as `cp -r` does: modes and symlinks stay, owner and times do not. A directory
-// that exists is filled, a file that exists is replaced. Sockets, devices and FIFOs are left out.
+// copyTree copies a file or directory: modes, symlinks, and the modification times of both files and symlinks stay,
+// so git's index still matches what it lists; owners do not. A directory that exists is filled, a file that exists is replaced. Sockets, devices and FIFOs are left out.
 func copyTree(from, to string) error {
 	var late []func() error // a directory that its owner may not write gets its mode last
 	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
@@ -61,9 +64,15 @@ func copyTree(from, to string) error {
 			if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
-			return os.Symlink(link, target)
+			if err := os.Symlink(link, target); err != nil {
+				return err
+			}
+			return setModTime(target, info.ModTime())
 		case entry.Type().IsRegular():
-			return copyFile(path, target, info.Mode().Perm())
+			if err := copyFile(path, target, info.Mode().Perm()); err != nil {
+				return err
+			}
+			return setModTime(target, info.ModTime())
 		}
 		return nil
 	})
@@ -71,6 +80,23 @@ func copyTree(from, to string) error {
 		err = late[i]()
 	}
 	return err
+}
+
+// setModTime sets access and modification time of path itself, even where it is a symlink.
+func setModTime(path string, at time.Time) error {
+	name, err := syscall.BytePtrFromString(path)
+	if err != nil {
+		return err
+	}
+	times := [2]syscall.Timespec{syscall.NsecToTimespec(at.UnixNano()), syscall.NsecToTimespec(at.UnixNano())}
+	const atFdcwd, symlinkNoFollow = -100, 0x100
+	dir := atFdcwd // a constant would not convert to uintptr
+	_, _, errno := syscall.Syscall6(syscall.SYS_UTIMENSAT, uintptr(dir), uintptr(unsafe.Pointer(name)),
+		uintptr(unsafe.Pointer(&times)), symlinkNoFollow, 0, 0)
+	if errno != 0 {
+		return &os.PathError{Op: "utimensat", Path: path, Err: errno}
+	}
+	return nil
 }
 
 func copyFile(from, to string, mode fs.FileMode) error {

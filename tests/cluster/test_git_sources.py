@@ -288,6 +288,35 @@ def test_a_submodule_that_would_run_a_command_fails_the_build(builds: Builds, se
     assert "ext::sh" in message(raw)
 
 
+CLEAN = """\
+box: {box}
+build:
+  steps:
+    - script:
+        name: look
+        code: |
+          if git diff-index --quiet HEAD --; then echo quiet; else echo dirty; fi
+          echo "branch=[$WERCKER_GIT_BRANCH] tag=[$WERCKER_GIT_TAG] status=[$(git status --porcelain)]"
+"""
+
+
+@pytest.mark.parametrize("user", [{}, {"runAsUser": 1000, "runAsGroup": 1000}])
+def test_the_checkout_in_the_box_is_clean_and_its_branch_may_have_a_plus(
+    builds: Builds, servers: Lab, user: dict[str, int]
+) -> None:
+    project = publish(
+        servers, {"wercker.yml": CLEAN.format(box=f"{servers.registry}/box/debian:12")}
+    )
+    run("git", "-C", project.bare, "branch", "-m", "main", "main+next")
+    raw = builds.run(
+        url=f"{servers.git_url}/{project.path}",
+        pod={"box": {"securityContext": user}} if user else {},
+        image={"commit": "never"},
+    )
+    assert verdict(raw) == ("Succeeded", "Passed"), message(raw)
+    assert "quiet\nbranch=[main+next] tag=[] status=[]\n" in builds.log(raw, "look")
+
+
 @pytest.fixture
 def trusting(builds: Builds, tmp_path: Path) -> Iterator[Builds]:
     """An operator that was told of the lab's authority, for as long as the test lasts."""

@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SCHEMES = ("https", "http", "ssh", "git")
+MAX_REF_PART = 250
+"""Bytes of one part of a ref's name. git keeps a ref in a file of that name, and locks it as `<name>.lock`."""
 
 
 class Address:
@@ -114,17 +116,27 @@ def _unsupported(url: str, allowed: tuple[str, ...]) -> str:
 
 
 def valid_ref(ref: str) -> bool:
-    """Whether git would accept it as the name of a ref (git-check-ref-format) or it is a commit.
+    """Whether `git check-ref-format --allow-onelevel` accepts the name, and the file system its parts.
 
-    Guards the command line (no leading dash, no refspec) and paths below .git made from it.
+    A name may begin with a dash or a plus: pass it to git as `refspec(ref)`, or below `refs/`.
     """
-    if not ref or len(ref) > 1000 or ref[0] in "-/." or ref[-1] in "/.":
+    if not ref or len(ref) > 1000 or ref[0] == "/" or ref[-1] in "/.":
         return False
-    if any(ord(character) < 33 or character in "~^:?*[\\\x7f+" for character in ref):
+    if any(ord(character) < 33 or character in "~^:?*[\\\x7f" for character in ref):
         return False
     if ".." in ref or "//" in ref or "@{" in ref or ref == "@":
         return False
-    return not any(part.startswith(".") or part.endswith(".lock") for part in ref.split("/"))
+    return not any(
+        part.startswith(".")
+        or part.endswith(".lock")
+        or len(part.encode("utf-8", "surrogatepass")) > MAX_REF_PART
+        for part in ref.split("/")
+    )
+
+
+def refspec(ref: str) -> str:
+    """The ref as an argument of `git fetch`: behind a `+`, nothing in a valid name is an option or a prefix."""
+    return f"+{ref}"
 
 
 def is_commit(ref: str) -> bool:

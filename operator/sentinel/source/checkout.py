@@ -15,7 +15,7 @@ import time
 
 from sentinel.source import child
 from sentinel.source.access import KEYS, Access
-from sentinel.source.address import clean, is_commit, parse_address
+from sentinel.source.address import clean, is_commit, parse_address, refspec
 from sentinel.source.complaint import (
     SOURCE_AUTH_FAILED,
     SOURCE_INVALID,
@@ -205,7 +205,11 @@ def _fetch(git: Git, commit: str, ref: str) -> None:
     # Servers may refuse a commit that no ref points at. It is in the ref's history unless that was rewritten; without a
     # ref (a submodule, a bare commit id) it can be in any.
     known = bool(ref) and not is_commit(ref)
-    refs = (ref,) if known else ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
+    refs = (
+        (refspec(ref),)
+        if known
+        else ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
+    )
     _patiently(lambda: git.run(*fetch, "origin", *refs, ref=ref or commit))
     try:
         git.run("cat-file", "-e", f"{commit}^{{commit}}", ref=commit)

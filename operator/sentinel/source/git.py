@@ -23,7 +23,7 @@ from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.source import objects, refs
 from sentinel.source.access import KEYS, Access
-from sentinel.source.address import Address, clean, is_commit, parse_address, valid_ref
+from sentinel.source.address import Address, clean, is_commit, parse_address, refspec, valid_ref
 from sentinel.source.complaint import Kind, diagnose, explain, quote
 from sentinel.source.gitcommand import write_repository
 from sentinel.source.process import Ended, TooMuch, run, started
@@ -202,12 +202,12 @@ class _Repository:
     async def _fetch(self, ref: str) -> str:
         """Bring the ref's objects; the id it has, which may be that of an annotated tag."""
         write_repository(str(self._git_dir), url=self._address.url, bare=True, partial=True)
-        ended = await self._filtered(_FETCH, "origin", ref)
+        ended = await self._filtered(_FETCH, "origin", refspec(ref))
         if ended.code != 0:
             kind = diagnose(ended.err)
             if kind == Kind.REF:
                 ref = await self._find(ref)
-                ended = await self._filtered(_FETCH, "origin", ref)
+                ended = await self._filtered(_FETCH, "origin", refspec(ref))
             elif kind == Kind.UNADVERTISED and "unadvertised" in ended.err:
                 # An old server gives commits only by way of refs: take the history of all of them.
                 everything = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")

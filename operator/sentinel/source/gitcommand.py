@@ -196,7 +196,8 @@ def write_repository(
     lines = ["[core]", f"\trepositoryformatversion = {1 if partial else 0}", "\tfilemode = true"]
     lines += [f"\tbare = {'true' if bare else 'false'}"]
     if not bare:
-        lines.append("\tlogallrefupdates = true")
+        # boxkit copies the checkout and keeps times: owner, inode and change time differ, the content does not.
+        lines += ["\tlogallrefupdates = true", "\tcheckStat = minimal"]
     if partial:
         lines += ["[extensions]", "\tpartialClone = origin"]
     lines += ['[remote "origin"]', f'\turl = "{quoted}"']

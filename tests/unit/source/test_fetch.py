@@ -139,9 +139,7 @@ def test_boxkit_that_cannot_install_itself_is_ours(
     assert pod.said() == {"reason": "Internal", "message": "boxkit install failed: no space left"}
 
 
-@pytest.mark.parametrize(
-    "more", [{"commit": "main"}, {"ref": "--upload-pack=id"}, {"branch": "../../x"}]
-)
+@pytest.mark.parametrize("more", [{"commit": "main"}, {"ref": "a:b"}, {"branch": "../../x"}])
 def test_a_task_that_is_none_is_ours(pod: Pod, server: GitServer, more: dict[str, str]) -> None:
     done = pod.fetch(f"{server.url}/open/project.git", **({"commit": "f" * 40} | more))
     assert (done.returncode, server.requests, pod.dest.exists()) == (3, [], False)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from sentinel.api.reasons import Reason
 from sentinel.source import complaint
@@ -88,18 +91,44 @@ def test_what_may_not_be_fetched_from_is_refused(url: str) -> None:
         parse_address(url)
 
 
-@pytest.mark.parametrize("ref", ["main", "v1.0", "feature/x", "refs/pull/7/head", "HEAD", "a@b"])
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "main",
+        "v1.0",
+        "feature/x",
+        "refs/pull/7/head",
+        "HEAD",
+        "a@b",
+        "v1.28.2+k3s1",
+        "debian/1.0+dfsg",
+        "+a",
+        "-x",
+        "fix/it's-$(touch${IFS}x)",
+        "feature/ünï-✓",
+    ],
+)
 def test_refs_that_git_accepts(ref: str) -> None:
     assert valid_ref(ref)
+    assert _git_accepts(ref)
+
+
+@given(st.text(st.sampled_from("ab+-./@{}~^:?*[\\ \x7f'$ü"), max_size=8))
+def test_a_ref_is_valid_where_git_says_so(ref: str) -> None:
+    assume(ref != "@")  # as a branch it needs its full name, refs/heads/@
+    assert valid_ref(ref) == _git_accepts(ref)
+
+
+def _git_accepts(ref: str) -> bool:
+    command = ["git", "check-ref-format", f"refs/heads/{ref}"]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize(
     "ref",
     [
         "",
-        "-x",
         "a:b",
-        "+a",
         "a..b",
         "a b",
         "a~1",
@@ -115,6 +144,11 @@ def test_refs_that_git_accepts(ref: str) -> None:
         "a.lock",
         "../x",
         "a\nb",
+        "x" * 251,
+        "[a",
+        "a\\b",
+        "a\x7f",
+        "a.",
     ],
 )
 def test_refs_that_git_or_a_path_would_misread(ref: str) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from sentinel.config.findings import visible
 from sentinel.errors import InfrastructureError, SentinelError
 from sentinel.source.access import Access
-from sentinel.source.address import Address
+from sentinel.source.address import Address, refspec
 from sentinel.source.complaint import Kind, diagnose, quote
 from sentinel.source.git import Credentials
 from sentinel.source.gitcommand import write_repository
@@ -108,7 +108,12 @@ async def fetch_tree(
     for index, ref in enumerate(refs):
         # A commit that is nobody's newest is in its ref's history, which is fetched whole.
         ended = await repository.attempt(
-            *_FETCH, *(flags if index == 0 else flags[1:]), "origin", ref, what=what, most=most
+            *_FETCH,
+            *(flags if index == 0 else flags[1:]),
+            "origin",
+            refspec(ref),
+            what=what,
+            most=most,
         )
         last = index == len(refs) - 1
         if ended.code == 0 or last or diagnose(ended.err) != Kind.UNADVERTISED:
