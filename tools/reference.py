@@ -75,6 +75,10 @@ EXAMPLES: dict[Code, Example] = {
         b"".join(b"k%d: v\n" % n for n in range(600)),
         "k0: v\nk1: v\n… 600 of them",
     ),
+    Code.TAG_OR_ANCHOR: Example(
+        "A value begins with ! or &, which YAML takes as a tag or an anchor and drops.",
+        _build("    - script:\n        code: ! grep -q TODO src\n"),
+    ),
     Code.ROOT_NOT_MAP: Example("The file is a list or a text.", b"- script\n"),
     Code.PIPELINE_EMPTY: Example("A pipeline has nothing under it.", b"box: debian\nbuild:\n"),
     Code.PIPELINE_NOT_MAP: Example(

@@ -20,7 +20,15 @@ import click
 from sentinel import __version__
 from sentinel.config.diagnostics import Diagnostic, Severity, render
 from sentinel.config.lacks import lacks
-from sentinel.config.load import FILE_NAMES, ConfigError, Loaded, load, pipeline_of, relevant
+from sentinel.config.load import (
+    FILE_NAMES,
+    MISNAMED,
+    ConfigError,
+    Loaded,
+    load,
+    pipeline_of,
+    relevant,
+)
 
 CANNOT_READ = 2
 _READ_LIMIT = 8 * 1024 * 1024
@@ -63,6 +71,11 @@ def _read(path: Path) -> tuple[str, bytes]:
     if path.is_dir():
         there = next((path / name for name in FILE_NAMES if (path / name).is_file()), None)
         if there is None:
+            near = next((each for each in MISNAMED if (path / each).is_file()), None)
+            if near is not None:
+                raise FileNotFoundError(
+                    2, f"{near} is not read; rename it to {FILE_NAMES[1]}", str(path)
+                )
             names = f"{FILE_NAMES[1]} (nor {FILE_NAMES[0]} or {FILE_NAMES[2]})"
             raise FileNotFoundError(
                 2, f"there is no {names}; `sentinel detect` makes one", str(path)

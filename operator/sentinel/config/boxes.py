@@ -199,7 +199,7 @@ def _check_id(box: Box, node: Node, findings: Findings, what: str) -> None:
             Code.BOX_SHAPE,
             f"this {what} names no image",
             at=node,
-            hint="add id: with the image's name, e.g. id: debian:12",
+            hint=_split_name(node, what) or "add id: with the image's name, e.g. id: debian:12",
         )
     elif re.search(r"@(?!sha256:[0-9a-f]{64}$)", box.id):
         findings.error(
@@ -209,6 +209,19 @@ def _check_id(box: Box, node: Node, findings: Findings, what: str) -> None:
             hint=_modern(box.id),
         )
 
+
+def _split_name(node: Node, what: str) -> str:
+    """`ruby: 2.3`, an image's name with a space before its tag, is a map to YAML."""
+    if not isinstance(node, Table) or len(node.entries) != 1:
+        return ""
+    name, tag = node.entries[0]
+    if name.text in BOX_KEYS or not isinstance(tag, Scalar) or not TAG.fullmatch(tag.text):
+        return ""
+    return f"remove the space: {'box: ' if what == 'box' else '- '}{name.text}:{tag.text}"
+
+
+TAG = re.compile(r"v?\d[\w.-]*|latest")
+"""What people write as the tag of an image."""
 
 _SUCCESSORS = {
     "nodejs": "node", "mongodb": "mongo", "postgresql": "postgres", "golang": "golang", "ruby": "ruby",

@@ -27,6 +27,7 @@ class Code(StrEnum):
     BAD_MERGE = "WY012"
     EMPTY_FILE = "WY013"
     TOO_MANY_FINDINGS = "WY014"
+    TAG_OR_ANCHOR = "WY015"
 
     ROOT_NOT_MAP = "WY101"
     PIPELINE_EMPTY = "WY102"

@@ -15,7 +15,7 @@ import yaml
 
 from sentinel.config.codes import Code
 from sentinel.config.decode import DocumentError, refused
-from sentinel.config.findings import Findings
+from sentinel.config.findings import Findings, visible
 from sentinel.config.syntax import explain
 
 DEPTH_LIMIT = 64
@@ -99,6 +99,7 @@ class _Builder:
         self._findings = findings
         self._stack: list[_Open] = []
         self._anchors: dict[str, _Sized | None] = {}
+        self._unused: dict[str, Any] = {}
         self._root: Node | None = None
         self._count = 0
 
@@ -116,6 +117,8 @@ class _Builder:
             elif isinstance(event, yaml.DocumentEndEvent):
                 self._look_beyond(events)
                 break
+        for event in self._unused.values():
+            self._refuse_anchor(event)
         return self._root
 
     def _look_beyond(self, events: Iterator[Any]) -> None:
@@ -136,7 +139,30 @@ class _Builder:
         node = Scalar(
             event.value, event.implicit[0], event.tag or "", mark.line + 1, mark.column + 1
         )
+        if event.tag is not None and event.tag not in _TAGS:
+            self._findings.error(
+                Code.TAG_OR_ANCHOR,
+                f"YAML takes {_written(event.tag)} at the beginning of this value as a tag and drops it: the value is "
+                f"{_shortened(event.value)}",
+                at=_place(event),
+                hint=_QUOTE,
+            )
+        if event.anchor is not None:
+            if (replaced := self._unused.pop(event.anchor, None)) is not None:
+                self._refuse_anchor(replaced)
+            if not event.style:
+                self._unused[event.anchor] = event
         self._add(_Sized(node, 1, 0), event.anchor, event)
+
+    def _refuse_anchor(self, event: Any) -> None:
+        """`code: &bg sleep 5`: the shell's & at the beginning of a word is YAML's mark of an anchor."""
+        self._findings.error(
+            Code.TAG_OR_ANCHOR,
+            f"YAML takes &{event.anchor} as an anchor and drops it: the value is {_shortened(event.value)}, and no "
+            f"alias *{event.anchor} uses the anchor",
+            at=_place(event),
+            hint=_QUOTE,
+        )
 
     def _begin(self, event: Any) -> None:
         if len(self._stack) >= DEPTH_LIMIT:
@@ -144,6 +170,10 @@ class _Builder:
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         place = _place(event)
+        if event.tag is not None and event.tag not in _TAGS:
+            self._findings.warning(
+                Code.TAG_OR_ANCHOR, f"the tag {_written(event.tag)} has no meaning here", at=place
+            )
         self._stack.append(
             _Open(
                 is_map=isinstance(event, yaml.MappingStartEvent),
@@ -178,6 +208,7 @@ class _Builder:
             raise _refused_at(event, Code.BAD_ALIAS, why, hint=hint)
         if len(self._stack) + target.height > DEPTH_LIMIT:
             raise _refused_at(event, Code.TOO_DEEP, f"more than {DEPTH_LIMIT} levels of nesting")
+        self._unused.pop(event.anchor, None)
         self._tally(target.size, event)
         self._attach(target)
 
@@ -231,19 +262,25 @@ class _Builder:
         return tuple(own.values())
 
     def _look_at(self, key: Scalar) -> None:
-        """A no-break space looks like a space and is none: the key would be another one, further left."""
+        """A no-break space looks like a space and is not one: the key would be another one, further left.
+
+        Every line below is read wrong then, so this is the only finding.
+        """
         first = key.text[:1]
         if (
             key.plain
             and not first.isascii()
             and (first.isspace() or unicodedata.category(first) == "Cf")
         ):
-            self._findings.error(
+            raise refused(
                 Code.BAD_KEY,
-                f"there is an invisible character before {key.text[1:].strip()} (U+{ord(first):04X}): to YAML it is no "
-                "space",
-                at=key,
-                hint="replace it by a space, and look at the lines near it too",
+                visible(
+                    f"there is an invisible character before {key.text.strip().lstrip(first)} (U+{ord(first):04X}), "
+                    "which YAML does not take as a space"
+                ),
+                line=key.line,
+                column=key.column,
+                hint="replace it with a space, here and in the lines below",
             )
 
     def _merge(self, value: Node) -> list[Table]:
@@ -254,6 +291,35 @@ class _Builder:
                 Code.BAD_MERGE, "<< merges maps; what is no map is left out", at=value
             )
         return tables
+
+
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in (
+        "binary",
+        "bool",
+        "float",
+        "int",
+        "map",
+        "merge",
+        "null",
+        "seq",
+        "str",
+        "timestamp",
+    )
+)
+"""YAML's own types. Any other tag in a wercker.yml is a `!` that was meant for the shell."""
+
+_QUOTE = "put the whole value in quotes, or write it in a block: |, and the text on the next line, further in"
+
+
+def _written(tag: str) -> str:
+    """A tag as it stands in the file."""
+    return tag.replace("tag:yaml.org,2002:", "!!", 1)
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
 class _Place(NamedTuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Protocol
 
@@ -59,6 +61,18 @@ class Findings:
     def warning(self, code: Code, message: str, *, at: Placed, hint: str = "") -> None:
         """Something that is probably not what its author meant."""
         self._add(Severity.WARNING, code, message, at, hint)
+
+    def assign(self, pipelines: Sequence[tuple[int, str]]) -> None:
+        """Give each finding of the file so far to the pipeline in whose lines it is.
+
+        `pipelines` has the first line of each section of the file, ascending, and the section's name; the name is
+        empty for a section that concerns the whole file.
+        """
+        starts = [line for line, _ in pipelines]
+        for index, each in enumerate(self._all):
+            section = bisect_right(starts, each.line) - 1
+            if not each.pipeline and section >= 0:
+                self._all[index] = replace(each, pipeline=pipelines[section][1])
 
     def add(self, diagnostic: Diagnostic) -> None:
         """One made elsewhere."""

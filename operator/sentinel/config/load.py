@@ -26,6 +26,9 @@ from sentinel.errors import UserError
 FILE_NAMES = ("ewok.yml", "wercker.yml", ".wercker.yml")
 """Where a project keeps its configuration; the first that exists counts (§1.1)."""
 
+MISNAMED = ("wercker.yaml", ".wercker.yaml", "ewok.yaml", "Wercker.yml", "box.yml", "werker.yml")
+"""Names that people give the file and that are not read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
@@ -60,9 +63,7 @@ def load(data: bytes) -> Loaded:
         if error.diagnostic.code == Code.NOT_UTF8:
             text = data.decode(errors="replace")
     except TooManyFindings:
-        message = (
-            f"there is so much wrong with this file that only the first {FINDINGS_LIMIT} are told"
-        )
+        message = f"this file has more than {FINDINGS_LIMIT} errors and warnings; showing the first {FINDINGS_LIMIT}"
         fatal = (Diagnostic(code=Code.TOO_MANY_FINDINGS, message=message),)
     return Loaded(config=config, diagnostics=tuple(sorted((*findings.sorted(), *fatal))), text=text)
 

@@ -10,7 +10,7 @@ from sentinel.config.document import Items, Node, Scalar, Table
 from sentinel.config.findings import Findings, did_you_mean
 from sentinel.config.model import Box, Pipeline, Step
 from sentinel.config.scalars import boolean, is_null, source_text
-from sentinel.config.steps import parse_steps
+from sentinel.config.steps import STEP_OPTIONS, parse_steps
 
 PIPELINE_KEYS = ("box", "services", "steps", "after-steps", "base-path", "docker")
 _CLASSIC = ("passed-steps", "failed-steps", "final-steps")
@@ -56,7 +56,7 @@ def parse_pipeline(name: Scalar, node: Node, findings: Findings) -> Pipeline | N
                 _hint_at_classic(key, value, findings)
                 lists[key.text] = parse_steps(value, findings)
             case _:
-                _refuse_key(name, key, findings)
+                _refuse_key(name, key, value, findings)
     steps = lists.pop("steps", ())
     after = lists.pop("after-steps", ())
     return Pipeline(
@@ -105,6 +105,19 @@ def _docker(node: Node, findings: Findings) -> bool:
     return bool(flag)
 
 
+_FOREIGN_LISTS = {
+    "branches": "wercker.yml does not choose branches: create Builds for the branches that you want",
+    "only": "wercker.yml does not choose branches: create Builds for the branches that you want",
+    "except": "wercker.yml does not choose branches: create Builds for the branches that you want",
+    "script": "commands are the code of a step: write steps:, below it - script:, and code: | in it",
+    "before_script": "write the commands as the first step under steps:",
+    "after_script": "write the commands as a step under after-steps:",
+    "needs": "write a workflow under workflows: to order pipelines",
+    "env": "set variables in the Build's spec.env, or in env of the box",
+}
+"""Lists of other systems' files, which would be taken as deploy targets."""
+
+
 def _hint_at_classic(key: Scalar, value: Node, findings: Findings) -> None:
     if key.text in _CLASSIC:
         findings.warning(
@@ -113,7 +126,9 @@ def _hint_at_classic(key: Scalar, value: Node, findings: Findings) -> None:
             at=key,
             hint="use after-steps, which see WERCKER_RESULT",
         )
-    elif (hint := did_you_mean(key.text, PIPELINE_KEYS)) and not is_null(value):
+    elif (
+        hint := _FOREIGN_LISTS.get(key.text) or did_you_mean(key.text, PIPELINE_KEYS)
+    ) and not is_null(value):
         findings.warning(
             Code.UNKNOWN_KEY,
             f"{key.text} is taken as the name of a deploy target",
@@ -122,9 +137,22 @@ def _hint_at_classic(key: Scalar, value: Node, findings: Findings) -> None:
         )
 
 
-def _refuse_key(name: Scalar, key: Scalar, findings: Findings) -> None:
+def _refuse_key(name: Scalar, key: Scalar, value: Node, findings: Findings) -> None:
+    inner = {each.text for each, _ in value.entries} if isinstance(value, Table) else set()
+    if inner & {"steps", "after-steps"}:
+        findings.error(
+            Code.PIPELINE_KEY,
+            f"deploy target {key.text} of pipeline {name.text} is a map; a deploy target is a list of steps",
+            at=key,
+            hint=f"remove the line steps: and write the list right below {key.text}:",
+        )
+        return
     if key.text in _ELSEWHERE:
-        hint = f"move {key.text} to the left margin: it is said once, for all pipelines"
+        hint = f"move {key.text} to the left margin: it applies to all pipelines"
+    elif key.text in STEP_OPTIONS and isinstance(value, Scalar):
+        hint = (
+            f"{key.text} is an option of a step: indent it four spaces further than the step's dash"
+        )
     elif key.text == "env":
         hint = "set variables in the Build's spec.env, or in env of the box"
     else:

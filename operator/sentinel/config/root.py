@@ -24,9 +24,20 @@ TOP_KEYS = (
     "ignore-file",
     "workflows",
 )
+_IN_A_PIPELINE = ("base-path", "docker")
+_OF_THE_BOX = ("env", "ports", "cmd", "entrypoint", "user", "volumes")
 _FOREIGN = {
+    **{
+        key: f"{key} belongs in the box: write box:, below it id: with the image's name, and {key}: beside id"
+        for key in _OF_THE_BOX
+    },
     "image": "the image that the steps run in is called box",
-    "env": "set variables in the Build's spec.env, or in env of the box",
+    "env": "env belongs in the box: write box:, below it id: with the image's name, and env: beside id; or set "
+    "variables in the Build's spec.env",
+    "stages": "each pipeline stands at the left margin, e.g. build: with steps: under it",
+    "jobs": "each pipeline stands at the left margin, e.g. build: with steps: under it",
+    "on": "wercker.yml does not choose branches or events: create Builds for those that you want",
+    "timeouts": "write command-timeout: and no-response-timeout:, in minutes, or set spec.timeouts of the Build",
     "pipelines": "each pipeline stands at the left margin, e.g. build: with steps: under it",
     "script": "commands are the code of a step: build:, under it steps:, and - script: with code:",
 }
@@ -57,9 +68,24 @@ def parse_root(root: Node | None, findings: Findings) -> Config | None:
             else "begin with box: and build: at the left margin",
         )
         return Config()
+    findings.assign(
+        sorted(
+            (key.line, key.text if key.text == "workflows" or key.text not in TOP_KEYS else "")
+            for key, _ in root.entries
+        )
+    )
     pipelines: dict[str, Pipeline] = {}
     for key, value in root.entries:
         if key.text in TOP_KEYS:
+            continue
+        if key.text in _IN_A_PIPELINE and isinstance(value, Scalar):
+            # For all pipelines: the original ignored it, and a Build of any of them should show it.
+            findings.warning(
+                Code.UNKNOWN_KEY,
+                f"{key.text} belongs in a pipeline; at the left margin it is ignored",
+                at=key,
+                hint=f"write build:, and below it {key.text}:, two spaces in",
+            )
             continue
         with findings.within(key.text):
             pipeline = _section(key, value, findings)
@@ -107,7 +133,7 @@ def _section(key: Scalar, value: Node, findings: Findings) -> Pipeline | None:
     if key.text in PIPELINE_KEYS and not isinstance(value, Table):
         findings.error(
             Code.UNKNOWN_KEY,
-            f"{key.text} stands at the left margin, and belongs into a pipeline",
+            f"{key.text} belongs in a pipeline, not at the left margin",
             at=key,
             hint=f"write build:, and below it {key.text}:, two spaces in",
         )
@@ -116,7 +142,7 @@ def _section(key: Scalar, value: Node, findings: Findings) -> Pipeline | None:
     if isinstance(value, Scalar) and not is_null(value):
         findings.error(
             Code.UNKNOWN_KEY,
-            f"{key.text} is no key of wercker.yml, and a text is no pipeline",
+            f"unknown key {key.text}; expected a map with steps, got a string",
             at=key,
             hint=hint,
         )
@@ -124,7 +150,7 @@ def _section(key: Scalar, value: Node, findings: Findings) -> Pipeline | None:
     if hint and (isinstance(value, Items) or not pipeline_like):
         findings.error(
             Code.UNKNOWN_KEY,
-            f"{key.text} is no key of wercker.yml, nor does it look like a pipeline",
+            f"unknown key {key.text}, which does not look like a pipeline",
             at=key,
             hint=hint,
         )

@@ -20,7 +20,8 @@ _IDENTIFIER = re.compile(
     r"""(?:(?P<owner>[^/\s"@]+)/)?(?P<name>[^\s"@]+)(?:@(?P<version>[^\s"]+))?(?:\s+"(?P<url>[^"]*)")?"""
 )
 _RESERVED = ("name", "cwd", "checkpoint")
-_OPTIONS = (*_RESERVED, "code")
+STEP_OPTIONS = (*_RESERVED, "code")
+"""What a step of any kind may have, and `code` of a script."""
 
 
 def parse_steps(node: Node, findings: Findings) -> tuple[Step, ...]:
@@ -54,11 +55,37 @@ def parse_step(item: Node, findings: Findings) -> Step | None:
         return None
     if isinstance(item, Scalar):
         return _step(item, (), findings)
+    if (action := _action(item)) is not None:
+        _refuse_action(action, findings)
+        return None
     key = _key(item, findings)
     value = item.get(key.text)
     siblings = tuple(entry for entry in item.entries if entry[0] is not key)
     options = _options(key, value, siblings, findings)
     return None if options is None else _step(key, options, findings)
+
+
+def _action(item: Table) -> Scalar | None:
+    """The key `run` or `uses` of a step of a GitHub workflow, None where the item is something else."""
+    keys = {name.text: name for name, value in item.entries if isinstance(value, Scalar)}
+    everything = {name.text for name, _ in item.entries}
+    return (
+        (keys.get("uses") or keys.get("run"))
+        if everything <= {"uses", "run", "name", "id", "if", "with", "env", "shell"}
+        else None
+    )
+
+
+def _refuse_action(key: Scalar, findings: Findings) -> None:
+    """`- run: make` or `- uses: owner/action@v4`."""
+    findings.error(
+        Code.STEP_SHAPE,
+        f"{key.text}: is a step of a GitHub workflow, not of wercker",
+        at=key,
+        hint="write - script:, and under it, four spaces further in, code: and the command"
+        if key.text == "run"
+        else "name a wercker step, e.g. - npm-install, or write a script; the source is checked out already",
+    )
 
 
 def _key(item: Table, findings: Findings) -> Scalar:
@@ -69,9 +96,9 @@ def _key(item: Table, findings: Findings) -> Scalar:
     others = [
         key
         for key, other in item.entries[1:]
-        if (is_null(other) or isinstance(other, Table)) and key.text not in _OPTIONS
+        if (is_null(other) or isinstance(other, Table)) and key.text not in STEP_OPTIONS
     ]
-    if first.text not in _OPTIONS or len(others) != 1:
+    if first.text not in STEP_OPTIONS or len(others) != 1:
         return first
     findings.warning(
         Code.STEP_REPAIRED,
@@ -129,7 +156,9 @@ def _refuse_value(key: Scalar, value: Node | None, findings: Findings) -> None:
             Code.STEP_SHAPE,
             f"the options of {key.text} are a list",
             at=value,
-            hint="remove the dashes before the options",
+            hint="write code: | under script:, and each command on a line of its own below it, further in"
+            if key.text == "script" and all(isinstance(each, Scalar) for each in value.items)
+            else "remove the dashes before the options",
         )
     elif isinstance(value, Scalar):
         option = "code" if key.text == "script" else "name"
@@ -220,6 +249,10 @@ def _check_names(
     if kind == "registry" and (hint := did_you_mean(name, ("script",))):
         findings.warning(Code.STEP_UNKNOWN, f"{name} is no step that we know", at=key, hint=hint)
         return
+    if kind == "script":
+        _check_conditions(options, findings)
+    elif kind == "registry":
+        _check_pin(key, name, findings)
     known = {"internal": INTERNAL.get(name), "script": ("code",)}.get(kind, REGISTRY.get(name))
     if known is None:
         return
@@ -236,6 +269,49 @@ def _check_names(
                 at=option,
                 hint=hint or (f"it has: {', '.join(taken)}" if len(taken) < 16 else ""),
             )
+
+
+_CONDITIONS = frozenset(
+    {
+        "when", "if", "only", "except", "branch", "branches", "needs", "env", "environment", "shell", "timeout",
+        "timeout-minutes", "retry", "continue-on-error", "allow_failure", "working-directory",
+        "working_directory", "image",
+    }
+)  # fmt: skip
+"""Options of scripts in other systems' files."""
+
+
+def _check_conditions(options: tuple[tuple[Scalar, Node], ...], findings: Findings) -> None:
+    """`when:` under a script: the script runs all the same, and the option only becomes a variable."""
+    code = next((v.text for n, v in options if n.text == "code" and isinstance(v, Scalar)), "")
+    for option, _ in options:
+        variable = "WERCKER_SCRIPT_" + option.text.replace("-", "_").upper()
+        if option.text in _CONDITIONS and variable not in code:
+            findings.warning(
+                Code.STEP_OPTION,
+                f"script has no option {option.text}; it changes nothing but the variable {variable}",
+                at=option,
+                hint="a script has name, cwd and code; write conditions in the code",
+            )
+
+
+def _check_pin(key: Scalar, name: str, findings: Findings) -> None:
+    """`- https://github.com/owner/step-foo` and `- owner/foo:1.2`, which read as the name of a step."""
+    if "://" in key.text and '"' not in key.text:
+        short = name.rsplit("/", 1)[-1].removeprefix("step-")
+        findings.warning(
+            Code.STEP_UNKNOWN,
+            f"{key.text} is taken as the name of a step, not as a URL",
+            at=key,
+            hint=f'write the step\'s name before the URL, and the URL in double quotes: - {short} "{key.text}"',
+        )
+    elif pin := re.fullmatch(r"([^:]+):(v?\d[\w.-]*)", key.text):
+        findings.warning(
+            Code.STEP_UNKNOWN,
+            f"{key.text} is taken as the name of a step, with the colon",
+            at=key,
+            hint=f"a version is written behind an @: - {pin[1]}@{pin[2]}",
+        )
 
 
 def _text(name: Scalar, value: Node, findings: Findings) -> str:

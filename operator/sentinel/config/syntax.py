@@ -12,6 +12,7 @@ import yaml
 
 from sentinel.config.codes import Code
 from sentinel.config.diagnostics import Diagnostic, Severity
+from sentinel.config.layout import explain_layout
 from sentinel.config.texts import explain_text
 
 LINE_LIMIT = 400
@@ -29,6 +30,7 @@ def explain(error: yaml.YAMLError, *, text: str) -> Diagnostic:
     lines = [each if len(each) <= LINE_LIMIT else "" for each in text.splitlines()]
     return (
         _tab(line, column, lines)
+        or explain_layout(error, problem=problem, line=line, lines=lines)
         or explain_text(error, problem=problem, line=line, column=column, lines=lines)
         or _missing_colon(problem, line, lines)
         or _dash_without_space(error, line, lines)
@@ -140,6 +142,24 @@ def _value_with_colon(problem: str, line: int, lines: list[str]) -> Diagnostic |
         return None
     value = found[3].rstrip()
     option = re.match(r"[A-Za-z][A-Za-z0-9_-]*:(\s|$)", value)
+    name = re.sub(r"^-\s+", "", found[2])
+    image = re.fullmatch(r"([a-z0-9][\w./-]*):\s+(v?\d[\w.-]*|latest)", value)
+    if image is not None and name in ("box", "id"):
+        return _error(
+            Code.SYNTAX,
+            f"there is a space between the image's name {image[1]} and its tag {image[2]}",
+            line,
+            found.start(3) + 1,
+            f"write {name}: {image[1]}:{image[2]}",
+        )
+    if name == "box" and option is not None:
+        return _error(
+            Code.SYNTAX,
+            f"{value.split(':')[0]} of the box is on the same line as box",
+            line,
+            found.start(3) + 1,
+            f"write box:, and on the next line, two spaces in, {value}",
+        )
     if "-" in found[1] and option is not None:
         return _error(
             Code.SYNTAX,

@@ -21,6 +21,7 @@ def explain_text(
         or _open_quote(error, problem)
         or _short_block(line, lines)
         or _value_like_a_list(line, lines)
+        or _value_like_a_mark(problem, error, lines)
         or _too_many_brackets(line, column, lines)
     )
 
@@ -101,6 +102,39 @@ def _value_like_a_list(line: int, lines: list[str]) -> Diagnostic | None:
         return None
     return _error(
         f"the value of {found[2]} begins with {found[3][0]}, which begins a list or a map",
+        line,
+        found.start(3) + 1,
+        f"write {found[2]}: |, and the text on the next line, further in",
+    )
+
+
+_MARKS_OF_YAML = {
+    ">": "begins a block of text",
+    "|": "begins a block of text",
+    "*": "begins an alias",
+    "&": "begins an anchor",
+    "!": "begins a tag",
+}
+
+
+def _value_like_a_mark(problem: str, error: yaml.YAMLError, lines: list[str]) -> Diagnostic | None:
+    """`code: > out.txt`, `code: *.sh run`, `code: "$A" && make`: shell that begins like something of YAML's."""
+    mark = getattr(error, "problem_mark", None)
+    line = 0 if mark is None else mark.line + 1
+    if not 0 < line <= len(lines):
+        return None
+    found = re.match(r"^(\s*(?:-\s+)*)([^\s:#'\"][^:]*):\s+(\S.*)$", lines[line - 1])
+    if found is None:
+        return None
+    value = found[3].rstrip()
+    if value[0] in _MARKS_OF_YAML and not _BLOCK.match(lines[line - 1]):
+        why = f"the value of {found[2]} begins with {value[0]}, which in YAML {_MARKS_OF_YAML[value[0]]}"
+    elif re.match(r"\"(?:[^\"\\]|\\.)*\"\s*[^\s#]|'(?:[^']|'')*'\s*[^\s#]", value):
+        why = f"the value of {found[2]} goes on behind its closing quote"
+    else:
+        return None
+    return _error(
+        why,
         line,
         found.start(3) + 1,
         f"write {found[2]}: |, and the text on the next line, further in",

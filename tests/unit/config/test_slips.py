@@ -61,6 +61,62 @@ SCRIPT = HEAD + "    - script:\n"
             "ruby:2.2.4\nbox: ruby\nbuild: {steps: []}\n",
             (1, 5), "there is no space behind the colon of ruby", "write: box: ruby:2.2.4",
         ),
+        (
+            "box: id: node:8\n", (1, 6), "id of the box is on the same line as box",
+            "write box:, and on the next line, two spaces in, id: node:8",
+        ),
+        (
+            "box: ruby: 2.3\n", (1, 6), "there is a space between the image's name ruby and its tag 2.3",
+            "write box: ruby:2.3",
+        ),
+        (
+            "box: a\nservices:\n  - id: postgres: 9.4\n", (3, 9),
+            "there is a space between the image's name postgres and its tag 9.4", "write id: postgres:9.4",
+        ),
+        (
+            "box: a\nservices: - redis\n", (2, 11), "the list of services begins on the same line as its key",
+            "put - redis on the next line, 2 spaces in",
+        ),
+        (
+            "// the box\nbox: a\n", (1, 1), "a comment in YAML begins with #, not with //", "replace // with #",
+        ),
+        (
+            HEAD + "    // install\n    - script: {code: make}\n", (4, 5),
+            "a comment in YAML begins with #, not with //", "replace // with #",
+        ),
+        (
+            HEAD + "    - npm-install:\n    options: --foo\n", (5, 5),
+            "options begins as far left as the dash of step npm-install (line 4), so it is not one of its options",
+            "begin the line with 8 spaces",
+        ),
+        (
+            SCRIPT + "        code: |\n          cat <<EOF\nhello there\nEOF\n    - script: {code: make}\n",
+            (7, 1), "this line is further left than code (line 5), so the text of code ends above it",
+            "begin it with 10 spaces if it belongs to code",
+        ),
+        *(
+            (
+                SCRIPT + f"        code: {code}\n", (5, 15), message,
+                "write code: |, and the text on the next line, further in",
+            )
+            for code, message in (
+                ("> out.txt", "the value of code begins with >, which in YAML begins a block of text"),
+                ("| tee x", "the value of code begins with |, which in YAML begins a block of text"),
+                ("*.sh run", "the value of code begins with *, which in YAML begins an alias"),
+                ('"$A" && make', "the value of code goes on behind its closing quote"),
+                ("'a' || make", "the value of code goes on behind its closing quote"),
+            )
+        ),
+        (
+            HEAD + "\u00a0   - script:\n\u00a0       code: x\n    - script:\n        code: y\n", (4, 1),
+            "there is an invisible character here (U+00A0), which YAML does not take as a space",
+            "replace it with a space, here and in the other lines that have it",
+        ),
+        (
+            "box: a\nbuild:\n\u00a0 steps:\n", (3, 1),
+            "there is an invisible character before steps (U+00A0), which YAML does not take as a space",
+            "replace it with a space, here and in the lines below",
+        ),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_yaml(text: str, place: tuple[int, int], message: str, hint: str) -> None:
@@ -97,17 +153,18 @@ def test_a_file_that_is_no_yaml(text: str, place: tuple[int, int], message: str,
         ),
         (
             "image: debian\nbuild: {box: a, steps: []}\n", 1,
-            "image is no key of wercker.yml, and a text is no pipeline",
+            "unknown key image; expected a map with steps, got a string",
             "the image that the steps run in is called box",
         ),
         (
             "env:\n  CC: clang\n", 1,
-            "env is no key of wercker.yml, nor does it look like a pipeline",
-            "set variables in the Build's spec.env, or in env of the box",
+            "unknown key env, which does not look like a pipeline",
+            "env belongs in the box: write box:, below it id: with the image's name, and env: beside id; or set variables "
+            "in the Build's spec.env",
         ),
         (
             "pipelines:\n  build: {steps: []}\n", 1,
-            "pipelines is no key of wercker.yml, nor does it look like a pipeline",
+            "unknown key pipelines, which does not look like a pipeline",
             "each pipeline stands at the left margin, e.g. build: with steps: under it",
         ),
         (
@@ -130,6 +187,73 @@ def test_a_file_that_is_no_yaml(text: str, place: tuple[int, int], message: str,
         (
             "box: {id: a, env: {A: [1]}}\n", 1, "the value of A is a list, not a text; it is ignored",
             'write it as one text: A: "…"',
+        ),
+        *(
+            (
+                SCRIPT + f"        code: {code}\n", 5, message,
+                "put the whole value in quotes, or write it in a block: |, and the text on the next line, further in",
+            )
+            for code, message in (
+                ("! grep x", "YAML takes ! at the beginning of this value as a tag and drops it: the value is 'grep x'"),
+                ("!test -e x", "YAML takes !test at the beginning of this value as a tag and drops it: the value is '-e x'"),
+                (
+                    "&bg sleep 5",
+                    "YAML takes &bg as an anchor and drops it: the value is 'sleep 5', and no alias *bg uses the anchor",
+                ),
+            )
+        ),
+        (
+            HEAD + "    - https://example.com/owner/step-foo\n", 4,
+            "https://example.com/owner/step-foo is taken as the name of a step, not as a URL",
+            'write the step\'s name before the URL, and the URL in double quotes: - foo '
+            '"https://example.com/owner/step-foo"',
+        ),
+        (
+            HEAD + "    - owner/foo:1.2\n", 4, "owner/foo:1.2 is taken as the name of a step, with the colon",
+            "a version is written behind an @: - owner/foo@1.2",
+        ),
+        (
+            "box: a\nbuild:\n  branches: [main]\n", 3, "branches is taken as the name of a deploy target",
+            "wercker.yml does not choose branches: create Builds for the branches that you want",
+        ),
+        (
+            SCRIPT + "        code: make\n        when: always\n", 6,
+            "script has no option when; it changes nothing but the variable WERCKER_SCRIPT_WHEN",
+            "a script has name, cwd and code; write conditions in the code",
+        ),
+        (
+            SCRIPT + "        - make\n        - make test\n", 5, "the options of script are a list",
+            "write code: | under script:, and each command on a line of its own below it, further in",
+        ),
+        (
+            HEAD + "    - run: make\n", 4, "run: is a step of a GitHub workflow, not of wercker",
+            "write - script:, and under it, four spaces further in, code: and the command",
+        ),
+        (
+            HEAD + "    - name: get\n      uses: actions/checkout@v4\n", 5,
+            "uses: is a step of a GitHub workflow, not of wercker",
+            "name a wercker step, e.g. - npm-install, or write a script; the source is checked out already",
+        ),
+        (
+            SCRIPT + "  code: make\n", 5, "pipeline build has no key code",
+            "code is an option of a step: indent it four spaces further than the step's dash",
+        ),
+        (
+            "box: a\ndeploy:\n  production:\n    steps: []\n", 3,
+            "deploy target production of pipeline deploy is a map; a deploy target is a list of steps",
+            "remove the line steps: and write the list right below production:",
+        ),
+        (
+            "box:\n  ruby: 2.3\n", 2, "this box names no image", "remove the space: box: ruby:2.3",
+        ),
+        (
+            "ports: [80]\n", 1, "unknown key ports, which does not look like a pipeline",
+            "ports belongs in the box: write box:, below it id: with the image's name, and ports: beside id",
+        ),
+        (
+            "box: a\nbase-path: /go/src/x\nbuild: {steps: []}\n", 2,
+            "base-path belongs in a pipeline; at the left margin it is ignored",
+            "write build:, and below it base-path:, two spaces in",
         ),
     ],
 )  # fmt: skip
@@ -179,12 +303,27 @@ def test_a_script_whose_code_is_no_text_does_not_pass_as_an_empty_one() -> None:
     assert [(d.severity, d.pipeline) for d in loaded.diagnostics] == [("error", "build")]
 
 
-def test_a_space_that_is_none_is_shown() -> None:
-    loaded = load("box: a\nbuild:\n\u00a0 steps:\n    - a\n".encode())
+def test_a_value_without_its_first_word_stops_its_pipeline_and_no_other() -> None:
+    text = "box: a\nbuild:\n  steps: [a]\ncheck:\n  steps:\n    - script: {code: !test -e x}\n"
 
-    found = next(d for d in loaded.diagnostics if d.code == "WY010")
-    assert (found.line, found.column, found.severity, found.pipeline) == (3, 1, "error", "")
-    assert "before steps (U+00A0)" in found.message
+    assert [(d.code, d.severity, d.pipeline) for d in load(text.encode()).diagnostics] == [
+        ("WY015", "error", "check")
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "box: &it debian\nbuild: {box: *it, steps: []}\n",
+        "x: &later\n  steps: []\nbox: a\nbuild: {steps: []}\n",
+        'box: a\nbuild: {steps: [{script: {code: &quoted "make"}}]}\n',
+        "box: a\nbuild: {steps: [{script: {code: !!str 5}}]}\n",
+        "box: a\nbuild: {steps: [{script: {code: 'echo $WERCKER_SCRIPT_WHEN', when: now}}]}\n",
+        "box: a\nbuild: {steps: [{heroku-deploy: , run: make}]}\n",
+    ],
+)
+def test_anchors_tags_and_options_that_are_used_are_right(text: str) -> None:
+    assert not [d for d in load(text.encode()).diagnostics if d.code in ("WY015", "WY301", "WY308")]
 
 
 def test_a_file_of_sixteen_bit_characters_is_told_as_that() -> None:
