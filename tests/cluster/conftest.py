@@ -12,6 +12,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,23 @@ class Builds:
 
     def stored(self, raw: dict[str, Any], key: str) -> bytes:
         """An object of that build's from the object store; `key` is below its prefix."""
+        with self._store() as client:
+            answer = client.get_object(
+                Bucket=self.lab.s3_bucket, Key=raw["status"]["results"]["prefix"] + key
+            )
+            body: bytes = answer["Body"].read()
+            answer["Body"].close()
+            return body
+
+    def remove(self, raw: dict[str, Any], key: str) -> None:
+        """Delete an object of that build's; `key` is below its prefix."""
+        with self._store() as client:
+            client.delete_object(
+                Bucket=self.lab.s3_bucket, Key=raw["status"]["results"]["prefix"] + key
+            )
+
+    @contextmanager
+    def _store(self) -> Iterator[Any]:
         import boto3
         from botocore.config import Config
 
@@ -183,12 +201,7 @@ class Builds:
             config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
         )
         try:
-            answer = client.get_object(
-                Bucket=self.lab.s3_bucket, Key=raw["status"]["results"]["prefix"] + key
-            )
-            body: bytes = answer["Body"].read()
-            answer["Body"].close()
-            return body
+            yield client
         finally:
             client.close()
 

@@ -12,7 +12,7 @@ TEXT = """\
 box: {registry}/box/debian:12
 build:
   steps:
-    - script: {{name: first, code: 'echo one'}}
+    - script: {{name: first, code: 'printf one'}}
     - script: {{name: silent, code: 'true'}}
     - script: {{name: last, code: 'for n in 1 2 3 4; do echo "line $n"; sleep 0.5; done; printf "no newline"'}}
 """
@@ -43,7 +43,26 @@ def test_a_build_followed_from_its_creation_and_read_again_after_its_end(builds:
     assert (live.returncode, live.stdout) == (0, WHOLE), live.stderr
     assert builds.get("b")["status"]["phase"] == "Succeeded"
     assert logs(builds).stdout == WHOLE
-    assert logs(builds, "--step", "first").stdout == "one\n"
+    assert logs(builds, "--step", "first").stdout == "one"
+
+
+def test_a_step_that_the_build_does_not_have(builds: Builds) -> None:
+    builds.run(url=builds.project(TEXT.format(registry=builds.lab.registry)))
+    done = logs(builds, "--step", "nope")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Error: Build b has no step 'nope'; its steps are: first, silent, last\n"
+    )
+
+
+def test_a_log_that_is_missing_hides_no_other(builds: Builds) -> None:
+    raw = builds.run(url=builds.project(TEXT.format(registry=builds.lab.registry)))
+    first = raw["status"]["steps"][0]["id"]
+    builds.remove(raw, f"step/{first}/log.txt")
+    done = logs(builds)
+    assert done.returncode == 1
+    assert done.stdout == WHOLE[WHOLE.index("▶ silent") :]
+    assert done.stderr == "Error: no log in the store for: first\n"
 
 
 def test_without_access_to_the_store_it_says_where_the_logs_lie(builds: Builds) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import yaml
 
+from sentinel.config.decode import SIZE_LIMIT, DocumentError, decode
 from sentinel.plan.envfile import EnvFile, read_env_file
 
 
@@ -34,8 +35,16 @@ def env(file: Path, secret: str, output: str) -> None:
 
     Variables X_… and XXX_… of the environment that are not empty go before those of FILE.
     """
-    with click.open_file(str(file), encoding="utf-8") as stream:
-        text = stream.read()
+    with click.open_file(str(file), "rb") as stream:
+        data = stream.read(SIZE_LIMIT + 1)
+    try:
+        text = decode(data)
+    except DocumentError as e:
+        fault = e.diagnostic
+        place = f"{file}:{fault.line}" if fault.line else str(file)
+        raise click.ClickException(
+            "; ".join(filter(None, (f"{place}: {fault.message}", fault.hint)))
+        ) from e
     found = read_env_file(text, environ=os.environ)
     for warning in found.warnings:
         click.echo(f"{file}: {warning}", err=True)

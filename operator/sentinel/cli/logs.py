@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Set
 from contextlib import suppress
-from typing import BinaryIO
 
 import click
 
 from sentinel import __version__
-from sentinel.api.build import Build, StepStatus
+from sentinel.api.build import Build
 from sentinel.api.conditions import ConditionType, get_condition
+from sentinel.cli.printer import Printer
+from sentinel.config.findings import visible
 from sentinel.errors import GoneError, NotYet, SentinelError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
@@ -49,11 +49,12 @@ def logs(build: str, namespace: str, follow: bool, step: str) -> None:
 
 async def _logs(name: str, namespace: str, *, follow: bool, only: str) -> None:
     async with await Kube.connect(user_agent=f"sentinel-logs/{__version__}") as kube:
-        printer = _Printer(sys.stdout.buffer, only=only)
+        printer = Printer(sys.stdout.buffer, only=only, terminal=sys.stdout.isatty())
         build = await _read(kube, name, namespace)
         if not _finished(build):
-            await _live(kube, build, printer, follow=follow)
+            await _live(kube, build, printer, only=only, follow=follow)
             build = await _read(kube, name, namespace)
+        _check_step(build, only, printer)
         if _finished(build):
             await _stored(build, printer)
 
@@ -65,13 +66,20 @@ async def _read(kube: Kube, name: str, namespace: str) -> Build:
         raise GoneError(f"there is no Build {name!r} in namespace {namespace!r}") from None
 
 
+def _check_step(build: Build, only: str, printer: Printer) -> None:
+    """Raises GoneError where the Build has steps and none of them is the wanted one."""
+    if build.status.steps and not any(printer.wants(step) for step in build.status.steps):
+        names = ", ".join(visible(step.display_name or step.name) for step in build.status.steps)
+        raise GoneError(f"Build {build.name} has no step {only!r}; its steps are: {names}")
+
+
 def _finished(build: Build) -> bool:
     finished = get_condition(build.status.conditions, ConditionType.FINISHED)
     return finished is not None and finished.status == "True"
 
 
-async def _live(kube: Kube, build: Build, printer: _Printer, *, follow: bool) -> None:
-    """Print what the box says, until the build is over; without `follow` until it says nothing for a moment."""
+async def _live(kube: Kube, build: Build, printer: Printer, *, only: str, follow: bool) -> None:
+    """Print logs from the box until the build is over; without `follow` until nothing comes for a moment."""
     current = build
 
     async def connect() -> ByteStream:
@@ -95,6 +103,7 @@ async def _live(kube: Kube, build: Build, printer: _Printer, *, follow: bool) ->
         quiet = 0
         while not _finished(current) and session.state.closed is None:
             seen = printer.bytes
+            _check_step(current, only, printer)
             await asyncio.sleep(LOOK_EVERY)
             with suppress(NotFound):
                 current = await _read(kube, build.name, build.namespace)
@@ -106,7 +115,7 @@ async def _live(kube: Kube, build: Build, printer: _Printer, *, follow: bool) ->
         current = await _read(kube, build.name, build.namespace)
 
 
-async def _stored(build: Build, printer: _Printer) -> None:
+async def _stored(build: Build, printer: Printer) -> None:
     """Print what the store has and was not printed yet."""
     started = [
         (ordinal, step)
@@ -124,53 +133,20 @@ async def _stored(build: Build, printer: _Printer) -> None:
             "SENTINEL_STORE__ENDPOINT and, if needed, SENTINEL_STORE__ACCESS_KEY_ID and "
             "SENTINEL_STORE__SECRET_ACCESS_KEY; without a store use kubectl logs"
         )
+    missing = []
     try:
         for ordinal, step in started:
-            data = await store.get(step_log(results.prefix, step.id))
+            try:
+                data = await store.get(step_log(results.prefix, step.id))
+            except GoneError:
+                # A box that was killed uploads nothing more: the other steps' logs are there all the same.
+                missing.append(visible(step.display_name or step.name))
+                continue
             have = printer.have(ordinal)
             printer.take(
                 build.status.steps, ordinal, have, data[have:], ran={o for o, _ in started}
             )
     finally:
         store.close()
-
-
-class _Printer:
-    """Writes log bytes, each once, under a headline per step; with `only` one step's bytes and nothing else."""
-
-    def __init__(self, out: BinaryIO, *, only: str) -> None:
-        self.bytes = 0
-        self._out = out
-        self._only = only
-        self._have: dict[int, int] = {}
-        self._titled = 0
-        self._bold, self._plain = (b"\033[1m", b"\033[0m") if sys.stdout.isatty() else (b"", b"")
-
-    def have(self, ordinal: int) -> int:
-        """How many bytes of a step's log were printed."""
-        return self._have.get(ordinal, 0)
-
-    def wants(self, step: StepStatus) -> bool:
-        """Whether this step is printed at all."""
-        return not self._only or self._only in (step.display_name, step.name, step.id)
-
-    def take(
-        self, steps: list[StepStatus], ordinal: int, offset: int, data: bytes, *, ran: Set[int]
-    ) -> None:
-        """Bytes of a step's log at `offset`. Steps of `ran` before it that printed nothing get their headline too."""
-        step = steps[ordinal - 1] if ordinal <= len(steps) else None
-        if step is not None and not self.wants(step):
-            return
-        for each in range(self._titled + 1, ordinal + 1):
-            if not self._only and (each in ran or each == ordinal):
-                self._title(steps, each)
-        self._titled = max(self._titled, ordinal)
-        self._have[ordinal] = offset + len(data)
-        self.bytes += len(data)
-        self._out.write(data)
-        self._out.flush()
-
-    def _title(self, steps: list[StepStatus], ordinal: int) -> None:
-        step = steps[ordinal - 1] if ordinal <= len(steps) else None
-        title = (step.display_name or step.name) if step is not None else f"step {ordinal}"
-        self._out.write(self._bold + f"▶ {title}".encode() + self._plain + b"\n")
+    if missing:
+        raise GoneError(f"no log in the store for: {', '.join(missing)}")

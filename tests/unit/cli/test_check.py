@@ -189,3 +189,14 @@ def test_a_sarif_place_is_a_uri(project: Path) -> None:
     (result,) = json.loads(said.output)["runs"][0]["results"]
     place = result["locations"][0]["physicalLocation"]["artifactLocation"]
     assert place == {"uri": "standard%20input"}
+
+
+def test_a_directory_with_a_misnamed_file_names_it(tmp_path: Path) -> None:
+    (tmp_path / "wercker.yaml").write_text("box: debian\n")
+
+    done = CliRunner().invoke(main, ["check", str(tmp_path)])
+
+    assert done.exit_code == 2
+    assert done.stderr == (
+        f"{tmp_path}: cannot be read: wercker.yaml is not read; rename it to wercker.yml\n"
+    )

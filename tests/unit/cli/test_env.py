@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 from click.testing import CliRunner
 from tests.unit.plan.examples import build
@@ -58,3 +59,22 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
     assert done.exit_code == 2
     assert "ENVIRONMENT" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            "X_NAME=café\n".encode("latin-1"),
+            "Error: -:1: the file is not UTF-8 text: byte 0xe9 at offset 10; save it as UTF-8\n",
+        ),
+        (
+            "X_NAME=a\n".encode("utf-16"),
+            "Error: -:1: the file is UTF-16 text, not UTF-8; save it as UTF-8\n",
+        ),
+    ],
+)
+def test_a_file_that_is_not_utf_8_is_refused_with_its_place(data: bytes, message: str) -> None:
+    done = CliRunner().invoke(main, ["env", "-"], input=data)
+
+    assert (done.exit_code, done.stderr) == (1, message)
