@@ -96,6 +96,16 @@ class SourceSettings(BaseModel):
     max_gib: Annotated[
         int, Field(ge=1, description="Disk that a checkout may take, in GiB; more fails the build.")
     ] = 10
+    resources: Annotated[
+        dict[str, dict[str, str]],
+        Field(
+            description="Requests and limits of the init container that fetches the source, as in a container. Where "
+            "the namespace's LimitRange does not allow them, its defaults are taken."
+        ),
+    ] = {
+        "requests": {"cpu": "50m", "memory": "64Mi"},
+        "limits": {"cpu": "1", "memory": "1Gi"},
+    }
 
     @field_validator("ca")
     @classmethod

@@ -34,9 +34,12 @@ MEANINGS: dict[Reason, str] = {
     Reason.READY: "The box answers.",
     Reason.PENDING: "The pod has not started yet, and nothing says why not.",
     Reason.UNSCHEDULABLE: "No node takes the pod; the message is the scheduler's. Waited for until timeouts.pending.",
-    Reason.QUOTA_EXCEEDED: "The namespace's quota is used up. Waited for until timeouts.pending.",
-    Reason.ADMISSION_DENIED: "The API server refuses the pod: Pod Security, a webhook or a LimitRange, as quoted.",
-    Reason.SERVICE_ACCOUNT_MISSING: "The service account of spec.pod is not there.",
+    Reason.QUOTA_EXCEEDED: "A ResourceQuota of the namespace is used up: the message names the object and the quota. "
+    "Waited for until timeouts.pending.",
+    Reason.ADMISSION_DENIED: "The API server denied the pod, or another object that the build needs: Pod Security, a "
+    "webhook, a LimitRange, or a quota that wants limits stated. The message names the field to set.",
+    Reason.SERVICE_ACCOUNT_MISSING: "The service account of spec.pod was not found within 10 s. The default account of "
+    "a new namespace is waited for until timeouts.pending.",
     Reason.IMAGE_PULL_FAILED: "The node cannot pull an image; the message is the kubelet's. "
     "Given up after 30 s of failing.",
     Reason.INVALID_IMAGE_NAME: "A name cannot be that of an image.",

@@ -17,9 +17,10 @@ from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL, CommitPhase, Imag
 from sentinel.api.reasons import PUSH_REASONS, CommitReason, Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.board import Seen, key_of
+from sentinel.engine.create import create
 from sentinel.engine.look import until
 from sentinel.engine.run import Outcome, Run
-from sentinel.errors import InfrastructureError
+from sentinel.errors import CancelledByUser, InfrastructureError, UserError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import IMAGE_COMMITS, PODS, ROLE_BINDINGS, ROLES
 from sentinel.plan.model import Plan
@@ -48,8 +49,13 @@ async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
         return _unless_red(
             outcome, Reason.COMMIT_FAILED, "the box's container is not there any more"
         )
-    await _let_agent_read(run, plan)
-    asked = await _ask(run, plan, outcome, pod=pod)
+    try:
+        await _let_agent_read(run, plan)
+        asked = await _ask(run, plan, outcome, pod=pod)
+    except (CancelledByUser, UserError, InfrastructureError) as e:
+        return _unless_red(
+            outcome, e.reason or Reason.INTERNAL, f"the box was not committed: {e.message}"
+        )
     ended = await _wait(run, asked)
     status = ended.status
     if status.phase is not CommitPhase.SUCCEEDED:
@@ -155,7 +161,7 @@ async def _ask(run: Run, plan: Plan, outcome: Outcome, *, pod: dict[str, Any]) -
         },
     }
     try:
-        return await run.tools.kube.create(IMAGE_COMMITS, body, namespace=plan.namespace)
+        return await create(run, IMAGE_COMMITS, body, within=plan.pending_timeout)
     except AlreadyExists:
         return await run.tools.kube.get(IMAGE_COMMITS, namespace=plan.namespace, name=name)
 
@@ -264,8 +270,11 @@ async def _let_agent_read(run: Run, plan: Plan) -> None:
             ),
         ):
             try:
-                await run.tools.kube.create(
-                    resource, {"apiVersion": f"{rbac}/v1", **body}, namespace=plan.namespace
+                await create(
+                    run,
+                    resource,
+                    {"apiVersion": f"{rbac}/v1", **body},
+                    within=plan.pending_timeout,
                 )
             except AlreadyExists:
                 continue

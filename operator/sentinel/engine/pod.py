@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from sentinel.api.build import PodStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Blame, Reason
 from sentinel.engine.board import Seen
+from sentinel.engine.create import create
 from sentinel.engine.look import look_again, until
 from sentinel.engine.run import Run
 from sentinel.engine.services import tell_dead_services
@@ -28,7 +30,7 @@ from sentinel.errors import (
     SentinelError,
     UserError,
 )
-from sentinel.kube.errors import AlreadyExists, ApiError, NotFound, Unavailable
+from sentinel.kube.errors import AlreadyExists, ApiError, NotFound
 from sentinel.kube.resources import CORE_EVENTS, NODES, PODS
 from sentinel.plan.codec import decode
 from sentinel.plan.environment import ResolvedEnvironment
@@ -36,12 +38,7 @@ from sentinel.plan.model import Plan
 from sentinel.plan.names import PLAN_ANNOTATION, UID_LABEL, pod_name
 from sentinel.plan.observe import PodView, observe
 from sentinel.plan.pod import make_pod
-from sentinel.plan.start import (
-    StartProblem,
-    classify_create_error,
-    why_not_started,
-    why_silent,
-)
+from sentinel.plan.start import StartProblem, why_not_started, why_silent
 from sentinel.session.client import Session
 
 log = logging.getLogger(__name__)
@@ -139,6 +136,7 @@ async def watch_pod(run: Run, plan: Plan, session: Session) -> None:
             if problem.verdict == "fail":
                 raise _error(problem.reason, problem.message)
         if not spoken_to:
+            run.park(problem is not None and problem.reason is Reason.UNSCHEDULABLE)
             _raise_if_overdue(run, plan, view, problem, watched=now - began)
             if problem is not None and told != (problem.reason, problem.message):
                 told = (problem.reason, problem.message)
@@ -212,26 +210,20 @@ def _note_pod(run: Run, raw: dict[str, Any]) -> None:
 
 
 async def _create(run: Run, plan: Plan) -> dict[str, Any]:
-    body = make_pod(plan, build=run.build, settings=run.tools.settings)
-    deadline = run.tools.clock.monotonic() + plan.pending_timeout
-    delay = 1.0
-    while True:
-        try:
-            return await run.tools.kube.create(PODS, body, namespace=plan.namespace)
-        except AlreadyExists:
-            raw = await run.tools.kube.get(PODS, namespace=plan.namespace, name=name_of(plan))
-            _check_ours(raw, plan.uid)
-            _check_plan(raw, plan)
-            return raw
-        except Unavailable:
-            raise
-        except ApiError as e:
-            problem = classify_create_error(e.status, e.message)
-            if problem.verdict == "fail" or run.tools.clock.monotonic() > deadline:
-                raise _error(problem.reason, problem.message) from e
-            run.writer.condition(ConditionType.POD_READY, "False", problem.reason, problem.message)
-        await run.tools.clock.sleep(delay)
-        delay = min(delay * 2, 15.0)
+    settings = run.tools.settings
+    pods = [
+        make_pod(plan, build=run.build, settings=settings),
+        # What a namespace's LimitRange gives is better than being refused for our own defaults.
+        make_pod(plan, build=run.build, settings=settings, defaults=False),
+    ]
+    aliases = {service.container: service.alias for service in plan.services}
+    try:
+        return await create(run, PODS, *pods, within=plan.pending_timeout, aliases=aliases)
+    except AlreadyExists:
+        raw = await run.tools.kube.get(PODS, namespace=plan.namespace, name=name_of(plan))
+        _check_ours(raw, plan.uid)
+        _check_plan(raw, plan)
+        return raw
 
 
 def _check_ours(raw: dict[str, Any], uid: str) -> None:
@@ -260,15 +252,17 @@ async def _look(run: Run, seen: Seen | None, session: Session) -> PodView:
     age = (run.tools.clock.now() - datetime.fromisoformat(view.created)).total_seconds()
     if not view.bound or min(age, session.silence) < _patience(session):
         return view
-    try:
+    events: list[dict[str, Any]] = []
+    node: dict[str, Any] | None = None
+    with suppress(ApiError):
         events, _ = await run.tools.kube.list(
             CORE_EVENTS,
             namespace=seen.raw["metadata"]["namespace"],
             fields=f"involvedObject.uid={view.uid}",
         )
+    # A node is no namespace's: an operator that may only look into its own namespaces goes without.
+    with suppress(ApiError):
         node = await run.tools.kube.get(NODES, name=view.node)
-    except ApiError:
-        return view
     return observe(seen.raw, events=events, node=node)
 
 

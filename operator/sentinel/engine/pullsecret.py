@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from sentinel.api.reasons import Reason
+from sentinel.engine.create import create
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import resolve_variables
 from sentinel.errors import UserError
@@ -59,7 +60,7 @@ async def keep_logins(run: Run, plan: Plan, found: dict[str, Login]) -> Plan:
         "data": {".dockerconfigjson": base64.b64encode(docker_config(found).encode()).decode()},
     }
     try:
-        await run.tools.kube.create(SECRETS, body)
+        await create(run, SECRETS, body, within=plan.pending_timeout)
     except AlreadyExists:
         # Ours, from before a restart: the Secrets it was made of may have changed meanwhile.
         there = await run.tools.kube.get(SECRETS, namespace=plan.namespace, name=name)

@@ -6,7 +6,7 @@ Not a manager: it holds values and hands out waiting; what happens is written in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,13 +63,15 @@ class Outcome:
 class Run:
     """One Build while it is driven. `invalid` ends it at once: its spec cannot be read (`build` has then an empty
     one), or we failed with it too often. `closed`: the box has ended by itself. `dead_services` says by alias how a
-    service ended before the steps did."""
+    service ended before the steps did. `park(True)` gives the build's slot back while it only waits for room in the
+    cluster, `park(False)` takes one again."""
 
     build: Build
     tools: Tools
     writer: StatusWriter
     report: Reporter
     invalid: SentinelError | None = None
+    park: Callable[[bool], None] = lambda _: None
     closed: bool = False
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     dead_services: dict[str, str] = field(default_factory=dict)
@@ -80,6 +82,9 @@ class Run:
 
     async def unless_cancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, or CancelledByUser as soon as the user wants no more of it."""
+        if self.cancelled.is_set():
+            work.close()
+            await self._raise_when_cancelled()
         return await guarded(work, self._raise_when_cancelled())
 
     async def _raise_when_cancelled(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Step
+from sentinel.engine.create import create
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import git_credentials
 from sentinel.errors import UserError
@@ -75,7 +76,7 @@ async def deliver_steps(run: Run, plan: Plan) -> None:
         },
     }
     try:
-        await run.tools.kube.create(CONFIG_MAPS, body, namespace=plan.namespace)
+        await create(run, CONFIG_MAPS, body, within=plan.pending_timeout)
     except AlreadyExists:
         await _replace(run, plan, body)
 
@@ -87,7 +88,7 @@ async def _replace(run: Run, plan: Plan, body: dict[str, Any]) -> None:
     if _keys(old) >= _keys(body):
         return
     await kube.delete(CONFIG_MAPS, namespace=plan.namespace, name=name, uid=old["metadata"]["uid"])
-    await kube.create(CONFIG_MAPS, body, namespace=plan.namespace)
+    await create(run, CONFIG_MAPS, body, within=plan.pending_timeout)
 
 
 def _keys(config_map: dict[str, Any]) -> set[str]:

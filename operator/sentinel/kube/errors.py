@@ -28,7 +28,8 @@ from sentinel.errors import NotYet, SentinelError, TransientError
 
 
 class ApiError(SentinelError):
-    """The API server refused. `status` is HTTP's number, 0 where there was no answer; `code` its reason word."""
+    """The API server refused. `status` is HTTP's number, 0 where there was no answer; `code` is the Status's reason
+    and `text` its message, without what we asked for."""
 
     def __init__(
         self,
@@ -36,11 +37,13 @@ class ApiError(SentinelError):
         *,
         status: int = 0,
         code: str = "",
+        text: str = "",
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.text = text or message
         self.retry_after = retry_after
 
 
@@ -112,7 +115,7 @@ def from_status(
     kind = _BY_STATUS.get(status, ApiError)
     if kind is Conflict and code == "AlreadyExists":
         kind = AlreadyExists
-    return kind(message, status=status, code=code)
+    return kind(message, status=status, code=code, text=text)
 
 
 def _status(body: bytes) -> Mapping[str, Any]:

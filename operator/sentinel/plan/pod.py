@@ -43,8 +43,12 @@ NET_SECONDS = 30 * 60
 Object = dict[str, Any]
 
 
-def make_pod(plan: Plan, *, build: Build, settings: Settings) -> Object:
-    """The pod of the plan's attempt, owned by `build`. Raises UserError where the plan is too large to store."""
+def make_pod(plan: Plan, *, build: Build, settings: Settings, defaults: bool = True) -> Object:
+    """The pod of the plan's attempt, owned by `build`. Raises UserError where the plan is too large to store.
+
+    Without `defaults` only the resources that the Build states are in it, for namespaces whose LimitRange has defaults
+    that ours do not fit.
+    """
     said = build.spec.pod
     own = {PLAN_ANNOTATION: encode(plan)}
     deadline = plan.pending_timeout + plan.build_timeout + NET_SECONDS
@@ -65,6 +69,8 @@ def make_pod(plan: Plan, *, build: Build, settings: Settings) -> Object:
             ),
         ],
     }
+    if not defaults:
+        _leave_out_defaults(spec, plan, said)
     spec |= _optional(plan, said)
     return {
         "apiVersion": "v1",
@@ -81,6 +87,15 @@ def make_pod(plan: Plan, *, build: Build, settings: Settings) -> Object:
         },
         "spec": spec,
     }
+
+
+def _leave_out_defaults(spec: Object, plan: Plan, said: PodSettings) -> None:
+    stated = {BOX: said.box} | {
+        each.container: said.services.get(each.alias, PodContainer()) for each in plan.services
+    }
+    for container in (*spec["initContainers"], *spec["containers"]):
+        own = stated.get(container["name"])
+        container["resources"] = own.resources if own is not None else {}
 
 
 def owner_reference(build: Build) -> Object:
@@ -170,7 +185,7 @@ def _source(plan: Plan, settings: Settings) -> Object:
         ],
         "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        "resources": settings.source.resources,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": FETCH_USER,

@@ -6,7 +6,6 @@ server does not tell; everything else follows from the pod.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -14,12 +13,13 @@ from typing import Literal
 from sentinel.api.reasons import Reason
 from sentinel.plan.names import BOX, SOURCE
 from sentinel.plan.observe import Ended, FetchFailure, PodView, Waiting
+from sentinel.plan.refusals import FOREVER, user_remedy
 
 IMAGE_PULL_GRACE = 30.0
 CONTAINER_GRACE = 10.0
 NODE_GRACE = 60.0
 
-_UNTIL_PENDING_TIMEOUT = float("inf")
+_UNTIL_PENDING_TIMEOUT = FOREVER
 _EVENTS = {
     "FailedMount": Reason.VOLUME_UNAVAILABLE,
     "FailedAttachVolume": Reason.VOLUME_UNAVAILABLE,
@@ -84,38 +84,6 @@ def why_silent(view: PodView, *, now: float, since: Mapping[Reason, float]) -> S
     )
 
 
-def classify_create_error(status: int, message: str) -> StartProblem:
-    """What the API server's answer to the pod's creation means: HTTP status and the Status object's message.
-
-    409 is the caller's: it means that the pod is there already. Answers that pass (429, 5xx) are waited for.
-    """
-    if status == 403 and "exceeded quota" in message:
-        return StartProblem(
-            reason=Reason.QUOTA_EXCEEDED,
-            message=f"the namespace's quota leaves no room for the build's pod: {message}",
-            verdict="wait",
-            grace=_UNTIL_PENDING_TIMEOUT,
-        )
-    if status in (403, 422) and re.search(r"service ?account .*not found", message, re.I):
-        return StartProblem(
-            reason=Reason.SERVICE_ACCOUNT_MISSING,
-            message=f"{message}. Create it, or change spec.pod.serviceAccountName",
-            verdict="fail",
-        )
-    if status == 429 or status >= 500:
-        return StartProblem(
-            reason=Reason.PENDING,
-            message=f"the API server did not take the pod: HTTP {status}: {message}",
-            verdict="wait",
-            grace=_UNTIL_PENDING_TIMEOUT,
-        )
-    return StartProblem(
-        reason=Reason.ADMISSION_DENIED,
-        message=f"the cluster refuses the build's pod: HTTP {status}: {message}",
-        verdict="fail",
-    )
-
-
 def _find(view: PodView) -> tuple[Reason, str, float] | None:
     if view.fetch_failure is not None:
         return _from_fetch(view.fetch_failure)
@@ -153,7 +121,8 @@ def _from_waiting(waiting: Waiting) -> tuple[Reason, str, float]:
     )
     if reason is Reason.CONTAINER_CREATE_FAILED:
         return _create_failed(what, message, grace)
-    return reason, f"{what}: {message}", grace
+    remedy = user_remedy(message, waiting.container)
+    return reason, f"{what}: {message}{remedy and f'. {remedy}'}", grace
 
 
 def _create_failed(what: str, message: str, grace: float) -> tuple[Reason, str, float]:

@@ -33,7 +33,7 @@ class Secrets:
             raise NotFound(f"no {resource.plural} {name}")
         return self.held[name]
 
-    async def create(self, resource: Any, body: dict[str, Any]) -> Any:
+    async def create(self, resource: Any, body: dict[str, Any], **_: Any) -> Any:
         if body["metadata"]["name"] in self.held:
             raise AlreadyExists("there")
         self.held[body["metadata"]["name"]] = body

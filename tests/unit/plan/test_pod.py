@@ -77,7 +77,10 @@ POD: dict[str, Any] = {
                     {"name": "kit", "mountPath": "/run/sentinel/kit"},
                 ],
                 "terminationMessagePolicy": "FallbackToLogsOnError",
-                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+                "resources": {
+                    "requests": {"cpu": "50m", "memory": "64Mi"},
+                    "limits": {"cpu": "1", "memory": "1Gi"},
+                },
                 "securityContext": {
                     "runAsNonRoot": True,
                     "runAsUser": 65532,
@@ -273,3 +276,16 @@ def test_another_attempt_is_another_pod_with_the_same_steps() -> None:
     assert second == replace(
         first, attempt=2, results_prefix=f"team/project-artifacts/hello/{UID}/2/"
     )
+
+
+def test_without_defaults_a_pod_has_the_build_s_own_resources_only() -> None:
+    own = {"limits": {"memory": "1Gi"}}
+    of = build(pod={"services": {"redis": {"resources": own}}})
+    spec = make_pod(plan(of), build=of, settings=settings(), defaults=False)["spec"]
+
+    containers = [*spec["initContainers"], *spec["containers"]]
+    assert [(each["name"], each["resources"]) for each in containers] == [
+        ("source", {}),
+        ("box", {}),
+        ("service-1-redis", own),
+    ]

@@ -11,7 +11,6 @@ from sentinel.api.reasons import Reason
 from sentinel.plan.observe import Ended, FetchFailure, PodEvent, PodView, Waiting, observe
 from sentinel.plan.start import (
     StartProblem,
-    classify_create_error,
     why_not_started,
     why_silent,
 )
@@ -291,41 +290,6 @@ def test_what_fails_soonest_is_told_first() -> None:
 )
 def test_a_pod_that_is_on_its_way_has_no_problem(view: PodView) -> None:
     assert why_not_started(view, now=1e9, since={}) is None
-
-
-@pytest.mark.parametrize(
-    ("code", "message", "reason", "verdict"),
-    [
-        (
-            403,
-            'pods "p" is forbidden: exceeded quota: small, requested: pods=1',
-            Reason.QUOTA_EXCEEDED,
-            "wait",
-        ),
-        (
-            403,
-            'pods "p" is forbidden: error looking up service account a/b: serviceaccount "b" not found',
-            Reason.SERVICE_ACCOUNT_MISSING,
-            "fail",
-        ),
-        (
-            403,
-            'pods "p" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot',
-            Reason.ADMISSION_DENIED,
-            "fail",
-        ),
-        (422, "Pod is invalid: spec.tolerations[0]", Reason.ADMISSION_DENIED, "fail"),
-        (503, "try again", Reason.PENDING, "wait"),
-        (429, "slow down", Reason.PENDING, "wait"),
-    ],
-)
-def test_the_servers_refusal_of_a_pod_is_understood(
-    code: int, message: str, reason: Reason, verdict: str
-) -> None:
-    problem = classify_create_error(code, message)
-
-    assert (problem.reason, problem.verdict) == (reason, verdict)
-    assert message in problem.message
 
 
 def test_a_running_box_whose_node_is_silent_is_lost_after_a_minute() -> None:

@@ -1,0 +1,124 @@
+"""Creating what a build needs: the one way in which the engine makes an object, and the one place where a refusal is
+understood.
+
+A quota or a service account that is not there yet is waited for with backoff, and the Build's status says so. Whatever
+else the API server refuses ends the Build or the stage, with a reason, the object, and a remedy. Never a bare ApiError.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sentinel.api.conditions import ConditionType
+from sentinel.api.reasons import Blame, Reason
+from sentinel.engine.run import Run
+from sentinel.errors import (
+    Conflict,
+    GoneError,
+    InfrastructureError,
+    SentinelError,
+    TransientError,
+    UserError,
+)
+from sentinel.kube.errors import ApiError
+from sentinel.kube.resources import Resource
+from sentinel.plan.refusals import Refusal, classify_refusal, refused
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST, RETRY_LONGEST = 1.0, 15.0
+"""Seconds between two tries of what may pass, growing from first to longest."""
+
+
+async def create(
+    run: Run,
+    resource: Resource,
+    *bodies: Mapping[str, Any],
+    within: float,
+    aliases: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The object as the server made it from `bodies[0]`, or where its resources were refused, from the next one.
+
+    Waits at most `within` seconds for what may pass. Raises AlreadyExists, as `Kube.create` does; UserError or
+    InfrastructureError with a reason; CancelledByUser while it waits; GoneError where the namespace is being deleted;
+    TransientError where the API server is away.
+    """
+    clock = run.tools.clock
+    began, delay, shown = clock.monotonic(), RETRY_FIRST, False
+    try:
+        while True:
+            answer = await _try(run, resource, bodies, aliases or {})
+            if not isinstance(answer, Refusal):
+                if shown and not run.writer.begun:
+                    text = f"{bodies[0]['kind']} {bodies[0]['metadata']['name']} was created"
+                    run.writer.condition(ConditionType.POD_READY, "False", Reason.PENDING, text)
+                return answer
+            waited = clock.monotonic() - began
+            if answer.verdict == "fail" or waited >= min(answer.grace, within):
+                raise _error(answer, waited)
+            _show(run, answer, again=shown)
+            shown = True
+            await run.unless_cancelled(clock.sleep(delay))
+            delay = min(delay * 2, RETRY_LONGEST)
+    finally:
+        if shown:
+            _show_no_more(run)
+
+
+async def _try(
+    run: Run,
+    resource: Resource,
+    bodies: Sequence[Mapping[str, Any]],
+    aliases: Mapping[str, str],
+) -> dict[str, Any] | Refusal:
+    """The object, or the refusal to act on: of several, one that may pass, else that of the first body."""
+    refusals: list[Refusal] = []
+    for body in bodies:
+        namespace = body["metadata"]["namespace"]
+        try:
+            return await run.tools.kube.create(resource, dict(body), namespace=namespace)
+        except (Conflict, TransientError):
+            raise
+        except ApiError as e:
+            if e.status == 401:
+                # Our own token: nothing about the object, and renewed before the next try.
+                raise TransientError(e.message) from e
+            refusal = classify_refusal(e.status, e.text, refused(body, aliases=aliases))
+        if refusal.verdict == "gone":
+            raise GoneError(refusal.message)
+        refusals.append(refusal)
+        if not refusal.resources:
+            break
+    return next((each for each in refusals if each.verdict == "wait"), refusals[0])
+
+
+def _error(refusal: Refusal, waited: float) -> SentinelError:
+    after = f" (waited {waited:.0f} s)" if waited >= 1 else ""
+    user = refusal.reason.blame is Blame.USER
+    return (UserError if user else InfrastructureError)(
+        f"{refusal.message}{after}", reason=refusal.reason
+    )
+
+
+def _show(run: Run, refusal: Refusal, *, again: bool) -> None:
+    """Say in the status what is waited for: of a build without steps yet its pod is not ready; of one that has run
+    steps the result is not known."""
+    if run.writer.begun:
+        run.writer.condition(
+            ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING, f"waiting: {refusal.message}"
+        )
+    else:
+        run.park(True)
+        run.writer.condition(ConditionType.POD_READY, "False", refusal.reason, refusal.message)
+    if not again:
+        log.info("build %s/%s: waiting: %s", *run.key, refusal.message)
+        run.report.noticed(message=f"waiting: {refusal.message}")
+
+
+def _show_no_more(run: Run) -> None:
+    if run.writer.begun:
+        run.writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING)
+    else:
+        run.park(False)
