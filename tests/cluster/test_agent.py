@@ -379,7 +379,7 @@ async def test_base_layers_are_copied_to_another_registry_that_wants_a_login(
         refused = await world.commit("nologin", repository=f"{other}/team/far")
     assert (status["phase"], len(status["tags"])) == ("Succeeded", 3)
     assert (refused["phase"], refused["reason"]) == ("Failed", "AuthFailed")
-    assert "does not let us push to" in refused["message"]
+    assert "denied push to" in refused["message"]
 
 
 def pull_secret(namespace: str, config: str) -> dict[str, Any]:

@@ -16,8 +16,12 @@ from urllib.parse import urlsplit
 from sentinel.registry.credentials import Credential
 
 _DEFAULT_LIFE = 60.0
+_LONGEST_LIFE = 86400
 _USABLE_SHARE = 0.8
-_PAIR = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_MAX_OFFERS = 8
+_MAX_OFFER = 4096
+# Possessive, and only from a word's start: a header of one long word costs one pass, not one for each letter.
+_PAIR = re.compile(r'(?<![A-Za-z_])([A-Za-z_]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s,"]++))')
 _SCHEME = re.compile(r"(?:^|,)\s*(Basic|Bearer)\b", re.IGNORECASE)
 
 
@@ -39,9 +43,14 @@ class Token:
 
 
 def parse_challenges(headers: list[str]) -> tuple[Challenge, ...]:
-    """The challenges of all WWW-Authenticate headers that we can answer, Bearer first."""
+    """The challenges of the WWW-Authenticate headers that we can answer, Bearer first.
+
+    A registry has one or two, of some hundred bytes; of more than 8, or in headers longer than 4 KiB, none is read.
+    """
     found = []
-    for header in headers:
+    for header in headers[:_MAX_OFFERS]:
+        if len(header) > _MAX_OFFER:
+            continue
         marks = list(_SCHEME.finditer(header))
         ends = [mark.start() for mark in marks[1:]] + [len(header)]
         for mark, end in zip(marks, ends, strict=True):
@@ -71,9 +80,9 @@ def parse_token(answer: Mapping[str, Any], *, now: float) -> Token | None:
     if not isinstance(value, str) or not value:
         return None
     life = answer.get("expires_in")
-    seconds = (
-        float(life) if isinstance(life, int | float) and life >= _DEFAULT_LIFE else _DEFAULT_LIFE
-    )
+    seconds = _DEFAULT_LIFE
+    if isinstance(life, int | float) and life >= _DEFAULT_LIFE:
+        seconds = float(min(life, _LONGEST_LIFE))
     return Token(value=value, usable_until=now + seconds * _USABLE_SHARE)
 
 

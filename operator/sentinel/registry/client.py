@@ -6,8 +6,6 @@ or what an image is made of (`images.py`).
 
 from __future__ import annotations
 
-import json
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,8 @@ from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.registry import images
 from sentinel.registry.credentials import NO_CREDENTIALS, Keychain
 from sentinel.registry.images import Descriptor, ImageInfo, Manifest
-from sentinel.registry.reference import Reference
+from sentinel.registry.known import KnownImages, key_of
+from sentinel.registry.reference import Reference, is_digest
 from sentinel.registry.transport import (
     DEFAULT_PATIENCE,
     Answer,
@@ -30,10 +29,9 @@ from sentinel.registry.transport import (
 )
 
 _MISSING_CODES = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN", "NAME_INVALID", "TAG_INVALID")
-_KNOWN_IMAGES = 512
 
-_known: OrderedDict[tuple[str, tuple[str, str]], ImageInfo] = OrderedDict()
-"""What digests turned out to be. Content never changes under a digest; who may read it is asked each time."""
+_known = KnownImages()
+"""Shared by all clients of the process. The registry is asked each time whether the image may be read."""
 
 
 class RegistryClient:
@@ -49,6 +47,7 @@ class RegistryClient:
         insecure: Sequence[str] = (),
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
+        self._credentials = credentials
         self._transport = Transport(credentials=credentials, insecure=insecure, patience=patience)
 
     async def __aenter__(self) -> Self:
@@ -67,24 +66,29 @@ class RegistryClient:
         InfrastructureError(RegistryUnavailable) after retries.
         """
         digest = await self.resolve(reference)
-        known = _known.get((digest, platform))
+        key = key_of(
+            reference,
+            digest=digest,
+            platform=platform,
+            credential=self._credentials.find(reference),
+        )
+        known = _known.find(key)
         if known is not None:
             return replace(known, reference=replace(reference, digest=digest))
         pinned = replace(reference, digest=digest)
         manifest = await self.get_image_manifest(pinned, platform=platform)
         config = await self.get_blob(pinned, manifest.config, limit=images.CONFIG_LIMIT)
         info = images.image_info(config, reference=pinned, manifest=manifest)
-        _known[digest, platform] = info
-        while len(_known) > _KNOWN_IMAGES:
-            _known.popitem(last=False)
+        _known.add(key, info)
         return info
 
     async def resolve(self, reference: Reference) -> str:
         """The digest that a name stands for now, by HEAD, which costs no pull quota."""
         answer = await self._manifest("HEAD", reference)
-        if answer.status == 200 and answer.headers.get("docker-content-digest"):
-            return answer.headers["docker-content-digest"]
-        # A HEAD's answer has no words in it, and some registries leave the digest out: ask in full.
+        digest = answer.headers.get("docker-content-digest", "")
+        if answer.status == 200 and is_digest(digest):
+            return digest
+        # A HEAD's answer has no error message, and some registries leave the digest out: get the manifest.
         return (await self._get_manifest(reference))[1]
 
     async def get_image_manifest(
@@ -106,9 +110,9 @@ class RegistryClient:
         )
         if answer.status != 200:
             raise refusal(reference, answer)
-        if images.digest_of(answer.body) != descriptor.digest:
+        if not images.matches(answer.body, descriptor.digest):
             raise images.unusable(
-                str(reference), f"its registry sends other content than {descriptor.digest}"
+                str(reference), f"its registry sent other content than {descriptor.digest}"
             )
         return answer.body
 
@@ -167,7 +171,7 @@ class RegistryClient:
             try:
                 answer = await self._transport.send(put)
             except InfrastructureError:
-                # A registry drops an upload that broke: the same address would be 404, so begin anew.
+                # A registry drops an upload that broke: its URL would be 404, so start a new one.
                 if attempt == self._transport.tries:
                     raise
                 await self._transport.rest(attempt)
@@ -195,16 +199,17 @@ class RegistryClient:
         answer = await self._transport.send(self._request("GET", reference, "tags/list"))
         if answer.status != 200:
             raise refusal(reference, answer)
-        return tuple(json.loads(answer.body).get("tags") or ())
+        tags = images.parse_json_object(answer.body, what=str(reference)).get("tags")
+        return tuple(str(tag) for tag in tags) if isinstance(tags, list) else ()
 
     async def _get_manifest(self, reference: Reference) -> tuple[bytes, str, str]:
         """Bytes, digest and Content-Type of whatever the name stands for."""
         answer = await self._manifest("GET", reference)
         if answer.status != 200:
             raise refusal(reference, answer)
-        digest = images.digest_of(answer.body)
-        if reference.digest.startswith("sha256:") and digest != reference.digest:
-            raise images.unusable(str(reference), f"its registry sends other content: {digest}")
+        digest = reference.digest or images.digest_of(answer.body)
+        if not images.matches(answer.body, digest):
+            raise images.unusable(str(reference), f"its registry sent other content than {digest}")
         return answer.body, digest, answer.headers.get("content-type", "")
 
     async def _manifest(self, method: str, reference: Reference) -> Answer:
@@ -232,28 +237,28 @@ class RegistryClient:
 
 
 def refusal(reference: Reference, answer: Answer, *, pushing: bool = False) -> SentinelError:
-    """A registry's no as the user's error: which image, the registry's words, what to do."""
-    said = answer.words
-    if answer.status in (401, 403) or said.startswith(("UNAUTHORIZED", "DENIED")):
-        what = "push to" if pushing else "read"
+    """A registry's refusal as the user's error: which image, the registry's error, what to do."""
+    words = answer.words
+    if answer.status in (401, 403) or words.startswith(("UNAUTHORIZED", "DENIED")):
+        what = "push to" if pushing else "pull of"
         return UserError(
-            f"registry {reference.registry} does not let us {what} {reference}: {said}. Either it does not exist, or "
+            f"registry denied {what} {reference}: {words}. Either it does not exist, or "
             "it needs a login: name a Secret of type kubernetes.io/dockerconfigjson "
             f"({'spec.image.pushSecretRef' if pushing else 'spec.image.pullSecretRefs'}) and check its contents",
             reason=Reason.IMAGE_AUTH_FAILED,
         )
     if pushing:
         return UserError(
-            f"registry {reference.registry} does not take {reference}: {said}",
+            f"registry rejected push to {reference}: {words}",
             reason=Reason.PUSH_FAILED,
         )
-    if answer.status == 404 or said.startswith(_MISSING_CODES):
+    if answer.status == 404 or words.startswith(_MISSING_CODES):
         return UserError(
-            f"there is no image {reference}: registry {reference.registry} says {said}. Check name and tag",
+            f"image {reference} not found: {words}. Check name and tag",
             reason=Reason.IMAGE_NOT_FOUND,
         )
     return UserError(
-        f"registry {reference.registry} does not give us {reference}: {said}",
+        f"pulling {reference} failed: {words}",
         reason=Reason.IMAGE_NOT_FOUND,
     )
 

@@ -1,6 +1,6 @@
-"""Manifests and image configs: what a registry's JSON says, as frozen values.
+"""Manifests and image configs: a registry's JSON as frozen values.
 
-Pure, and careful: the JSON is a stranger's. Not here: fetching it (`client.py`) or making new ones (`agent/image.py`).
+Pure, and careful: the JSON is untrusted. Not here: fetching it (`client.py`) or making new ones (`agent/image.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.registry.reference import Reference
+from sentinel.registry.reference import Reference, is_digest
+from sentinel.registry.words import printable
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -29,6 +30,11 @@ ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST))
 
 MANIFEST_LIMIT = 4 * 1024 * 1024
 CONFIG_LIMIT = 8 * 1024 * 1024
+
+CONFIGURED_LIMIT = 256 * 1024
+"""Bytes of variables, command, ports and the like that an image may bring: no process could be started with more."""
+
+_OFFERED = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +69,7 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInfo:
-    """What a registry says of an image.
+    """What we need to know of an image, and no more: an image's config may be megabytes of labels and history.
 
     `reference` is the name at the digest that the name stands for: an index's digest where it is an index, so that
     every node picks its own platform. `env` are pairs in the image's order; `ports` are EXPOSE entries like 6379/tcp.
@@ -81,13 +87,23 @@ class ImageInfo:
     user: str = ""
     working_dir: str = ""
     ports: tuple[str, ...] = ()
-    labels: tuple[tuple[str, str], ...] = ()
-    size: int = 0
+
+    @property
+    def configured_bytes(self) -> int:
+        """How much text the image's config brings, in characters."""
+        words = (*self.entrypoint, *self.cmd, *self.ports, self.user, self.working_dir)
+        return sum(map(len, words)) + sum(len(name) + len(value) for name, value in self.env)
 
 
 def digest_of(content: bytes) -> str:
     """sha256 in the form registries write it."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def matches(content: bytes, digest: str) -> bool:
+    """Whether the content has this digest, sha256 or sha512."""
+    algorithm, _, value = digest.partition(":")
+    return is_digest(digest) and hashlib.new(algorithm, content).hexdigest() == value
 
 
 def parse_json_object(content: bytes, *, what: str) -> dict[str, Any]:
@@ -120,8 +136,8 @@ def parse_manifest(content: bytes, *, header: str = "", what: str) -> Manifest:
     if media_type not in MANIFESTS:
         raise unusable(
             what,
-            f"its manifest is of type {media_type[:100] or 'unknown'}, no image that Kubernetes can run today; "
-            "push it again with a current tool",
+            f"its manifest is of type {printable(media_type[:100]) or 'unknown'}, which is not an image that "
+            "Kubernetes runs today; push it again with a current tool",
         )
     return Manifest(
         content=content,
@@ -136,10 +152,16 @@ def parse_descriptor(value: object, *, what: str) -> Descriptor:
     """A descriptor of a manifest or index. Raises UserError when a field is missing."""
     if isinstance(value, dict):
         media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
-        if isinstance(media_type, str) and isinstance(digest, str) and isinstance(size, int):
+        if (
+            isinstance(media_type, str)
+            and isinstance(digest, str)
+            and is_digest(digest)
+            and isinstance(size, int)
+            and size >= 0
+        ):
             urls = tuple(str(url) for url in _list(value.get("urls")))
             return Descriptor(media_type=media_type, digest=digest, size=size, urls=urls)
-    raise unusable(what, "a descriptor in its manifest has no type, digest or size")
+    raise unusable(what, "a descriptor in its manifest has no valid type, digest or size")
 
 
 def choose_platform(
@@ -157,20 +179,25 @@ def choose_platform(
         offered = sorted(
             {"/".join(place) for place in places if any(place) and place[0] != "unknown"}
         )
+        more = f" and {len(offered) - _OFFERED} more" if len(offered) > _OFFERED else ""
+        shown = ", ".join(place[:40] for place in offered[:_OFFERED]) or "no platform"
         raise UserError(
-            f"{what} is not made for {'/'.join(platform)}: it is there for {', '.join(offered) or 'no platform'}",
+            f"{what} is not made for {'/'.join(platform)}: it is there for {printable(shown)}{more}",
             reason=Reason.ARCHITECTURE_MISMATCH,
         )
     return tuple(fitting)
 
 
 def image_info(config: bytes, *, reference: Reference, manifest: Manifest) -> ImageInfo:
-    """An image config's bytes and the manifest that names it, as ImageInfo. `reference` holds the digest."""
+    """An image config's bytes and the manifest that names it, as ImageInfo. `reference` holds the digest.
+
+    Raises UserError when the config is not an object, or brings more than can be given to a process.
+    """
     parsed = parse_json_object(config, what=str(reference))
     run = parsed.get("config")
     run = run if isinstance(run, dict) else {}
     env = tuple(str(line).partition("=")[::2] for line in _list(run.get("Env")))
-    return ImageInfo(
+    info = ImageInfo(
         reference=reference,
         digest=reference.digest,
         manifest_digest=manifest.digest,
@@ -182,12 +209,15 @@ def image_info(config: bytes, *, reference: Reference, manifest: Manifest) -> Im
         cmd=_words(run.get("Cmd")),
         user=str(run.get("User") or ""),
         working_dir=str(run.get("WorkingDir") or ""),
-        ports=tuple(sorted(str(port) for port in (run.get("ExposedPorts") or {}))),
-        labels=tuple(
-            sorted((str(name), str(text)) for name, text in (run.get("Labels") or {}).items())
-        ),
-        size=sum(layer.size for layer in manifest.layers),
+        ports=tuple(sorted(str(port) for port in _names(run.get("ExposedPorts")))),
     )
+    if info.configured_bytes > CONFIGURED_LIMIT:
+        raise unusable(
+            str(reference),
+            f"its config has {info.configured_bytes} characters of variables, command and ports; "
+            f"{CONFIGURED_LIMIT} at most can be used",
+        )
+    return info
 
 
 def unusable(what: str, why: str) -> UserError:
@@ -203,6 +233,11 @@ def _platform(entry: dict[str, Any]) -> tuple[str, str]:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _names(value: object) -> list[str]:
+    """The names of a set, which image configs write as an object of empty objects."""
+    return list(value) if isinstance(value, dict) else []
 
 
 def _words(value: object) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from sentinel.registry.credentials import Credential, Keychain
 from sentinel.registry.reference import Reference
 from sentinel.registry.words import TRY_AGAIN, TooLong, json_object, read_bounded, registry_words
 
-_TOKEN_LIMIT = 1024 * 1024
+_TOKEN_LIMIT = 64 * 1024
 
 
 class Logins:
@@ -73,7 +73,7 @@ class Logins:
     ) -> Token:
         if not is_usable_realm(challenge.realm, insecure=self._is_insecure(reference)):
             raise UserError(
-                f"registry {reference.registry} sends us to {challenge.realm[:100]!r} to log in, which is not https",
+                f"registry {reference.registry} names a token server that is not https: {challenge.realm[:100]!r}",
                 reason=Reason.IMAGE_AUTH_FAILED,
             )
         status, body = await self._ask(scopes, challenge, credential)
@@ -83,10 +83,10 @@ class Logins:
         if status == 200:
             token = parse_token(json_object(body), now=asyncio.get_running_loop().time())
         if token is None:
-            who = f"the login of {credential.username!r}" if credential else "a nameless login"
+            who = f"the login of {credential.username!r}" if credential else "an anonymous login"
             words = registry_words(body) or f"HTTP {status} from its token server"
             raise UserError(
-                f"registry {reference.registry} refuses {who} for {reference}: {words}; check the Secret with the "
+                f"registry {reference.registry} denied {who} for {reference}: {words}; check the Secret with the "
                 "registry's credentials",
                 reason=Reason.IMAGE_AUTH_FAILED,
             )

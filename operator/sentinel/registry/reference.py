@@ -34,6 +34,11 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 
 
+def is_digest(text: str) -> bool:
+    """Whether this is a digest of content that we can check: sha256 or sha512, lower-case hexadecimal."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reference:
     """Where an image lives. `registry` is host or host:port; `tag` and `digest` may both be empty or both be set."""

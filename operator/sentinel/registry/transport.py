@@ -1,4 +1,4 @@
-"""HTTP to registries: log in, ask, try again, and say whose fault it was.
+"""HTTP to registries: log in, send, retry, and map what went wrong to the error tree.
 
 One Transport serves all registries of one keychain. Not here: what the paths mean (`client.py`).
 """
@@ -6,11 +6,12 @@ One Transport serves all registries of one keychain. Not here: what the paths me
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
@@ -19,12 +20,14 @@ from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.registry.auth import is_usable_realm, parse_challenges
 from sentinel.registry.credentials import Keychain
 from sentinel.registry.login import Logins
+from sentinel.registry.pace import Pace, TooSlow
 from sentinel.registry.reference import Reference
 from sentinel.registry.words import TRY_AGAIN, TooLong, read_bounded, registry_words
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 _MAX_RETRY_AFTER = 30.0
+_MAX_HEADERS = 64
 
 Body = Callable[[], AsyncIterator[bytes]]
 """Opens a body from its start: called once per try, so that no half-read stream is ever sent again."""
@@ -32,13 +35,17 @@ Body = Callable[[], AsyncIterator[bytes]]
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long a registry is given: tries in all, first pause in seconds (doubled each time, with jitter), timeouts."""
+    """How long a registry is given: tries in all, first pause in seconds (doubled each time, with jitter), timeouts.
+
+    Every exchange, login and body included, keeps up `bytes_per_second` and is never silent for `read_seconds`.
+    """
 
     tries: int = 5
     pause: float = 0.25
     longest_pause: float = 8.0
     connect_seconds: float = 10.0
     read_seconds: float = 60.0
+    bytes_per_second: float = 32 * 1024
 
 
 DEFAULT_PATIENCE = Patience()
@@ -98,14 +105,22 @@ class Transport:
             sock_connect=self._patience.connect_seconds,
             sock_read=self._patience.read_seconds,
         )
-        self._session = aiohttp.ClientSession(timeout=timeout)
+        # No decompression: a layer is passed on as it is, and a small answer cannot unfold into a large one.
+        self._session = aiohttp.ClientSession(
+            timeout=timeout,
+            max_headers=_MAX_HEADERS,
+            auto_decompress=False,
+            headers={"Accept-Encoding": "identity"},
+        )
         self._logins = Logins(
             self._session, credentials=self._credentials, is_insecure=self.is_insecure
         )
         # aiohttp sends a PUT again by itself when a kept-alive connection turns out dead, and by then the body is
         # half read. A connection that was never used cannot be stale.
         self._uploads = aiohttp.ClientSession(
-            timeout=timeout, connector=aiohttp.TCPConnector(force_close=True)
+            timeout=timeout,
+            max_headers=_MAX_HEADERS,
+            connector=aiohttp.TCPConnector(force_close=True),
         )
         return self
 
@@ -118,10 +133,11 @@ class Transport:
         return f"{'http' if self.is_insecure(reference) else 'https'}://{reference.endpoint}"
 
     def is_insecure(self, reference: Reference) -> bool:
-        host = reference.endpoint.rpartition(":")[0] or reference.endpoint
+        """Whether the registry speaks plain http: listed by host or host:port, or a loopback address."""
+        host = urlsplit(f"//{reference.endpoint}").hostname or ""
         if reference.endpoint in self._insecure or host in self._insecure:
             return True
-        return host in ("localhost", "[::1]") or host.startswith("127.")
+        return is_loopback(host)
 
     async def send(self, request: Request) -> Answer:
         """Send until there is an answer that is worth reading, whatever its status.
@@ -153,27 +169,37 @@ class Transport:
         raise self._unavailable(request, trouble)
 
     async def stream(self, request: Request) -> AsyncIterator[bytes]:
-        """The body of a 200, part by part, in one try: whoever sends it on starts anew when it breaks.
+        """The body of a 200, part by part, in one try: the caller starts again from the beginning when it breaks.
 
-        Raises InfrastructureError(RegistryUnavailable) for any other status, aiohttp's errors when it breaks.
+        Raises InfrastructureError(RegistryUnavailable) for any other status, aiohttp's errors or TooSlow when it
+        breaks.
         """
-        response = await self._authorized(request)
+        pace = self._pace()
+        async with pace.kept():
+            response = await self._authorized(request, pace)
         async with response:
             if response.status != 200:
-                words = registry_words(await read_bounded(response, limit=request.limit))
+                async with pace.kept():
+                    body = await read_bounded(response, limit=request.limit, moved=pace.moved)
+                words = registry_words(body)
                 raise self._unavailable(request, words or f"HTTP {response.status}")
-            async for part in response.content.iter_chunked(256 * 1024):
+            async for part in pace.parts(response.content.iter_chunked(256 * 1024)):
                 yield part
 
     async def _exchange(self, request: Request) -> Answer:
-        response = await self._authorized(request)
-        async with response:
-            return Answer(
-                status=response.status,
-                headers={name.lower(): value for name, value in response.headers.items()},
-                body=await read_bounded(response, limit=request.limit),
-                url=str(response.url),
-            )
+        pace = self._pace()
+        async with pace.kept():
+            response = await self._authorized(request, pace)
+            async with response:
+                return Answer(
+                    status=response.status,
+                    headers={name.lower(): value for name, value in response.headers.items()},
+                    body=await read_bounded(response, limit=request.limit, moved=pace.moved),
+                    url=str(response.url),
+                )
+
+    def _pace(self) -> Pace:
+        return Pace(grace=self._patience.read_seconds, rate=self._patience.bytes_per_second)
 
     @property
     def tries(self) -> int:
@@ -187,14 +213,14 @@ class Transport:
 
     def _unavailable(self, request: Request, trouble: str) -> SentinelError:
         return InfrastructureError(
-            f"registry {request.reference.registry} does not answer for {request.reference}: {trouble}",
+            f"registry {request.reference.registry} is unavailable for {request.reference}: {trouble}",
             reason=Reason.REGISTRY_UNAVAILABLE,
         )
 
-    async def _authorized(self, request: Request) -> aiohttp.ClientResponse:
-        """Ask with what the registry wanted last time; when it wants more, log in and ask once more."""
+    async def _authorized(self, request: Request, pace: Pace) -> aiohttp.ClientResponse:
+        """Send with the login that the registry wanted last time; when it wants another, log in and send again."""
         authorization = await self._logins.authorization(request.reference, request.scopes)
-        response = await self._follow(request, authorization)
+        response = await self._follow(request, authorization, pace)
         if response.status != 401 or not self._is_registry(request, str(response.url)):
             return response
         offers = parse_challenges(response.headers.getall("WWW-Authenticate", []))
@@ -204,9 +230,11 @@ class Transport:
         if authorization is None:
             return response
         response.release()
-        return await self._follow(request, authorization)
+        return await self._follow(request, authorization, pace)
 
-    async def _follow(self, request: Request, authorization: str | None) -> aiohttp.ClientResponse:
+    async def _follow(
+        self, request: Request, authorization: str | None, pace: Pace
+    ) -> aiohttp.ClientResponse:
         """One request, with redirects. Credentials never leave the registry's own host, nor https."""
         url = urljoin(self.base_url(request.reference), request.url)
         for _ in range(_MAX_REDIRECTS):
@@ -215,7 +243,7 @@ class Transport:
                 headers["Authorization"] = authorization
             session, data = self._session, None
             if request.body is not None:
-                session, data = self._uploads, request.body()
+                session, data = self._uploads, _counted(request.body(), pace)
                 headers["Content-Length"] = str(request.size)
             response = await session.request(
                 request.method, url, headers=headers, data=data, allow_redirects=False
@@ -227,13 +255,30 @@ class Transport:
             url = urljoin(url, target)
             if not is_usable_realm(url, insecure=self.is_insecure(request.reference)):
                 raise UserError(
-                    f"registry {request.reference.registry} redirects {request.reference} to a place that is not https",
+                    f"registry {request.reference.registry} redirects {request.reference} to a URL that is not https",
                     reason=Reason.IMAGE_NOT_FOUND,
                 )
         raise aiohttp.ClientError(f"more than {_MAX_REDIRECTS} redirects")
 
     def _is_registry(self, request: Request, url: str) -> bool:
         return url.startswith(f"{self.base_url(request.reference)}/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its name or address: 127.attacker.example is not."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _counted(body: AsyncIterator[bytes], pace: Pace) -> AsyncIterator[bytes]:
+    """A body whose parts count once the connection has taken them."""
+    async for part in body:
+        yield part
+        pace.moved(len(part))
 
 
 def describe(error: BaseException) -> tuple[str, bool]:
@@ -250,8 +295,10 @@ def describe(error: BaseException) -> tuple[str, bool]:
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its host name is unknown; check the name", False
+    if isinstance(error, TooSlow):
+        return str(error), False
     if isinstance(error, TimeoutError):
-        return "it took too long", False
+        return "timed out", False
     return str(error) or type(error).__name__, False
 
 

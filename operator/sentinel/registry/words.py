@@ -6,6 +6,7 @@ Not here: sending, and what a status means.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import aiohttp
 
@@ -13,17 +14,25 @@ TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses after which the same request may well succeed."""
 
 _WORDS = 300
+_ERRORS = 8
 
 
 class TooLong(Exception):
     """A body is longer than anybody would need."""
 
 
-async def read_bounded(response: aiohttp.ClientResponse, *, limit: int) -> bytes:
-    """The whole body, `limit` bytes at most. Raises TooLong, and aiohttp's errors when it breaks."""
+async def read_bounded(
+    response: aiohttp.ClientResponse, *, limit: int, moved: Callable[[int], None] | None = None
+) -> bytes:
+    """The whole body, `limit` bytes at most; `moved` is called with the size of each part.
+
+    Raises TooLong, and aiohttp's errors when it breaks.
+    """
     body = bytearray()
     async for part in response.content.iter_chunked(256 * 1024):
         body += part
+        if moved is not None:
+            moved(len(part))
         if len(body) > limit:
             raise TooLong
     return bytes(body)
@@ -37,12 +46,19 @@ def registry_words(body: bytes) -> str:
     errors = json_object(body).get("errors")
     if not isinstance(errors, list):
         return ""
-    said = [
-        f"{error.get('code', '')}: {error.get('message', '')}".strip(": ")
-        for error in errors
+    found = [
+        f"{str(error.get('code', ''))[:_WORDS]}: {str(error.get('message', ''))[:_WORDS]}".strip(
+            ": "
+        )
+        for error in errors[:_ERRORS]
         if isinstance(error, dict)
     ]
-    return "; ".join(filter(None, said))[:_WORDS]
+    return printable("; ".join(filter(None, found))[:_WORDS])
+
+
+def printable(text: str) -> str:
+    """Foreign text for a message: control characters, which could rewrite a terminal, become blanks."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def json_object(body: bytes) -> dict[str, object]:
