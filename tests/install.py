@@ -76,6 +76,10 @@ def install(
         "images.insecureRegistries[0]": lab.registry,
         # One that asks for a password, where a test starts it.
         "images.insecureRegistries[1]": PRIVATE_REGISTRY,
+        # The git server speaks plain http, and tests send it passwords.
+        "network.plainHttp[0]": lab.git_url.partition("://")[2],
+        # So do the servers that tests start on this machine.
+        "network.plainHttp[1]": lab.gateway,
         "store.bucket": lab.s3_bucket,
         "store.endpoint": lab.s3_endpoint,
         "store.existingSecret": STORE_SECRET,

@@ -12,6 +12,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sentinel.network import Policy
+
 
 class StoreSettings(BaseModel):
     """The object store for logs, output and cache. Without a bucket nothing is stored and pods keep the logs."""
@@ -80,6 +82,49 @@ class ProxySettings(BaseModel):
             description="Hosts and domains past the proxies, besides localhost and the services."
         ),
     ] = []
+
+
+class NetworkSettings(BaseModel):
+    """Where connections on a build's behalf may go: git, archives, step registries, images.
+
+    Loopback, link-local, multicast and metadata addresses and the API server are always refused.
+    """
+
+    cluster_ranges: Annotated[
+        list[str],
+        Field(
+            description="CIDRs of the cluster's Services and pods, and what else builds may not reach through the "
+            "operator. The default is what kubeadm and kind use."
+        ),
+    ] = ["10.96.0.0/12", "10.244.0.0/16"]
+    allowed: Annotated[
+        list[str],
+        Field(
+            description="Exceptions: a host, host:port, or a CIDR. Loopback, link-local and metadata addresses need a "
+            "CIDR."
+        ),
+    ] = []
+    plain_http: Annotated[
+        list[str],
+        Field(
+            description="host or host:port of servers that credentials of a source are sent to by plain http. `*`: all."
+        ),
+    ] = []
+
+    @field_validator("cluster_ranges")
+    @classmethod
+    def _are_networks(cls, texts: list[str]) -> list[str]:
+        try:
+            Policy.make(denied=texts)
+        except ValueError as error:
+            raise ValueError(f"network.cluster_ranges: {error}") from error
+        return texts
+
+    def policy(self) -> Policy:
+        """What these settings come to."""
+        return Policy.make(
+            denied=self.cluster_ranges, allowed=self.allowed, plain_http=self.plain_http
+        )
 
 
 class SourceSettings(BaseModel):
@@ -217,6 +262,9 @@ class Settings(BaseSettings):
     store: Annotated[StoreSettings, Field(description="Object store.")] = StoreSettings()
     images: Annotated[ImageSettings, Field(description="Images.")] = ImageSettings()
     proxy: Annotated[ProxySettings, Field(description="Proxies for builds.")] = ProxySettings()
+    network: Annotated[NetworkSettings, Field(description="Where builds may connect.")] = (
+        NetworkSettings()
+    )
     source: Annotated[SourceSettings, Field(description="Sources.")] = SourceSettings()
     steps: Annotated[StepSettings, Field(description="Steps.")] = StepSettings()
     containerd_socket: Annotated[
