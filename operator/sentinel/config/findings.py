@@ -6,11 +6,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Protocol
 
 from sentinel.config.codes import Code
 from sentinel.config.diagnostics import Diagnostic, Severity
+from sentinel.nearest import nearest
 
 
 class Placed(Protocol):
@@ -111,11 +111,5 @@ def visible(text: str) -> str:
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """A hint that names the nearest of `known`, or nothing if none is near."""
-    if len(word) > 64:  # nobody's slip, and the comparison costs its square
-        return ""
-    lowered = {name.lower(): name for name in known}
-    near = get_close_matches(word.lower().replace("_", "-"), list(lowered), n=1, cutoff=0.8)
-    # dockerhub is no misspelt docker: what is much longer is another word.
-    if not near or abs(len(near[0]) - len(word)) > 2:
-        return ""
-    return f"did you mean {lowered[near[0]]}?"
+    near = nearest(word, known)
+    return f"did you mean {near[0]}?" if near else ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
+from sentinel.nearest import nearest
 from sentinel.source.address import clean
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def suggest(ref: str, names: Sequence[str]) -> str:
     if not short:
         return ". It has no branches or tags at all"
     wanted = ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
-    close = difflib.get_close_matches(wanted, short, n=5, cutoff=0.5)
+    close = nearest(wanted, short, count=5, share=0.5, most=8)
     if not close:
         close = [
             name

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sentinel.api.reasons import Reason
 from sentinel.config.findings import visible
 from sentinel.errors import InfrastructureError, UserError
+from sentinel.nearest import nearest
 from sentinel.source.steps.manifest import Manifest
 from sentinel.source.steps.versions import LATEST, is_exact
 
@@ -146,7 +146,7 @@ def _suggestion(wanted: WantedStep, names: Sequence[str]) -> str:
         if each.partition("/")[2] in (wanted.name, short)
         or each.lower().replace("_", "-") == full.lower().replace("_", "-")
     ]
-    near += [each for each in get_close_matches(full, names, n=3, cutoff=0.75) if each not in near]
+    near += [each for each in nearest(full, names, count=3, share=0.25) if each not in near]
     return f". Did you mean {' or '.join(near[:3])}?" if near else ""
 
 
