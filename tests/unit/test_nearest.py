@@ -33,7 +33,10 @@ def test_the_nearest_name(word: str, known: list[str], expected: list[str]) -> N
 def test_the_nearest_come_first_and_a_looser_share_finds_more() -> None:
     known = ["release/1.1", "release/2.0", "main"]
 
-    assert nearest("release/1.2", known, count=2, share=0.5, most=8) == ["release/1.1", "release/2.0"]
+    assert nearest("release/1.2", known, count=2, share=0.5, most=8) == [
+        "release/1.1",
+        "release/2.0",
+    ]
     assert nearest("mian", known, share=0.5, most=8) == ["main"]
 
 

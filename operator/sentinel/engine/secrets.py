@@ -22,6 +22,9 @@ from sentinel.source import archive
 from sentinel.source.access import KEYS
 from sentinel.source.git import Credentials
 
+REFERRED_LIMIT = 8 * 1024 * 1024
+"""Bytes that the Secrets, or the ConfigMaps, of a build's variables may hold together: each may have 1 MiB."""
+
 
 async def git_credentials(run: Run) -> Credentials | None:
     """What `spec.source.git.secretRef` holds, or None without one."""
@@ -104,15 +107,25 @@ async def resolve_variables(
 async def _read_all(
     run: Run, resource: Resource, names: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
-    """The objects that exist; a missing one is judged where it is used: it may be optional."""
+    """The objects that exist; a missing one is judged where it is used: it may be optional.
+
+    Raises UserError InvalidSpec where they hold more together than a build may need.
+    """
     found: dict[str, dict[str, Any]] = {}
+    size = 0
     for name in sorted(names):
         try:
-            found[name] = await run.tools.kube.get(
-                resource, namespace=run.build.namespace, name=name
-            )
+            raw = await run.tools.kube.get(resource, namespace=run.build.namespace, name=name)
         except NotFound:
             continue
+        found[name] = raw
+        size += sum(len(key) + len(value) for key, value in (raw.get("data") or {}).items())
+        if size > REFERRED_LIMIT:
+            raise UserError(
+                f"the {resource.plural} that spec.env and spec.envFrom name hold more than {REFERRED_LIMIT} bytes "
+                "together: keep variables in small ones of their own",
+                reason=Reason.INVALID_SPEC,
+            )
     return found
 
 

@@ -16,16 +16,14 @@ from sentinel.api.build import Build, EnvFrom, EnvVar
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
 from sentinel.errors import UserError
+from sentinel.plan.budget import ENVIRONMENT_LIMIT, VARIABLE_LIMIT, Budget, size_of
 from sentinel.plan.generic import generic_variables, proxy_variables
 from sentinel.plan.interpolate import hidden_names, interpolate, public_values
 from sentinel.plan.model import EnvSource, PlanSource, Variable
 from sentinel.settings import Settings
 
-VARIABLE_LIMIT = 128 * 1024
-"""Bytes of `NAME=value` and its NUL: Linux refuses a longer one in execve."""
-
-ENVIRONMENT_LIMIT = 1024 * 1024
-"""Bytes of all of them."""
+EXPANSION_LIMIT = 4 * ENVIRONMENT_LIMIT
+"""Bytes of all values that are made on the way, those included that a later variable of the same name replaces."""
 
 SHORTEST_MASK = 4
 """Values shorter than this are not masked: they would blot out half the log."""
@@ -54,6 +52,7 @@ def build_variables(
     started: datetime,
     base_path: str,
     source_dir: str,
+    budget: Budget | None = None,
 ) -> tuple[Variable | EnvSource, ...]:
     """All variables of a build in order, without reading a Secret.
 
@@ -74,7 +73,9 @@ def build_variables(
         public = {**known, **public_values(build.spec.env)}
         hidden = hidden_names(build.spec.env)
         for name, text in box.env:
-            value = interpolate(text, public=public, hidden=hidden, where=f"box env {name}")
+            value = interpolate(
+                text, public=public, hidden=hidden, where=f"box env {name}", budget=budget
+            )
             fixed.append((name.upper(), value))
     return (
         *(Variable(name=name, value=_literal(value)) for name, value in fixed),
@@ -130,6 +131,8 @@ class _Resolver:
         self._protected: set[str] = set()
         self._masks: dict[bytes, None] = {}
         self._warnings: list[str] = []
+        self._held = 0
+        self._made = 0
 
     def run(self, variables: Sequence[Variable | EnvSource]) -> ResolvedEnvironment:
         for variable in variables:
@@ -137,13 +140,6 @@ class _Resolver:
                 self._take_all(variable)
             else:
                 self._take(variable)
-        total = sum(len(n.encode()) + len(v.encode()) + 2 for n, v in self._values.items())
-        if total > ENVIRONMENT_LIMIT:
-            raise UserError(
-                f"the build's variables take {total} bytes together, more than {ENVIRONMENT_LIMIT}: "
-                "put large values into files of the project or into a step",
-                reason=Reason.INVALID_SPEC,
-            )
         return ResolvedEnvironment(
             env=tuple(self._values.items()),
             masks=tuple(self._masks),
@@ -168,7 +164,7 @@ class _Resolver:
             else:
                 self._set(name, value, protected=False)
         else:
-            value, protected = self._expanded(variable.value)
+            value, protected = self._expanded(name, variable.value)
             self._set(name, value, protected=protected)
 
     def _take_all(self, source: EnvSource) -> None:
@@ -198,22 +194,23 @@ class _Resolver:
             )
             self._set(name, text, protected=source.kind == "secret")
 
-    def _expanded(self, text: str) -> tuple[str, bool]:
+    def _expanded(self, name: str, text: str) -> tuple[str, bool]:
         """`text` with $(NAME) replaced and $$( unescaped, and whether a protected value went into it."""
         protected = False
-
-        def value(match: re.Match[str]) -> str:
-            nonlocal protected
-            name = match[1]
-            if name is None:
-                return "$("
-            if name not in self._values:
-                # As in a pod: what refers to nothing stays as it is.
-                return match[0]
-            protected = protected or name in self._protected
-            return self._values[name]
-
-        return _REFERENCE.sub(value, text), protected
+        parts: list[str] = []
+        size = end = 0
+        for match in _REFERENCE.finditer(text):
+            used = match[1]
+            parts.append(text[end : match.start()])
+            # As in a pod: a reference to nothing stays as it is.
+            parts.append("$(" if used is None else self._values.get(used, match[0]))
+            protected = protected or used in self._protected
+            size += len(parts[-1]) + len(parts[-2])
+            end = match.end()
+            if size > VARIABLE_LIMIT:
+                raise _too_long(name)
+        parts.append(text[end:])
+        return "".join(parts), protected
 
     def _set(self, name: str, value: str, *, protected: bool) -> None:
         if "\0" in value:
@@ -221,10 +218,16 @@ class _Resolver:
                 f"the value of {name} has a NUL byte: an environment variable cannot hold it",
                 reason=Reason.INVALID_SPEC,
             )
-        size = len(name.encode()) + len(value.encode()) + 2
+        size = size_of(name, value)
         if size > VARIABLE_LIMIT:
+            raise _too_long(name, size)
+        before = self._values.get(name)
+        self._held += size - (size_of(name, before) if before is not None else 0)
+        self._made += size
+        if self._held > ENVIRONMENT_LIMIT or self._made > EXPANSION_LIMIT:
             raise UserError(
-                f"{name} takes {size} bytes: an environment variable holds at most {VARIABLE_LIMIT}",
+                f"with {name} the build's variables take more than {ENVIRONMENT_LIMIT} bytes together: put large "
+                "values into files of the project or into a step",
                 reason=Reason.INVALID_SPEC,
             )
         self._values[name] = value
@@ -253,6 +256,14 @@ class _Resolver:
             "Create it, or set optional: true on the reference",
             reason=Reason.SECRET_NOT_FOUND,
         )
+
+
+def _too_long(name: str, size: int = 0) -> UserError:
+    takes = f"{size} bytes" if size else f"more than {VARIABLE_LIMIT} bytes once expanded"
+    return UserError(
+        f"{name} takes {takes}: an environment variable holds at most {VARIABLE_LIMIT}",
+        reason=Reason.INVALID_SPEC,
+    )
 
 
 def _decoded(raw: bytes, *, where: str, name: str) -> str:

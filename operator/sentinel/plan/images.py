@@ -9,8 +9,12 @@ from dataclasses import dataclass, field, replace
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box, Config, Pipeline
 from sentinel.errors import UserError
+from sentinel.plan.budget import Budget
 from sentinel.plan.interpolate import interpolate
 from sentinel.plan.logins import with_registry
+
+SERVICES_LIMIT = 32
+"""Services of one pipeline: each is a container of the pod, and gets variables of all before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,7 @@ def wanted_images(
     *,
     public: Mapping[str, str],
     hidden: frozenset[str] = frozenset(),
+    budget: Budget | None = None,
 ) -> WantedImages:
     """What `pipeline` runs on: its own box and services, else the file's (§1.4, §1.5). No merge between the two.
 
@@ -45,9 +50,15 @@ def wanted_images(
             reason=Reason.CONFIG_INVALID,
         )
     services = config.services if pipeline.services is None else pipeline.services
+    if len(services) > SERVICES_LIMIT:
+        raise UserError(
+            f"pipeline {pipeline.name} has {len(services)} services; at most {SERVICES_LIMIT} can run beside a box",
+            reason=Reason.CONFIG_INVALID,
+        )
+    budget = budget or Budget()
     wanted = WantedImages(
-        box=_interpolated(box, "box", public, hidden),
-        services=tuple(_interpolated(each, "service", public, hidden) for each in services),
+        box=_interpolated(box, "box", public, hidden, budget),
+        services=tuple(_interpolated(each, "service", public, hidden, budget) for each in services),
         public=public,
     )
     seen: dict[str, Box] = {}
@@ -68,9 +79,12 @@ def wanted_images(
     return wanted
 
 
-def _interpolated(box: Box, what: str, public: Mapping[str, str], hidden: frozenset[str]) -> Box:
+def _interpolated(
+    box: Box, what: str, public: Mapping[str, str], hidden: frozenset[str], budget: Budget
+) -> Box:
     def value(text: str, field: str) -> str:
-        return interpolate(text, public=public, hidden=hidden, where=f"{field} of {what} {box.id}")
+        where = f"{field} of {what} {box.id}"
+        return interpolate(text, public=public, hidden=hidden, where=where, budget=budget)
 
     # The other keys of a login may come from Secrets, and are not needed to name the image.
     registry = [pair for pair in box.auth if pair[0] in ("registry", "azure-login-server")]

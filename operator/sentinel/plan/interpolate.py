@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from sentinel.api.build import EnvVar
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
+from sentinel.plan.budget import VARIABLE_LIMIT, Budget
+
+_USE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 
 def public_values(env: Sequence[EnvVar]) -> dict[str, str]:
@@ -29,14 +32,38 @@ def hidden_names(env: Sequence[EnvVar]) -> frozenset[str]:
 
 
 def interpolate(
-    text: str, *, public: Mapping[str, str], hidden: frozenset[str] = frozenset(), where: str
+    text: str,
+    *,
+    public: Mapping[str, str],
+    hidden: frozenset[str] = frozenset(),
+    where: str,
+    budget: Budget | None = None,
 ) -> str:
     """`$NAME` and `${NAME}` in a field of box or service replaced, an unknown name by nothing (§4.4, second engine).
 
-    Raises UserError where `text` asks for a variable from a Secret: such a field ends up in the pod's spec.
+    The result counts against `budget` while it grows. Raises UserError ConfigInvalid where `text` refers to a variable
+    from a Secret, since such a field is readable in the pod's spec, and where the result is longer than a variable
+    can be.
     """
+    if "$" not in text:
+        return text
+    budget = budget or Budget()
+    parts: list[str] = []
+    size = end = 0
 
-    def value(match: re.Match[str]) -> str:
+    def add(part: str) -> None:
+        nonlocal size
+        more = len(part.encode("utf-8", "surrogatepass"))
+        size += more
+        if size > VARIABLE_LIMIT:
+            raise UserError(
+                f"{where} in wercker.yml is longer than {VARIABLE_LIMIT} bytes with its variables replaced",
+                reason=Reason.CONFIG_INVALID,
+            )
+        budget.take(more, where=where)
+        parts.append(part)
+
+    for match in _USE.finditer(text):
         name = match[1] or match[2]
         if name in hidden:
             raise UserError(
@@ -44,6 +71,8 @@ def interpolate(
                 f"Use ${name} in a step instead, or give it a literal value in spec.env",
                 reason=Reason.CONFIG_INVALID,
             )
-        return public.get(name, "")
-
-    return re.sub(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))", value, text)
+        add(text[end : match.start()])
+        add(public.get(name, ""))
+        end = match.end()
+    add(text[end:])
+    return "".join(parts)

@@ -16,6 +16,7 @@ from sentinel.api.reasons import Reason
 from sentinel.config.model import Box, Config, Pipeline, Step
 from sentinel.config.root import effective_timeout
 from sentinel.errors import UserError
+from sentinel.plan.budget import Budget
 from sentinel.plan.environment import build_variables
 from sentinel.plan.generic import (
     application_id,
@@ -65,6 +66,7 @@ def images_for(
     source: PlanSource,
     settings: Settings,
     started: datetime,
+    budget: Budget | None = None,
 ) -> WantedImages:
     """The images to look up before `make_plan`, with the build's public variables in their ids."""
     base_path, source_dir = _paths(config, pipeline)
@@ -76,7 +78,7 @@ def images_for(
         base_path=base_path,
         source_dir=source_dir,
     )
-    return wanted_images(config, pipeline, public=public, hidden=hidden)
+    return wanted_images(config, pipeline, public=public, hidden=hidden, budget=budget)
 
 
 def make_plan(
@@ -98,8 +100,15 @@ def make_plan(
     `steps` what a registry has for each step of `steps_for` that is no script, by its identifier.
     Raises UserError: StepNotFound, ConfigInvalid, PortConflict, CommitUnsupported, InvalidSpec.
     """
+    budget = Budget()
     wanted = images_for(
-        build, config=config, pipeline=pipeline, source=source, settings=settings, started=started
+        build,
+        config=config,
+        pipeline=pipeline,
+        source=source,
+        settings=settings,
+        started=started,
+        budget=budget,
     )
     base_path, source_dir = _paths(config, pipeline)
     public, hidden = _public(
@@ -116,7 +125,7 @@ def make_plan(
             reason=Reason.CONFIG_INVALID,
         )
     planned, links = plan_services(
-        wanted.services, services, uid=build.uid, public=public, hidden=hidden
+        wanted.services, services, uid=build.uid, public=public, hidden=hidden, budget=budget
     )
     image = _image(build, source=source, settings=settings)
     return Plan(
@@ -142,6 +151,7 @@ def make_plan(
             started=started,
             base_path=base_path,
             source_dir=source_dir,
+            budget=budget,
         ),
         image=image,
         base_path=base_path,

@@ -96,9 +96,10 @@ def test_every_port_that_several_services_listen_on_is_named_at_once() -> None:
 
     assert caught.value.reason is Reason.PORT_CONFLICT
     assert caught.value.message == (
-        "services listen on the same port: keydb and postgres on port 53/udp; redis, keydb and r2 on port 6379/tcp. "
-        "All services of a build share one network: start one of them on another port (with cmd or env) and name that "
-        "in its ports:"
+        "services keydb and postgres listen on the same port, 53/udp; "
+        "services redis, keydb and r2 listen on the same port, 6379/tcp. "
+        "All services of a build share one network: start one of them on another port (with cmd or env), and list the "
+        "port that it then has under its ports:"
     )
 
 
@@ -218,3 +219,17 @@ def test_local_images_are_never_committed() -> None:
     made = plan(said, with_settings=settings(images={"local": True}))
 
     assert made.image.commit == "never"
+
+
+def test_a_clash_known_from_images_only_says_so_and_shows_what_was_started() -> None:
+    """Both were moved to 7001 by cmd, which nobody can see: only the images' 6379 is known."""
+    yml = with_services(
+        "  - {id: redis, cmd: --port 7001}\n  - {id: redis, name: r2, cmd: --port 7001}\n"
+    )
+
+    with pytest.raises(UserError) as caught:
+        plan(yml=yml, services=(REDIS, REDIS))
+
+    assert caught.value.message.startswith(
+        "services redis (cmd: --port 7001) and r2 (cmd: --port 7001) have images that expose the same port, 6379/tcp. "
+    )
