@@ -11,67 +11,63 @@ const (
 	maskMin  = 4 // shorter values and lines are not masked
 )
 
-// pattern is one form of a protected value. With breaks, line breaks in the text are skipped: base64 is wrapped.
-type pattern struct {
-	text   []byte
-	breaks bool
-}
-
-// maskSet finds patterns. It is immutable: a session that learns more secrets makes a new one.
+// maskSet finds the forms of protected values: exact ones, and loose ones in which white space may differ (loose.go).
+// It is immutable: a session that learns more secrets makes a new one.
 //
-// Nearly every byte is looked at once, in a bitmap of the pairs that patterns begin with; only where that hits are the
-// patterns themselves compared.
+// Nearly every byte is looked at once, in a bitmap of the pairs that forms begin with; only where that hits are the
+// forms themselves compared.
 type maskSet struct {
 	pairs [1 << 16 / 64]uint64
 	first [256]bool
 	three map[[3]byte]struct{}
-	four  map[uint32][]pattern
+	four  map[uint32][][]byte
+	loose looseSet
+}
+
+func emptyMaskSet() *maskSet {
+	return &maskSet{three: map[[3]byte]struct{}{}, four: map[uint32][][]byte{}, loose: looseSet{}}
 }
 
 // newMaskSet masks all forms (maskForms) of the given values; nil if there is nothing to mask.
 func newMaskSet(values [][]byte) *maskSet {
-	m := &maskSet{three: map[[3]byte]struct{}{}, four: map[uint32][]pattern{}}
+	m := emptyMaskSet()
 	seen := map[string]bool{}
 	for _, value := range values {
-		for _, p := range maskForms(value) {
-			key := string(p.text)
-			if len(p.text) < maskMin || seen[key] {
-				continue
+		exact, loose := maskForms(value)
+		for _, text := range exact {
+			if len(text) >= maskMin && !seen[text] {
+				seen[text] = true
+				m.add([]byte(text))
 			}
-			seen[key] = true
-			m.add(p)
+		}
+		for _, p := range loose {
+			if key := p.key(); len(p.text) >= maskMin && !seen[key] {
+				seen[key] = true
+				m.addLoose(p)
+			}
 		}
 	}
-	if len(m.four) == 0 {
+	if len(m.four) == 0 && len(m.loose) == 0 {
 		return nil
 	}
 	return m
 }
 
-func (m *maskSet) add(p pattern) {
-	t := p.text
-	m.begin([]byte{t[0], t[1], t[2], t[3]}, p)
-	if p.breaks {
-		// A line may end within the first four bytes.
-		m.begin([]byte{t[0], '\n', t[1], t[2]}, p)
-		m.begin([]byte{t[0], t[1], '\n', t[2]}, p)
-		m.begin([]byte{t[0], t[1], t[2], '\n'}, p)
-		m.begin([]byte{t[0], '\r', '\n', t[1]}, p)
-		m.begin([]byte{t[0], t[1], '\r', '\n'}, p)
-		m.begin([]byte{t[0], t[1], t[2], '\r'}, p)
-	}
+// add masks this very text, of at least four bytes.
+func (m *maskSet) add(text []byte) {
+	m.beginPair(text[0], text[1])
+	m.three[[3]byte(text)] = struct{}{}
+	key := binary.BigEndian.Uint32(text)
+	m.four[key] = append(m.four[key], text)
 }
 
-func (m *maskSet) begin(b []byte, p pattern) {
-	m.first[b[0]] = true
-	pair := uint16(b[0])<<8 | uint16(b[1])
+func (m *maskSet) beginPair(a, b byte) {
+	m.first[a] = true
+	pair := uint16(a)<<8 | uint16(b)
 	m.pairs[pair>>6] |= 1 << (pair & 63)
-	m.three[[3]byte(b)] = struct{}{}
-	key := binary.BigEndian.Uint32(b)
-	m.four[key] = append(m.four[key], p)
 }
 
-// at looks for patterns that begin at the start of text. It returns the length of the longest that is there in full,
+// at looks for forms that begin at the start of text. It returns the length of the longest that is there in full,
 // and whether one may still become whole when more text comes.
 func (m *maskSet) at(text []byte) (length int, partial bool) {
 	switch len(text) {
@@ -84,42 +80,21 @@ func (m *maskSet) at(text []byte) (length int, partial bool) {
 	if m.pairs[pair>>6]&(1<<(pair&63)) == 0 {
 		return 0, false
 	}
-	switch len(text) {
-	case 2:
-		return 0, true
-	case 3:
-		_, found := m.three[[3]byte(text)]
-		return 0, found
-	}
-	for _, p := range m.four[binary.BigEndian.Uint32(text)] {
-		n, more := p.match(text)
-		length = max(length, n)
-		partial = partial || more
-	}
-	return length, partial
-}
-
-func (p pattern) match(text []byte) (length int, partial bool) {
-	if !p.breaks {
-		if len(text) < len(p.text) {
-			return 0, bytes.HasPrefix(p.text, text)
-		}
-		if bytes.HasPrefix(text, p.text) {
-			return len(p.text), false
-		}
-		return 0, false
-	}
-	at := 0
-	for i, c := range text {
-		if c == p.text[at] {
-			if at++; at == len(p.text) {
-				return i + 1, false
+	if len(text) >= maskMin {
+		for _, exact := range m.four[binary.BigEndian.Uint32(text)] {
+			if bytes.HasPrefix(text, exact) {
+				length = max(length, len(exact))
+			} else if bytes.HasPrefix(exact, text) {
+				partial = true
 			}
-		} else if at == 0 || (c != '\n' && c != '\r') {
-			return 0, false
 		}
+	} else if len(text) == 2 {
+		return 0, true
+	} else {
+		_, partial = m.three[[3]byte(text)]
 	}
-	return 0, true
+	n, more := m.loose.at(text)
+	return max(length, n), partial || more
 }
 
 // maskStream masks one stream of bytes, whatever pieces it comes in: what may be the beginning of a secret is held back
@@ -155,7 +130,7 @@ func (s *maskStream) scan(out, data []byte, final bool) []byte {
 	}
 	set := s.set
 	if set == nil {
-		set = &maskSet{}
+		set = emptyMaskSet()
 	}
 	sent, cover, i := 0, s.cover, 0
 	sent = min(cover, len(text))

@@ -7,37 +7,83 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// maskForms are the ways in which a protected value is printed whole (api.md §1): itself, its lines, and both
-// shell-quoted, JSON-escaped, URL-encoded; and in base64 at all three alignments, with line breaks anywhere.
-func maskForms(value []byte) []pattern {
-	if len(value) < maskMin {
-		return nil
+// How many letters and digits a text must have to be masked in more than its exact forms.
+const (
+	looseMin   = 4  // in its loose form
+	encodedMin = 8  // in base64, as a line of a value
+	escapedMin = 16 // at all, as what stands between two `\n` within a value
+)
+
+// maskForms are the ways in which a protected value is printed (api.md §1): itself, itself with each run of white space
+// as one blank, and its lines without their indentation; all of these shell-quoted, JSON-escaped, URL-encoded, and with
+// other white space or quotes (loose.go), and in base64 at all three alignments, with line breaks anywhere.
+//
+// What has no letter and no digit tells nothing, and would mask the brackets and indentation of every log.
+func maskForms(value []byte) (exact []string, loose []looseForm) {
+	whole := strings.TrimSpace(string(value))
+	if !maskable(whole) {
+		return nil, nil
 	}
-	var forms []pattern
-	add := func(texts ...string) {
-		for _, text := range texts {
-			forms = append(forms, pattern{text: []byte(text)})
-		}
+	texts := []string{whole}
+	if collapsed := strings.Join(strings.Fields(whole), " "); collapsed != whole {
+		texts = append(texts, collapsed)
 	}
-	wholes := []string{string(value)}
-	if bytes.ContainsAny(value, "\r\n") {
-		for _, line := range bytes.FieldsFunc(value, func(r rune) bool { return r == '\n' || r == '\r' }) {
-			if len(line) >= maskMin {
-				wholes = append(wholes, string(line))
+	wholes := len(texts)
+	if strings.ContainsAny(whole, "\r\n") {
+		texts = append(texts, maskableLines(whole)...)
+	}
+	if strings.Contains(whole, `\n`) {
+		// A key within JSON: `jq -r` and the echo of dash make lines of it.
+		for _, line := range maskableLines(strings.ReplaceAll(whole, `\n`, "\n")) {
+			if wordBytes(line) >= escapedMin {
+				texts = append(texts, line)
 			}
 		}
 	}
-	for _, whole := range wholes {
-		add(whole)
-		add(shellForms(whole)...)
-		add(jsonForms(whole)...)
-		add(urlForms(whole)...)
+	for i, each := range texts {
+		exact = append(exact, each)
+		exact = append(exact, shellForms(each)...)
+		exact = append(exact, jsonForms(each)...)
+		exact = append(exact, urlForms(each)...)
+		if wordBytes(each) >= looseMin {
+			loose = append(loose, loosen(each))
+		}
+		if i < wholes || wordBytes(each) >= encodedMin {
+			loose = append(loose, base64Forms([]byte(each))...)
+		}
 	}
-	return append(forms, base64Forms(value)...)
+	return exact, loose
+}
+
+// maskable says whether a text without white space around it is long enough to be masked, and tells something.
+func maskable(text string) bool {
+	return len(text) >= maskMin && strings.ContainsFunc(text, func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsNumber(r) || r == utf8.RuneError // bytes that are no text
+	})
+}
+
+func maskableLines(text string) (lines []string) {
+	for _, line := range strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		if line = strings.TrimSpace(line); maskable(line) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// wordBytes counts bytes that are letters or digits, or part of one.
+func wordBytes(text string) (n int) {
+	for i := range len(text) {
+		if inWord(text[i]) {
+			n++
+		}
+	}
+	return n
 }
 
 func shellForms(s string) []string {
@@ -139,8 +185,8 @@ func lowerEscapes(s string) string {
 }
 
 // base64Forms are the characters that the value alone decides, wherever it stands in the encoded text.
-func base64Forms(value []byte) []pattern {
-	var forms []pattern
+func base64Forms(value []byte) []looseForm {
+	var forms []looseForm
 	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		for shift := range 3 {
 			padded := append(make([]byte, shift), value...)
@@ -148,7 +194,7 @@ func base64Forms(value []byte) []pattern {
 			from := (shift*8 + 5) / 6
 			to := len(padded) * 8 / 6
 			if to-from >= maskMin {
-				forms = append(forms, pattern{text: text[from:to], breaks: true})
+				forms = append(forms, wrapped(text[from:to]))
 			}
 		}
 	}

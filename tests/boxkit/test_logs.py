@@ -78,7 +78,61 @@ async def test_a_secret_that_comes_in_pieces_and_one_of_several_lines_are_masked
         masks=[b"opensesame", key, b"no"],
     )
     assert box.log(1) == b"****\nopenselves\nopenses"
-    assert box.log(2) == b"> ****\n> ****\n> abc\n> ****\n> \n****\n"
+    assert box.log(2) == b"> ****\n> ****\n> abc\n> ****\n> \n****\n\n"
+
+
+CONFIG = """{
+    "server": {
+    "password": "s3cret-77",
+    },
+
+      \\t
+    'it is': [ "on",   "off" ],
+    key: pass\\word\\\\77
+------
+\ttab\tand "quotes" & more
+}
+"""
+
+PRINTING = {
+    "echo, unquoted": "set -f; echo $CONFIG",
+    "echo": 'echo "$CONFIG"',
+    "read": 'echo "$CONFIG" | while read line; do echo "> $line"; done',
+    "read -r": 'echo "$CONFIG" | while IFS= read -r line; do printf "%s\\n" "one: $line"; done',
+    "sed": """printf '%s' "$CONFIG" | sed 's/^/  /; s/\\t/        /g'""",
+    "no indentation": """printf '%s' "$CONFIG" | sed 's/^[[:space:]]*//'""",
+    "jq -c": """printf '%s' "$CONFIG" | tr -d ' \\t\\n'""",
+    "jq": """printf '%s' "$CONFIG" | sed 's/[:,{[]/&\\n  /g'""",
+    "xargs": "set -f; for word in $CONFIG; do echo $word; done",
+    "set -x": 'set -x; : "$CONFIG"',
+    "set -x, unquoted": "set -f; set -x; : $CONFIG",
+    "base64": """printf '%s' "$CONFIG" | base64; echo $CONFIG | base64 -w 20""",
+}
+
+
+@pytest.mark.parametrize("way", PRINTING)
+async def test_no_line_of_a_secret_shows_however_it_is_printed(
+    box: Box, shell: list[str], way: str
+) -> None:
+    """White space does not count: a line whose blanks were changed is the same line to its reader."""
+    state = await box.run(
+        PRINTING[way], env=[("CONFIG", CONFIG)], masks=[CONFIG.encode()], shell=shell
+    )
+    assert state.steps[1].passed and b"****" in box.log(1)
+    shown = "".join(box.log(1).decode().split())
+    for line in CONFIG.splitlines():
+        bare = "".join(line.split())
+        if sum(c.isalnum() for c in bare) >= 4:
+            assert bare not in shown, shown
+    for word in ("s3cret-77", "word77", "c3NlY3JldC03N", "zM2NyZXQtNzc", "czNjcmV0LTc3"):
+        assert word not in shown, shown
+
+
+async def test_indentation_and_brackets_of_other_text_are_never_masked(box: Box) -> None:
+    """concourse#4749, concourse#4656: a line of blanks in a secret must not mask every log."""
+    text = 'def f():\n    return 1\n{\n    "list": [\n    ],\n    },\n}\n        eight\n\n------\n'
+    await box.run(f"printf '%s' '{text}'", masks=[CONFIG.encode(), b"    ", b"\n\n\n\n\n"])
+    assert box.log(1).decode() == text
 
 
 def covered(secrets: list[bytes], text: bytes) -> bytes:

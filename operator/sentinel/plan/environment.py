@@ -26,7 +26,7 @@ EXPANSION_LIMIT = 4 * ENVIRONMENT_LIMIT
 """Bytes of all values that are made on the way, those included that a later variable of the same name replaces."""
 
 SHORTEST_MASK = 4
-"""Values shorter than this are not masked: they would blot out half the log."""
+"""Bytes, without white space around them. Shorter values are not masked: they would mask parts of other words."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"\$\$\(|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
@@ -114,6 +114,19 @@ def resolve(
     for a value that cannot be an environment variable or is too big.
     """
     return _Resolver(secrets=secrets, config_maps=config_maps).run(variables)
+
+
+def why_not_masked(value: str) -> str:
+    """Why boxkit does not mask a protected value, as the end of a sentence; empty if it does, or if there is none.
+
+    The same rule as `maskable` in `operator/boxkit/maskforms.go`, which applies it to each line of a value too.
+    """
+    bare = value.strip()
+    if value and not any(c.isalnum() for c in bare):
+        return "its value has no letter or digit"
+    if value and len(bare.encode()) < SHORTEST_MASK:
+        return f"its value is shorter than {SHORTEST_MASK} bytes"
+    return ""
 
 
 class _Resolver:
@@ -235,13 +248,11 @@ class _Resolver:
             self._protected.discard(name)
             return
         self._protected.add(name)
-        mask = value.encode()
-        if len(mask) >= SHORTEST_MASK:
-            self._masks[mask] = None
-        elif mask:
-            self._warnings.append(
-                f"{name} is not masked in logs: its value is shorter than {SHORTEST_MASK} bytes"
-            )
+        unmaskable = why_not_masked(value)
+        if unmaskable:
+            self._warnings.append(f"{name} is not masked in logs: {unmaskable}")
+        elif value:
+            self._masks[value.encode()] = None
 
     def _missing(self, variable: Variable, kind: str, owner: str, key: str, *, known: bool) -> None:
         if variable.optional:

@@ -255,14 +255,36 @@ def test_whatever_a_secret_went_into_is_masked_too() -> None:
     assert environment.masks == (b"hidden", b"one hidden", b"two one hidden")
 
 
-def test_a_value_too_short_to_mask_is_told() -> None:
-    environment = resolved(Variable(name="PIN", secret=("s", "k")), secrets={"s": {"k": b"123"}})
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("123", "its value is shorter than 4 bytes"),
+        ("  ab  ", "its value is shorter than 4 bytes"),
+        ("    ", "its value has no letter or digit"),
+        ("\n\t    },\n", "its value has no letter or digit"),
+        ("!!!---!!!", "its value has no letter or digit"),
+    ],
+)
+def test_a_secret_value_that_is_not_masked_is_reported(value: str, why: str) -> None:
+    environment = resolved(
+        Variable(name="PIN", secret=("s", "k")), secrets={"s": {"k": value.encode()}}
+    )
 
     assert environment == ResolvedEnvironment(
-        env=(("PIN", "123"),),
+        env=(("PIN", value),),
         masks=(),
-        warnings=("PIN is not masked in logs: its value is shorter than 4 bytes",),
+        warnings=(f"PIN is not masked in logs: {why}",),
     )
+
+
+@pytest.mark.parametrize("value", ["", "pass", " p4ss ", "žluť", "{\n  1234\n}"])
+def test_other_secret_values_are_masked_without_a_word(value: str) -> None:
+    environment = resolved(
+        Variable(name="S", secret=("s", "k")), secrets={"s": {"k": value.encode()}}
+    )
+
+    assert environment.masks == ((value.encode(),) if value else ())
+    assert environment.warnings == ()
 
 
 def test_keys_that_cannot_be_variables_are_skipped_and_told() -> None:
