@@ -233,9 +233,30 @@ class Settings(BaseSettings):
     agent_service_account: Annotated[
         str, Field(description="The agents' account, which may read the Secrets builds push with.")
     ] = "sentinel-agent"
-    max_builds: Annotated[int, Field(description="Builds driven at once; others stay Queued.")] = (
-        200
-    )
+    max_builds: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Builds driven at once; others stay Queued. Those that only wait for a node or a quota do "
+            "not count.",
+        ),
+    ] = 200
+    namespace_share: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Part of max_builds that the Builds of one namespace may hold, so that others always find a "
+            "slot. Without effect where only one namespace is watched.",
+        ),
+    ] = 0.5
+    prepare_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Seconds for everything before a Build's pod: resolving its source, its images and its steps.",
+        ),
+    ] = 600.0
     health_port: Annotated[int, Field(description="Port of /healthz and /readyz; 0: none.")] = 8080
     detect_config: Annotated[
         bool,

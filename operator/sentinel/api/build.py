@@ -382,6 +382,13 @@ class BuildStatus(Model):
     current_step: Annotated[str, Field(description="The step that runs.")] = ""
     start_time: Annotated[str, Field(description="When work on it began.")] = ""
     completion_time: Annotated[str, Field(description="When it ended.")] = ""
+    crashes: Annotated[
+        int | None,
+        Field(
+            description="How often the operator failed, or was killed, while it worked on this Build. The fifth time "
+            "ends it.",
+        ),
+    ] = None
     source: Annotated[SourceStatus | None, Field(description="What was fetched.")] = None
     generated_config: Annotated[
         str,

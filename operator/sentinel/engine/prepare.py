@@ -25,6 +25,7 @@ from sentinel.config.detect import detect
 from sentinel.config.diagnostics import Diagnostic, Severity
 from sentinel.config.load import FILE_NAMES, load, pipeline_of, relevant
 from sentinel.config.model import Config, Pipeline
+from sentinel.engine.crashes import counted
 from sentinel.engine.images import check_images
 from sentinel.engine.pullsecret import keep_logins, logins
 from sentinel.engine.run import Run
@@ -34,7 +35,7 @@ from sentinel.engine.secrets import (
     git_credentials,
 )
 from sentinel.engine.steps import find_steps
-from sentinel.errors import InternalError, UserError
+from sentinel.errors import InfrastructureError, InternalError, UserError
 from sentinel.plan.model import Plan, PlanSource
 from sentinel.plan.notices import notices
 from sentinel.plan.options import check_options
@@ -50,7 +51,27 @@ GENERATED = "generated wercker.yml"
 
 
 async def prepare(run: Run, *, attempt: int) -> Plan:
-    """The Plan of an attempt, written to the status as accepted. Raises UserError or InfrastructureError."""
+    """The Plan of an attempt, written to the status as accepted. Raises UserError or InfrastructureError.
+
+    One deadline for all of it (`prepare_seconds`): what a tenant names may answer as slowly as it likes.
+    """
+    seconds = run.tools.settings.prepare_seconds
+    deadline = asyncio.timeout(seconds)
+    try:
+        async with counted(run), deadline:
+            return await _prepare(run, attempt=attempt)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        resolved = run.writer.status.source is not None
+        what = "its images and steps were not found" if resolved else "its source was not resolved"
+        raise InfrastructureError(
+            f"{what} within {seconds:.0f} s (setting prepare_seconds): a server answers too slowly",
+            reason=Reason.REGISTRY_UNAVAILABLE if resolved else Reason.SOURCE_UNAVAILABLE,
+        ) from None
+
+
+async def _prepare(run: Run, *, attempt: int) -> Plan:
     settings = run.tools.settings
     started = datetime.fromisoformat(run.writer.status.start_time)
     source, found = await _resolve_source(run)

@@ -40,6 +40,8 @@ class Tools:
     commits: Board
     git_cache: Path
     steps: StepSource
+    suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the build that is prepared alone, because the operator was killed while it was prepared before."""
 
 
 @dataclass(frozen=True, kw_only=True)

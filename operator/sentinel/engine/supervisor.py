@@ -1,6 +1,6 @@
-"""Which builds run: one task per active build, a limit, fair between namespaces, and a resync that forgets nothing.
+"""Which builds run: one task per active build, within the limits of `Slots`, and a resync that forgets nothing.
 
-A handler only calls `offer` or `gone`. A build beyond the limit is shown as Queued until its turn. A task that fails
+A handler only calls `offer` or `gone`. A build beyond the limits is shown as Queued until its turn. A task that fails
 for a passing reason is started again: `run_build` begins by looking, so a restart within one process is the same as
 one after `kill -9`.
 """
@@ -12,12 +12,14 @@ import logging
 import random
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.engine.board import key_of
 from sentinel.engine.run import Run, Tools
-from sentinel.errors import GoneError, InternalError, TransientError
+from sentinel.engine.slots import Slots
+from sentinel.errors import GoneError, InternalError, SentinelError, TransientError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
 from sentinel.plan.names import FINISHED_LABEL
@@ -27,8 +29,9 @@ log = logging.getLogger(__name__)
 RETRY_FIRST, RETRY_LONGEST = 1.0, 30.0
 """Seconds between two tries of a build that we could not drive, growing from first to longest."""
 
-MOST_MISTAKES = 5
-"""A build that we failed with so often ends as Errored, reason Internal: a mistake of ours must not last for ever."""
+MOST_CRASHES = 5
+"""A build that the operator failed with so often ends as Errored, reason Internal. They are counted in its status: an
+operator that was killed by a build must not begin to count again."""
 
 MOST_ENDED = 4096
 """How many builds are remembered that have ended: a list that was on its way may still offer one as it was."""
@@ -53,7 +56,8 @@ class Supervisor:
         self._queue = queue
         self._active: dict[str, asyncio.Task[None]] = {}
         self._runs: dict[str, Run] = {}
-        self._waiting: OrderedDict[str, deque[dict[str, Any]]] = OrderedDict()
+        self._slots = Slots(tools.settings)
+        self._waiting: OrderedDict[str, OrderedDict[str, dict[str, Any]]] = OrderedDict()
         self._known: set[str] = set()
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._untold: deque[dict[str, Any]] = deque()
@@ -63,7 +67,7 @@ class Supervisor:
 
     @property
     def active(self) -> int:
-        """How many builds are driven now."""
+        """How many builds are driven now, those that only wait for their pod among them."""
         return len(self._active)
 
     def offer(self, raw: dict[str, Any]) -> None:
@@ -74,27 +78,31 @@ class Supervisor:
             return
         if raw["metadata"].get("deletionTimestamp"):
             # Somebody waits for what it owns to go first: no work for it, and no new pod, from now on.
-            self._let_go(uid)
+            self._let_go(raw)
             return
+        cancelled = bool(raw.get("spec", {}).get("cancel"))
         run = self._runs.get(uid)
         if run is not None:
-            if raw.get("spec", {}).get("cancel"):
+            if cancelled:
                 run.cancelled.set()
-        elif uid not in self._known and uid not in self._ended and not self._draining:
+            return
+        if uid not in self._known and uid not in self._ended and not self._draining:
             self._known.add(uid)
-            self._waiting.setdefault(raw["metadata"]["namespace"], deque()).append(raw)
+            self._waiting.setdefault(raw["metadata"]["namespace"], OrderedDict())[uid] = raw
             self._untold.append(raw)
             self._wake.set()
+        if cancelled and not self._draining and self._unqueue(raw):
+            # Only its end is left to write: that waits for nobody's turn.
+            self._start(raw)
 
     def gone(self, raw: dict[str, Any]) -> None:
         """A Build left the watch: deleted, or labelled as finished. Only the first ends its task."""
-        uid = raw["metadata"]["uid"]
         if raw["metadata"].get("labels", {}).get(FINISHED_LABEL) == "true":
             self._tools.builds.forget(key_of(raw))
             return
         self._tools.builds.offer(raw, deleted=True)
         self._tools.builds.forget(key_of(raw))
-        self._let_go(uid)
+        self._let_go(raw)
 
     async def run(self) -> None:
         """Start what waits, as the limit allows, until cancelled."""
@@ -102,10 +110,7 @@ class Supervisor:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                while len(self._active) < self._tools.settings.max_builds:
-                    raw = self._next()
-                    if raw is None:
-                        break
+                while (raw := self._next()) is not None:
                     self._start(raw)
                 self._tell_next()
         finally:
@@ -120,10 +125,23 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _let_go(self, uid: str) -> None:
+    def _let_go(self, raw: dict[str, Any]) -> None:
+        """No more work for a Build that is being deleted, or is gone."""
+        uid = raw["metadata"]["uid"]
+        if self._unqueue(raw):
+            self._known.discard(uid)
         task = self._active.get(uid)
         if task is not None:
             task.cancel()
+
+    def _unqueue(self, raw: dict[str, Any]) -> bool:
+        """Take a Build out of the queue. Whether it was in it."""
+        namespace, uid = raw["metadata"]["namespace"], raw["metadata"]["uid"]
+        queue = self._waiting.get(namespace, OrderedDict())
+        found = queue.pop(uid, None) is not None
+        if found and not queue:
+            del self._waiting[namespace]
+        return found
 
     def _tell_next(self) -> None:
         """Show the next build that has to wait as Queued, one at a time: whoever has its turn tells more itself."""
@@ -146,11 +164,12 @@ class Supervisor:
             log.warning("build %s/%s is not shown as Queued", *key_of(raw), exc_info=True)
 
     def _next(self) -> dict[str, Any] | None:
-        """The longest waiting build of the namespace that has waited longest for its turn."""
-        if not self._waiting:
+        """The longest waiting build of the namespace that has waited longest for its turn and has a slot left."""
+        namespace = next((each for each in self._waiting if self._slots.free(each)), None)
+        if namespace is None:
             return None
-        namespace, queue = next(iter(self._waiting.items()))
-        raw = queue.popleft()
+        queue = self._waiting[namespace]
+        _, raw = queue.popitem(last=False)
         if queue:
             self._waiting.move_to_end(namespace)
         else:
@@ -161,16 +180,22 @@ class Supervisor:
         uid = raw["metadata"]["uid"]
         task = asyncio.create_task(self._keep_driving(raw), name=f"build {'/'.join(key_of(raw))}")
         self._active[uid] = task
+        self._slots.take(uid, raw["metadata"]["namespace"])
         task.add_done_callback(lambda _: self._forget(uid))
 
+    def _park(self, uid: str, waits: bool) -> None:
+        if uid in self._active and self._slots.park(uid, waits):
+            self._wake.set()
+
     def _forget(self, uid: str) -> None:
+        self._slots.release(uid)
         self._active.pop(uid, None)
         self._runs.pop(uid, None)
         self._known.discard(uid)
         self._wake.set()
 
     async def _keep_driving(self, raw: dict[str, Any]) -> None:
-        delay, mistakes = RETRY_FIRST, 0
+        delay, crashes, why = RETRY_FIRST, 0, ""
         namespace, name = key_of(raw)
         uid = raw["metadata"]["uid"]
         if self._telling is not None and self._telling[0] == uid:
@@ -183,12 +208,15 @@ class Supervisor:
                 if latest is not None and not latest.deleted:
                     raw = latest.raw
                 run = self._make_run(raw)
+                run.park = partial(self._park, uid)
                 self._runs[uid] = run
                 if raw.get("spec", {}).get("cancel"):
                     run.cancelled.set()
-                if mistakes >= MOST_MISTAKES:
+                crashes = max(crashes, run.writer.status.crashes or 0)
+                if crashes >= MOST_CRASHES:
                     run.invalid = InternalError(
-                        f"the operator failed {mistakes} times with this build; its log says why",
+                        f"the operator failed {crashes} times with this build: "
+                        f"{why or 'it was killed while it prepared it'}. Its log has more; please report it",
                         reason=Reason.INTERNAL,
                     )
                 await self._drive(run)
@@ -201,11 +229,15 @@ class Supervisor:
                 log.warning("build %s/%s: %s; trying again", namespace, name, e.message)
                 if self._went_well(began):
                     delay = RETRY_FIRST
-            except Exception:
+            except Exception as e:
                 if self._went_well(began):
-                    delay, mistakes = RETRY_FIRST, 0
-                mistakes += 1
+                    delay, crashes = RETRY_FIRST, 0
+                crashes += 1
+                # Of what is no error of ours only the type: its text may hold what nobody may read.
+                why = str(e) if isinstance(e, SentinelError) else type(e).__name__
                 log.exception("build %s/%s: trying again in about %.0f s", namespace, name, delay)
+                await self._note_crashes(uid, crashes)
+            self._park(uid, False)
             await self._tools.clock.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311
             delay = min(delay * 2, RETRY_LONGEST)
             try:
@@ -215,6 +247,17 @@ class Supervisor:
                 return
             except Exception:
                 log.exception("build %s/%s: cannot be read", namespace, name)
+
+    async def _note_crashes(self, uid: str, crashes: int) -> None:
+        """Write the number down. What was not written is still known to this process."""
+        run = self._runs.get(uid)
+        if run is None:
+            return
+        try:
+            run.writer.change(crashes=crashes)
+            await run.writer.flush()
+        except Exception:
+            log.warning("build %s/%s: its crashes are not written", *run.key, exc_info=True)
 
     def _went_well(self, began: float) -> bool:
         """Whether a try lasted so long that what ended it has nothing to do with the failures before."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
+from sentinel.api.build import BuildStatus
 from sentinel.api.reasons import Reason
 from sentinel.engine.board import Board
 from sentinel.engine.run import Run, Tools
-from sentinel.engine.supervisor import MOST_MISTAKES, Supervisor
-from sentinel.errors import GoneError, InternalError, TransientError
+from sentinel.engine.supervisor import MOST_CRASHES, Supervisor
+from sentinel.errors import GoneError, InternalError, SentinelError, TransientError
 from sentinel.plan.names import FINISHED_LABEL
 from sentinel.settings import Settings
 
@@ -22,10 +24,30 @@ def build(name: str, *, namespace: str = "ns", version: int = 1, **spec: Any) ->
     return {"metadata": {**meta, "resourceVersion": str(version)}, "spec": spec}
 
 
+class FakeWriter:
+    """Writes `crashes` into the Build itself."""
+
+    def __init__(self, raw: dict[str, Any], kube: FakeKube) -> None:
+        self.status = BuildStatus.model_validate(raw.get("status", {}))
+        self._raw, self._kube = raw, kube
+
+    def change(self, *, crashes: int) -> None:
+        self.status = self.status.model_copy(update={"crashes": crashes})
+
+    async def flush(self) -> None:
+        meta = self._raw["metadata"]
+        raw = {**self._raw, "status": {"crashes": self.status.crashes}}
+        raw["metadata"] = {**meta, "resourceVersion": str(int(meta["resourceVersion"]) + 1)}
+        self._kube.builds[meta["name"]] = raw
+
+
 @dataclass
 class FakeRun:
     raw: dict[str, Any]
-    invalid: Exception | None = None
+    writer: FakeWriter
+    invalid: SentinelError | None = None
+    key: tuple[str, str] = ("ns", "name")
+    park: Callable[[bool], None] = lambda _: None
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -60,13 +82,13 @@ class FakeKube:
 class World:
     """A supervisor whose builds run until they are told to end."""
 
-    def __init__(self, *, limit: int = 10) -> None:
+    def __init__(self, *, limit: int = 10, **settings: Any) -> None:
         self.started: list[FakeRun] = []
         self.errors: dict[str, list[Exception]] = {}
         self.kube, self.clock = FakeKube(), FakeClock()
         tools = Tools(
             kube=cast(Any, self.kube),
-            settings=Settings(max_builds=limit),
+            settings=Settings(**{"max_builds": limit, "namespace_share": 1.0, **settings}),
             clock=cast(Any, self.clock),
             store=None,
             builds=Board(),
@@ -83,7 +105,7 @@ class World:
         )
 
     def _make(self, raw: dict[str, Any]) -> Run:
-        return cast(Run, FakeRun(raw))
+        return cast(Run, FakeRun(raw, FakeWriter(raw, self.kube)))
 
     async def _drive(self, run: Run) -> None:
         fake = cast(FakeRun, run)
@@ -198,14 +220,14 @@ async def test_mistakes_long_ago_do_not_count(world: Any) -> None:
 
     async def drive(run: Run) -> None:
         w.started.append(cast(FakeRun, run))
-        if len(w.started) <= MOST_MISTAKES + 3:
+        if len(w.started) <= MOST_CRASHES + 3:
             w.clock.time += 3600
             raise RuntimeError("a hiccup after an hour")
 
     w.supervisor._drive = drive
     w.supervisor.offer(build("a"))
     await w.settle()
-    assert len(w.started) == MOST_MISTAKES + 4
+    assert len(w.started) == MOST_CRASHES + 4
     assert w.started[-1].invalid is None
 
 
@@ -242,23 +264,23 @@ async def test_a_build_that_could_not_be_driven_is_tried_again_after_a_pause(wor
 
 async def test_a_build_we_fail_with_again_and_again_ends_by_our_own_fault(world: Any) -> None:
     w = world()
-    w.errors["a"] = [RuntimeError("a mistake")] * MOST_MISTAKES
+    w.errors["a"] = [RuntimeError("a mistake")] * MOST_CRASHES
     w.kube.builds["a"] = build("a", version=2)
     w.supervisor.offer(build("a"))
     await w.settle()
     problem = w.started[-1].invalid
-    assert len(w.started) == MOST_MISTAKES + 1
+    assert len(w.started) == MOST_CRASHES + 1
     assert isinstance(problem, InternalError)
     assert problem.reason is Reason.INTERNAL
 
 
 async def test_an_api_server_that_is_away_is_no_mistake_of_ours(world: Any) -> None:
     w = world()
-    w.errors["a"] = [TransientError("the API server is away") for _ in range(MOST_MISTAKES + 3)]
+    w.errors["a"] = [TransientError("the API server is away") for _ in range(MOST_CRASHES + 3)]
     w.kube.builds["a"] = build("a", version=2)
     w.supervisor.offer(build("a"))
     await w.settle()
-    assert len(w.started) == MOST_MISTAKES + 4
+    assert len(w.started) == MOST_CRASHES + 4
     assert w.started[-1].invalid is None
 
 
@@ -289,3 +311,103 @@ async def test_a_build_that_left_the_watch_because_it_finished_is_not_disturbed(
     w.supervisor.gone(done)
     await w.settle()
     assert w.supervisor.active == 1
+
+
+async def test_a_build_with_five_crashes_in_its_status_ends_across_restarts(world: Any) -> None:
+    """Each of these operators is a process of its own: what was counted stands in the Build."""
+    raw = build("a")
+    for crashes in range(1, MOST_CRASHES + 1):
+        w = world()
+        w.errors["a"] = [RuntimeError("a mistake"), GoneError("the process ends")]
+        w.supervisor.offer(raw)
+        await w.settle()
+        assert w.started[0].invalid is None
+        raw = w.kube.builds["a"]
+        assert raw["status"]["crashes"] == crashes
+    w = world()
+    w.supervisor.offer(raw)
+    await w.settle()
+    problem = w.started[0].invalid
+    assert isinstance(problem, InternalError)
+    assert problem.reason is Reason.INTERNAL
+    assert "failed 5 times" in problem.message
+
+
+async def test_an_error_s_text_that_is_not_ours_stays_out_of_the_status(world: Any) -> None:
+    w = world()
+    w.errors["a"] = [ValueError("invalid literal: 's3cret'")] * MOST_CRASHES
+    w.supervisor.offer(build("a"))
+    await w.settle()
+    message = w.started[-1].invalid.message
+    assert "ValueError" in message
+    assert "s3cret" not in message
+
+
+async def test_one_namespace_gets_its_share_of_the_slots(world: Any) -> None:
+    w = world(limit=4, namespace_share=0.5)
+    for n in range(6):
+        w.supervisor.offer(build(f"a{n}", namespace="a"))
+    assert await w.settle() == ["a0", "a1"]
+    w.supervisor.offer(build("b0", namespace="b"))
+    assert await w.settle() == ["a0", "a1", "b0"]
+    w.started[0].may_end.set()
+    assert await w.settle() == ["a0", "a1", "b0", "a2"]
+
+
+async def test_a_single_watched_namespace_gets_all_slots(world: Any) -> None:
+    w = world(limit=4, namespace_share=0.5, namespaces=["a"])
+    for n in range(6):
+        w.supervisor.offer(build(f"a{n}", namespace="a"))
+    assert await w.settle() == ["a0", "a1", "a2", "a3"]
+
+
+async def test_builds_that_wait_for_a_node_hold_no_slot(world: Any) -> None:
+    w = world(limit=2)
+    for n in range(4):
+        w.supervisor.offer(build(f"a{n}"))
+    assert await w.settle() == ["a0", "a1"]
+    for run in w.started:
+        run.park(True)
+    assert await w.settle() == ["a0", "a1", "a2", "a3"]
+    w.started[0].park(False)
+    w.supervisor.offer(build("b", namespace="b"))
+    w.started[2].may_end.set()
+    # One is driven again, one still is: no slot is left.
+    assert await w.settle() == ["a0", "a1", "a2", "a3"]
+    w.started[3].may_end.set()
+    assert await w.settle() == ["a0", "a1", "a2", "a3", "b"]
+
+
+async def test_two_hundred_builds_that_wait_for_a_node_stop_nobody(world: Any) -> None:
+    w = world(limit=10, namespace_share=0.5)
+    seen = 0
+    for n in range(200):
+        w.supervisor.offer(build(f"a{n}", namespace="a"))
+    while len(await w.settle()) > seen:
+        for run in w.started[seen:]:
+            run.park(True)
+        seen = len(w.started)
+    # What waits is limited too, and more than that holds the namespace's own slots only.
+    assert seen == 5 * 5 + 5
+    w.supervisor.offer(build("b", namespace="b"))
+    assert (await w.settle())[-1] == "b"
+
+
+async def test_a_cancelled_build_ends_without_waiting_for_its_turn(world: Any) -> None:
+    w = world(limit=1)
+    for name in ("a", "b", "c"):
+        w.supervisor.offer(build(name))
+    await w.settle()
+    w.supervisor.offer(build("c", version=2, cancel=True))
+    assert await w.settle() == ["a", "c"]
+    assert w.started[1].cancelled.is_set()
+
+
+async def test_a_deleted_build_leaves_the_queue(world: Any) -> None:
+    w = world(limit=1)
+    for name in ("a", "b", "c"):
+        w.supervisor.offer(build(name))
+    await w.settle()
+    w.supervisor.gone(build("b", version=2))
+    w.started[0].may_end.set()
+    assert await w.settle() == ["a", "c"]

@@ -1,0 +1,66 @@
+"""Work that may kill the operator is counted in the Build's status before it begins, so that a restart remembers it.
+
+The count goes back when the work is over, however it ended. What stays is what never ended: a process that was killed,
+for its memory most likely. Whose fault that was nobody can tell while many builds are prepared at once, so those that
+were counted before are prepared one at a time: of them the next crash counts one more for the guilty one only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from sentinel.engine.run import Run
+from sentinel.errors import SentinelError
+
+ALONE_SECONDS = 20.0
+"""How long a build that was counted before is prepared alone: what kills the operator does so soon, and one that only
+takes long must not hold up the others."""
+
+
+@asynccontextmanager
+async def counted(run: Run) -> AsyncIterator[None]:
+    """Count the block as one crash while it lasts."""
+    before = run.writer.status.crashes
+    if before is None:
+        async with _written(run, before):
+            yield
+        return
+    async with _alone(run.tools.suspects), _written(run, before):
+        yield
+
+
+@asynccontextmanager
+async def _written(run: Run, before: int | None) -> AsyncIterator[None]:
+    run.writer.change(crashes=(before or 0) + 1)
+    try:
+        await run.writer.flush()
+        yield
+    except asyncio.CancelledError:
+        # The operator stops, or the build is cancelled: this is no crash.
+        run.writer.change(crashes=before)
+        with suppress(SentinelError):
+            await run.writer.flush()
+        raise
+    finally:
+        run.writer.change(crashes=before)
+
+
+@asynccontextmanager
+async def _alone(lock: asyncio.Lock) -> AsyncIterator[None]:
+    await lock.acquire()
+    released = False
+
+    def release() -> None:
+        nonlocal released
+        if not released:
+            released = True
+            lock.release()
+
+    timer = asyncio.get_running_loop().call_later(ALONE_SECONDS, release)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        release()
