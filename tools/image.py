@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,7 +96,7 @@ def prepare() -> None:
                 "-p=2",
                 "-trimpath",
                 "-buildvcs=false",
-                "-ldflags=-s -w",
+                f"-ldflags=-s -w -X main.version={_version()}",
                 "-o",
                 output,
                 ".",
@@ -103,6 +104,10 @@ def prepare() -> None:
             cwd=ROOT / "operator" / "boxkit",
             environment=environment,
         )
+
+
+def _version() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
 def build(*, tag: str, base: str) -> None:

@@ -9,7 +9,11 @@ import (
 )
 
 const (
-	protocol   = 1
+	// The versions of the protocol that this boxkit speaks. A change that an older operator cannot ignore raises the
+	// maximum; the minimum follows once no supported operator is that old.
+	protocolMin = 1
+	protocolMax = 1
+
 	maxFrame   = 1 << 20  // type and payload of one frame
 	maxMessage = 16 << 20 // one JSON message over all its parts
 	logChunk   = 64 << 10 // log bytes in one frame

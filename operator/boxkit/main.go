@@ -29,7 +29,7 @@ func main() {
 	case verb == "env":
 		err = printEnv(os.Stdout)
 	case verb == "version":
-		fmt.Printf("boxkit %s, protocol %d\n", version, protocol)
+		fmt.Printf("boxkit %s, protocol %d to %d\n", version, protocolMin, protocolMax)
 	default:
 		fmt.Fprintln(os.Stderr, usageText)
 		os.Exit(2)

@@ -19,9 +19,29 @@ type envelope struct {
 }
 
 type helloMessage struct {
-	Protocol int              `json:"protocol"`
-	Since    int64            `json:"since"`
-	Follow   map[string]int64 `json:"follow"`
+	Protocol  int              `json:"protocol"` // of an operator that knows no range
+	Protocols protocolRange    `json:"protocols"`
+	Since     int64            `json:"since"`
+	Follow    map[string]int64 `json:"follow"`
+}
+
+type protocolRange struct {
+	Min int `json:"min"`
+	Max int `json:"max"`
+}
+
+// agree returns the highest protocol version that both sides speak.
+func (m *helloMessage) agree() (int, error) {
+	theirs := m.Protocols
+	if theirs == (protocolRange{}) {
+		theirs = protocolRange{m.Protocol, m.Protocol}
+	}
+	agreed := min(theirs.Max, protocolMax)
+	if agreed < max(theirs.Min, protocolMin) {
+		return 0, protocolError(fmt.Sprintf("hello: the operator speaks protocol %d to %d, this boxkit (%s) %d to %d",
+			theirs.Min, theirs.Max, version, protocolMin, protocolMax))
+	}
+	return agreed, nil
 }
 
 type upload struct {
@@ -162,12 +182,13 @@ type noteMessage struct {
 // What boxkit sends.
 
 type welcomeReply struct {
-	Type     string `json:"type"`
-	Protocol int    `json:"protocol"`
-	Version  string `json:"version"`
-	Seq      int64  `json:"seq"`
-	Build    string `json:"build"`
-	Attempt  int    `json:"attempt"`
+	Type      string        `json:"type"`
+	Protocol  int           `json:"protocol"` // agreed on for this connection
+	Protocols protocolRange `json:"protocols"`
+	Version   string        `json:"version"`
+	Seq       int64         `json:"seq"`
+	Build     string        `json:"build"`
+	Attempt   int           `json:"attempt"`
 }
 
 type okReply struct {

@@ -236,11 +236,15 @@ func (a *attach) hello(message []byte) error {
 	if err := json.Unmarshal(message, &m); err != nil {
 		return protocolError("hello: " + err.Error())
 	}
-	if m.Protocol != protocol {
-		return protocolError("hello: this boxkit speaks protocol " + strconv.Itoa(protocol))
+	agreed, err := m.agree()
+	if err != nil {
+		return err
 	}
 	session := a.server.session
-	welcome := welcomeReply{Type: "welcome", Protocol: protocol, Version: version, Seq: session.journal.last()}
+	welcome := welcomeReply{
+		Type: "welcome", Protocol: agreed, Protocols: protocolRange{protocolMin, protocolMax},
+		Version: version, Seq: session.journal.last(),
+	}
 	session.mu.Lock()
 	if session.open != nil {
 		welcome.Build, welcome.Attempt = session.open.Build, session.open.Attempt

@@ -5,11 +5,14 @@
     SentinelError                 carries a reason of the closed list and a message for a person
     ├── UserError                 the build's author can mend it: phase Failed
     ├── InfrastructureError       the cluster failed: phase Errored, perhaps another attempt
-    │   └── SessionLost           the box could not be reached for too long
+    │   ├── SessionLost           the box could not be reached for too long
+    │   └── ProtocolMismatch      the box's boxkit and this operator have no protocol version in common
     ├── TransientError            try again: never ends a build by itself
     │   ├── NotYet                too early: the container is not there yet
     │   └── Conflict              somebody wrote the object first: read it again
     ├── GoneError                 the thing we acted for is not there any more, or is not ours
+    ├── BoxEnded                  the box closed its session or its container ended: the pod's status tells why
+    ├── NewerPlan                 a newer operator planned the attempt: leave its pod alone
     ├── CancelledByUser           spec.cancel or a delete
     └── InternalError             our own mistake: phase Errored, reason Internal
         └── ProtocolError         the other side spoke nonsense
@@ -46,6 +49,10 @@ class SessionLost(InfrastructureError):
     """Five minutes without a word from a box whose node looks alive."""
 
 
+class ProtocolMismatch(InfrastructureError):
+    """boxkit refused our `hello`, or agreed on a version that we do not speak: another pod gets our own boxkit."""
+
+
 class TransientError(SentinelError):
     """Worth another try, with jitter and a bound. `retry_after` is in seconds when the server named it."""
 
@@ -66,6 +73,17 @@ class Conflict(TransientError):
 
 class GoneError(SentinelError):
     """What we acted for was deleted, ended or belongs to another attempt: stop without a trace."""
+
+
+class BoxEnded(SentinelError):
+    """The box takes no more requests: its session is closed or its container has ended.
+
+    Says nothing about the Build or its result. Whoever catches it looks at the pod.
+    """
+
+
+class NewerPlan(SentinelError):
+    """The attempt's Plan has a version that only a newer operator reads. Its pod must not be touched."""
 
 
 class CancelledByUser(SentinelError):

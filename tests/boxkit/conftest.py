@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sentinel.errors import GoneError, NotYet
+from sentinel.errors import BoxEnded, NotYet
 from sentinel.session.client import Session
 from sentinel.session.journal import SessionState
 from sentinel.session.messages import Open, StepSpec
@@ -77,7 +77,7 @@ class Box:
     async def connect(self) -> SocketStream:
         """What the operator does by exec."""
         if self.process.returncode is not None:
-            raise GoneError("boxkit has ended")
+            raise BoxEnded("boxkit has ended")
         try:
             return SocketStream(
                 *await asyncio.open_unix_connection(str(self.session_dir / "control.sock"))

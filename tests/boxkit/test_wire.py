@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from typing import Any
 
 import pytest
 
-from sentinel.errors import GoneError, NotYet
+from sentinel.errors import BoxEnded, NotYet
 from sentinel.session import messages
 from sentinel.session.client import RequestRefused, Session
 from sentinel.session.frames import MAX_FRAME, FrameDecoder, JsonFrame, LogFrame, encode_json
@@ -103,7 +104,7 @@ async def test_requests_before_open_or_after_the_end_are_refused(box: Box) -> No
             await session.open(box.open())
             await session.start([script(1, "true", id="../up")])
         await session.close()
-        with pytest.raises(GoneError):
+        with pytest.raises(BoxEnded):
             await session.wait_for(lambda state: False)
 
 
@@ -162,6 +163,9 @@ NONSENSE = {
     "no JSON": (3).to_bytes(4, "big") + b"J{]",
     "not hello first": encode_json({"type": "start", "steps": []}),
     "another protocol": encode_json({"type": "hello", "protocol": 99}),
+    "only newer protocols": encode_json(
+        {"type": "hello", "protocol": 2, "protocols": {"min": 2, "max": 3}}
+    ),
 }
 
 
@@ -171,6 +175,33 @@ async def test_nonsense_ends_the_connection_with_an_error(box: Box, name: str) -
     assert [(f.message["type"], f.message["code"]) for f in heard if isinstance(f, JsonFrame)] == [
         ("error", "Protocol")
     ]
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        {"protocol": 1},
+        {"protocol": 1, "protocols": {"min": 1, "max": 1}},
+        {"protocol": 1, "protocols": {"min": 1, "max": 7}},
+    ],
+)
+async def test_the_highest_protocol_that_both_sides_speak_is_agreed_on(
+    box: Box, hello: dict[str, Any]
+) -> None:
+    async with box.session() as session:
+        await session.open(box.open())
+    # The connection is ended by nonsense.
+    heard = await talk(box, encode_json({"type": "hello", "since": 0, **hello}), bytes(4) + b"J")
+    welcome = next(f.message for f in heard if isinstance(f, JsonFrame))
+    assert welcome == {
+        "type": "welcome",
+        "protocol": 1,
+        "protocols": {"min": 1, "max": 1},
+        "version": "dev",
+        "seq": 1,
+        "build": "b1",
+        "attempt": 1,
+    }
 
 
 async def test_an_open_of_more_than_a_frame_arrives(box: Box) -> None:

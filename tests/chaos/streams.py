@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sentinel.errors import GoneError, NotYet
+from sentinel.errors import BoxEnded, NotYet
 from sentinel.session.journal import SessionState, fold
 from sentinel.session.records import AnyRecord, parse_record
 from tests.boxkit.conftest import Box, SocketStream, script
@@ -117,7 +117,7 @@ async def _one(findings: Findings, dice: random.Random, boxkit: Path, root: Path
 
     async def connect() -> SocketStream:
         if process.returncode is not None:
-            raise GoneError("boxkit has ended")
+            raise BoxEnded("boxkit has ended")
         try:
             return SocketStream(*await asyncio.open_unix_connection(str(relay.path)))
         except (FileNotFoundError, ConnectionRefusedError) as error:

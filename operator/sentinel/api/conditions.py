@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sentinel.api.reasons import Blame, Reason
+from sentinel.api.reasons import Blame, Reason, read_reason
 
 MESSAGE_LIMIT = 1024
 """Longest condition message we write, in characters; Kubernetes itself allows 32 KiB."""
@@ -78,7 +78,7 @@ def set_condition(
     *,
     type_: ConditionType,
     status: Literal["True", "False", "Unknown"],
-    reason: Reason,
+    reason: Reason | str,
     message: str,
     now: str,
     generation: int,
@@ -130,7 +130,6 @@ def derive_phase(conditions: Iterable[Condition], *, running: bool, finishing: b
 
 
 def _blame(reason: str) -> Blame:
-    try:
-        return Reason(reason).blame
-    except ValueError:
-        return Blame.PLATFORM
+    known = read_reason(reason)
+    # A reason of another release: an alert that wakes somebody in vain is better than none.
+    return known.blame if isinstance(known, Reason) else Blame.PLATFORM

@@ -61,15 +61,21 @@ MEANINGS: dict[Reason, str] = {
     Reason.SKIPPED: "An earlier step failed, or the box was stopped, so this one did not run.",
     Reason.SHELL_MISSING: "The box has neither bash nor sh, or not the one that its cmd names.",
     Reason.ARCHITECTURE_MISMATCH: "The box's shell does not run on the node's processor.",
-    Reason.BOX_TERMINATED: "The box's container ended while the build ran.",
+    Reason.BOX_TERMINATED: "The box's container ended while the build ran, and its pod was neither evicted nor "
+    "deleted: a step stopped process 1 (`kill 1`), or the runtime did.",
+    Reason.STORAGE_LIMIT_EXCEEDED: "The build wrote more than an ephemeral-storage limit or an emptyDir's sizeLimit of "
+    "its pod allows, and the kubelet evicted the pod. Raise the limit that the message names, or write less.",
     Reason.COMMIT_FAILED: "The box did not become an image; the message is the agent's.",
     Reason.PUSH_FAILED: "The image did not reach its registry; the message is the registry's.",
     Reason.STORE_FAILED: "The object store did not take the output.",
     Reason.OUTPUT_TOO_LARGE: "$WERCKER_OUTPUT_DIR holds more than is stored.",
-    Reason.POD_EVICTED: "The node drove the pod out.",
+    Reason.POD_EVICTED: "The pod was evicted: its node was low on a resource, was drained or shut down, or a pod of "
+    "higher priority took its place. spec.retries allows another attempt.",
     Reason.POD_DELETED: "Somebody deleted the pod.",
     Reason.NODE_DISK_FULL: "The node has no room for the build's logs.",
     Reason.SESSION_LOST: "The box did not answer for five minutes, though its node is ready.",
+    Reason.PROTOCOL_MISMATCH: "The pod was made by another release of Sentinel; its boxkit and this operator have no "
+    "protocol version in common.",
     Reason.AGENT_UNAVAILABLE: "No agent on the pod's node took the commit. Is its DaemonSet running there?",
     Reason.INTERNAL: "A mistake of ours. The operator's log has it; please report it.",
     Reason.COMPLETED: "Nothing more will happen to this Build.",

@@ -71,6 +71,7 @@ class Reason(StrEnum):
     SHELL_MISSING = "ShellMissing"
     ARCHITECTURE_MISMATCH = "ArchitectureMismatch"
     BOX_TERMINATED = "BoxTerminated"
+    STORAGE_LIMIT_EXCEEDED = "StorageLimitExceeded"
     COMMIT_FAILED = "CommitFailed"
     PUSH_FAILED = "PushFailed"
     STORE_FAILED = "StoreFailed"
@@ -81,6 +82,7 @@ class Reason(StrEnum):
     POD_DELETED = "PodDeleted"
     NODE_DISK_FULL = "NodeDiskFull"
     SESSION_LOST = "SessionLost"
+    PROTOCOL_MISMATCH = "ProtocolMismatch"
     AGENT_UNAVAILABLE = "AgentUnavailable"
     INTERNAL = "Internal"
 
@@ -95,6 +97,14 @@ class Reason(StrEnum):
         if self is Reason.CANCELLED:
             return Blame.CANCEL
         return Blame.PLATFORM if self in _PLATFORM else Blame.USER
+
+
+def read_reason(text: str) -> Reason | str:
+    """`text` as a Reason, or unchanged where another release wrote it."""
+    try:
+        return Reason(text)
+    except ValueError:
+        return text
 
 
 _NEUTRAL = {
@@ -124,6 +134,7 @@ _PLATFORM = {
     Reason.NODE_LOST,
     Reason.NODE_DISK_FULL,
     Reason.SESSION_LOST,
+    Reason.PROTOCOL_MISMATCH,
     Reason.AGENT_UNAVAILABLE,
     Reason.INTERNAL,
 }

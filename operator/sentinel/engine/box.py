@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 
 from sentinel.api.build import PodStatus
 from sentinel.api.conditions import ConditionType
-from sentinel.api.reasons import Reason
+from sentinel.api.reasons import Reason, read_reason
 from sentinel.engine.board import Board
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.status import progress, step_statuses
-from sentinel.errors import NotYet, UserError
+from sentinel.errors import InfrastructureError, NotYet, UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.plan.environment import ResolvedEnvironment
@@ -81,6 +81,13 @@ async def open_box(
     resolved = environment.done() and environment.exception() is None
     if not (resolved and not run.writer.begun) and await session.is_open():
         return
+    if run.writer.begun:
+        # Begun is only ever written of an open box. To open this one would run the steps a second time.
+        raise InfrastructureError(
+            "the box knows nothing of this build, though its steps may have begun: its container was replaced (a "
+            "restored cluster, or a node made anew under its old name)",
+            reason=Reason.BOX_TERMINATED,
+        )
     await refresh_box(run, plan, session, environment)
 
 
@@ -167,7 +174,7 @@ def judge(plan: Plan, state: SessionState) -> Outcome:
         count = sum(step.phase == "main" for step in plan.steps)
         return Outcome.passed(f"all {count} steps passed")
     known = state.steps[failed.ordinal]
-    reason = Reason(known.reason)
+    reason = read_reason(known.reason)
     detail = known.message or str(reason)
     if reason is Reason.EXIT_CODE:
         # What the step wrote to its message file says why, and not with which code it ended.

@@ -11,7 +11,7 @@ import asyncio
 import logging
 
 from sentinel.api.conditions import ConditionType, get_condition
-from sentinel.api.reasons import Reason
+from sentinel.api.reasons import Reason, read_reason
 from sentinel.clock import rfc3339
 from sentinel.engine.box import (
     box_session,
@@ -34,6 +34,7 @@ from sentinel.errors import (
     CancelledByUser,
     InfrastructureError,
     InternalError,
+    NewerPlan,
     UserError,
 )
 from sentinel.plan.environment import ResolvedEnvironment
@@ -47,13 +48,18 @@ log = logging.getLogger(__name__)
 async def run_build(run: Run) -> None:
     """Drive one Build from where it stands to its end.
 
-    Returns when the Build has ended and says so. Raises GoneError when it is not ours any more, and TransientError
-    and whatever else should be tried again from the top: nothing is lost by that.
+    Returns when the Build has ended and says so. Raises GoneError when it is not ours any more, NewerPlan when only a
+    newer operator can drive it, and TransientError and whatever else should be tried again from the top: nothing is
+    lost by that.
     """
     if run.writer.holds(ConditionType.FINISHED):
         await label_finished(run)
         return
-    await guarded(_drive(run), run.writer.run())
+    try:
+        await guarded(_drive(run), run.writer.run())
+    except NewerPlan as e:
+        await _leave_alone(run, e)
+        raise
 
 
 async def say_queued(run: Run) -> None:
@@ -78,13 +84,30 @@ async def _drive(run: Run) -> None:
     await finish(run, outcome, logs_safe=logs_safe)
 
 
+async def _leave_alone(run: Run, why: NewerPlan) -> None:
+    """Say in the status that nobody follows the build. The condition's reason stays: it tells whether steps may run."""
+    known = get_condition(run.writer.status.conditions, ConditionType.SUCCEEDED)
+    if known is None or known.status != "Unknown" or known.message == why.message:
+        return
+    run.writer.condition(ConditionType.SUCCEEDED, "Unknown", known.reason, why.message)
+    await run.writer.flush()
+    run.report.noticed(message=why.message)
+
+
+def _followed_again(run: Run) -> None:
+    """Take back what `_leave_alone` of an older operator wrote."""
+    known = get_condition(run.writer.status.conditions, ConditionType.SUCCEEDED)
+    if known is not None and known.status == "Unknown" and known.message:
+        run.writer.condition(ConditionType.SUCCEEDED, "Unknown", known.reason)
+
+
 def _decided(run: Run) -> Outcome | None:
     """The result that was written before the operator was restarted; then only the end is missing."""
     known = get_condition(run.writer.status.conditions, ConditionType.SUCCEEDED)
     if known is None or known.status == "Unknown":
         return None
     return Outcome(
-        succeeded=known.status == "True", reason=Reason(known.reason), message=known.message
+        succeeded=known.status == "True", reason=read_reason(known.reason), message=known.message
     )
 
 
@@ -131,6 +154,7 @@ async def _attempts(run: Run) -> tuple[Outcome, bool]:
 
 async def _attempt(run: Run, plan: Plan) -> tuple[Outcome, bool]:
     """One pod's life: stages 6 to 12."""
+    _followed_again(run)
     environment = asyncio.ensure_future(resolve_environment(run, plan))
     try:
         await ensure_pod(run, plan, environment)

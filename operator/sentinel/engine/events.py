@@ -45,7 +45,7 @@ class EventReporter(Reporter):
         then = "a new pod follows" if again else "no other pod follows"
         self._warn("AttemptLost", "Retry", f"attempt {attempt}: {reason}: {message}; {then}")
 
-    def finished(self, *, succeeded: bool, reason: Reason, message: str) -> None:
+    def finished(self, *, succeeded: bool, reason: Reason | str, message: str) -> None:
         (self._say if succeeded else self._warn)("Finished", "Finish", f"{reason}: {message}")
 
     def _say(self, reason: str, action: str, note: str) -> None:

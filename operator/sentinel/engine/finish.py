@@ -21,7 +21,7 @@ from sentinel.engine.pullsecret import drop_logins
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.salvage import salvage_logs
 from sentinel.engine.status import progress, settled
-from sentinel.errors import GoneError, InfrastructureError, InternalError, UserError
+from sentinel.errors import BoxEnded, InfrastructureError, InternalError, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, CONFIG_MAPS, PODS
 from sentinel.plan.environment import ResolvedEnvironment
@@ -118,14 +118,14 @@ async def _close(
     run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
 ) -> bool:
     # After a restart the journal must be heard first: it tells which logs were refused.
-    with suppress(GoneError):
+    with suppress(BoxEnded):
         await guarded(_heard(session), box_ended(run, plan))
     if run.tools.store is None:
-        with suppress(GoneError):
+        with suppress(BoxEnded):
             await guarded(session.close(), box_ended(run, plan))
-            run.closed = True
+            run.closed = session.state.closed is not None
         return False
-    with suppress(GoneError):
+    with suppress(BoxEnded):
         await guarded(store_artifacts(run, plan, session), box_ended(run, plan))
     if session.state.refused:
         # URLs expire: a build that waited long for its commit gets fresh ones.
@@ -135,8 +135,8 @@ async def _close(
             log.warning("build %s/%s: no fresh URLs for its logs: %s", *run.key, e.message)
     try:
         await guarded(session.close(), box_ended(run, plan))
-        run.closed = True
-    except GoneError:
+        run.closed = session.state.closed is not None
+    except BoxEnded:
         run.closed = True
         log.info("build %s/%s: the box ended before it said so", *run.key)
     missing = [

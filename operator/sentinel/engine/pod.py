@@ -22,9 +22,9 @@ from sentinel.engine.run import Run
 from sentinel.engine.services import tell_dead_services
 from sentinel.engine.steps import deliver_steps
 from sentinel.errors import (
+    BoxEnded,
     CancelledByUser,
     Conflict,
-    GoneError,
     InfrastructureError,
     InternalError,
     SentinelError,
@@ -156,7 +156,7 @@ async def watch_pod(run: Run, plan: Plan, session: Session) -> None:
 
 
 async def box_ended(run: Run, plan: Plan) -> None:
-    """A guard for the session's end: raises GoneError once the box's container is known to have ended."""
+    """A guard for the session's end: raises BoxEnded once the box's container is known to have ended."""
 
     def ended(seen: Seen | None) -> bool | None:
         if seen is None or seen.deleted:
@@ -167,7 +167,7 @@ async def box_ended(run: Run, plan: Plan) -> None:
     await until(run.tools.kube, PODS, run.tools.pods, key, ended)
     # What the box said last may still be on its way to us.
     await run.tools.clock.sleep(2.0)
-    raise GoneError("the box has ended")
+    raise BoxEnded("the box has ended")
 
 
 async def pod_gone(run: Run, plan: Plan, loss: InfrastructureError) -> None:

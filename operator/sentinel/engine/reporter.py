@@ -40,7 +40,7 @@ class Reporter:
     def attempt_lost(self, *, attempt: int, reason: Reason, message: str, again: bool) -> None:
         """The cluster lost an attempt; `again` tells whether another one follows."""
 
-    def finished(self, *, succeeded: bool, reason: Reason, message: str) -> None:
+    def finished(self, *, succeeded: bool, reason: Reason | str, message: str) -> None:
         """The build has ended."""
 
 
@@ -71,7 +71,7 @@ class Reporters(Reporter):
     def attempt_lost(self, *, attempt: int, reason: Reason, message: str, again: bool) -> None:
         self._tell("attempt_lost", attempt=attempt, reason=reason, message=message, again=again)
 
-    def finished(self, *, succeeded: bool, reason: Reason, message: str) -> None:
+    def finished(self, *, succeeded: bool, reason: Reason | str, message: str) -> None:
         self._tell("finished", succeeded=succeeded, reason=reason, message=message)
 
     def _tell(self, moment: str, **what: object) -> None:

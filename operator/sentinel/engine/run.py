@@ -46,10 +46,10 @@ class Tools:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a build ended. `reason` is Passed exactly when `succeeded`."""
+    """How a build ended. `reason` is Passed exactly when `succeeded`; it may be one that only another release knows."""
 
     succeeded: bool
-    reason: Reason
+    reason: Reason | str
     message: str
 
     @classmethod
@@ -57,7 +57,7 @@ class Outcome:
         return cls(succeeded=True, reason=Reason.PASSED, message=message)
 
     @classmethod
-    def failed(cls, reason: Reason, message: str) -> Outcome:
+    def failed(cls, reason: Reason | str, message: str) -> Outcome:
         return cls(succeeded=False, reason=reason, message=message)
 
 

@@ -60,7 +60,7 @@ def progress(steps: list[StepStatus]) -> str:
 
 
 def settled(
-    steps: Sequence[StepStatus], *, reason: Reason, message: str, now: str
+    steps: Sequence[StepStatus], *, reason: Reason | str, message: str, now: str
 ) -> list[StepStatus]:
     """The steps of a build that ended without its box's word on them: what ran has failed, what waited never will.
 
@@ -193,7 +193,7 @@ class StatusWriter:
         self,
         type_: ConditionType,
         status: Literal["True", "False", "Unknown"],
-        reason: Reason,
+        reason: Reason | str,
         message: str = "",
     ) -> None:
         """Set one condition; it is written with the next flush."""

@@ -19,7 +19,7 @@ from sentinel.api.reasons import Reason
 from sentinel.engine.board import key_of
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.slots import Slots
-from sentinel.errors import GoneError, InternalError, SentinelError, TransientError
+from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, TransientError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
 from sentinel.plan.names import FINISHED_LABEL
@@ -222,8 +222,9 @@ class Supervisor:
                 await self._drive(run)
                 self._note_ended(uid)
                 return
-            except GoneError as e:
-                log.info("build %s/%s: %s", namespace, name, e.message)
+            except (GoneError, NewerPlan) as e:
+                # The slot is free; the next event or resync offers a build again that a newer operator planned.
+                log.warning("build %s/%s: %s", namespace, name, e.message)
                 return
             except TransientError as e:
                 log.warning("build %s/%s: %s; trying again", namespace, name, e.message)

@@ -10,7 +10,7 @@ import zlib
 from pydantic import TypeAdapter, ValidationError
 
 from sentinel.api.reasons import Reason
-from sentinel.errors import InternalError, UserError
+from sentinel.errors import InternalError, NewerPlan, UserError
 from sentinel.plan.model import VERSION, Plan
 
 ANNOTATION_LIMIT = 200 * 1024
@@ -20,14 +20,10 @@ _EXPANDED_LIMIT = 16 * 1024 * 1024
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
 
 
-class NewerPlan(InternalError):
-    """A newer operator made this plan: leave its pod alone."""
-
-
 def encode(plan: Plan) -> str:
     """The plan as text. Raises UserError InvalidSpec where it is larger than an annotation may be."""
-    raw = _PLAN.dump_json(plan, exclude_defaults=True)
-    # The version stands there although it is the default: it is what decode looks at first.
+    # Defaults are written too: an operator with other defaults must not change a build that is running.
+    raw = _PLAN.dump_json(plan)
     document = json.dumps({"version": plan.version, "plan": json.loads(raw)}, separators=(",", ":"))
     text = base64.b64encode(zlib.compress(document.encode(), 9)).decode("ascii")
     if len(text) > ANNOTATION_LIMIT:
@@ -52,7 +48,8 @@ def decode(text: str) -> Plan:
         version = int(document["version"])
         if version > VERSION:
             raise NewerPlan(
-                f"the pod's plan has version {version}, this operator reads up to {VERSION}: upgrade the operator"
+                f"not followed: the pod's plan has version {version}, this operator reads up to {VERSION}. "
+                "The pod is left alone and runs on; upgrade the operator"
             )
         return _PLAN.validate_python(_tupled(document["plan"]))
     except (

@@ -4,8 +4,8 @@ The stream is passed in (`connect`), so this module knows nothing of pods and ex
 anything for a step: we connect again, say which journal record we have, and ask again what was not answered.
 Every request may be sent twice; boxkit sees to it that nothing happens twice.
 
-Not here: what to run, and what a dead container means. `connect` says NotYet (too early: again soon) or raises
-GoneError (the container ended), which ends the session for everybody who waits on it.
+Not here: what to run, and what a dead container means. `connect` raises NotYet (too early: again soon) or BoxEnded
+(the container ended), which ends the session for everybody who waits on it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,30 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
+from sentinel.api.reasons import Reason
 from sentinel.errors import (
-    GoneError,
+    BoxEnded,
+    InfrastructureError,
     InternalError,
     NotYet,
     ProtocolError,
+    ProtocolMismatch,
     SessionLost,
     TransientError,
 )
 from sentinel.session import messages
 from sentinel.session.frames import FrameDecoder, JsonFrame, LogFrame, encode_json
 from sentinel.session.journal import SessionState, fold
-from sentinel.session.messages import Collect, Message, Open, Result, StepSpec
+from sentinel.session.messages import (
+    PROTOCOLS,
+    Collect,
+    Message,
+    Open,
+    Result,
+    StepSpec,
+    Welcome,
+    parse_welcome,
+)
 from sentinel.session.records import AnyRecord, parse_record
 
 HEARTBEAT = 15.0
@@ -68,7 +80,7 @@ class RequestRefused(InternalError):
 class Session:
     """`async with Session(connect) as session:` connects in the background until the block is left.
 
-    `connect` makes a stream, or raises NotYet, GoneError or TransientError. `on_record` is called for every new
+    `connect` makes a stream, or raises NotYet, BoxEnded or TransientError. `on_record` is called for every new
     journal record after `state` took it in. `on_log(ordinal, offset, data)` gets every step's log bytes, each byte
     once and in order, beginning at `follow[ordinal]` or 0; without it no log bytes travel.
     `known`: the box was spoken to before, by an operator that is gone, so that silence counts from the beginning.
@@ -108,8 +120,8 @@ class Session:
         self._heard: float | None = None
         self._began = clock()
         self._known = known
-        self._was_open: bool | None = None
-        self._due = 0
+        self._first: Welcome | None = None
+        self._greeted = False
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="boxkit session")
@@ -128,8 +140,13 @@ class Session:
             future.cancel()
 
     @property
+    def welcome(self) -> Welcome | None:
+        """The box's first answer to `hello`: what it knew of a build before this session asked anything of it."""
+        return self._first
+
+    @property
     def silence(self) -> float:
-        """Seconds since the box said anything; before its first word, since this session began."""
+        """Seconds since the last frame from the box; before the first one, since this session began."""
         return self._clock() - (self._began if self._heard is None else self._heard)
 
     # Requests. Each waits for its answer, over as many connections as it takes.
@@ -141,12 +158,13 @@ class Session:
     async def is_open(self) -> bool:
         """Whether the box had been opened when it first answered. Waits for that answer, and until `state` knows what
         the journal said by then."""
-        await self.wait_for(
-            lambda state: (
-                self._was_open is not None and (state.seq >= self._due or not self._was_open)
-            )
-        )
-        return bool(self._was_open)
+
+        def known(state: SessionState) -> bool:
+            first = self._first
+            return first is not None and (not first.build or state.seq >= first.seq)
+
+        await self.wait_for(known)
+        return self._first is not None and bool(self._first.build)
 
     async def start(self, steps: Sequence[StepSpec], *, result: Result | None = None) -> None:
         """Queue steps; returns when boxkit has them, not when they ran. Repeating it does nothing."""
@@ -171,13 +189,13 @@ class Session:
 
     async def close(self) -> SessionState:
         """No more steps: waits until boxkit has finished its uploads and ends. Also fine if it ended before."""
-        with suppress(GoneError):
+        with suppress(BoxEnded):
             await self._request(messages.close())
             await self.wait_for(lambda state: state.closed is not None)
         return self.state
 
     async def wait_for(self, predicate: Callable[[SessionState], bool]) -> SessionState:
-        """The first state for which `predicate` holds. Raises what ended the session: SessionLost, GoneError, ..."""
+        """The first state for which `predicate` holds. Raises what ended the session: SessionLost, BoxEnded, ..."""
         while not predicate(self.state):
             if self._end is not None:
                 raise self._end
@@ -203,7 +221,10 @@ class Session:
         finally:
             self._pending.pop(request, None)
         if answer["type"] == "error":
-            raise RequestRefused(str(answer.get("code", "")), str(answer.get("text", "")))
+            code, text = str(answer.get("code", "")), str(answer.get("text", ""))
+            if code == "Closed":
+                raise BoxEnded(f"the box has closed its session: {text}")
+            raise RequestRefused(code, text)
         return answer
 
     # The connection.
@@ -211,9 +232,9 @@ class Session:
     async def _run(self) -> None:
         try:
             await self._stay_connected()
-            self._finish(GoneError("the session is closed"))
+            self._finish(BoxEnded("the box has closed its session"))
         except asyncio.CancelledError:
-            self._finish(GoneError("the session was left"))
+            self._finish(BoxEnded("the session was left"))
             raise
         except Exception as error:
             self._finish(error)
@@ -262,7 +283,10 @@ class Session:
         # Before the first word the pod is still starting: how long that may take is not for us to say.
         spoken_to = self._known or self._heard is not None
         if spoken_to and self.silence > self._lost_after:
-            raise SessionLost(f"no word from the box for {self._lost_after:.0f} s: {why}")
+            raise SessionLost(
+                f"the box did not answer for {self._lost_after:.0f} s: {why}",
+                reason=Reason.SESSION_LOST,
+            )
 
     async def _pause(self, delay: float, *, longest: float, first: float) -> float:
         """Wait about `delay` seconds, or until nudged; returns the next delay."""
@@ -277,6 +301,7 @@ class Session:
     async def _converse(self, stream: ByteStream) -> None:
         """Speak over one stream until it ends, is cut or falls silent."""
         outbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._greeted = False
         outbox.put_nowait(
             messages.hello(
                 since=self.state.seq, follow=self._offsets if self._on_log is not None else None
@@ -319,13 +344,14 @@ class Session:
                 frames = decoder.feed(data)
             except ProtocolError as error:
                 raise _Cut(str(error)) from error
-            self._heard = self._clock()
             for frame in frames:
                 match frame:
                     case JsonFrame(message=message):
                         self._take(message)
                     case LogFrame():
                         self._take_log(frame)
+                # An error that ends the connection has raised: a box that only refuses has said nothing.
+                self._heard = self._clock()
 
     async def _write(self, stream: ByteStream, outbox: asyncio.Queue[Message]) -> None:
         while True:
@@ -343,22 +369,35 @@ class Session:
             case "record":
                 self._take_record(message)
             case "welcome":
-                if self._was_open is None:
-                    self._was_open = bool(message.get("build"))
-                    self._due = int(message.get("seq") or 0)
-                self._tell()
+                self._take_welcome(parse_welcome(message))
             case "ping" if self._outbox is not None:
                 self._outbox.put_nowait(messages.pong(int(message.get("n", 0))))
             case "error" if not message.get("id"):
-                raise _Cut(
-                    f"boxkit ended the connection: {message.get('code')}: {message.get('text')}"
-                )
+                text = f"{message.get('code')}: {message.get('text')}"
+                if not self._greeted:
+                    raise _mismatch(f"boxkit refused the session: {text}")
+                raise _Cut(f"boxkit ended the connection: {text}")
             case "ok" | "error" | "environment":
                 _, future = self._pending.get(message.get("id", 0), (None, None))
                 if future is not None and not future.done():
                     future.set_result(message)
             case _:
                 pass
+
+    def _take_welcome(self, welcome: Welcome) -> None:
+        lowest, highest = PROTOCOLS
+        if not lowest <= welcome.protocol <= highest:
+            raise _mismatch(f"boxkit {welcome.version} speaks protocol {welcome.protocol}")
+        if welcome.seq < self.state.seq:
+            raise InfrastructureError(
+                f"the box has lost its journal ({self.state.seq} records were read, it has {welcome.seq}): its "
+                "container was replaced while the build ran",
+                reason=Reason.BOX_TERMINATED,
+            )
+        self._greeted = True
+        if self._first is None:
+            self._first = welcome
+        self._tell()
 
     def _take_record(self, message: dict[str, Any]) -> None:
         record = parse_record(message)
@@ -388,6 +427,15 @@ class Session:
             if not future.done():
                 future.set_exception(error)
         self._tell()
+
+
+def _mismatch(what: str) -> ProtocolMismatch:
+    lowest, highest = PROTOCOLS
+    return ProtocolMismatch(
+        f"{what}; this operator speaks protocol {lowest} to {highest}. The pod was made by another release of "
+        "Sentinel: submit the Build again, or run the operator's other release until its builds have ended",
+        reason=Reason.PROTOCOL_MISMATCH,
+    )
 
 
 class _Cut(Exception):

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-PROTOCOL = 1
+from sentinel.errors import ProtocolError
+
+PROTOCOLS = (1, 1)
+"""The lowest and highest version of the protocol that this operator speaks, both included."""
 
 Message: TypeAlias = dict[str, Any]
 Phase: TypeAlias = Literal["main", "after"]
@@ -200,7 +203,44 @@ class Collect:
 def hello(*, since: int, follow: Mapping[int, int] | None) -> Message:
     """The first message of a connection. `follow` maps ordinals to log offsets; None: no log bytes at all."""
     offsets = None if follow is None else {str(ordinal): at for ordinal, at in follow.items()}
-    return {"type": "hello", "protocol": PROTOCOL, "since": since, "follow": offsets}
+    lowest, highest = PROTOCOLS
+    return {
+        "type": "hello",
+        # A boxkit of 0.1 knows no range and accepts only its own version, the lowest there is.
+        "protocol": lowest,
+        "protocols": {"min": lowest, "max": highest},
+        "since": since,
+        "follow": offsets,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Welcome:
+    """boxkit's answer to `hello`: the agreed `protocol`, its own `version`, and what the box knows of a build.
+
+    `seq` is the number of the journal's last record. `build` (uid) and `attempt` are those of `open`; empty and 0
+    where the box was never opened.
+    """
+
+    protocol: int
+    version: str = ""
+    seq: int = 0
+    build: str = ""
+    attempt: int = 0
+
+
+def parse_welcome(message: Mapping[str, Any]) -> Welcome:
+    """The `welcome` in a message. Raises ProtocolError where a field is missing or of another type."""
+    try:
+        return Welcome(
+            protocol=int(message["protocol"]),
+            version=str(message.get("version", "")),
+            seq=int(message.get("seq") or 0),
+            build=str(message.get("build") or ""),
+            attempt=int(message.get("attempt") or 0),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProtocolError(f"boxkit sent a welcome that cannot be read: {error!r}") from error
 
 
 def start(steps: Sequence[StepSpec], *, result: Result | None = None) -> Message:

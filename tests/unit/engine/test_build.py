@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -13,8 +14,8 @@ from sentinel.api.reasons import Reason
 from sentinel.engine import build as engine
 from sentinel.engine.build import run_build
 from sentinel.engine.run import Run
-from sentinel.errors import Conflict, GoneError
-from sentinel.plan.model import Plan
+from sentinel.errors import Conflict, GoneError, NewerPlan
+from sentinel.plan.model import VERSION, Plan
 from sentinel.plan.names import pod_name
 
 
@@ -233,3 +234,103 @@ async def test_another_operator_s_end_stands(
         async with asyncio.timeout(5):
             await task
     assert server.build["status"]["phase"] == "Succeeded"
+
+
+def succeeded(server: Server) -> dict[str, Any]:
+    conditions = server.build["status"]["conditions"]
+    found: dict[str, Any] = next(c for c in conditions if c["type"] == "Succeeded")
+    return found
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_the_pod_of_a_newer_operator_is_left_alone_and_the_status_says_so(
+    prepared: list[int], begun: bool
+) -> None:
+    server = Server(status_of(ready=True, begun=begun))
+    newer = plan("one")
+    server.add_pod(replace(newer, version=VERSION + 1))
+    run = run_of(server)
+    with pytest.raises(NewerPlan):
+        await run_build(run)
+    assert (server.patches, server.deleted, server.created) == ([], [], [])
+    said = succeeded(server)
+    assert (said["status"], said["reason"]) == ("Unknown", "Running" if begun else "Pending")
+    assert f"version {VERSION + 1}, this operator reads up to {VERSION}" in said["message"]
+    assert run_of(server).writer.begun is begun
+    # Another look changes nothing: no writes that would offer it again and again.
+    version = server.build["metadata"]["resourceVersion"]
+    with pytest.raises(NewerPlan):
+        await run_build(run_of(server))
+    assert server.build["metadata"]["resourceVersion"] == version
+
+
+async def test_a_decided_build_of_a_newer_operator_keeps_its_pod(prepared: list[int]) -> None:
+    old = status_of(ready=True, begun=True)
+    old["conditions"][1] |= {"status": "True", "reason": "Passed"}
+    server = Server(old)
+    server.add_pod(replace(plan("one"), version=VERSION + 1))
+    with pytest.raises(NewerPlan):
+        await run_build(run_of(server))
+    assert (server.patches, server.deleted) == ([], [])
+
+
+async def test_what_an_older_operator_said_is_taken_back(prepared: list[int]) -> None:
+    old = status_of(ready=True, begun=True)
+    old["conditions"][1]["message"] = "not followed: upgrade the operator"
+    server = Server(old)
+    box = Box(opened=True, on_start=lambda box: None)
+    box.record("opened", build=UID, attempt=1, plan="", shell="/bin/bash")
+    server.add_pod(plan("one"), box=box)
+    task = asyncio.create_task(run_build(run_of(server)))
+    async with asyncio.timeout(10):
+        while "message" in succeeded(server):
+            await asyncio.sleep(0.01)
+        box.run_all()
+        await task
+    assert phase(server) == ("Succeeded", "Passed")
+
+
+async def test_a_result_with_a_reason_of_another_release_is_kept_as_it_is(
+    prepared: list[int],
+) -> None:
+    old = status_of(begun=True, pod=False)
+    old["conditions"][1] |= {"status": "False", "reason": "FromTheFuture", "message": "why"}
+    server = Server(old)
+    await run_build(run_of(server))
+    assert phase(server) == ("Errored", "FromTheFuture")
+
+
+async def test_a_step_with_a_reason_of_another_release_fails_the_build(prepared: list[int]) -> None:
+    server = Server()
+    name = pod_name(build="b", uid=UID, attempt=1)
+    server.boxes[name] = Box(on_start=lambda box: box.run_all(reason="FromTheFuture"))
+    await run_build(run_of(server))
+    assert phase(server) == ("Errored", "FromTheFuture")
+
+
+@pytest.mark.parametrize(
+    ("retries", "end", "lost_attempts"),
+    [
+        ({}, ("Errored", "BoxTerminated"), [(1, "BoxTerminated", False)]),
+        (
+            {"infrastructure": 1, "afterStart": True},
+            ("Succeeded", "Passed"),
+            [(1, "BoxTerminated", True)],
+        ),
+    ],
+)
+async def test_begun_steps_never_run_again_in_a_box_that_knows_nothing_of_them(
+    prepared: list[int],
+    retries: dict[str, Any],
+    end: tuple[str, str],
+    lost_attempts: list[tuple[int, str, bool]],
+) -> None:
+    """etcd was restored, or a node was made anew under its name: the pod's containers are not the old ones."""
+    server = Server(status_of(ready=True, begun=True))
+    fresh = Box()
+    server.add_pod(plan("one"), box=fresh)
+    run = run_of(server, retries=retries)
+    await run_build(run)
+    assert "open" not in fresh.heard and "start" not in fresh.heard
+    assert phase(server) == end
+    assert lost(run) == lost_attempts

@@ -14,7 +14,7 @@ from sentinel.engine import services
 from sentinel.engine.box import result_of
 from sentinel.engine.run import Outcome
 from sentinel.engine.services import blame_services, tell_dead_services
-from sentinel.errors import GoneError, SentinelError
+from sentinel.errors import BoxEnded, SentinelError
 from sentinel.plan.model import ImageFacts, PlanService
 from sentinel.plan.observe import Ended, PodView
 from sentinel.session.client import RequestRefused
@@ -85,7 +85,7 @@ async def test_each_dead_service_is_told_once_with_its_last_words_in_the_log() -
 
 
 @pytest.mark.parametrize(
-    "error", [RequestRefused("InvalidRequest", "unknown type"), GoneError("the box ended")]
+    "error", [RequestRefused("InvalidRequest", "unknown type"), BoxEnded("the box ended")]
 )
 async def test_a_box_that_takes_no_notes_fails_nothing(error: SentinelError) -> None:
     run = run_of(Server())

@@ -14,7 +14,7 @@ from sentinel.api.reasons import Reason
 from sentinel.engine.board import Board
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.supervisor import MOST_CRASHES, Supervisor
-from sentinel.errors import GoneError, InternalError, SentinelError, TransientError
+from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, TransientError
 from sentinel.plan.names import FINISHED_LABEL
 from sentinel.settings import Settings
 
@@ -291,6 +291,20 @@ async def test_a_build_that_is_another_s_is_let_go(world: Any) -> None:
     assert await w.settle() == ["a"]
     assert w.supervisor.active == 0
     assert w.clock.slept == []
+
+
+async def test_a_build_that_a_newer_operator_planned_frees_its_slot_until_it_is_offered_again(
+    world: Any,
+) -> None:
+    w = world(limit=1)
+    w.errors["a"] = [NewerPlan("the plan has version 99")]
+    w.supervisor.offer(build("a"))
+    w.supervisor.offer(build("b"))
+    assert await w.settle() == ["a", "b"]
+    assert w.clock.slept == []
+    w.started[-1].may_end.set()
+    w.supervisor.offer(build("a", version=2))
+    assert await w.settle() == ["a", "b", "a"]
 
 
 async def test_a_deleted_build_s_task_ends(world: Any) -> None:

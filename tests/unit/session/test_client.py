@@ -10,10 +10,19 @@ from typing import Any
 
 import pytest
 
-from sentinel.errors import GoneError, NotYet, ProtocolError, SessionLost, TransientError
+from sentinel.api.reasons import Reason
+from sentinel.errors import (
+    BoxEnded,
+    InfrastructureError,
+    NotYet,
+    ProtocolError,
+    ProtocolMismatch,
+    SessionLost,
+    TransientError,
+)
 from sentinel.session.client import RequestRefused, Session
 from sentinel.session.frames import FrameDecoder, JsonFrame, encode_json, encode_log
-from sentinel.session.messages import Open
+from sentinel.session.messages import Open, Welcome
 
 
 class MemoryStream:
@@ -86,11 +95,23 @@ async def test_an_unanswered_request_is_sent_again_and_the_journal_goes_on_where
     first, second = MemoryStream(), MemoryStream()
     async with fast(Exec(first, second)) as session:
         opening = asyncio.create_task(session.open(Open(build="b", attempt=1)))
-        assert await first.hear() == {"type": "hello", "protocol": 1, "since": 0, "follow": None}
+        assert await first.hear() == {
+            "type": "hello",
+            "protocol": 1,
+            "protocols": {"min": 1, "max": 1},
+            "since": 0,
+            "follow": None,
+        }
         request = await first.hear()
         first.say(queued(1))
         first.cut(half=encode_json(queued(2))[:9])
-        assert await second.hear() == {"type": "hello", "protocol": 1, "since": 1, "follow": None}
+        assert await second.hear() == {
+            "type": "hello",
+            "protocol": 1,
+            "protocols": {"min": 1, "max": 1},
+            "since": 1,
+            "follow": None,
+        }
         assert await second.hear() == request
         second.say(queued(2), {"type": "ok", "id": request["id"]})
         await opening
@@ -141,7 +162,7 @@ async def test_a_box_that_is_never_heard_of_again_is_lost(outcome: Exception) ->
         stream.say(queued(1))
         await session.wait_for(lambda state: state.seq == 1)
         stream.cut()
-        with pytest.raises(SessionLost, match="no word from the box for 300 s"):
+        with pytest.raises(SessionLost, match="the box did not answer for 300 s"):
             await session.wait_for(lambda state: False)
     assert now == 400
 
@@ -165,7 +186,7 @@ async def test_whether_it_is_open_is_said_when_the_journal_was_heard() -> None:
     async with fast(Exec(stream)) as session:
         asking = asyncio.create_task(session.is_open())
         await stream.hear()
-        stream.say({"type": "welcome", "seq": 2, "build": "b"}, queued(1))
+        stream.say({"type": "welcome", "protocol": 1, "seq": 2, "build": "b"}, queued(1))
         await session.wait_for(lambda state: state.seq == 1)
         assert not asking.done()
         stream.say(queued(2))
@@ -187,10 +208,10 @@ async def test_silence_is_counted_from_the_last_word() -> None:
 
 
 async def test_a_dead_container_ends_the_session_for_everybody() -> None:
-    async with fast(Exec(GoneError("terminated"))) as session:
-        with pytest.raises(GoneError, match="terminated"):
+    async with fast(Exec(BoxEnded("terminated"))) as session:
+        with pytest.raises(BoxEnded, match="terminated"):
             await session.wait_for(lambda state: False)
-        with pytest.raises(GoneError, match="terminated"):
+        with pytest.raises(BoxEnded, match="terminated"):
             await session.open(Open(build="b", attempt=1))
         assert (await session.close()).closed is None
 
@@ -271,3 +292,82 @@ async def test_each_connection_without_a_word_is_given_twice_the_time() -> None:
         await session.is_open()
     waits = [after - before for before, after in itertools.pairwise(opened)]
     assert waits[0] >= 0.05 and waits[1] >= 0.1 and waits[2] >= 0.2
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (
+            {"type": "error", "id": 0, "code": "Protocol", "text": "hello: this boxkit speaks 2"},
+            "boxkit refused the session: Protocol: hello: this boxkit speaks 2",
+        ),
+        (
+            {"type": "welcome", "protocol": 2, "version": "0.9", "seq": 0, "build": ""},
+            r"boxkit 0\.9 speaks protocol 2; this operator speaks protocol 1 to 1",
+        ),
+    ],
+)
+async def test_a_boxkit_without_a_common_protocol_ends_the_session_at_once(
+    answer: dict[str, Any], says: str
+) -> None:
+    stream = MemoryStream()
+    connect = Exec(stream)
+    async with fast(connect) as session:
+        opening = asyncio.create_task(session.open(Open(build="b", attempt=1)))
+        await stream.hear()
+        stream.say(answer)
+        with pytest.raises(ProtocolMismatch, match=says) as caught:
+            await opening
+    assert caught.value.reason is Reason.PROTOCOL_MISMATCH
+    assert connect.calls == 1
+
+
+async def test_an_error_that_ends_a_connection_does_not_count_as_an_answer() -> None:
+    stream = MemoryStream()
+    now = 0.0
+    async with fast(Exec(stream), clock=lambda: now) as session:
+        stream.say({"type": "welcome", "protocol": 1, "seq": 0, "build": "b"})
+        await session.is_open()
+        now = 7.0
+        stream.say({"type": "error", "id": 0, "code": "Protocol", "text": "a frame of 0 bytes"})
+        await asyncio.wait_for(_until(lambda: stream.closed), 5)
+        assert session.silence == 7.0
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await asyncio.sleep(0)
+
+
+async def test_a_box_whose_journal_became_shorter_is_another_one() -> None:
+    first, second = MemoryStream(), MemoryStream()
+    first.say({"type": "welcome", "protocol": 1, "seq": 2, "build": "b"}, queued(1), queued(2))
+    second.say({"type": "welcome", "protocol": 1, "seq": 0, "build": ""})
+    async with fast(Exec(first, second)) as session:
+        await session.wait_for(lambda state: state.seq == 2)
+        first.cut()
+        with pytest.raises(InfrastructureError, match="lost its journal") as caught:
+            await session.wait_for(lambda state: False)
+    assert caught.value.reason is Reason.BOX_TERMINATED
+
+
+async def test_a_request_to_a_closed_box_says_that_the_box_has_ended() -> None:
+    stream = MemoryStream()
+    async with fast(Exec(stream)) as session:
+        starting = asyncio.create_task(session.start([]))
+        await stream.hear()
+        request = await stream.hear()
+        stream.say({"type": "error", "id": request["id"], "code": "Closed", "text": "over"})
+        with pytest.raises(BoxEnded, match="over"):
+            await starting
+
+
+async def test_the_first_welcome_is_kept() -> None:
+    first, second = MemoryStream(), MemoryStream()
+    first.say({"type": "welcome", "protocol": 1, "version": "0.1.0", "seq": 0, "build": ""})
+    second.say({"type": "welcome", "protocol": 1, "seq": 1, "build": "b", "attempt": 1}, queued(1))
+    first.cut()
+    async with fast(Exec(first, second)) as session:
+        assert not await session.is_open()
+        await session.wait_for(lambda state: state.seq == 1)
+        assert session.welcome == Welcome(protocol=1, version="0.1.0")
