@@ -229,4 +229,4 @@ def _raise_unless_replaced(run: Run, attempt: int, loss: InfrastructureError) ->
     )
     if not again:
         raise loss
-    log.warning("build %s/%s: attempt %d lost: %s", *run.key, attempt, loss.message)
+    log.info("build %s/%s: attempt %d lost: %s", *run.key, attempt, loss.message)

@@ -17,6 +17,7 @@ from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.engine.board import key_of
+from sentinel.engine.leftovers import Attempt, remove_leftovers
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.slots import Slots
 from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, TransientError
@@ -62,6 +63,7 @@ class Supervisor:
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._untold: deque[dict[str, Any]] = deque()
         self._telling: tuple[str, asyncio.Task[None]] | None = None
+        self._tidying: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._draining = False
 
@@ -103,6 +105,10 @@ class Supervisor:
         self._tools.builds.offer(raw, deleted=True)
         self._tools.builds.forget(key_of(raw))
         self._let_go(raw)
+        if raw.get("status", {}).get("startTime"):
+            task = asyncio.create_task(self._tidy(raw), name=f"tidy {'/'.join(key_of(raw))}")
+            self._tidying.add(task)
+            task.add_done_callback(self._tidying.discard)
 
     async def run(self) -> None:
         """Start what waits, as the limit allows, until cancelled."""
@@ -120,7 +126,7 @@ class Supervisor:
     async def drain(self) -> None:
         """Let go of all builds: their pods run on, and whoever leads next goes on from there."""
         self._draining = True
-        tasks = list(self._active.values())
+        tasks = [*self._active.values(), *self._tidying]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -133,6 +139,15 @@ class Supervisor:
         task = self._active.get(uid)
         if task is not None:
             task.cancel()
+
+    async def _tidy(self, raw: dict[str, Any]) -> None:
+        """Delete what a deleted Build leaves: nobody else does where it was deleted without its dependents."""
+        namespace, name = key_of(raw)
+        uid = raw["metadata"]["uid"]
+        if uid in self._active:
+            await asyncio.wait({self._active[uid]})
+        attempt = int((raw["status"].get("pod") or {}).get("attempt") or 0)
+        await remove_leftovers(self._tools, Attempt(namespace, name, uid, attempt))
 
     def _unqueue(self, raw: dict[str, Any]) -> bool:
         """Take a Build out of the queue. Whether it was in it."""

@@ -1,6 +1,7 @@
-"""What must not be forgotten: builds that a watch missed, and finished ones past their time.
+"""What must not be forgotten: builds that a watch missed, finished ones past their time, and pods without a Build.
 
 Runs every few minutes. It decides nothing about a running build: it offers it to the supervisor, which knows it or not.
+Nothing that one Build holds ends a sweep.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sentinel.api.model import seconds
+from sentinel.engine.leftovers import find_made, remove_orphans
 from sentinel.engine.run import Tools
 from sentinel.engine.supervisor import Supervisor
+from sentinel.errors import TransientError
 from sentinel.kube.resources import BUILDS
 from sentinel.plan.names import FINISHED_LABEL
 
@@ -25,30 +28,44 @@ async def sweep_forever(tools: Tools, supervisor: Supervisor) -> None:
     while True:
         try:
             await sweep(tools, supervisor)
+        except TransientError as e:
+            log.warning("resync failed: %s", e.message)
         except Exception:
             log.exception("resync failed")
         await tools.clock.sleep(tools.settings.resync_seconds)
 
 
 async def sweep(tools: Tools, supervisor: Supervisor) -> None:
-    """Offer every unfinished build, delete the finished ones whose time is over."""
+    """Offer every unfinished Build, delete the finished ones whose time is over, and what Builds that are gone left."""
     places: list[str | None] = [*tools.settings.namespaces] or [None]
     for namespace in places:
-        active, _ = await tools.kube.list(
-            BUILDS, namespace=namespace, labels=f"{FINISHED_LABEL}!=true"
-        )
-        for raw in active:
+        made = await find_made(tools, namespace=namespace)
+        known: set[str] = set()
+        for labels in (f"{FINISHED_LABEL}!=true", f"{FINISHED_LABEL}=true"):
+            async for raw in tools.kube.each(BUILDS, namespace=namespace, labels=labels):
+                known.add(raw["metadata"]["uid"])
+                await _look_at(tools, supervisor, raw)
+        await remove_orphans(tools, made, builds=known)
+
+
+async def _look_at(tools: Tools, supervisor: Supervisor, raw: dict[str, Any]) -> None:
+    meta = raw["metadata"]
+    try:
+        if (meta.get("labels") or {}).get(FINISHED_LABEL) != "true":
             supervisor.offer(raw)
-        finished, _ = await tools.kube.list(
-            BUILDS, namespace=namespace, labels=f"{FINISHED_LABEL}=true"
+        elif is_over(raw, now=tools.clock.now()):
+            await tools.kube.delete(
+                BUILDS, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]
+            )
+    except TransientError as e:
+        log.warning(
+            "build %s/%s is left for the next resync: %s",
+            meta["namespace"],
+            meta["name"],
+            e.message,
         )
-        now = tools.clock.now()
-        for raw in finished:
-            if is_over(raw, now=now):
-                meta = raw["metadata"]
-                await tools.kube.delete(
-                    BUILDS, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]
-                )
+    except Exception:
+        log.exception("build %s/%s is left out of the resync", meta["namespace"], meta["name"])
 
 
 def is_over(raw: dict[str, Any], *, now: datetime) -> bool:
@@ -56,6 +73,9 @@ def is_over(raw: dict[str, Any], *, now: datetime) -> bool:
     try:
         ttl = seconds(raw.get("spec", {}).get("ttlAfterFinished", DEFAULT_TTL))
         ended = datetime.fromisoformat(raw.get("status", {}).get("completionTime", ""))
+        return ttl > 0 and now - ended > timedelta(seconds=ttl)
+    except OverflowError:
+        # Longer than time goes: a Build made before durations had a maximum. It stays.
+        return False
     except ValueError:
         return False
-    return ttl > 0 and now - ended > timedelta(seconds=ttl)

@@ -122,6 +122,33 @@ class Kube:
             if not page.get("metadata", {}).get("continue"):
                 return items, str(page.get("metadata", {}).get("resourceVersion", ""))
 
+    async def each(
+        self,
+        resource: Resource,
+        *,
+        namespace: str | None = None,
+        labels: str = "",
+        limit: int = 100,
+    ) -> AsyncGenerator[Json, None]:
+        """As `list`, with only one page of `limit` objects in memory. Raises Expired where that takes too long."""
+        following = ""
+        while True:
+            page = await self._transport.json(
+                Request(
+                    "GET",
+                    resource.path(namespace=namespace),
+                    _what("list", resource, namespace),
+                    selection(labels=labels, more={"limit": limit, "continue": following}),
+                    repeatable=True,
+                )
+            )
+            kind = str(page.get("kind", "")).removesuffix("List")
+            for item in page.get("items") or []:
+                yield {"apiVersion": resource.api_version, "kind": kind, **item}
+            following = str(page.get("metadata", {}).get("continue") or "")
+            if not following:
+                return
+
     async def create(self, resource: Resource, body: Json, *, namespace: str | None = None) -> Json:
         """The object as the server made it. Raises AlreadyExists: names are locks."""
         metadata = body.get("metadata", {})

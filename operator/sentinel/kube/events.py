@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,6 +33,7 @@ QUEUE = 1000
 SERIES = 512
 TRIES = 4
 NOTE_BYTES = 1024
+_TERMINATING = re.compile(r"because it is being terminated|namespaces \"[^\"]+\" not found")
 
 
 class EventApi(Protocol):
@@ -264,7 +266,9 @@ class Recorder:
 
     def _drop(self, moment: _Moment, why: str) -> None:
         self.dropped += 1
-        log.warning("an event was dropped (%s %s): %s", moment.reason, moment.note, why)
+        # Of a namespace that is being deleted nobody will read events.
+        level = logging.DEBUG if _TERMINATING.search(why) else logging.WARNING
+        log.log(level, "an event was dropped (%s %s): %s", moment.reason, moment.note, why)
 
     def _now(self) -> float:
         return self._clock.monotonic()

@@ -15,6 +15,7 @@ from sentinel.engine.board import Board
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.supervisor import MOST_CRASHES, Supervisor
 from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, TransientError
+from sentinel.kube.resources import Resource
 from sentinel.plan.names import FINISHED_LABEL
 from sentinel.settings import Settings
 
@@ -74,6 +75,10 @@ class FakeKube:
 
     def __init__(self) -> None:
         self.builds: dict[str, dict[str, Any]] = {}
+        self.deleted: list[tuple[str, str]] = []
+
+    async def delete(self, resource: Resource, *, namespace: str, name: str) -> None:
+        self.deleted.append((resource.plural, name))
 
     async def get(self, resource: object, *, namespace: str, name: str) -> dict[str, Any]:
         return self.builds[name]
@@ -425,3 +430,20 @@ async def test_a_deleted_build_leaves_the_queue(world: Any) -> None:
     w.supervisor.gone(build("b", version=2))
     w.started[0].may_end.set()
     assert await w.settle() == ["a", "c"]
+
+
+async def test_what_a_deleted_build_made_goes_although_nobody_owns_it_any_more(world: Any) -> None:
+    """`kubectl delete --cascade=orphan` takes the owner references off."""
+    w = world()
+    w.supervisor.offer(build("a"))
+    await w.settle()
+    last = {**build("a", version=3), "status": {"startTime": "x", "pod": {"attempt": 2}}}
+    w.supervisor.gone(last)
+    await w.settle()
+    assert w.supervisor.active == 0
+    assert w.kube.deleted == [
+        ("secrets", "a-uidnsa-pull"),
+        ("pods", "a-uidnsa-2"),
+        ("configmaps", "a-uidnsa-2-steps"),
+        ("imagecommits", "a-uidnsa-2-end"),
+    ]

@@ -62,6 +62,23 @@ async def test_list_reads_all_pages_and_fills_in_the_kind(kube: Kube, server: Se
     ]
 
 
+async def test_objects_can_be_read_page_by_page(kube: Kube, server: Server) -> None:
+    def page(name: str, more: str) -> web.Response:
+        items = [{"metadata": {"name": name}}]
+        return obj({"kind": "PodList", "metadata": {"continue": more}, "items": items})
+
+    server.answers(page("a", "next"), page("b", ""))
+    found = [raw async for raw in kube.each(PODS, namespace="ci", labels="x=y", limit=1)]
+    assert found == [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "b"}},
+    ]
+    assert [seen.query for seen in server.seen] == [
+        {"labelSelector": ["x=y"], "limit": ["1"]},
+        {"labelSelector": ["x=y"], "limit": ["1"], "continue": ["next"]},
+    ]
+
+
 async def test_a_list_that_expires_between_pages_is_read_anew_in_one(
     kube: Kube, server: Server
 ) -> None:

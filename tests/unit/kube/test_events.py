@@ -155,6 +155,22 @@ async def test_a_refused_event_is_dropped_and_the_next_one_written(
     assert "an event was dropped (First n): create events ci/hello." in caplog.text
 
 
+async def test_events_of_a_namespace_that_is_being_deleted_are_dropped_quietly(
+    kube: Kube, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "unable to create new content in namespace ci because it is being terminated"
+    server.answers(
+        failure(403, "Forbidden", text), failure(404, "NotFound", 'namespaces "ci" not found')
+    )
+    recorder = Recorder(kube, instance="i", clock=Hasty())
+    with caplog.at_level(logging.INFO):
+        recorder.record(BUILD, reason="First", action="A", note="n")
+        recorder.record(BUILD, reason="Second", action="A", note="n")
+        await recorder.close()
+    assert recorder.dropped == 2
+    assert [each.message for each in caplog.records if each.name == "sentinel.kube.events"] == []
+
+
 async def test_recording_never_waits_and_never_raises(
     kube: Kube, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:

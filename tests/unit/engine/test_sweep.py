@@ -1,0 +1,179 @@
+"""The resync: nothing is forgotten, nothing outlives its Build, and no Build ends it for the others."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from tests.unit.engine.world import START, Clock
+
+from sentinel.clock import rfc3339
+from sentinel.engine.board import Board
+from sentinel.engine.run import Tools
+from sentinel.engine.supervisor import Supervisor
+from sentinel.engine.sweep import is_over, sweep
+from sentinel.kube.errors import Unavailable
+from sentinel.kube.resources import Resource
+from sentinel.plan.names import FINISHED_LABEL, commit_name, labels, pod_name
+from sentinel.settings import Settings
+
+UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
+OTHER = "11111111-9b1c-4e7e-8a55-3d2f10c4b7aa"
+
+
+def build(name: str, *, uid: str = UID, finished: bool = False, **fields: Any) -> dict[str, Any]:
+    marks = {FINISHED_LABEL: "true"} if finished else {}
+    return {
+        "metadata": {"namespace": "ns", "name": name, "uid": uid, "labels": marks},
+        "spec": {},
+        **fields,
+    }
+
+
+def ended(name: str, ttl: str, *, uid: str = UID, ago: float = 60) -> dict[str, Any]:
+    when = rfc3339(START - timedelta(seconds=ago))
+    spec, status = {"ttlAfterFinished": ttl}, {"completionTime": when}
+    return build(name, uid=uid, finished=True, spec=spec, status=status)
+
+
+def made(kind: str, *, of: str = "b", uid: str = UID, attempt: int = 1) -> dict[str, Any]:
+    name = {"pods": pod_name, "imagecommits": commit_name}[kind]
+    return {
+        "metadata": {
+            "namespace": "ns",
+            "name": name(build=of, uid=uid, attempt=attempt),
+            "labels": labels(build=of, uid=uid, attempt=attempt),
+        }
+    }
+
+
+class Kube:
+    """Objects by plural, and what was deleted of them."""
+
+    def __init__(self, **objects: list[dict[str, Any]]) -> None:
+        self.objects = objects
+        self.deleted: list[tuple[str, str]] = []
+        self.listed: list[tuple[str, str | None]] = []
+        self.fails: set[str] = set()
+
+    async def each(
+        self, resource: Resource, *, namespace: str | None = None, labels: str = ""
+    ) -> AsyncIterator[dict[str, Any]]:
+        self.listed.append((resource.plural, namespace))
+        for raw in self.objects.get(resource.plural, []):
+            done = raw["metadata"]["labels"].get(FINISHED_LABEL) == "true"
+            if FINISHED_LABEL not in labels or done == ("!=" not in labels):
+                yield copy.deepcopy(raw)
+
+    async def delete(
+        self, resource: Resource, *, namespace: str, name: str, uid: str | None = None
+    ) -> None:
+        if name in self.fails:
+            raise Unavailable("the API server is away")
+        self.deleted.append((resource.plural, name))
+
+
+class Offers:
+    """A supervisor that fails with some Builds."""
+
+    def __init__(self, *bad: str) -> None:
+        self.bad, self.offered = bad, [""][:0]
+
+    def offer(self, raw: dict[str, Any]) -> None:
+        if raw["metadata"]["name"] in self.bad:
+            raise OverflowError("Python int too large to convert to C int")
+        self.offered.append(raw["metadata"]["name"])
+
+
+def tools(kube: Kube, **settings: Any) -> Tools:
+    return Tools(
+        kube=cast(Any, kube),
+        settings=Settings(**settings),
+        clock=cast(Any, Clock()),
+        store=None,
+        builds=Board(),
+        pods=Board(),
+        commits=Board(),
+        git_cache=cast(Any, None),
+        steps=cast(Any, None),
+    )
+
+
+async def run(kube: Kube, supervisor: Offers | None = None, **settings: Any) -> Offers:
+    supervisor = supervisor or Offers()
+    await sweep(tools(kube, **settings), cast(Supervisor, supervisor))
+    return supervisor
+
+
+async def test_one_bad_build_does_not_end_the_resync() -> None:
+    kube = Kube(
+        builds=[
+            build("bad"),
+            build("good"),
+            ended("endless", "99999999999h"),
+            ended("silent", "5s"),
+            ended("old", "5s"),
+        ]
+    )
+    kube.fails = {"silent"}
+
+    supervisor = await run(kube, Offers("bad"))
+
+    assert supervisor.offered == ["good"]
+    assert kube.deleted == [("builds", "old")]
+
+
+@pytest.mark.parametrize(
+    ("ttl", "over"),
+    [("59s", True), ("61s", False), ("0s", False), ("99999999999h", False), ("soon", False)],
+)
+def test_a_finished_build_stays_for_its_ttl(ttl: str, over: bool) -> None:
+    assert is_over(ended("b", ttl), now=START) is over
+
+
+async def test_what_builds_left_that_are_gone_is_deleted() -> None:
+    kube = Kube(
+        builds=[build("lives", uid=OTHER)],
+        pods=[made("pods"), made("pods", of="lives", uid=OTHER)],
+        imagecommits=[made("imagecommits"), made("imagecommits", of="lives", uid=OTHER)],
+    )
+
+    await run(kube)
+
+    assert sorted(kube.deleted) == [
+        ("configmaps", "b-6f0d3a52-1-steps"),
+        ("imagecommits", "b-6f0d3a52-1-end"),
+        ("pods", "b-6f0d3a52-1"),
+        ("secrets", "b-6f0d3a52-pull"),
+    ]
+
+
+async def test_a_finished_build_keeps_its_pod() -> None:
+    kube = Kube(builds=[ended("b", "168h")], pods=[made("pods")])
+    await run(kube)
+    assert kube.deleted == []
+
+
+async def test_pods_that_only_have_our_labels_are_left_alone() -> None:
+    named = made("pods")
+    named["metadata"]["name"] = "database"
+    strange = made("pods")
+    strange["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "sentinel"}
+    kube = Kube(pods=[named, strange])
+    await run(kube)
+    assert kube.deleted == []
+
+
+async def test_pods_are_listed_before_the_builds_that_they_belong_to() -> None:
+    kube = Kube()
+    await run(kube)
+    assert [plural for plural, _ in kube.listed] == ["pods", "imagecommits", "builds", "builds"]
+
+
+async def test_an_operator_of_some_namespaces_lists_nothing_cluster_wide() -> None:
+    kube = Kube()
+    await run(kube, namespaces=["a", "b"])
+    assert {namespace for _, namespace in kube.listed} == {"a", "b"}
