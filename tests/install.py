@@ -73,6 +73,19 @@ def install(
         "operator.podAnnotations.image-id": image_id,
         "agent.podAnnotations.image-id": image_id,
         "images.prefix": f"{lab.registry}/builds",
+        # Where tests push besides builds/<namespace>: the second is one name a namespace, the third is not there.
+        **{
+            f"images.allowedRepositories[{n}]": pattern
+            for n, pattern in enumerate(
+                (
+                    f"{lab.registry}/{{namespace}}/*",
+                    f"{lab.registry}/test/{{namespace}}",
+                    "registry.lab:1/team/app",
+                    # Builds that are tried by hand.
+                    f"{lab.registry}/case-*",
+                )
+            )
+        },
         "images.insecureRegistries[0]": lab.registry,
         # One that asks for a password, where a test starts it.
         "images.insecureRegistries[1]": PRIVATE_REGISTRY,

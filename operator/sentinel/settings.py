@@ -47,7 +47,9 @@ class ImageSettings(BaseModel):
     allowed_repositories: Annotated[
         list[str],
         Field(
-            description="Patterns of repositories that builds may push to; {namespace} is replaced. Empty: all."
+            description="Patterns of repositories that builds may push to besides <prefix>/<namespace>/*; {namespace} "
+            "is replaced, * matches slashes too. Empty: no other repository of the prefix's registry, and any of "
+            "another registry for which the Build names a Secret with a login."
         ),
     ] = []
     insecure_registries: Annotated[

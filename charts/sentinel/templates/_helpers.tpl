@@ -32,6 +32,7 @@ app.kubernetes.io/component: {{ .component }}
 - {name: SENTINEL_NETWORK__CLUSTER_RANGES, value: {{ .Values.network.clusterRanges | toJson | quote }}}
 - {name: SENTINEL_NETWORK__ALLOWED, value: {{ .Values.network.allowed | toJson | quote }}}
 - {name: SENTINEL_NETWORK__PLAIN_HTTP, value: {{ .Values.network.plainHttp | toJson | quote }}}
+- {name: SENTINEL_IMAGES__PREFIX, value: {{ .Values.images.prefix | quote }}}
 - {name: SENTINEL_IMAGES__ALLOWED_REGISTRIES, value: {{ .Values.images.allowedRegistries | toJson | quote }}}
 - {name: SENTINEL_IMAGES__ALLOWED_REPOSITORIES, value: {{ .Values.images.allowedRepositories | toJson | quote }}}
 - {name: SENTINEL_IMAGES__INSECURE_REGISTRIES, value: {{ .Values.images.insecureRegistries | toJson | quote }}}

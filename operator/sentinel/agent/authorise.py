@@ -21,7 +21,7 @@ from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, PODS
 from sentinel.plan.names import pull_secret_name
-from sentinel.registry import Reference, is_allowed_repository, parse_repository
+from sentinel.registry import Pushing, Reference, allowed_places, may_push, parse_repository
 from sentinel.settings import Settings
 
 Json = dict[str, Any]
@@ -29,11 +29,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Permit:
-    """A commit that may be done: of which container, into which repository, for how many seconds."""
+    """A commit that may be done: of which container, into which repository, for how many seconds.
+
+    `needs_login`: the push Secret must have a login for the target (`registry.pushing`).
+    """
 
     identity: Identity
     target: Reference
     seconds: float
+    needs_login: bool = False
 
 
 async def authorise(commit: ImageCommit, *, kube: Kube, settings: Settings, clock: Clock) -> Permit:
@@ -52,7 +56,7 @@ async def authorise(commit: ImageCommit, *, kube: Kube, settings: Settings, cloc
     build = await _get_build(commit, pod, kube)
     for complaint in _contradictions(commit, pod, build):
         raise _not_ours(complaint)
-    target = _target(commit, settings)
+    target, needs_login = _target(commit, settings)
     trouble = _privilege(pod, spec.container_name)
     if trouble:
         raise CommitRefused(
@@ -68,7 +72,7 @@ async def authorise(commit: ImageCommit, *, kube: Kube, settings: Settings, cloc
         container_name=spec.container_name,
         container_id=spec.container_id,
     )
-    return Permit(identity=identity, target=target, seconds=seconds)
+    return Permit(identity=identity, target=target, seconds=seconds, needs_login=needs_login)
 
 
 async def _get_pod(commit: ImageCommit, kube: Kube) -> Json:
@@ -135,21 +139,22 @@ def _contradictions(commit: ImageCommit, pod: Json, build: Json) -> Iterator[str
         yield f"the Build does not name Secret {min(foreign)!r} to pull with"
 
 
-def _target(commit: ImageCommit, settings: Settings) -> Reference:
+def _target(commit: ImageCommit, settings: Settings) -> tuple[Reference, bool]:
+    """Where it is pushed, and whether only with a login. Raises CommitRefused."""
+    images = settings.images
     try:
-        target = parse_repository(
-            commit.spec.repository, default_registry=settings.images.default_registry
-        )
+        target = parse_repository(commit.spec.repository, default_registry=images.default_registry)
     except UserError as error:
         raise CommitRefused(CommitReason.REPOSITORY_NOT_ALLOWED, error.message) from error
-    patterns = settings.images.allowed_repositories
-    if not is_allowed_repository(target, patterns=patterns, namespace=commit.namespace):
+    decision = may_push(target, images=images, namespace=commit.namespace)
+    needs_login = decision is Pushing.WITH_LOGIN
+    if decision is Pushing.DENIED or (needs_login and commit.spec.push_secret_ref is None):
         raise CommitRefused(
             CommitReason.REPOSITORY_NOT_ALLOWED,
             f"builds of namespace {commit.namespace} may not push to {target.name}; allowed are "
-            + ", ".join(pattern.replace("{namespace}", commit.namespace) for pattern in patterns),
+            + allowed_places(images, namespace=commit.namespace),
         )
-    return target
+    return target, needs_login
 
 
 def _privilege(pod: Json, container: str) -> str:

@@ -176,6 +176,11 @@ async def _pusher(
     push = await read_keychain(
         commit, [spec.push_secret_ref] if spec.push_secret_ref else [], tools
     )
+    if permit.needs_login and push.find(permit.target) is None:
+        raise CommitFailure(
+            CommitReason.AUTH_FAILED,
+            f"the Secret of spec.image.pushSecretRef has no login for {permit.target.name}",
+        )
     pull = await read_keychain(commit, spec.pull_secret_refs, tools)
     client, reader = [
         await stack.enter_async_context(

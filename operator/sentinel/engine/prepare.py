@@ -28,10 +28,10 @@ from sentinel.config.model import Config, Pipeline
 from sentinel.engine.crashes import counted
 from sentinel.engine.images import check_images
 from sentinel.engine.pullsecret import keep_logins, logins
+from sentinel.engine.pushing import check_pushing
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import (
     archive_credentials,
-    check_push_secret,
     git_credentials,
 )
 from sentinel.engine.steps import find_steps
@@ -75,6 +75,7 @@ async def _prepare(run: Run, *, attempt: int) -> Plan:
     settings = run.tools.settings
     started = datetime.fromisoformat(run.writer.status.start_time)
     source, found = await _resolve_source(run)
+    await check_pushing(run, source)
     config, pipeline = _load_config(run, *_config_text(run, found, source))
     wanted = images_for(
         run.build,
@@ -91,7 +92,6 @@ async def _prepare(run: Run, *, attempt: int) -> Plan:
         find_steps(run, chosen, source=source),
     )
     _tell(run, check_options(chosen, steps, pipeline=pipeline.name))
-    await check_push_secret(run)
     plan = make_plan(
         run.build,
         source=source,

@@ -17,7 +17,7 @@ from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import CONFIG_MAPS, SECRETS, Resource
 from sentinel.plan.environment import ResolvedEnvironment, needed, resolve
 from sentinel.plan.model import EnvSource, Plan, Variable
-from sentinel.registry.credentials import Keychain, keychain_from_secrets
+from sentinel.registry.credentials import NO_CREDENTIALS, Keychain, keychain_from_secrets
 from sentinel.source import archive
 from sentinel.source.access import KEYS
 from sentinel.source.git import Credentials
@@ -77,11 +77,14 @@ async def keychain(run: Run) -> Keychain:
     return keychain_from_secrets(secrets)
 
 
-async def check_push_secret(run: Run) -> None:
-    """The push Secret must exist before anything runs, not when the box is finished."""
+async def push_keychain(run: Run) -> Keychain:
+    """What the box is pushed with; the Secret must exist before anything runs, not when the box is finished."""
     ref = run.build.spec.image.push_secret_ref
-    if ref is not None:
-        keychain_from_secrets([await _secret(run, ref.name, wanted_by="spec.image.pushSecretRef")])
+    if ref is None:
+        return NO_CREDENTIALS
+    return keychain_from_secrets(
+        [await _secret(run, ref.name, wanted_by="spec.image.pushSecretRef")]
+    )
 
 
 async def resolve_environment(run: Run, plan: Plan) -> ResolvedEnvironment:

@@ -20,7 +20,6 @@ from sentinel.plan.budget import Budget
 from sentinel.plan.environment import build_variables
 from sentinel.plan.generic import (
     application_id,
-    application_name,
     generic_variables,
     is_deploy,
 )
@@ -30,7 +29,6 @@ from sentinel.plan.keys import results_prefix
 from sentinel.plan.model import (
     ImageFacts,
     Plan,
-    PlanImage,
     PlanSource,
     PlanStep,
     StepFacts,
@@ -38,6 +36,7 @@ from sentinel.plan.model import (
 )
 from sentinel.plan.names import step_id
 from sentinel.plan.options import dashed
+from sentinel.plan.repository import plan_image
 from sentinel.plan.services import plan_services
 from sentinel.plan.users import run_as
 from sentinel.plan.words import words_of
@@ -127,7 +126,7 @@ def make_plan(
     planned, links = plan_services(
         wanted.services, services, uid=build.uid, public=public, hidden=hidden, budget=budget
     )
-    image = _image(build, source=source, settings=settings)
+    image = plan_image(build, source=source, settings=settings)
     return Plan(
         build=build.name,
         namespace=build.namespace,
@@ -281,29 +280,3 @@ def step_exports(step: Step, facts: StepFacts | None = None) -> tuple[tuple[str,
 def _shell(box: Box) -> tuple[str, ...]:
     words = words_of(box, "cmd")
     return words[:1] if words and posixpath.basename(words[0]) in SHELLS else ()
-
-
-def _image(build: Build, *, source: PlanSource, settings: Settings) -> PlanImage:
-    """Where the box goes. Without a repository, or a prefix of the operator's to make one, it goes nowhere."""
-    spec = build.spec.image
-    repository = spec.repository
-    if not repository and settings.images.prefix:
-        application = application_name(build, source=source)
-        repository = f"{settings.images.prefix.rstrip('/')}/{build.namespace}/{application}"
-    if spec.commit == "never" or not repository or settings.images.local:
-        return PlanImage(pull_secrets=tuple(ref.name for ref in spec.pull_secret_refs))
-    if build.spec.pod.box.security_context.get("readOnlyRootFilesystem"):
-        raise UserError(
-            "spec.pod.box.securityContext.readOnlyRootFilesystem leaves nothing to commit: remove it, or set "
-            "spec.image.commit: never",
-            reason=Reason.COMMIT_UNSUPPORTED,
-        )
-    return PlanImage(
-        commit="end",
-        # Registries have no upper case in a repository's path.
-        repository=repository.lower(),
-        push_secret=spec.push_secret_ref.name if spec.push_secret_ref else "",
-        pull_secrets=tuple(ref.name for ref in spec.pull_secret_refs),
-        exclude_paths=tuple(spec.exclude_paths),
-        latest="every" if settings.images.latest == "every" else "green",
-    )

@@ -10,9 +10,9 @@ from sentinel.registry.credentials import (
     keychain_from_secrets,
 )
 from sentinel.registry.images import ImageInfo
+from sentinel.registry.pushing import Pushing, allowed_places, may_push
 from sentinel.registry.reference import (
     Reference,
-    is_allowed_repository,
     parse_reference,
     parse_repository,
 )
@@ -23,11 +23,13 @@ __all__ = [
     "ImageInfo",
     "Keychain",
     "Patience",
+    "Pushing",
     "Reference",
     "RegistryClient",
-    "is_allowed_repository",
+    "allowed_places",
     "keychain_from_docker_config",
     "keychain_from_secrets",
+    "may_push",
     "parse_reference",
     "parse_repository",
 ]

@@ -6,9 +6,7 @@ Pure. Not here: whether the image exists, and who may pull it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
@@ -122,17 +120,6 @@ def parse_repository(text: str, *, default_registry: str = DOCKER_HUB) -> Refere
     if reference.tag or reference.digest:
         raise _invalid(text, "a repository is written without a tag or digest")
     return reference
-
-
-def is_allowed_repository(reference: Reference, *, patterns: Sequence[str], namespace: str) -> bool:
-    """Whether builds of a namespace may push there (`images.allowedRepositories`).
-
-    Patterns are written like `registry.lab:5000/{namespace}/*`; a * matches slashes too. None allow everything.
-    """
-    return not patterns or any(
-        fnmatchcase(reference.name, pattern.replace("{namespace}", namespace))
-        for pattern in patterns
-    )
 
 
 def _is_host(text: str) -> bool:

@@ -11,7 +11,7 @@ from sentinel.agent.authorise import authorise
 from sentinel.agent.failures import CommitRefused
 from sentinel.api import API_VERSION
 from sentinel.api.imagecommit import ImageCommit
-from sentinel.settings import Settings
+from sentinel.settings import ImageSettings, Settings
 
 UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
 OWNER = {"apiVersion": API_VERSION, "kind": "Build", "name": "b", "uid": UID, "controller": True}
@@ -46,7 +46,7 @@ async def allowed(secret: str) -> bool:
                 "podUid": "pod-uid",
                 "containerName": "box",
                 "containerId": "containerd://c",
-                "repository": "registry.example.com/x",
+                "repository": "registry.example.com/ns/x",
                 "tags": ["t"],
                 "pullSecretRefs": [{"name": secret}],
                 "deadline": "2026-11-27T01:00:00Z",
@@ -57,7 +57,7 @@ async def allowed(secret: str) -> bool:
         await authorise(
             commit,
             kube=cast(Any, FakeKube()),
-            settings=Settings(node_name="n"),
+            settings=Settings(node_name="n", images=ImageSettings(prefix="registry.example.com")),
             clock=cast(Any, FakeClock()),
         )
     except CommitRefused as error:
