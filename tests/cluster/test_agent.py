@@ -32,6 +32,7 @@ from sentinel.agent.commit import run_commit
 from sentinel.agent.failures import CommitRefused
 from sentinel.agent.runtimes.base import Identity
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
+from sentinel.agent.spool import Spool
 from sentinel.agent.tools import Tools
 from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL
 from sentinel.clock import SystemClock, rfc3339
@@ -173,6 +174,7 @@ async def opened_tools(lab: Lab, node: Node, spool: Path) -> AsyncIterator[Tools
                 settings=settings,
                 clock=clock,
                 boot_id=str(uuid.uuid4()),
+                spool=Spool(spool),
             )
     finally:
         await runtime.close()

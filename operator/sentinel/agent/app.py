@@ -1,7 +1,6 @@
-"""The agent put together: it thaws what a dead predecessor froze, then does its node's commits one after another.
+"""The agent put together: it thaws what a dead predecessor froze, then does its node's commits.
 
-kopf brings the objects, a worker does the work: one commit at a time is faster on a small node and shortens every
-freeze (`image-commit.md` §1.4). There is no port.
+kopf brings the objects, workers do the work. There is no port.
 """
 
 from __future__ import annotations
@@ -10,8 +9,7 @@ import asyncio
 import logging
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,9 @@ import kopf
 
 from sentinel import __version__
 from sentinel.agent.commit import run_commit
+from sentinel.agent.queue import TOGETHER, Queue
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
+from sentinel.agent.spool import PREFIX, Spool
 from sentinel.agent.tools import Tools, status_of
 from sentinel.api import GROUP, VERSION
 from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL, CommitPhase, ImageCommitStatus
@@ -33,52 +33,12 @@ from sentinel.settings import Settings
 log = logging.getLogger(__name__)
 
 _CAP_DAC_READ_SEARCH, _CAP_SYS_ADMIN = 2, 21
-_ENDED = frozenset(phase.value for phase in CommitPhase if phase.ended)
-
-Key = tuple[str, str]
-
-
-class Queue:
-    """Commits that wait, each once, in the order they came.
-
-    What comes while something is being done is told to `behind` too, so that somebody can say that it waits.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: dict[Key, None] = {}
-        self._some = asyncio.Event()
-        self._doing: Key | None = None
-        self.behind: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-
-    def offer(self, raw: dict[str, Any]) -> None:
-        """Take in an object of the watch or of a list, unless it has ended, waits already, or is being done."""
-        key = (raw["metadata"]["namespace"], raw["metadata"]["name"])
-        phase = (raw.get("status") or {}).get("phase")
-        if phase in _ENDED or key == self._doing or key in self._waiting:
-            return
-        if self._doing is not None and phase is None:
-            self.behind.put_nowait(raw)
-        self._waiting[key] = None
-        self._some.set()
-
-    @asynccontextmanager
-    async def next(self) -> AsyncIterator[Key]:
-        """The one that waits longest, being done for the time of the block."""
-        while not self._waiting:
-            self._some.clear()
-            await self._some.wait()
-        self._doing = next(iter(self._waiting))
-        del self._waiting[self._doing]
-        try:
-            yield self._doing
-        finally:
-            self._doing = None
 
 
 async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
-    """Run the agent until it is told to stop: SIGTERM, or `stop` where there is one.
+    """Run the agent until SIGTERM, or until `stop` is set.
 
-    Raises UserError when the node cannot be worked on: no node name, missing capabilities, no containerd.
+    Raises UserError when it cannot work on this node: no node name, missing capabilities, no containerd.
     """
     check_settings(settings)
     check_capabilities(await asyncio.to_thread(Path("/proc/self/status").read_text))
@@ -99,11 +59,15 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
                 settings=settings,
                 clock=clock,
                 boot_id=str(uuid.uuid4()),
+                spool=Spool(Path(settings.spool), most=settings.spool_bytes),
             )
             queue = Queue()
-            # Made before kopf starts: at its end kopf takes every younger task for its own.
+            # Created before kopf starts: when it stops, kopf cancels every task that is younger.
             ours = [
-                asyncio.create_task(work_forever(queue, tools), name="commits"),
+                *(
+                    asyncio.create_task(work_forever(queue, tools), name=f"commits-{number}")
+                    for number in range(TOGETHER)
+                ),
                 asyncio.create_task(announce_forever(queue, tools), name="announcements"),
                 asyncio.create_task(resync_forever(queue, tools, clock), name="resync"),
             ]
@@ -116,7 +80,7 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
                     stop_flag=stop,
                 )
             finally:
-                # A commit under way thaws its box before it goes.
+                # A commit under way thaws its box before it ends.
                 for task in ours:
                     task.cancel()
                 await asyncio.gather(*ours, return_exceptions=True)
@@ -136,41 +100,41 @@ async def start(runtime: ContainerdRuntime, settings: Settings) -> None:
 def empty_spool(spool: Path) -> None:
     """Make the spool, and remove the layers that a dead predecessor left in it."""
     spool.mkdir(parents=True, exist_ok=True)
-    for left in spool.glob("commit-*"):
+    for left in spool.glob(f"{PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
 async def work_forever(queue: Queue, tools: Tools) -> None:
-    """Do what the queue brings, one after another."""
+    """Do the queue's commits, one after another; several workers do several at once."""
     while True:
         async with queue.next() as (namespace, name):
             try:
                 await run_commit(namespace=namespace, name=name, tools=tools)
             except SentinelError as error:
                 # The object is unchanged, so the next list brings it again.
-                log.warning("commit %s/%s is put off: %s", namespace, name, error)
+                log.warning("commit %s/%s is retried later: %s", namespace, name, error)
             except Exception:
-                # A mistake of ours with one object must not end the work on all others.
-                log.exception("commit %s/%s is put off", namespace, name)
+                # A bug that one object triggers must not end the work on all others.
+                log.exception("commit %s/%s is retried later", namespace, name)
 
 
 async def announce_forever(queue: Queue, tools: Tools) -> None:
-    """Write Pending into commits that have to wait for another: whoever asked knows that an agent is there."""
+    """Write Pending into commits that have to wait for others: the operator then knows that there is an agent."""
     while True:
         raw = await queue.behind.get()
         try:
             await status_of(raw, tools).write(
                 ImageCommitStatus(
                     phase=CommitPhase.PENDING,
-                    message="waits for another commit on this node to be done",
+                    message="waiting for other commits on this node",
                 )
             )
         except SentinelError as error:
-            log.info("commit %s was not told to wait: %s", raw["metadata"]["name"], error)
+            log.info("commit %s was not set to Pending: %s", raw["metadata"]["name"], error)
 
 
 async def resync_forever(queue: Queue, tools: Tools, clock: Clock) -> None:
-    """List our objects now and then: nothing is lost with a watch that missed something."""
+    """List our objects now and then, in case the watch missed some."""
     while True:
         await clock.sleep(tools.settings.resync_seconds)
         places: list[str | None] = [*tools.settings.namespaces] or [None]
@@ -187,7 +151,7 @@ async def resync_forever(queue: Queue, tools: Tools, clock: Clock) -> None:
 
 
 def make_registry(queue: Queue, settings: Settings) -> kopf.OperatorRegistry:
-    """kopf's handlers: only our node's commits are sent to us, by label, and each is only put into the queue."""
+    """kopf's handlers: the watch selects our node's commits by label, and each is only put into the queue."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)

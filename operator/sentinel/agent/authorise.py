@@ -1,7 +1,7 @@
 """Whether a commit may be done at all: the checks before the runtime is touched, in this order, failing closed.
 
-The ImageCommit is believed in nothing that the pod or the Build says too (`image-commit.md` §6.2). What the runtime
-says is checked by the runtime's `locate`. Not here: doing it.
+Whatever the pod or the Build has too is compared with them (`image-commit.md` §6.2). What the runtime knows is checked
+by the runtime's `locate`. Not here: doing it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def authorise(commit: ImageCommit, *, kube: Kube, settings: Settings, cloc
     if pod["metadata"]["uid"] != spec.pod_uid:
         raise CommitRefused(
             CommitReason.POD_GONE,
-            f"pod {spec.pod_name} is another one than the commit was asked for",
+            f"pod {spec.pod_name} was replaced: it is not the one to be committed",
         )
     if pod["spec"].get("nodeName") != settings.node_name:
         raise _not_ours(f"pod {spec.pod_name} is not on node {settings.node_name!r}")
@@ -62,9 +62,7 @@ async def authorise(commit: ImageCommit, *, kube: Kube, settings: Settings, cloc
         raise CommitRefused(
             CommitReason.UNSUPPORTED, f"pod {spec.pod_name} {trouble}: such boxes are not committed"
         )
-    seconds = (parse_rfc3339(spec.deadline) - clock.now()).total_seconds()
-    if seconds <= 0:
-        raise CommitRefused(CommitReason.DEADLINE, f"its deadline {spec.deadline} has passed")
+    seconds = _seconds(commit, clock)
     identity = Identity(
         namespace=commit.namespace,
         pod_name=spec.pod_name,
@@ -75,12 +73,32 @@ async def authorise(commit: ImageCommit, *, kube: Kube, settings: Settings, cloc
     return Permit(identity=identity, target=target, seconds=seconds, needs_login=needs_login)
 
 
+def _seconds(commit: ImageCommit, clock: Clock) -> float:
+    """What is left of the timeout, which counts from the first claim. Raises CommitRefused(Deadline)."""
+    timeout = float(commit.spec.timeout_seconds)
+    if not commit.status.start_time:
+        if clock.now() > parse_rfc3339(commit.spec.deadline):
+            raise CommitRefused(
+                CommitReason.DEADLINE,
+                f"it was not started before its deadline {commit.spec.deadline}: the node's agent was busy or not "
+                "running",
+            )
+        return timeout
+    left = timeout - (clock.now() - parse_rfc3339(commit.status.start_time)).total_seconds()
+    if left <= 0:
+        raise CommitRefused(
+            CommitReason.DEADLINE,
+            f"it was started at {commit.status.start_time} and did not end within {timeout:g} s",
+        )
+    return min(left, timeout)
+
+
 async def _get_pod(commit: ImageCommit, kube: Kube) -> Json:
     try:
         return await kube.get(PODS, namespace=commit.namespace, name=commit.spec.pod_name)
     except NotFound as error:
         raise CommitRefused(
-            CommitReason.POD_GONE, f"pod {commit.spec.pod_name} is not there any more"
+            CommitReason.POD_GONE, f"pod {commit.spec.pod_name} not found"
         ) from error
 
 
@@ -93,7 +111,7 @@ async def _get_build(commit: ImageCommit, pod: Json, kube: Kube) -> Json:
     try:
         build = await kube.get(BUILDS, namespace=commit.namespace, name=name)
     except NotFound as error:
-        raise _not_ours(f"Build {name} is not there any more") from error
+        raise _not_ours(f"Build {name} not found") from error
     if build["metadata"]["uid"] != of_pod["uid"] or build["metadata"].get("deletionTimestamp"):
         raise _not_ours(f"Build {name} was deleted")
     return build

@@ -1,33 +1,30 @@
-"""One commit, from the object that asks for it to the status that says how it went.
+"""One commit, from the object that asks for it to its last status.
 
-`run_commit` reads top to bottom. The box stands still only while its changes are copied into the spool: before, the
-login is tried and the base image's layers are brought over; after, the copy is compressed and pushed.
+`run_commit` reads top to bottom. The box is frozen only while its changes are copied into the spool: before, the
+login is tried and the base image's layers are brought over; after, the copy is compressed and pushed. Boxes are read
+one at a time; everything else of several commits runs side by side.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
-from threading import Event
-from typing import TypeVar
 
 from sentinel.agent.authorise import Permit, authorise
+from sentinel.agent.changes import copied, in_thread, measured
 from sentinel.agent.failures import CommitFailure, CommitRefused
-from sentinel.agent.image import build_image
-from sentinel.agent.layer import PlainLayer, check_space, compress_layer, write_layer
+from sentinel.agent.image import build_image, check_layers
+from sentinel.agent.layer import PlainLayer, compress_layer, packed_at_most
 from sentinel.agent.push import Pusher
-from sentinel.agent.residue import mount_residue
-from sentinel.agent.runtimes.base import Box, Freeze
 from sentinel.agent.secrets import read_keychain
 from sentinel.agent.status import CommitStatus
+from sentinel.agent.tally import gib
 from sentinel.agent.tools import Tools, patiently, status_of
-from sentinel.agent.upperdir import Limits, UpperDir
+from sentinel.agent.upperdir import UpperDir
 from sentinel.api.imagecommit import (
     CommitPhase,
+    ExcludedPath,
     ImageCommit,
     ImageCommitSpec,
     ImageCommitStatus,
@@ -45,10 +42,11 @@ from sentinel.registry import (
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 MAX_ATTEMPTS = 3
-"""A commit that was begun so often and never ended probably ends the agent."""
+"""A commit that was started so often and never ended probably crashes the agent."""
+
+_SLACK = 16 * 1024 * 1024
+"""What a box may write between being measured and being frozen, besides an eighth of what was there."""
 
 _REASONS = {
     Reason.IMAGE_AUTH_FAILED: CommitReason.AUTH_FAILED,
@@ -61,7 +59,7 @@ _REASONS = {
 async def run_commit(*, namespace: str, name: str, tools: Tools) -> None:
     """Do one commit, if it is there and has not ended. Its end, good or bad, is in its status.
 
-    Cancelled (the agent is told to stop), it thaws the box and leaves the object claimed: the next run begins anew.
+    Cancelled (the agent is stopped), it thaws the box and leaves the object claimed: the next run starts over.
     """
     try:
         raw = await patiently(
@@ -73,13 +71,13 @@ async def run_commit(*, namespace: str, name: str, tools: Tools) -> None:
     if status.commit.status.phase is not None and status.commit.status.phase.ended:
         await status.retire()
         return
-    log.info("commit %s/%s begins", namespace, name)
+    log.info("commit %s/%s started", namespace, name)
     try:
         outcome = await _outcome(status, tools)
         await status.end(outcome)
         log.info("commit %s/%s: %s: %s", namespace, name, outcome.phase, outcome.message)
     except GoneError as error:
-        log.info("commit %s/%s is not ours any more: %s", namespace, name, error)
+        log.info("commit %s/%s was dropped: %s", namespace, name, error)
 
 
 async def _outcome(status: CommitStatus, tools: Tools) -> ImageCommitStatus:
@@ -93,7 +91,7 @@ async def _outcome(status: CommitStatus, tools: Tools) -> ImageCommitStatus:
         if status.attempts >= MAX_ATTEMPTS:
             raise CommitFailure(
                 CommitReason.RUNTIME_ERROR,
-                f"it was begun {status.attempts} times and the agent ended each time: look at the agent's log",
+                f"it was started {status.attempts} times and the agent ended each time; see the agent's log",
             )
         await status.claim()
         try:
@@ -101,45 +99,53 @@ async def _outcome(status: CommitStatus, tools: Tools) -> ImageCommitStatus:
                 return await _commit(permit, status, tools)
         except TimeoutError as error:
             raise CommitFailure(
-                CommitReason.DEADLINE, f"it was not done at its deadline {commit.spec.deadline}"
+                CommitReason.DEADLINE,
+                f"it did not end within {commit.spec.timeout_seconds} s, push included",
             ) from error
     except GoneError:
         raise
     except SentinelError as error:
         return _failed(error)
     except Exception as error:
-        log.exception("commit %s/%s failed by a mistake of ours", commit.namespace, commit.name)
+        log.exception("commit %s/%s failed", commit.namespace, commit.name)
         return ImageCommitStatus(
             phase=CommitPhase.FAILED,
             reason=CommitReason.RUNTIME_ERROR,
-            message=f"the agent failed: {type(error).__name__}; its log says more",
+            message=f"the agent failed: {type(error).__name__}; see its log",
         )
 
 
 async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCommitStatus:
-    commit, spec, settings = status.commit, status.commit.spec, tools.settings
+    commit, spec = status.commit, status.commit.spec
     box = await tools.runtime.locate(permit.identity)
+    check_layers(box.manifest)
     async with AsyncExitStack() as stack:
         pusher = await _pusher(stack, commit, permit, tools)
-        spool = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(dir=settings.spool, prefix="commit-"))
-        )
-        upper, stop = await _measured(spec, box, spool, most=settings.spool_bytes)
+        upper, size, stop = await measured(spec, box, tools)
         await pusher.push_base(box.manifest.layers)
-        plain, freeze = await _copied(
-            commit, box, upper, spool / "layer.tar", stop=stop, tools=tools
+        tar = size.tar_bytes + size.tar_bytes // 8 + _SLACK
+        gzip = spec.compression == "gzip"
+        space = await stack.enter_async_context(
+            tools.spool.reserved(tar + (packed_at_most(tar) if gzip else 0), owner=commit.namespace)
         )
+        plain, freeze = await copied(
+            commit, box, upper, space.folder / "layer.tar", most=tar, stop=stop, tools=tools
+        )
+        space.shrink(plain.size + (packed_at_most(plain.size) if gzip else 0))
         await status.write(
             ImageCommitStatus(
                 phase=CommitPhase.PUSHING, frozen_milliseconds=round(freeze.seconds * 1000)
             )
         )
-        layer = await _in_thread(
+        layer = await in_thread(
             lambda: compress_layer(
-                plain, spool / "layer.gz", compression=spec.compression, stop=stop
+                plain, space.folder / "layer.gz", compression=spec.compression, stop=stop
             ),
             stop,
         )
+        if layer.path != plain.path:
+            plain.path.unlink()
+            space.shrink(layer.size)
         image = build_image(
             base_config=box.config,
             base=box.manifest,
@@ -152,20 +158,33 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
         tags = [PushedTag(name=spec.tags[0], pushed=True)]
         moving = spec.tags[1:]
         if moving and not await _is_wanted(commit, tools):
-            message = "the build was cancelled"
+            message = "the build was cancelled, or ended before its image was pushed"
             tags += [PushedTag(name=tag, pushed=False, message=message) for tag in moving]
         else:
             tags += [await pusher.move_tag(image, tag) for tag in moving]
-    dropped = f"; {plain.dropped} devices and sockets left out" if plain.dropped else ""
     return ImageCommitStatus(
         phase=CommitPhase.SUCCEEDED,
         reason=CommitReason.COMMITTED,
-        message=f"{plain.entries} changes in a layer of {layer.size} bytes{dropped}",
+        message=_summary(plain, upper, size=layer.size),
         layer_bytes=layer.size,
         layer_digest=layer.digest,
         digest=digest,
         tags=tags,
+        excluded=[
+            ExcludedPath(path=path, entries=entries) for path, entries in upper.excluded.items()
+        ],
+        left_out=[str(each) for each in plain.dropped],
     )
+
+
+def _summary(plain: PlainLayer, upper: UpperDir, *, size: int) -> str:
+    parts = [f"{plain.entries} changes in a layer of {gib(size)}"]
+    if plain.dropped:
+        parts.append("left out: " + ", ".join(str(each) for each in plain.dropped))
+    if upper.excluded:
+        counts = (f"{path} ({count})" for path, count in upper.excluded.items())
+        parts.append(f"entries left out by excludePaths: {', '.join(counts)}")
+    return "; ".join(parts)
 
 
 async def _pusher(
@@ -205,56 +224,8 @@ def _base_reference(spec: ImageCommitSpec, *, default_registry: str) -> Referenc
         return None
 
 
-async def _measured(
-    spec: ImageCommitSpec, box: Box, spool: Path, *, most: int
-) -> tuple[UpperDir, Event]:
-    """The upper directory, known to be small enough for the limits and the spool."""
-    stop = Event()
-
-    def measure() -> UpperDir:
-        upper = UpperDir(
-            box.upper,
-            limits=Limits(apparent_bytes=spec.limits.apparent_bytes, entries=spec.limits.entries),
-            excluded=spec.exclude_paths,
-            residue=mount_residue(box.upper, lowers=box.lowers, mounts=box.mounts),
-            stop=stop,
-        )
-        check_space(spool, upper.measure(), compression=spec.compression, most=most)
-        return upper
-
-    return await _in_thread(measure, stop), stop
-
-
-async def _copied(
-    commit: ImageCommit, box: Box, upper: UpperDir, path: Path, *, stop: Event, tools: Tools
-) -> tuple[PlainLayer, Freeze]:
-    """The changes in a file, copied while the box stood still, for `freeze_seconds` at most."""
-    limit = tools.settings.freeze_seconds
-    async with tools.runtime.frozen(box, commit=commit.uid) as freeze:
-        try:
-            async with asyncio.timeout(limit) as clock:
-                plain = await _in_thread(lambda: write_layer(upper, path, stop=stop), stop)
-        except TimeoutError as error:
-            if not clock.expired():
-                raise
-            raise CommitFailure(
-                CommitReason.TOO_BIG,
-                f"copying the box's changes took longer than {limit:g} s, for which a box may stand still at most",
-            ) from error
-    return plain, freeze
-
-
-async def _in_thread(work: Callable[[], T], stop: Event) -> T:
-    """Run blocking work beside the loop. Cancelled, the thread is told to stop and not waited for."""
-    try:
-        return await asyncio.to_thread(work)
-    except BaseException:
-        stop.set()
-        raise
-
-
 async def _is_wanted(commit: ImageCommit, tools: Tools) -> bool:
-    """Whether the build still stands behind its image: one cancelled meanwhile moves no tags."""
+    """Whether the Build still waits for its image: one that was deleted, cancelled or given up moves no tags."""
     owner = next(each for each in commit.metadata["ownerReferences"] if each.get("controller"))
     try:
         build = await patiently(
@@ -262,7 +233,10 @@ async def _is_wanted(commit: ImageCommit, tools: Tools) -> bool:
         )
     except NotFound:
         return False
-    return build["metadata"]["uid"] == owner["uid"] and not build["spec"].get("cancel")
+    conditions = (build.get("status") or {}).get("conditions") or []
+    finished = any(each["type"] == "Finished" and each["status"] == "True" for each in conditions)
+    same = build["metadata"]["uid"] == owner["uid"]
+    return same and not finished and not build["spec"].get("cancel")
 
 
 def _failed(error: SentinelError) -> ImageCommitStatus:

@@ -48,6 +48,16 @@ class NewImage:
         return digest_of(self.manifest)
 
 
+def check_layers(base: Manifest) -> None:
+    """Refuse a base image that has no room for a layer more. Raises CommitFailure(Unsupported)."""
+    if len(base.layers) >= MAX_LAYERS:
+        raise CommitFailure(
+            CommitReason.UNSUPPORTED,
+            f"the base image has {len(base.layers)} layers; an image can be built on {MAX_LAYERS - 1} at most. Use "
+            "a box image with fewer layers",
+        )
+
+
 def build_image(
     *,
     base_config: bytes,
@@ -59,7 +69,7 @@ def build_image(
 ) -> NewImage:
     """Put a layer on a base image. Media types follow the base's family, OCI's or Docker's.
 
-    Raises CommitFailure(Unsupported) when the base has too many layers, or its config and manifest disagree.
+    Raises CommitFailure(Unsupported) when the base's config and manifest disagree.
     """
     config = json.loads(base_config)
     rootfs = config.get("rootfs") or {}
@@ -68,12 +78,6 @@ def build_image(
         raise CommitFailure(
             CommitReason.UNSUPPORTED,
             f"the base image's config has {len(diff_ids)} layers and its manifest {len(base.layers)}",
-        )
-    if len(diff_ids) >= MAX_LAYERS:
-        raise CommitFailure(
-            CommitReason.UNSUPPORTED,
-            f"the base image has {len(diff_ids)} layers, {MAX_LAYERS} at most can be built upon: start from a "
-            "flatter box",
         )
     moment = rfc3339(created)
     content = _encode(

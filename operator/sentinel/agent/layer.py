@@ -15,18 +15,18 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import IO
 
 from sentinel.agent.failures import CommitFailure
-from sentinel.agent.upperdir import Entry, Size, UpperDir, capability, opened, shown
+from sentinel.agent.tally import gib, shown
+from sentinel.agent.upperdir import WHITEOUT, Entry, UpperDir, capability, opened
 from sentinel.api.reasons import CommitReason
 
 _PART = 1024 * 1024
 _BLOCK = tarfile.BLOCKSIZE
-_WHITEOUT = ".wh."
 _OPAQUE_MARK = ".wh..wh..opq"
 _CAPABILITY = "SCHILY.xattr.security.capability"
 _GZIP = 31
@@ -34,15 +34,34 @@ _GZIP = 31
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A kind of entries that no layer can hold, or must not: how many there were, and the first of them."""
+
+    what: str
+    count: int
+    first: str
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.what}, the first at {shown(self.first)}"
+
+
+RESERVED = (
+    f"with names beginning with {WHITEOUT}, which in an image layer delete a file of the base image"
+)
+DEVICES = "device nodes"
+SOCKETS = "sockets"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlainLayer:
-    """An uncompressed layer in a file. `diff_id` is its digest. `dropped` counts devices and sockets left out,
-    `setuid` files with set-id bits or capabilities kept."""
+    """An uncompressed layer in a file. `diff_id` is its digest. `dropped` are entries that were left out, `setuid`
+    counts files with set-id bits or capabilities, which are kept."""
 
     path: Path
     diff_id: str
     size: int
     entries: int
-    dropped: int
+    dropped: tuple[LeftOut, ...]
     setuid: int
 
 
@@ -57,13 +76,13 @@ class PackedLayer:
     compression: str
 
 
-def write_layer(upper: UpperDir, path: Path, *, stop: Event) -> PlainLayer:
-    """Write the tar of an upper directory. The same changes give the same bytes.
+def write_layer(upper: UpperDir, path: Path, *, most: int, stop: Event) -> PlainLayer:
+    """Write the tar of an upper directory, of `most` bytes. The same changes give the same bytes.
 
     Raises CommitFailure: TooBig, Unsupported, RuntimeError when a file changed meanwhile, NoSpace, Deadline.
     """
     with _out_of_space(path), path.open("wb", buffering=_PART) as file:
-        writer = _Writer(file, stop=stop)
+        writer = _Writer(file, most=most, stop=stop)
         for entry in upper.walk():
             writer.add(entry)
         writer.finish()
@@ -72,13 +91,21 @@ def write_layer(upper: UpperDir, path: Path, *, stop: Event) -> PlainLayer:
         diff_id=f"sha256:{writer.hash.hexdigest()}",
         size=writer.size,
         entries=writer.entries,
-        dropped=writer.dropped,
+        dropped=tuple(writer.dropped.values()),
         setuid=writer.setuid,
     )
 
 
+def packed_at_most(size: int) -> int:
+    """The most bytes that a tar of `size` bytes takes compressed: gzip stores what it cannot compress."""
+    return size + size // 1024 + 4096
+
+
 def compress_layer(layer: PlainLayer, path: Path, *, compression: str, stop: Event) -> PackedLayer:
-    """Pack a layer into a file of its own; with `none` it is the same file. Raises CommitFailure(NoSpace, Deadline)."""
+    """Pack a layer into a file of its own, of at most `packed_at_most` bytes; with `none` it is the same file.
+
+    Raises CommitFailure(NoSpace, Deadline).
+    """
     if compression == "none":
         return PackedLayer(
             path=layer.path,
@@ -105,43 +132,24 @@ def compress_layer(layer: PlainLayer, path: Path, *, compression: str, stop: Eve
     )
 
 
-def check_space(spool: Path, size: Size, *, compression: str, most: int = 0) -> None:
-    """Refuse before anything is frozen: the tar, and with gzip a second file that may be as large.
-
-    `most` bytes may lie in the spool, whatever the disk has; 0 for no such limit.
-
-    Raises CommitFailure(NoSpace).
-    """
-    tar = size.apparent_bytes + size.entries * 3 * _BLOCK
-    needed = tar * (1 if compression == "none" else 2)
-    place = os.statvfs(spool)
-    free = place.f_bavail * place.f_frsize
-    free = min(free, most) if most else free
-    if needed > free:
-        raise CommitFailure(
-            CommitReason.NO_SPACE,
-            f"the box changed {size.apparent_bytes} bytes; making a layer takes up to {needed} bytes at {spool} on "
-            f"the node, and {free} are free",
-        )
-
-
 class _Writer:
     """Writes entries to a tar, hashing as it goes."""
 
-    def __init__(self, file: IO[bytes], *, stop: Event) -> None:
+    def __init__(self, file: IO[bytes], *, most: int, stop: Event) -> None:
         self._file = file
+        self._most = most
         self._stop = stop
-        self._links: dict[tuple[int, int], str] = {}
+        self._links: dict[int, str] = {}
         self.hash = hashlib.sha256()
-        self.size = self.entries = self.dropped = self.setuid = 0
+        self.size = self.entries = self.setuid = 0
+        self.dropped: dict[str, LeftOut] = {}
 
     def add(self, entry: Entry) -> None:
-        """One entry, and for an opaque directory its mark; devices, sockets and names that mean something are left."""
+        """One entry, and for an opaque directory its mark; devices, sockets and reserved names are left out."""
         if entry.is_whiteout:
-            self._header(_marker(f"{_beside(entry.path)}{_WHITEOUT}{entry.name}"))
-        elif entry.name.startswith(_WHITEOUT):
-            # Such a name would delete files of the base image when the layer is unpacked.
-            self.dropped += 1
+            self._header(_marker(f"{_beside(entry.path)}{WHITEOUT}{entry.name}"))
+        elif entry.name.startswith(WHITEOUT):
+            self._drop(RESERVED, entry)
         elif entry.is_directory:
             self._header(_member(entry, tarfile.DIRTYPE, name=f"{entry.path}/"))
             if entry.opaque:
@@ -155,14 +163,18 @@ class _Writer:
         elif stat.S_ISFIFO(entry.info.st_mode):
             self._header(_member(entry, tarfile.FIFOTYPE))
         else:
-            self.dropped += 1
+            self._drop(SOCKETS if stat.S_ISSOCK(entry.info.st_mode) else DEVICES, entry)
+
+    def _drop(self, what: str, entry: Entry) -> None:
+        known = self.dropped.get(what) or LeftOut(what=what, count=0, first=entry.path)
+        self.dropped[what] = replace(known, count=known.count + 1)
 
     def finish(self) -> None:
         """The two empty blocks at a tar's end."""
         self._put(bytes(2 * _BLOCK))
 
     def _add_file(self, entry: Entry) -> None:
-        inode = (entry.info.st_dev, entry.info.st_ino)
+        inode = entry.info.st_dev << 64 | entry.info.st_ino
         first = self._links.get(inode)
         if first is not None:
             member = _member(entry, tarfile.LNKTYPE)
@@ -203,6 +215,12 @@ class _Writer:
         self._put(member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
 
     def _put(self, part: bytes) -> None:
+        if self.size + len(part) > self._most:
+            raise CommitFailure(
+                CommitReason.TOO_BIG,
+                f"the box wrote more while its commit was prepared: its changes take more than the {gib(self._most)} "
+                "reserved for them. Stop background processes that write files before the build ends",
+            )
         self._file.write(part)
         self.hash.update(part)
         self.size += len(part)

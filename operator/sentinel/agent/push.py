@@ -64,7 +64,7 @@ class Pusher:
         )
 
     async def move_tag(self, image: NewImage, tag: str) -> PushedTag:
-        """Let a tag name the image. Registries may forbid to move one: that is told, and fails nothing else."""
+        """Point a tag at the image. Registries may forbid moving one: that is reported, and fails nothing else."""
         try:
             await self.client.put_manifest(
                 self.target.tagged(tag), image.manifest, media_type=image.media_type
@@ -79,12 +79,12 @@ class Pusher:
         try:
             return await self.client.mount_blob(self.target, layer.digest, source=self.base)
         except SentinelError as error:
-            # The login for pushing may not reach the source; then the layer is copied as from anywhere else.
+            # The login for pushing may not be allowed to read the source; then the layer is copied.
             log.info("mounting %s from %s failed: %s", layer.digest, self.base.name, error)
             return False
 
     async def _copy(self, layer: Descriptor) -> None:
-        if await self.runtime.has_blob(layer.digest):
+        if await self.runtime.has_blob(layer.digest, base=self.base):
             await self.client.put_blob(
                 self.target,
                 digest=layer.digest,
@@ -96,8 +96,8 @@ class Pusher:
         if base is None:
             raise CommitFailure(
                 CommitReason.UNSUPPORTED,
-                f"layer {layer.digest} of the box's image is not on the node any more (it discards unpacked layers), "
-                "and the image's registry is not known to copy it from: use a box image that lies in a registry",
+                f"layer {layer.digest} of the box's image cannot be read from the node (which may discard unpacked "
+                "layers), and there is no registry to copy it from: use a box image that is in a registry",
             )
 
         def opened() -> AsyncIterator[bytes]:

@@ -25,7 +25,7 @@ def mount_residue(upper: Path, *, lowers: Sequence[Path], mounts: frozenset[str]
     them over the base image's.
     """
     layers = (upper, *lowers)
-    places = {_resolved(layers, mount.strip("/")) for mount in mounts} - {""}
+    places = {resolved(layers, mount.strip("/")) for mount in mounts} - {""}
     parents = {
         "/".join(parts[:count])
         for parts in (place.split("/") for place in places)
@@ -81,8 +81,8 @@ def _same_directory(one: os.stat_result, other: os.stat_result) -> bool:
     return (one.st_mode, one.st_uid, one.st_gid) == (other.st_mode, other.st_uid, other.st_gid)
 
 
-def _resolved(layers: Sequence[Path], path: str) -> str:
-    """Where a mount's place really is: /var/run/secrets of an image whose /var/run is a link to /run."""
+def resolved(layers: Sequence[Path], path: str) -> str:
+    """Where a path really is: /var/run/secrets of an image whose /var/run is a link to /run. '' for a loop of links."""
     todo, done = path.split("/")[::-1], list[str]()
     for _ in range(_MAX_LINKS):
         while todo:

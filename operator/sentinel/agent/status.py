@@ -51,11 +51,17 @@ class CommitStatus:
         return self._commit.status.claim.attempt if self._commit.status.claim else 0
 
     async def claim(self) -> None:
-        """Say that we work on it. Raises GoneError when it is gone, or when another agent has just taken it."""
+        """Claim it for this run of the agent. The time of the first claim stays: the timeout counts from it.
+
+        Raises GoneError when it was deleted, or when another agent has just claimed it.
+        """
         claim = Claim(agent_pod=self._agent_pod, boot_id=self._boot_id, attempt=self.attempts + 1)
         await self.write(
             ImageCommitStatus(
-                phase=CommitPhase.CLAIMED, claim=claim, start_time=rfc3339(self._clock.now())
+                phase=CommitPhase.CLAIMED,
+                claim=claim,
+                message="",
+                start_time=self._commit.status.start_time or rfc3339(self._clock.now()),
             )
         )
 
@@ -89,7 +95,10 @@ class CommitStatus:
             log.warning("ImageCommit %s/%s stays active: %s", commit.namespace, commit.name, error)
 
     async def write(self, status: ImageCommitStatus) -> None:
-        """Lay the fields that are set over the status. Waits out a server that is away; raises GoneError, ApiError."""
+        """Merge the fields that are set into the status. Retries while the API server is unavailable.
+
+        Raises GoneError, ApiError.
+        """
         fields = status.model_dump(by_alias=True, exclude_unset=True, mode="json")
         for attempt in range(1, _TRIES + 1):
             try:
@@ -109,17 +118,17 @@ class CommitStatus:
             except TransientError as error:
                 if attempt == _TRIES:
                     raise
-                log.warning("writing a commit's status failed, trying again: %s", error)
+                log.warning("writing a commit's status failed, retrying: %s", error)
                 await self._clock.sleep(min(5.0, 0.2 * 2**attempt))
                 continue
             else:
                 self._take(raw)
                 return
             self._take(raw)
-        raise GoneError(f"ImageCommit {self._commit.name} changes faster than we can write")
+        raise GoneError(f"ImageCommit {self._commit.name} was changed on every try to write it")
 
     async def _read_again(self) -> dict[str, Any]:
-        """The object after somebody else wrote it: still ours, or no more our business."""
+        """The object after somebody else wrote it. Raises GoneError when it is not ours any more."""
         before = self._commit.status.claim
         try:
             raw = await self._kube.get(
@@ -129,7 +138,7 @@ class CommitStatus:
             raise GoneError(error.message) from error
         now = ImageCommit.model_validate(raw)
         if now.uid != self._commit.uid or now.status.claim != before:
-            raise GoneError(f"ImageCommit {now.name} was taken by somebody else")
+            raise GoneError(f"ImageCommit {now.name} was claimed by another agent")
         return raw
 
     def _take(self, raw: dict[str, Any]) -> None:

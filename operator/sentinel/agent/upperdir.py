@@ -1,22 +1,23 @@
-"""The upper directory of an overlay, read as a stranger's: what the box changed, entry by entry, in a fixed order.
+"""The upper directory of an overlay, untrusted: what the box changed, entry by entry, in a fixed order.
 
 Everything is opened relative to a directory's descriptor and without following links, and only regular files and
 directories are opened at all: a box can put symlinks, fifos and devices anywhere (`image-commit.md` §6.3).
-Not here: the tar format (`layer.py`), and what mounts left behind (`residue.py`).
+Not here: limits (`tally.py`), the tar format (`layer.py`), and what mounts left behind (`residue.py`).
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from threading import Event
 
 from sentinel.agent.failures import CommitFailure
+from sentinel.agent.tally import Limits, Size, Tally, shown
 from sentinel.api.reasons import CommitReason
 
 MAX_DEPTH = 256
@@ -24,6 +25,9 @@ MAX_DEPTH = 256
 
 OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 """How everything of a box is opened: never following a link, never waiting for a fifo's other end."""
+
+WHITEOUT = ".wh."
+"""Prefix of names that a layer uses for deletions (OCI image spec, layer.md "Whiteouts")."""
 
 _OPAQUE = "trusted.overlay.opaque"
 _FOREIGN = frozenset(
@@ -64,27 +68,11 @@ class Entry:
         return stat.S_ISCHR(self.info.st_mode) and self.info.st_rdev == 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How much a box may have changed: apparent bytes (a sparse file counts in full) and number of entries."""
-
-    apparent_bytes: int
-    entries: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much it has changed."""
-
-    apparent_bytes: int
-    entries: int
-
-
 class UpperDir:
     """An upper directory.
 
-    `excluded` are absolute paths of the container that are left out, with all below; `residue` paths relative to the
-    directory that only a mount left behind. `stop` makes a walk end at its next entry with CommitFailure.
+    `excluded` are paths relative to it that are left out, with all below, each with the rule that names it; `residue`
+    paths that only a mount left behind. `stop` makes a walk end at its next entry with CommitFailure.
     """
 
     def __init__(
@@ -92,111 +80,164 @@ class UpperDir:
         path: Path,
         *,
         limits: Limits,
-        excluded: Sequence[str] = (),
+        excluded: Mapping[str, str] | None = None,
         residue: frozenset[str] = frozenset(),
         stop: Event,
     ) -> None:
         self._path = path
         self._limits = limits
-        self._excluded = frozenset(part.strip("/") for part in excluded) - {""}
+        self._excluded = dict(excluded or {})
         self._residue = residue
         self._stop = stop
+        self._counts: Counter[str] = Counter()
+        self._seen: set[str] = set()
+
+    @property
+    def excluded(self) -> dict[str, int]:
+        """How many entries each rule left out, as far as walked; 0 for a rule that matched nothing."""
+        return {
+            rule: self._counts[rule] or int(rule in self._seen)
+            for rule in dict.fromkeys(self._excluded.values())
+        }
 
     def measure(self) -> Size:
         """Count without opening a file: cheap enough to do before the box is frozen. Raises CommitFailure(TooBig)."""
-        tally = _Tally(self._limits)
+        tally = Tally(self._limits)
+        self._counts.clear()
         for _ in self._walk(tally, moving=True):
             pass
-        return Size(apparent_bytes=tally.apparent, entries=tally.entries)
+        return tally.size
 
     def walk(self) -> Iterator[Entry]:
         """Every entry, directories before what is in them, names sorted, while nothing changes.
 
         Raises CommitFailure: TooBig, Unsupported, RuntimeError when something changed all the same, Deadline.
         """
-        return self._walk(_Tally(self._limits), moving=False)
+        return self._walk(Tally(self._limits), moving=False)
 
-    def _walk(self, tally: _Tally, *, moving: bool) -> Iterator[Entry]:
+    def _walk(self, tally: Tally, *, moving: bool) -> Iterator[Entry]:
         """The walk; `moving` for a box that is not frozen, whose files may go while we look."""
         root = os.open(self._path, OPEN | os.O_DIRECTORY)
-        stack = [(root, "", self._names(root))]
+        stack = [_Folder(root, "", [], 0)]
         try:
+            self._list(stack[0], tally)
             while stack:
-                directory, prefix, names = stack[-1]
-                name = next(names, None)
-                if name is None:
+                folder = stack[-1]
+                if not folder.names:
                     stack.pop()
-                    os.close(directory)
+                    os.close(folder.descriptor)
+                    tally.release(folder.held)
                     continue
-                if self._stop.is_set():
-                    raise CommitFailure(
-                        CommitReason.DEADLINE, "reading the box's files was stopped"
-                    )
-                path = f"{prefix}{name}"
-                if path in self._residue or path in self._excluded:
+                self._check_stop()
+                name = folder.names.pop()
+                path = f"{folder.prefix}{name}"
+                if path in self._residue:
+                    continue
+                if path in self._excluded:
+                    self._leave_out(folder.descriptor, name, path, counting=moving)
                     continue
                 try:
-                    info = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    info = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
                     tally.add(info, path)
-                    if not stat.S_ISDIR(info.st_mode):
-                        yield Entry(directory, name, path, info)
+                    # Below a name that the layer cannot hold there is nothing that it could hold.
+                    if not stat.S_ISDIR(info.st_mode) or name.startswith(WHITEOUT):
+                        yield Entry(folder.descriptor, name, path, info)
                         continue
-                    inner = os.open(name, OPEN | os.O_DIRECTORY, dir_fd=directory)
+                    inner = os.open(name, OPEN | os.O_DIRECTORY, dir_fd=folder.descriptor)
                 except (FileNotFoundError, NotADirectoryError) as error:
                     if moving:
                         continue
                     raise CommitFailure(
-                        CommitReason.RUNTIME_ERROR, f"{shown(path)} went while it was read"
+                        CommitReason.RUNTIME_ERROR, f"{shown(path)} disappeared while it was read"
                     ) from error
-                stack.append((inner, f"{path}/", self._names(inner)))
+                stack.append(_Folder(inner, f"{path}/", [], 0))
                 if len(stack) > MAX_DEPTH:
                     raise CommitFailure(
                         CommitReason.TOO_BIG,
                         f"the box has directories more than {MAX_DEPTH} deep, at {shown(path)}",
                     )
-                yield Entry(directory, name, path, info, opaque=is_opaque(inner, path))
+                self._list(stack[-1], tally)
+                opaque = is_opaque(inner, path)
+                if opaque:
+                    tally.mark(path)
+                yield Entry(folder.descriptor, name, path, info, opaque=opaque)
         finally:
-            for descriptor, _, _ in stack:
-                os.close(descriptor)
+            for folder in stack:
+                os.close(folder.descriptor)
 
-    def _names(self, directory: int) -> Iterator[str]:
-        """A directory's names, sorted; never more than could be allowed, whatever the directory holds."""
-        with os.scandir(directory) as found:
-            names = [each.name for each in islice(found, self._limits.entries + 1)]
-        return iter(sorted(names))
+    def _list(self, folder: _Folder, tally: Tally) -> None:
+        """Read a directory's names, last first, within the tally's budget whatever the directory holds."""
+        with os.scandir(folder.descriptor) as found:
+            for each in found:
+                folder.held += tally.hold(each.name, folder.prefix)
+                folder.names.append(each.name)
+        folder.names.sort(reverse=True)
 
-
-class _Tally:
-    """Counts entries and apparent bytes, each inode once, up to the limits."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._linked: set[tuple[int, int]] = set()
-        self.entries = 0
-        self.apparent = 0
-
-    def add(self, info: os.stat_result, path: str) -> None:
-        self.entries += 1
-        if self.entries > self._limits.entries:
-            raise CommitFailure(
-                CommitReason.TOO_BIG,
-                f"the box changed more than {self._limits.entries} files; the limit was passed at {shown(path)}. "
-                "Delete what the image does not need, or leave it out with image.excludePaths",
-            )
-        if not stat.S_ISREG(info.st_mode):
+    def _leave_out(self, parent: int, name: str, path: str, *, counting: bool) -> None:
+        """Note that something is left out; `counting` for how much, up to the limit for entries."""
+        self._seen.add(self._excluded[path])
+        if not counting:
             return
-        if info.st_nlink > 1:
-            inode = (info.st_dev, info.st_ino)
-            if inode in self._linked:
+        left = self._limits.entries
+        for rules in self._below(parent, name, path):
+            self._counts.update(rules)
+            left -= 1
+            if not left:
                 return
-            self._linked.add(inode)
-        self.apparent += info.st_size
-        if self.apparent > self._limits.apparent_bytes:
-            raise CommitFailure(
-                CommitReason.TOO_BIG,
-                f"the box changed more than {self._limits.apparent_bytes} bytes (sparse files count in full); the "
-                f"limit was passed at {shown(path)}. Delete it, or leave it out with image.excludePaths",
-            )
+
+    def _below(self, parent: int, name: str, path: str) -> Iterator[tuple[str, ...]]:
+        """For an excluded path and each entry below, the rules that leave it out. Never raises for what disappears."""
+        rules: tuple[str, ...] = (self._excluded[path],)
+        yield rules
+        stack: list[tuple[int, Iterator[str], str, tuple[str, ...]]] = []
+
+        def enter(directory: int, name: str, path: str, rules: tuple[str, ...]) -> None:
+            with suppress(OSError):
+                inner = os.open(name, OPEN | os.O_DIRECTORY, dir_fd=directory)
+                stack.append((inner, _names(inner), f"{path}/", rules))
+
+        try:
+            enter(parent, name, path, rules)
+            while stack:
+                self._check_stop()
+                directory, names, prefix, rules = stack[-1]
+                child = next(names, None)
+                if child is None:
+                    os.close(stack.pop()[0])
+                    continue
+                path = f"{prefix}{child}"
+                if path in self._excluded:
+                    self._seen.add(self._excluded[path])
+                    yield (*rules, self._excluded[path])
+                    enter(directory, child, path, (*rules, self._excluded[path]))
+                    continue
+                yield rules
+                if len(stack) <= MAX_DEPTH:
+                    enter(directory, child, path, rules)
+        finally:
+            for directory, *_ in stack:
+                os.close(directory)
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise CommitFailure(CommitReason.DEADLINE, "reading the box's files was stopped")
+
+
+@dataclass(slots=True)
+class _Folder:
+    """A directory that a walk is in: the names still to come, last first, and the memory that they took."""
+
+    descriptor: int
+    prefix: str
+    names: list[str]
+    held: int
+
+
+def _names(directory: int) -> Iterator[str]:
+    """A directory's names in any order, never all at once."""
+    with os.scandir(directory) as found:
+        for each in found:
+            yield each.name
 
 
 @contextmanager
@@ -226,12 +267,6 @@ def capability(descriptor: int, path: str) -> bytes:
     names = os.listxattr(descriptor)
     _refuse_foreign(names, path)
     return os.getxattr(descriptor, "security.capability") if "security.capability" in names else b""
-
-
-def shown(path: str) -> str:
-    """A path of the box's for a message: quoted, short, and printable whatever is in it."""
-    text = ascii(f"/{path}")
-    return text if len(text) <= 120 else f"{text[:60]}...{text[-57:]}"
 
 
 def is_opaque(descriptor: int, path: str) -> bool:

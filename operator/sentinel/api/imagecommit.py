@@ -114,10 +114,18 @@ class ImageCommitSpec(Model):
         str,
         Field(
             max_length=64,
-            description="Give up after this time.",
+            description="It is not started after this time.",
             json_schema_extra={"format": "date-time"},
         ),
     ]
+    timeout_seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=86400,
+            description="How long it may take from the first agent's claim, push included, in seconds.",
+        ),
+    ] = 1800
 
 
 class Claim(Model):
@@ -136,6 +144,16 @@ class PushedTag(Model):
     message: Annotated[str, Field(max_length=512, description="Why it did not.")] = ""
 
 
+class ExcludedPath(Model):
+    """What one of `excludePaths` left out."""
+
+    path: Annotated[str, Field(description="The path as given.")]
+    entries: Annotated[
+        int,
+        Field(description="Files and directories left out; 0: nothing was there.", ge=0),
+    ] = 0
+
+
 class ImageCommitStatus(Model):
     """How the commit stands."""
 
@@ -152,7 +170,14 @@ class ImageCommitStatus(Model):
     ] = 0
     layer_digest: Annotated[str, Field(description="Digest of the new layer.")] = ""
     digest: Annotated[str, Field(description="Digest of the pushed manifest.")] = ""
-    tags: Annotated[list[PushedTag], Field(description="Each tag's fate.")] = []
+    tags: Annotated[list[PushedTag], Field(description="Each tag, and whether it was pushed.")] = []
+    excluded: Annotated[
+        list[ExcludedPath], Field(description="What each of excludePaths left out.")
+    ] = []
+    left_out: Annotated[
+        list[Annotated[str, Field(max_length=512)]],
+        Field(max_length=8, description="What else of the box is not in the image, and why."),
+    ] = []
     start_time: Annotated[str, Field(description="When the agent began.")] = ""
     completion_time: Annotated[str, Field(description="When it ended.")] = ""
 

@@ -1,63 +1,14 @@
-"""The agent's queue, and what it wants of its surroundings before it begins."""
+"""What the agent requires of its surroundings before it starts."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sentinel.agent.app import Queue, check_capabilities, check_settings, empty_spool, selector
+from sentinel.agent.app import check_capabilities, check_settings, empty_spool, selector
 from sentinel.errors import UserError
 from sentinel.settings import Settings
-
-
-def commit(name: str, phase: str | None = None) -> dict[str, Any]:
-    status = {"status": {"phase": phase}} if phase else {}
-    return {"metadata": {"namespace": "team", "name": name}, **status}
-
-
-async def taken(queue: Queue) -> str:
-    async with asyncio.timeout(1), queue.next() as (_, name):
-        return name
-
-
-async def test_commits_are_done_once_each_in_the_order_they_came() -> None:
-    queue = Queue()
-    for name in ("a", "b", "a", "c"):
-        queue.offer(commit(name))
-    assert [await taken(queue) for _ in range(3)] == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Refused"])
-async def test_ended_commits_are_not_taken_in(phase: str) -> None:
-    queue = Queue()
-    queue.offer(commit("ended", phase))
-    queue.offer(commit("open", "Claimed"))
-    assert await taken(queue) == "open"
-
-
-async def test_what_comes_while_one_is_done_is_told_to_wait_and_our_own_writes_are_not_news() -> (
-    None
-):
-    queue = Queue()
-    queue.offer(commit("first"))
-    async with queue.next():
-        queue.offer(commit("first", "Claimed"))
-        queue.offer(commit("second"))
-        queue.offer(commit("third", "Pending"))
-    assert queue.behind.get_nowait() == commit("second")
-    assert queue.behind.empty()
-    assert [await taken(queue), await taken(queue)] == ["second", "third"]
-
-
-async def test_taking_waits_for_something_to_come() -> None:
-    queue = Queue()
-    waiting = asyncio.create_task(taken(queue))
-    await asyncio.sleep(0)
-    queue.offer(commit("late"))
-    assert await waiting == "late"
 
 
 @pytest.mark.parametrize(

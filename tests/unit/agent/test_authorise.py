@@ -1,4 +1,4 @@
-"""Which Secrets a commit may pull with: those its Build names, and the one made of the logins in wercker.yml."""
+"""What a commit is allowed to do: which Secrets it may pull with, and for how long it may run."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from sentinel.agent.authorise import authorise
+from sentinel.agent.authorise import Permit, authorise
 from sentinel.agent.failures import CommitRefused
 from sentinel.api import API_VERSION
 from sentinel.api.imagecommit import ImageCommit
+from sentinel.api.reasons import CommitReason
 from sentinel.settings import ImageSettings, Settings
 
 UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
@@ -36,8 +37,8 @@ class FakeClock:
         return datetime(2026, 11, 27, tzinfo=UTC)
 
 
-async def allowed(secret: str) -> bool:
-    commit = ImageCommit.model_validate(
+def commit(secret: str = "named", *, started: str = "", **spec: Any) -> ImageCommit:
+    return ImageCommit.model_validate(
         {
             "metadata": {"name": "c", "namespace": "ns", "uid": "u", "ownerReferences": [OWNER]},
             "spec": {
@@ -50,16 +51,25 @@ async def allowed(secret: str) -> bool:
                 "tags": ["t"],
                 "pullSecretRefs": [{"name": secret}],
                 "deadline": "2026-11-27T01:00:00Z",
+                **spec,
             },
+            "status": {"startTime": started},
         }
     )
+
+
+async def permit(asked: ImageCommit) -> Permit:
+    return await authorise(
+        asked,
+        kube=cast(Any, FakeKube()),
+        settings=Settings(node_name="n", images=ImageSettings(prefix="registry.example.com")),
+        clock=cast(Any, FakeClock()),
+    )
+
+
+async def allowed(secret: str) -> bool:
     try:
-        await authorise(
-            commit,
-            kube=cast(Any, FakeKube()),
-            settings=Settings(node_name="n", images=ImageSettings(prefix="registry.example.com")),
-            clock=cast(Any, FakeClock()),
-        )
+        await permit(commit(secret))
     except CommitRefused as error:
         assert f"does not name Secret {secret!r} to pull with" in error.message
         return False
@@ -78,3 +88,23 @@ async def allowed(secret: str) -> bool:
 )
 async def test_a_commit_pulls_with_its_builds_own_secrets_only(secret: str, expected: bool) -> None:
     assert await allowed(secret) == expected
+
+
+async def test_the_timeout_counts_from_the_first_claim_and_not_from_the_queue() -> None:
+    assert (await permit(commit())).seconds == 1800
+    assert (await permit(commit(timeoutSeconds=60, deadline="2026-11-27T00:00:01Z"))).seconds == 60
+    again = commit(started="2026-11-26T23:50:00Z", deadline="2026-11-26T23:55:00Z")
+    assert (await permit(again)).seconds == 1200
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (commit(deadline="2026-11-26T23:59:59Z"), "was not started before its deadline"),
+        (commit(started="2026-11-26T23:29:59Z"), "did not end within 1800 s"),
+    ],
+)
+async def test_a_commit_that_is_too_late_is_refused(asked: ImageCommit, words: str) -> None:
+    with pytest.raises(CommitRefused, match=words) as caught:
+        await permit(asked)
+    assert caught.value.why is CommitReason.DEADLINE

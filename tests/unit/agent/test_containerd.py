@@ -18,6 +18,7 @@ from sentinel.agent.runtimes.base import Identity
 from sentinel.agent.runtimes.containerd import ContainerdRuntime, chain_id
 from sentinel.api.reasons import CommitReason
 from sentinel.clock import SystemClock
+from sentinel.registry import parse_reference
 
 ID = short("box")
 LABELS = {
@@ -178,6 +179,24 @@ async def test_what_a_dead_agent_left_frozen_is_thawed() -> None:
         assert await containerd.recover() == (ID,)
         assert await containerd.recover() == ()
     assert (fake.task, fake.leases) == (2, {})
+
+
+SOURCES = {
+    "sha256:ours": {"containerd.io/distribution.source.registry.lab:5000": "team/a,team/box"},
+    "sha256:theirs": {"containerd.io/distribution.source.registry.lab:5000": "secret/box"},
+    "sha256:elsewhere": {"containerd.io/distribution.source.other.example": "team/box"},
+    "sha256:imported": {"containerd.io/uncompressed": "sha256:x"},
+}
+
+
+async def test_a_layer_of_another_repository_is_not_read_from_the_node() -> None:
+    """A tenant's manifest may name the digest of any layer that the node happens to have."""
+    base = parse_reference("registry.lab:5000/team/box:1")
+    async with runtime(FakeContainerd(sources=SOURCES)) as containerd:
+        held = {each: await containerd.has_blob(each, base=base) for each in (*SOURCES, "none")}
+        loose = [each for each in SOURCES if await containerd.has_blob(each, base=None)]
+    assert [each for each, there in held.items() if there] == ["sha256:ours"]
+    assert loose == ["sha256:imported"]
 
 
 def test_chain_ids_are_those_of_the_image_spec() -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from tests.unit.agent.trees import PLENTY, names, needs_root, write
+from tests.unit.agent.trees import NO_LIMIT, PLENTY, names, needs_root, write
 
+from sentinel.agent.excluded import excluded_places
 from sentinel.agent.failures import CommitFailure
+from sentinel.agent.layer import DEVICES, RESERVED, SOCKETS, LeftOut, write_layer
 from sentinel.agent.residue import mount_residue
-from sentinel.agent.upperdir import MAX_DEPTH, Limits, Size, UpperDir, opened, shown
+from sentinel.agent.tally import MAX_PATH, Limits, Tally, shown
+from sentinel.agent.upperdir import MAX_DEPTH, UpperDir, opened
 from sentinel.api.reasons import CommitReason
 
 
@@ -30,7 +33,9 @@ def looked_at(upper: Path, *, limits: Limits = PLENTY, stop: Event | None = None
 def test_a_huge_sparse_file_is_too_big_without_being_read(upper: Path) -> None:
     with (upper / "sparse").open("wb") as file:
         file.truncate(40 << 30)
-    with pytest.raises(CommitFailure, match=r"more than 1073741824 bytes.*/sparse") as caught:
+    with pytest.raises(
+        CommitFailure, match=r"more than 1 GiB .*/sparse', a file of 40 GiB"
+    ) as caught:
         looked_at(upper, limits=Limits(apparent_bytes=1 << 30, entries=10)).measure()
     assert caught.value.why is CommitReason.TOO_BIG
 
@@ -59,7 +64,8 @@ def test_hard_links_count_once(upper: Path) -> None:
     (upper / "one").write_bytes(bytes(1000))
     for index in range(50):
         os.link(upper / "one", upper / f"link{index}")
-    assert looked_at(upper).measure() == Size(apparent_bytes=1000, entries=51)
+    size = looked_at(upper).measure()
+    assert (size.apparent_bytes, size.entries) == (1000, 51)
 
 
 def test_links_out_of_the_tree_are_kept_and_not_followed(upper: Path, tmp_path: Path) -> None:
@@ -80,7 +86,7 @@ def test_fifos_are_entries_and_sockets_are_not(upper: Path, tmp_path: Path) -> N
         listener.bind(str(upper / "socket"))
         layer, members = write(upper, tmp_path / "layer.tar")
     assert [(member.name, member.isfifo()) for member in members] == [("fifo", True)]
-    assert layer.dropped == 1
+    assert layer.dropped == (LeftOut(what=SOCKETS, count=1, first="socket"),)
 
 
 @needs_root
@@ -89,15 +95,18 @@ def test_devices_are_dropped_and_whiteouts_are_not_devices(upper: Path, tmp_path
     os.mknod(upper / "disk", 0o060666, os.makedev(8, 0))
     os.mknod(upper / "gone", 0o020000, os.makedev(0, 0))
     layer, members = write(upper, tmp_path / "layer.tar")
-    assert (names(members), layer.dropped) == ([".wh.gone"], 2)
+    assert names(members) == [".wh.gone"]
+    assert layer.dropped == (LeftOut(what=DEVICES, count=2, first="disk"),)
 
 
 def test_names_that_would_delete_files_of_the_base_are_dropped(upper: Path, tmp_path: Path) -> None:
     (upper / ".wh.etc").touch()
-    (upper / ".wh..wh..opq").mkdir()
+    (upper / ".wh..wh..opq/below").mkdir(parents=True)
     (upper / "kept").touch()
     layer, members = write(upper, tmp_path / "layer.tar")
-    assert (names(members), layer.dropped) == (["kept"], 2)
+    assert names(members) == ["kept"]
+    assert layer.dropped == (LeftOut(what=RESERVED, count=2, first=".wh..wh..opq"),)
+    assert "2 with names beginning with .wh., which" in str(layer.dropped[0])
 
 
 @needs_root
@@ -117,8 +126,117 @@ def test_excluded_paths_are_left_out_with_all_below(upper: Path, tmp_path: Path)
     for name in ("home/ci/.netrc", "home/ci/.npmrc", "cache/a/b", "cached"):
         (upper / name).parent.mkdir(parents=True, exist_ok=True)
         (upper / name).write_text("secret")
-    _, members = write(upper, tmp_path / "layer.tar", excluded=["/home/ci/.netrc", "/cache/", "/"])
+    rules = ["/home/ci/.netrc", "/cache/", "/cache/a", "/", "/nothing", "/*", "~/.npmrc"]
+    excluded = excluded_places(rules, layers=[upper])
+    _, members = write(upper, tmp_path / "layer.tar", excluded=excluded)
     assert names(members) == ["cached", "home", "home/ci", "home/ci/.npmrc"]
+    looked = UpperDir(upper, limits=PLENTY, excluded=excluded, stop=Event())
+    looked.measure()
+    assert looked.excluded == {
+        "/home/ci/.netrc": 1,
+        "/cache/": 3,
+        "/cache/a": 2,
+        "/nothing": 0,
+        "/*": 0,
+        "~/.npmrc": 0,
+    }
+
+
+def test_excluded_paths_are_normalised_and_followed_to_where_they_really_are(
+    upper: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lower/run").mkdir(parents=True)
+    (tmp_path / "lower/var").mkdir()
+    (tmp_path / "lower/var/run").symlink_to("/run")
+    for name in ("run/token", "opt/c/token", "opt/d"):
+        (upper / name).parent.mkdir(parents=True, exist_ok=True)
+        (upper / name).write_text("secret")
+    rules = ["/var/run/token", "/opt//c", "/opt/../opt/d"]
+    excluded = excluded_places(rules, layers=[upper, tmp_path / "lower"])
+    _, members = write(upper, tmp_path / "layer.tar", excluded=excluded)
+    assert names(members) == ["opt", "run"]
+    assert set(excluded.values()) == set(rules)
+
+
+def test_what_is_excluded_counts_against_no_limit(upper: Path) -> None:
+    (upper / "cache").mkdir()
+    for index in range(20):
+        (upper / "cache" / str(index)).touch()
+    looked = UpperDir(
+        upper,
+        limits=Limits(apparent_bytes=1, entries=10),
+        excluded={"cache": "/cache"},
+        stop=Event(),
+    )
+    assert looked.measure().entries == 0
+    assert looked.excluded == {"/cache": 10}, "counting ends at the limit"
+
+
+def test_paths_too_long_to_unpack_are_too_big(upper: Path) -> None:
+    """e5: a path of many long directories made each of its entries cost tens of kilobytes in the tar."""
+    folder = os.open(upper, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=folder)
+        inner = os.open("d" * 250, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    with pytest.raises(CommitFailure, match=f"paths longer than {MAX_PATH} bytes") as caught:
+        looked_at(upper).measure()
+    assert caught.value.why is CommitReason.TOO_BIG
+
+
+def test_names_count_against_one_budget_whatever_directory_they_are_in(
+    upper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """e5: the names of every directory on the way were held, each directory's up to the limit for all."""
+    path = upper
+    for _ in range(5):
+        for index in range(50):
+            (path / f"z{index}{'n' * 200}").touch()
+        path = path / "0"
+        path.mkdir()
+    budget = 40_000
+    monkeypatch.setattr("sentinel.agent.upperdir.Tally", lambda limits: Tally(limits, names=budget))
+    with pytest.raises(CommitFailure, match="too many long names") as caught:
+        looked_at(upper).measure()
+    assert caught.value.why is CommitReason.TOO_BIG
+    budget = 80_000
+    looked_at(upper).measure()
+
+
+def test_names_of_directories_that_were_left_are_not_held(
+    upper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in range(20):
+        (upper / str(folder)).mkdir()
+        for index in range(50):
+            (upper / str(folder) / f"{index}{'n' * 200}").touch()
+    monkeypatch.setattr("sentinel.agent.upperdir.Tally", lambda limits: Tally(limits, names=20_000))
+    assert looked_at(upper).measure().entries == 20 * 51
+
+
+def test_hard_links_count_against_the_budget_for_names(
+    upper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(100):
+        (upper / f"a{index}").touch()
+        os.link(upper / f"a{index}", upper / f"b{index}")
+    monkeypatch.setattr("sentinel.agent.upperdir.Tally", lambda limits: Tally(limits, names=40_000))
+    with pytest.raises(CommitFailure, match="hard links"):
+        looked_at(upper).measure()
+
+
+def test_no_more_is_written_than_was_reserved(upper: Path, tmp_path: Path) -> None:
+    (upper / "file").write_bytes(bytes(100_000))
+    looked = looked_at(upper)
+    reserved = looked.measure().tar_bytes
+    with (upper / "file").open("ab") as file:
+        file.write(bytes(50_000_000))
+    with pytest.raises(CommitFailure, match="wrote more while its commit was prepared") as caught:
+        write_layer(looked, tmp_path / "layer.tar", most=reserved, stop=Event())
+    assert caught.value.why is CommitReason.TOO_BIG
+    assert (tmp_path / "layer.tar").stat().st_size <= reserved
 
 
 def test_a_stopped_walk_ends(upper: Path, tmp_path: Path) -> None:
@@ -152,12 +270,9 @@ def test_a_file_that_shrank_is_noticed(upper: Path, tmp_path: Path) -> None:
                 os.truncate(upper / entry.name, 5)
                 yield entry
 
-    from sentinel.agent.layer import write_layer
-
+    shrinking = Shrinking(upper, limits=PLENTY, stop=Event())
     with pytest.raises(CommitFailure, match="/a' shrank while it was read") as caught:
-        write_layer(
-            Shrinking(upper, limits=PLENTY, stop=Event()), tmp_path / "layer.tar", stop=Event()
-        )
+        write_layer(shrinking, tmp_path / "layer.tar", most=NO_LIMIT, stop=Event())
     assert caught.value.why is CommitReason.RUNTIME_ERROR
 
 

@@ -21,11 +21,13 @@ from threading import Event
 import pytest
 
 from sentinel.agent.layer import PlainLayer, write_layer
-from sentinel.agent.upperdir import Limits, UpperDir
+from sentinel.agent.tally import Limits
+from sentinel.agent.upperdir import UpperDir
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount an overlay")
 
 PLENTY = Limits(apparent_bytes=1 << 40, entries=100_000)
+NO_LIMIT = 1 << 60
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ def overlay(root: Path, *, base: Path | None = None) -> Iterator[Overlay]:
 def write(upper: Path, target: Path, **options: object) -> tuple[PlainLayer, list[tarfile.TarInfo]]:
     """The layer of an upper directory, and its members as tarfile reads them."""
     settings = {"limits": PLENTY, "stop": Event()} | options
-    layer = write_layer(UpperDir(upper, **settings), target, stop=Event())  # type: ignore[arg-type]
+    directory = UpperDir(upper, **settings)  # type: ignore[arg-type]
+    layer = write_layer(directory, target, most=NO_LIMIT, stop=Event())
+    assert layer.size <= directory.measure().tar_bytes
     with tarfile.open(target, "r:", errors="surrogateescape") as tar:
         return layer, tar.getmembers()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from sentinel.registry import Reference
 from sentinel.registry.images import Manifest
 
 CONFIG_LIMIT = 8 * 1024 * 1024
@@ -69,8 +70,12 @@ class Runtime(Protocol):
         after a crash. A container that has ended is left as it is.
         """
 
-    async def has_blob(self, digest: str) -> bool:
-        """Whether the node holds a blob of the base image; many nodes throw layers away once unpacked."""
+    async def has_blob(self, digest: str, *, base: Reference | None) -> bool:
+        """Whether the node holds a layer that belongs to the repository of `base`; many discard unpacked layers.
+
+        A manifest can name any digest, so a node's copy proves nothing unless it was pulled from that repository.
+        Without a base, for images imported by hand, it must not have been pulled from any.
+        """
 
     def read_blob(self, digest: str) -> AsyncIterator[bytes]:
         """A blob of the node, part by part."""

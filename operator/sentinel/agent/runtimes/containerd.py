@@ -24,6 +24,7 @@ from sentinel.agent.runtimes.containerd_api import TASK_PAUSED, TASK_RUNNING, Co
 from sentinel.api.reasons import CommitReason
 from sentinel.clock import Clock, rfc3339
 from sentinel.errors import UserError
+from sentinel.registry import Reference
 from sentinel.registry.images import INDEXES, Manifest, digest_of, parse_manifest
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ SCHEME = "containerd://"
 LEASE_LABEL = "sentinel.wercker.com/commit"
 CONTAINER_LABEL = "sentinel.wercker.com/container"
 _EXPIRE_LABEL = "containerd.io/gc.expire"
+_SOURCE = "containerd.io/distribution.source."
+"""Before a registry's name: its value lists the repositories from which a blob was pulled, separated by commas."""
+
 _METADATA = "io.cri-containerd.container.metadata"
 _LEASE_LIFE = timedelta(days=7)
 _RESUME_TRIES = 5
@@ -124,15 +128,24 @@ class ContainerdRuntime:
         """Whether a container stands still now."""
         return await self._task_status(container) == TASK_PAUSED
 
-    async def has_blob(self, digest: str) -> bool:
-        """Whether the content store holds it."""
+    async def has_blob(self, digest: str, *, base: Reference | None) -> bool:
+        """Whether the content store holds it, pulled from the repository of `base` (containerd's source labels)."""
+        labels = await self._labels(digest)
+        if labels is None:
+            return False
+        if base is None:
+            return not any(label.startswith(_SOURCE) for label in labels)
+        return base.repository in labels.get(f"{_SOURCE}{base.registry}", "").split(",")
+
+    async def _labels(self, digest: str) -> dict[str, str] | None:
+        """The labels of a blob of the content store, None if it is not there."""
         try:
-            await self._api.call("ContentInfo", digest=digest)
+            found = await self._api.call("ContentInfo", digest=digest)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
-                return False
+                return None
             raise _failure(f"looking for {digest}", error) from error
-        return True
+        return dict(found.info.labels)
 
     async def read_blob(self, digest: str) -> AsyncIterator[bytes]:
         """A blob of the content store."""
@@ -184,7 +197,7 @@ class ContainerdRuntime:
         """The manifest of an index that has this config; the other platforms' are mostly not on the node."""
         entries = _json_object(index, what="the image's index").get("manifests") or []
         for entry in entries[:_INDEX_ENTRIES]:
-            if await self.has_blob(entry["digest"]):
+            if await self._labels(entry["digest"]) is not None:
                 content = await self._blob(entry["digest"], limit=MANIFEST_LIMIT)
                 if json.loads(content).get("config", {}).get("digest") == config:
                     return _manifest(content, header=str(entry.get("mediaType", "")))

@@ -1,0 +1,81 @@
+"""A box's changes: measured while it runs, then copied while it is frozen.
+
+Both read the node's disk in a thread, one box at a time. Not here: what comes before and after (`commit.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import TypeVar
+
+from sentinel.agent.excluded import excluded_places
+from sentinel.agent.failures import CommitFailure
+from sentinel.agent.layer import PlainLayer, write_layer
+from sentinel.agent.residue import mount_residue
+from sentinel.agent.runtimes.base import Box, Freeze
+from sentinel.agent.tally import Limits, Size
+from sentinel.agent.tools import Tools
+from sentinel.agent.upperdir import UpperDir
+from sentinel.api.imagecommit import ImageCommit, ImageCommitSpec
+from sentinel.api.reasons import CommitReason
+
+T = TypeVar("T")
+
+
+async def measured(spec: ImageCommitSpec, box: Box, tools: Tools) -> tuple[UpperDir, Size, Event]:
+    """The upper directory and its size, within the limits; the event ends reading it."""
+    stop = Event()
+
+    def measure() -> tuple[UpperDir, Size]:
+        upper = UpperDir(
+            box.upper,
+            limits=Limits(apparent_bytes=spec.limits.apparent_bytes, entries=spec.limits.entries),
+            excluded=excluded_places(spec.exclude_paths, layers=(box.upper, *box.lowers)),
+            residue=mount_residue(box.upper, lowers=box.lowers, mounts=box.mounts),
+            stop=stop,
+        )
+        return upper, upper.measure()
+
+    async with tools.walks:
+        upper, size = await in_thread(measure, stop)
+    return upper, size, stop
+
+
+async def copied(
+    commit: ImageCommit,
+    box: Box,
+    upper: UpperDir,
+    path: Path,
+    *,
+    most: int,
+    stop: Event,
+    tools: Tools,
+) -> tuple[PlainLayer, Freeze]:
+    """The changes in a file of `most` bytes, copied while the box is frozen, for `freeze_seconds` at most."""
+    limit = tools.settings.freeze_seconds
+    async with tools.walks, tools.runtime.frozen(box, commit=commit.uid) as freeze:
+        try:
+            async with asyncio.timeout(limit) as clock:
+                plain = await in_thread(
+                    lambda: write_layer(upper, path, most=most, stop=stop), stop
+                )
+        except TimeoutError as error:
+            if not clock.expired():
+                raise
+            raise CommitFailure(
+                CommitReason.TOO_BIG,
+                f"copying the box's changes took longer than the {limit:g} s for which a box may be frozen",
+            ) from error
+    return plain, freeze
+
+
+async def in_thread(work: Callable[[], T], stop: Event) -> T:
+    """Run blocking work in a thread. Cancelled, `stop` ends the thread's work, which is not waited for."""
+    try:
+        return await asyncio.to_thread(work)
+    except BaseException:
+        stop.set()
+        raise
