@@ -183,6 +183,15 @@ def judge(plan: Plan, state: SessionState) -> Outcome:
     return Outcome.failed(reason, f"step {failed.display_name!r} failed: {detail}")
 
 
+def was_stopped(plan: Plan, state: SessionState) -> bool:
+    """Whether the box was stopped while a main step ran or waited, which is no result of the step's."""
+    failed = first_failure(plan, state)
+    if failed is None:
+        return False
+    # A main step is only skipped without a failed one before it where the box was stopped between the two.
+    return state.steps[failed.ordinal].reason in (Reason.BOX_TERMINATED, Reason.SKIPPED)
+
+
 def first_failure(plan: Plan, state: SessionState) -> PlanStep | None:
     """The first main step that did not pass."""
     for step in plan.steps:

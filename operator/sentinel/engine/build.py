@@ -21,8 +21,10 @@ from sentinel.engine.box import (
     run_after,
     run_main,
     services_tried,
+    was_stopped,
 )
 from sentinel.engine.commit import commit
+from sentinel.engine.ending import box_ends, why_box_ended
 from sentinel.engine.finish import close_box, decide, finish, label_finished, store_output
 from sentinel.engine.guard import guarded
 from sentinel.engine.pod import ensure_pod, pod_gone, stored_plan, vanished, watch_pod
@@ -31,6 +33,7 @@ from sentinel.engine.run import Outcome, Run
 from sentinel.engine.secrets import resolve_environment
 from sentinel.engine.services import blame_services
 from sentinel.errors import (
+    BoxEnded,
     CancelledByUser,
     InfrastructureError,
     InternalError,
@@ -159,9 +162,12 @@ async def _attempt(run: Run, plan: Plan) -> tuple[Outcome, bool]:
     try:
         await ensure_pod(run, plan, environment)
         async with box_session(run, plan) as session:
-            outcome = await guarded(
-                _steps(run, plan, session, environment), watch_pod(run, plan, session)
-            )
+            try:
+                outcome = await guarded(
+                    _steps(run, plan, session, environment), watch_pod(run, plan, session)
+                )
+            except (BoxEnded, InfrastructureError, UserError) as e:
+                outcome = await _outlived(run, plan, session, e)
             decide(run, outcome)
             await run.writer.flush()
             return outcome, await close_box(run, plan, session, environment)
@@ -186,13 +192,32 @@ async def _steps(
         await run.unless_cancelled(services_tried(plan, session))
         await mark_begun(run)
     state = await guarded(run_main(plan, session), _pass_on_cancel(run, session))
+    if was_stopped(plan, state):
+        raise BoxEnded("the box was stopped while its steps ran")
     outcome = judge(plan, state)
+    run.result = None if outcome.succeeded else outcome
     run.writer.change(finishing=True)
     if outcome.reason is not Reason.CANCELLED:
         outcome = await commit(run, plan, outcome)
         outcome = await store_output(run, plan, session, outcome)
+        if run.result is None and not outcome.succeeded and box_ends(run, plan, session):
+            raise BoxEnded(f"the box ended before its results were kept: {outcome.message}")
+    run.result = outcome
     await run_after(plan, session, outcome)
     return blame_services(run, outcome)
+
+
+async def _outlived(
+    run: Run, plan: Plan, session: Session, end: BoxEnded | InfrastructureError | UserError
+) -> Outcome:
+    """The result that stood before `end` stopped the work. Raises why the attempt ended where there was none yet."""
+    why = await why_box_ended(run, plan, session) if isinstance(end, BoxEnded) else end
+    if run.result is None:
+        raise why
+    # The after-steps never change a result, be it that they cannot run at all.
+    run.lost = why
+    run.report.noticed(message=f"the after-steps did not run to their end: {why.message}")
+    return blame_services(run, run.result)
 
 
 async def _pass_on_cancel(run: Run, session: Session) -> None:
@@ -208,6 +233,7 @@ LOST = frozenset(
         Reason.NODE_LOST,
         Reason.NODE_DISK_FULL,
         Reason.SESSION_LOST,
+        Reason.PROTOCOL_MISMATCH,
         Reason.BOX_TERMINATED,
         Reason.SANDBOX_FAILED,
     }

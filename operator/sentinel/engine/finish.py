@@ -108,7 +108,7 @@ async def close_box(
     try:
         async with asyncio.timeout(CLOSED_WITHIN):
             return await _close(run, plan, session, environment)
-    except (InfrastructureError, InternalError, TimeoutError) as e:
+    except (BoxEnded, InfrastructureError, InternalError, TimeoutError) as e:
         why = str(e) or f"no end within {CLOSED_WITHIN:.0f} s"
         log.warning("build %s/%s: the box could not be closed: %s", *run.key, why)
         return False
@@ -180,18 +180,19 @@ def decide(run: Run, outcome: Outcome) -> None:
 async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
     """Stage 13: the pod goes or is stopped, then the status says Finished, then the label."""
     decide(run, outcome)
-    if not outcome.succeeded:
+    reason, message = outcome.reason, outcome.message
+    if run.lost is not None:
+        reason, message = run.lost.reason or Reason.INTERNAL, run.lost.message
+    if not outcome.succeeded or run.lost is not None:
         now = rfc3339(run.tools.clock.now())
-        steps = settled(
-            run.writer.status.steps, reason=outcome.reason, message=outcome.message, now=now
-        )
+        steps = settled(run.writer.status.steps, reason=reason, message=message, now=now)
         run.writer.change(steps=steps, progress=progress(steps))
     attempt = run.writer.attempt
     if attempt:
         # Whoever finds the pod gone must find the reason as well.
         await run.writer.flush()
         if not logs_safe and run.writer.holds(ConditionType.POD_READY):
-            logs_safe = await salvage_logs(run, attempt=attempt)
+            logs_safe = await salvage_logs(run, attempt=attempt, reason=reason, message=message)
         await _put_away(run, attempt, logs_safe=logs_safe, outcome=outcome)
     run.writer.condition(ConditionType.FINISHED, "True", Reason.COMPLETED)
     run.writer.change(

@@ -17,6 +17,7 @@ from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Blame, Reason
 from sentinel.engine.board import Seen
 from sentinel.engine.create import create
+from sentinel.engine.ending import ending_of, why_box_ended
 from sentinel.engine.look import look_again, until
 from sentinel.engine.run import Run
 from sentinel.engine.services import tell_dead_services
@@ -123,7 +124,8 @@ async def watch_pod(run: Run, plan: Plan, session: Session) -> None:
     while True:
         seen = run.tools.pods.get(key)
         view = await _look(run, seen, session)
-        _raise_if_lost(plan, seen, view)
+        if ending_of(plan, seen) is not None:
+            raise await why_box_ended(run, plan, session)
         if session.state.opened is not None and session.state.closed is None:
             await tell_dead_services(run, plan, view, session, dead)
         now = run.tools.clock.monotonic()
@@ -269,32 +271,6 @@ async def _look(run: Run, seen: Seen | None, session: Session) -> PodView:
 def _patience(session: Session) -> float:
     """Seconds of silence that mean nothing: a box that runs need not speak but for its pongs."""
     return LOOK_EVERY if session.state.opened is None else QUIET
-
-
-def _raise_if_lost(plan: Plan, seen: Seen | None, view: PodView) -> None:
-    if seen is None:
-        return
-    name = name_of(plan)
-    if seen.deleted or view.deleting:
-        if view.evicted:
-            raise _error(
-                Reason.POD_EVICTED, f"pod {name} was evicted: {view.reason} {view.message}"
-            )
-        raise _error(Reason.POD_DELETED, f"pod {name} was deleted while the build ran")
-    if view.evicted:
-        raise _error(Reason.POD_EVICTED, f"pod {name} was evicted: {view.reason} {view.message}")
-    ended = view.box_ended
-    if ended is None or ended.reason in ("StartError", "ContainerCannotRun"):
-        return
-    if ended.out_of_memory:
-        raise _error(
-            Reason.OUT_OF_MEMORY,
-            "the box ran out of memory and was killed as a whole: raise spec.pod.box.resources.limits.memory",
-        )
-    raise _error(
-        Reason.BOX_TERMINATED,
-        f"the box ended while the build ran: exit code {ended.exit_code} {ended.reason} {ended.message}".rstrip(),
-    )
 
 
 def _raise_if_overdue(

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from sentinel.api.reasons import Reason
+from sentinel.clock import rfc3339
 from sentinel.engine.run import Run
+from sentinel.engine.status import MESSAGE_LIMIT
 from sentinel.errors import SentinelError
+from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import PODS
 from sentinel.plan.keys import step_log
 from sentinel.plan.names import BOX, pod_name
 from sentinel.plan.observe import observe
+from sentinel.store.s3 import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -30,33 +35,78 @@ PARTIAL = (
 _HEADER = re.compile(rb"^--- sentinel step=(\d+) offset=0 id=(\S+) name=.*\n", re.MULTILINE)
 
 
-async def salvage_logs(run: Run, *, attempt: int) -> bool:
-    """Store the logs that are missing of a box that has ended. Whether all of them are in the store now."""
+async def salvage_logs(run: Run, *, attempt: int, reason: Reason | str, message: str) -> bool:
+    """Store the logs that are missing of a box that has ended. Whether all of them are in the store now.
+
+    `reason` and `message` say why it ended: a step of which only its output tells that it began has failed with them.
+    """
     store, results = run.tools.store, run.writer.status.results
-    name = pod_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
     if store is None or results is None:
         return False
     try:
-        raw = await run.tools.kube.get(PODS, namespace=run.build.namespace, name=name)
-        if observe(raw).box_ended is None:
-            return False
-        steps = dict(enumerate(run.writer.status.steps, start=1))
-        missing = {
-            ordinal: step.id
-            for ordinal, step in steps.items()
-            if step.start_time and await store.head(step_log(results.prefix, step.id)) is None
-        }
-        if not missing:
-            return True
-        printed = await run.tools.kube.logs(
-            namespace=run.build.namespace, pod=name, container=BOX, limit_bytes=MOST_BYTES
-        )
-        found = split_log(printed, {ordinal: step.id for ordinal, step in steps.items()})
-        for ordinal, step_id in missing.items():
-            await store.put(step_log(results.prefix, step_id), found.get(ordinal, b"") + PARTIAL)
+        missing = await _missing(store, results.prefix, run)
+        printed = await _printed(run, attempt=attempt)
+        if printed is None:
+            return not missing
+        ids = {ordinal: step.id for ordinal, step in enumerate(run.writer.status.steps, start=1)}
+        found = split_log(printed, ids)
+        if _note_begun(run, found.keys(), reason=reason, message=message):
+            missing = await _missing(store, results.prefix, run)
+        for ordinal in missing:
+            await store.put(
+                step_log(results.prefix, ids[ordinal]), found.get(ordinal, b"") + PARTIAL
+            )
     except SentinelError as e:
         log.warning("build %s/%s: no logs from the node: %s", *run.key, e.message)
         return False
+    return True
+
+
+async def _missing(store: ObjectStore, prefix: str, run: Run) -> list[int]:
+    """Ordinals of the steps that began and have no log in the store."""
+    return [
+        ordinal
+        for ordinal, step in enumerate(run.writer.status.steps, start=1)
+        if step.start_time and await store.head(step_log(prefix, step.id)) is None
+    ]
+
+
+async def _printed(run: Run, *, attempt: int) -> bytes | None:
+    """What the node has of the box's output, empty where pod or container are gone; None while the box may go on."""
+    name = pod_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
+    try:
+        raw = await run.tools.kube.get(PODS, namespace=run.build.namespace, name=name)
+        view = observe(raw)
+        if view.box_ended is None and not view.over:
+            return None
+        return await run.tools.kube.logs(
+            namespace=run.build.namespace, pod=name, container=BOX, limit_bytes=MOST_BYTES
+        )
+    except NotFound:
+        return b""
+
+
+def _note_begun(run: Run, ordinals: Iterable[int], *, reason: Reason | str, message: str) -> bool:
+    """Whether steps began that the status shows as skipped; they have failed then.
+
+    A box that is killed may take its journal's last records with it, but its output has a header for each step.
+    """
+    steps = list(run.writer.status.steps)
+    now = rfc3339(run.tools.clock.now())
+    for ordinal in ordinals:
+        step = steps[ordinal - 1]
+        if step.state == "Skipped" and not step.start_time:
+            change = {
+                "state": "Failed",
+                "reason": reason,
+                "message": message[:MESSAGE_LIMIT],
+                "start_time": now,
+                "completion_time": now,
+            }
+            steps[ordinal - 1] = step.model_copy(update=change)
+    if steps == run.writer.status.steps:
+        return False
+    run.writer.change(steps=steps)
     return True
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from sentinel.plan.names import BOX, SOURCE
 
+_EVICTED = ("Evicted", "Preempting", "Shutdown", "Terminated", "NodeShutdown")
+"""Reasons of a pod that its kubelet ended or would not take."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
@@ -59,8 +62,9 @@ class PodView:
     """What a pod says of itself. Times are RFC 3339 texts, empty where there is none.
 
     `box_id` is the container's id with its scheme, as an ImageCommit wants it. `evicted` tells the kubelet's or a
-    drain's eviction, `reason` and `message` the pod's own words for it. `initialized`: the init containers are done,
-    which the kubelet says just before it starts the others. `node_ready` is None where nobody looked.
+    drain's eviction; `reason` and `message` are the pod's own, `disruption` and `disruption_text` those of its
+    condition DisruptionTarget, which alone explains an eviction by an API client. `initialized`: the init containers
+    are done, which the kubelet reports just before it starts the others. `node_ready` is None where nobody looked.
     """
 
     name: str = ""
@@ -72,6 +76,8 @@ class PodView:
     created: str = ""
     deleting: bool = False
     evicted: bool = False
+    disruption: str = ""
+    disruption_text: str = ""
     unschedulable: str = ""
     initialized: bool = False
     box_id: str = ""
@@ -110,6 +116,9 @@ def observe(
     inits = {c.get("name"): c for c in status.get("initContainerStatuses") or ()}
     box, fetch = containers.get(BOX) or {}, inits.get(SOURCE) or {}
     fetch_ended = _ended(fetch)
+    disruption = conditions.get("DisruptionTarget") or {}
+    if disruption.get("status") != "True":
+        disruption = {}
     return PodView(
         name=str(metadata.get("name", "")),
         uid=str(metadata.get("uid", "")),
@@ -119,7 +128,9 @@ def observe(
         message=str(status.get("message") or ""),
         created=str(metadata.get("creationTimestamp") or ""),
         deleting=bool(metadata.get("deletionTimestamp")),
-        evicted=_evicted(status, conditions),
+        evicted=status.get("reason") in _EVICTED or bool(disruption),
+        disruption=str(disruption.get("reason") or ""),
+        disruption_text=str(disruption.get("message") or ""),
         unschedulable=_unschedulable(conditions),
         initialized=(conditions.get("Initialized") or {}).get("status") == "True",
         box_id=str(box.get("containerID") or ""),
@@ -192,12 +203,6 @@ def _fetch_failure(ended: Ended | None) -> FetchFailure | None:
         reason="",
         message=ended.message or ended.reason or "it left no message",
     )
-
-
-def _evicted(status: Mapping[str, Any], conditions: Mapping[Any, Mapping[str, Any]]) -> bool:
-    if status.get("reason") in ("Evicted", "Preempting", "Shutdown", "Terminated", "NodeShutdown"):
-        return True
-    return (conditions.get("DisruptionTarget") or {}).get("status") == "True"
 
 
 def _unschedulable(conditions: Mapping[Any, Mapping[str, Any]]) -> str:

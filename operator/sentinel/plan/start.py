@@ -139,4 +139,5 @@ def _from_fetch(failure: FetchFailure) -> tuple[Reason, str, float]:
     except ValueError:
         reason = Reason.FETCH_FAILED
     text = failure.message or f"fetching the source ended with exit code {failure.exit_code}"
-    return reason, text, 0.0
+    # Where it could not say why, its pod may: an eviction ends init containers too.
+    return reason, text, 0.0 if failure.reason else CONTAINER_GRACE

@@ -9,8 +9,10 @@ import pytest
 from tests.unit.engine.world import Server, run_of
 
 from sentinel.api.build import Results, StepStatus
+from sentinel.api.reasons import Reason
 from sentinel.engine.salvage import PARTIAL, salvage_logs, split_log
 from sentinel.errors import InfrastructureError
+from sentinel.kube.errors import NotFound
 
 FIRST = b'--- sentinel step=1 offset=0 id=a-1 name="first"\n'
 SECOND = b'--- sentinel step=2 offset=0 id=b-2 name="second \\"x\\""\n'
@@ -80,9 +82,50 @@ async def test_only_what_the_store_lacks_is_put_there_and_says_what_it_is(broken
         ],
     )
 
-    assert await salvage_logs(run, attempt=1) is not broken
+    assert (
+        await salvage_logs(run, attempt=1, reason=Reason.POD_EVICTED, message="low on memory")
+        is not broken
+    )
 
     assert store.objects == {
         "r/step/a-1/log.txt": b"the whole log\n",
         **({} if broken else {"r/step/b-2/log.txt": b"two\n" + PARTIAL}),
     }
+
+
+async def test_a_step_whose_header_the_node_has_was_not_skipped() -> None:
+    """A box that is killed may take the last records of its journal with it."""
+    store = Store()
+    run = run_of(Node())
+    run.tools = replace(run.tools, store=cast(Any, store))
+    run.writer.change(
+        results=Results(prefix="r/"),
+        steps=[
+            StepStatus(id="a-1", name="first", start_time="2026-11-27T10:00:00Z", state="Passed"),
+            StepStatus(id="b-2", name="second", state="Skipped", reason="Skipped"),
+            StepStatus(id="c-3", name="third", state="Skipped", reason="Skipped"),
+        ],
+    )
+    assert await salvage_logs(run, attempt=1, reason=Reason.POD_EVICTED, message="low on memory")
+    assert [(s.state, s.reason) for s in run.writer.status.steps] == [
+        ("Passed", ""),
+        ("Failed", "PodEvicted"),
+        ("Skipped", "Skipped"),
+    ]
+    assert store.objects["r/step/b-2/log.txt"] == b"two\n" + PARTIAL
+
+
+async def test_logs_of_a_pod_that_is_gone_are_marked_as_missing() -> None:
+    class Gone(Node):
+        async def get(self, resource: Any, *, name: str, namespace: str | None = None) -> Any:
+            raise NotFound("no pod")
+
+    store = Store()
+    run = run_of(Gone())
+    run.tools = replace(run.tools, store=cast(Any, store))
+    run.writer.change(
+        results=Results(prefix="r/"),
+        steps=[StepStatus(id="b-2", name="second", start_time="2026-11-27T10:00:01Z")],
+    )
+    assert await salvage_logs(run, attempt=1, reason=Reason.POD_DELETED, message="deleted")
+    assert store.objects["r/step/b-2/log.txt"] == PARTIAL

@@ -103,8 +103,11 @@ class Box:
         self.changed = asyncio.Event()
 
     def run_all(self, *, reason: str = "Passed") -> None:
-        """Start and end every queued step."""
+        """Start and end every queued step that has not ended."""
+        ended = {each["ordinal"] for each in self.records if each["kind"] == "finished"}
         for ordinal in self.queued:
+            if ordinal in ended:
+                continue
             self.record("started", ordinal=ordinal)
             log = {"bytes": 0, "sha256": "", "dropped": 0}
             usage = {"seconds": 0, "cpuSeconds": 0, "peakMemoryBytes": 0}

@@ -222,7 +222,7 @@ def test_a_failed_fetch_tells_its_own_reason_where_it_can(
         ),
         (
             PodView(fetch_failure=FetchFailure(exit_code=139, reason="", message="")),
-            (Reason.FETCH_FAILED, "fetching the source ended with exit code 139", 0.0),
+            (Reason.FETCH_FAILED, "fetching the source ended with exit code 139", 10.0),
         ),
         (
             observe(
