@@ -86,6 +86,8 @@ def install(
                 )
             )
         },
+        # tests/cluster/test_reasons.py names one that does not exist.
+        "pods.serviceAccounts[0]": "nobody",
         "images.insecureRegistries[0]": lab.registry,
         # One that asks for a password, where a test starts it.
         "images.insecureRegistries[1]": PRIVATE_REGISTRY,

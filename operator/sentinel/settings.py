@@ -70,6 +70,38 @@ class ImageSettings(BaseModel):
     ] = False
 
 
+class PodPolicy(BaseModel):
+    """What Builds may ask for their pods in `spec.pod`, besides resources, node selectors, affinity, pull Secrets and a
+    security context that takes rights away. All lists are empty by default, which allows nothing; `*` in a pattern
+    matches any text.
+    """
+
+    service_accounts: Annotated[
+        list[str],
+        Field(
+            description="Patterns of service accounts; the token is mounted only of one of these."
+        ),
+    ] = []
+    priority_classes: Annotated[list[str], Field(description="Patterns of priority classes.")] = []
+    runtime_classes: Annotated[list[str], Field(description="Patterns of runtime classes.")] = []
+    tolerations: Annotated[
+        list[str],
+        Field(
+            description="Patterns of the keys of taints that builds may tolerate; `*` allows all."
+        ),
+    ] = []
+    label_prefixes: Annotated[
+        list[str], Field(description="What keys of additional labels may begin with.")
+    ] = []
+    annotation_prefixes: Annotated[
+        list[str],
+        Field(
+            description="What keys of additional annotations may begin with. Annotations configure admission, meshes "
+            "and runtimes: allow no prefix that something in the cluster reads."
+        ),
+    ] = []
+
+
 class ProxySettings(BaseModel):
     """Proxies for the builds: git in the init container, and the steps (http_proxy and the like, both spellings).
 
@@ -284,6 +316,9 @@ class Settings(BaseSettings):
     ] = True
     store: Annotated[StoreSettings, Field(description="Object store.")] = StoreSettings()
     images: Annotated[ImageSettings, Field(description="Images.")] = ImageSettings()
+    pods: Annotated[PodPolicy, Field(description="What Builds may ask for their pods.")] = (
+        PodPolicy()
+    )
     proxy: Annotated[ProxySettings, Field(description="Proxies for builds.")] = ProxySettings()
     network: Annotated[NetworkSettings, Field(description="Where builds may connect.")] = (
         NetworkSettings()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from sentinel.api.conditions import Condition, Phase
 from sentinel.api.model import Duration, KeyRef, LocalRef, Model, Resource
+from sentinel.api.podshape import AFFINITY, RESOURCES, SECURITY_CONTEXT, TOLERATION
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
 
@@ -184,25 +185,28 @@ class Retries(Model):
     ] = False
 
 
-PodFragment = Annotated[dict[str, Any], Field(json_schema_extra={"maxProperties": 64})]
+class PodModel(Model):
+    """A part of `spec.pod`: unknown fields are kept, so that a misspelt one can be refused by name."""
+
+    model_config = ConfigDict(extra="allow")
 
 
-class PodContainer(Model):
+class PodContainer(PodModel):
     """What may be said about one container of the pod."""
 
-    resources: Annotated[
-        PodFragment, Field(description="Requests and limits, as in a container.")
-    ] = {}
-    security_context: Annotated[
-        PodFragment, Field(description="Security context, as in a container.")
-    ] = {}
+    resources: Annotated[dict[str, Any], WithJsonSchema(RESOURCES)] = {}
+    security_context: Annotated[dict[str, Any], WithJsonSchema(SECURITY_CONTEXT)] = {}
 
 
-class PodSettings(Model):
-    """What a cluster's owner and a user may say about the build's pod."""
+class PodSettings(PodModel):
+    """About the build's pod. What besides resources and placement is allowed is the operator's to set."""
 
     service_account_name: Annotated[
-        str, Field(max_length=253, description="Service account of the pod.")
+        str,
+        Field(
+            max_length=253,
+            description="Service account of the pod, if `pods.serviceAccounts` allows it.",
+        ),
     ] = ""
     automount_service_account_token: Annotated[
         bool, Field(description="Mount the account's token into the box.")
@@ -211,20 +215,33 @@ class PodSettings(Model):
         dict[str, str],
         Field(description="Labels the node must have.", json_schema_extra={"maxProperties": 64}),
     ] = {}
-    tolerations: Annotated[list[PodFragment], Field(max_length=64, description="As in a pod.")] = []
-    affinity: Annotated[PodFragment, Field(description="As in a pod.")] = {}
-    priority_class_name: Annotated[str, Field(max_length=253, description="As in a pod.")] = ""
-    runtime_class_name: Annotated[str, Field(max_length=253, description="As in a pod.")] = ""
+    tolerations: Annotated[
+        list[Annotated[dict[str, Any], WithJsonSchema(TOLERATION)]],
+        Field(max_length=64, description="As in a pod, for taints that `pods.tolerations` allows."),
+    ] = []
+    affinity: Annotated[dict[str, Any], WithJsonSchema(AFFINITY)] = {}
+    priority_class_name: Annotated[
+        str, Field(max_length=253, description="As in a pod, if `pods.priorityClasses` allows it.")
+    ] = ""
+    runtime_class_name: Annotated[
+        str, Field(max_length=253, description="As in a pod, if `pods.runtimeClasses` allows it.")
+    ] = ""
     image_pull_secrets: Annotated[
         list[LocalRef], Field(max_length=16, description="Besides spec.image.pullSecretRefs.")
     ] = []
     labels: Annotated[
         dict[str, str],
-        Field(description="More labels for the pod.", json_schema_extra={"maxProperties": 64}),
+        Field(
+            description="More labels for the pod, as far as `pods.labelPrefixes` allows.",
+            json_schema_extra={"maxProperties": 64},
+        ),
     ] = {}
     annotations: Annotated[
         dict[str, str],
-        Field(description="More annotations for the pod.", json_schema_extra={"maxProperties": 64}),
+        Field(
+            description="More annotations for the pod, as far as `pods.annotationPrefixes` allows.",
+            json_schema_extra={"maxProperties": 64},
+        ),
     ] = {}
     box: Annotated[PodContainer, Field(description="The box container.")] = PodContainer()
     services: Annotated[

@@ -104,6 +104,8 @@ def _additional(
     value: Any, node: Schema, defs: Mapping[str, Schema], path: str, above: tuple[str, ...]
 ) -> Schema:
     if "properties" in node:
+        if value is True:
+            return {"x-kubernetes-preserve-unknown-fields": True}
         if value is not False:
             raise ValueError(f"{path}: properties and additionalProperties exclude each other")
         return {}

@@ -18,7 +18,7 @@ Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32)]
 
 def seconds(duration: str) -> float:
     """A Go duration in seconds. Raises ValueError for anything that `DURATION_PATTERN` refuses."""
-    if not re.match(DURATION_PATTERN, duration):
+    if not re.fullmatch(DURATION_PATTERN, duration):
         msg = f"{duration!r} is no duration: write it like 90s, 25m or 1h30m"
         raise ValueError(msg)
     parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", duration)

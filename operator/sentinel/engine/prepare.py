@@ -36,10 +36,12 @@ from sentinel.engine.secrets import (
 )
 from sentinel.engine.steps import find_steps
 from sentinel.errors import InfrastructureError, InternalError, UserError
+from sentinel.plan.durations import check_durations
 from sentinel.plan.model import Plan, PlanSource
 from sentinel.plan.notices import notices
 from sentinel.plan.options import check_options
 from sentinel.plan.plan import images_for, make_plan, steps_for
+from sentinel.plan.podpolicy import check_pod
 from sentinel.source import archive, git
 from sentinel.source.download import without_query
 
@@ -74,6 +76,8 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
 async def _prepare(run: Run, *, attempt: int) -> Plan:
     settings = run.tools.settings
     started = datetime.fromisoformat(run.writer.status.start_time)
+    check_durations(run.build)
+    check_pod(run.build, settings)
     source, found = await _resolve_source(run)
     await check_pushing(run, source)
     config, pipeline = _load_config(run, *_config_text(run, found, source))

@@ -150,7 +150,10 @@ class Kube:
                 return
 
     async def create(self, resource: Resource, body: Json, *, namespace: str | None = None) -> Json:
-        """The object as the server made it. Raises AlreadyExists: names are locks."""
+        """The object as the server made it. Raises AlreadyExists: names are locks.
+
+        Unknown fields of a pod, which may be a user's misspelt limits, are an error (400) instead of dropped.
+        """
         metadata = body.get("metadata", {})
         namespace = namespace or metadata.get("namespace")
         if resource.namespaced and not namespace:
@@ -161,7 +164,8 @@ class Kube:
                 "POST",
                 resource.path(namespace=namespace),
                 _what("create", resource, namespace, name),
-                body=body,
+                [("fieldValidation", "Strict")] if resource == PODS else (),
+                body,
             )
         )
 

@@ -34,6 +34,7 @@ _RESOURCES = re.compile(
     r"quota: |\b(cpu|memory|ephemeral-storage)\b.*\b(limit|request|usage)|\b(limit|request)s?\b.*\b(cpu|memory)\b",
     re.DOTALL,
 )
+_UNKNOWN = re.compile(r"unknown field \"([^\"]{1,300})\"")
 _INDEXED = re.compile(r"spec\.(initContainers|containers)\[(\d+)\]")
 _WEBHOOK = re.compile(r"admission webhook \"([^\"]+)\" denied the request")
 _SERVICE = re.compile(r"service-\d+-(.+)")
@@ -123,6 +124,13 @@ def classify_refusal(status: int, text: str, of: Refused) -> Refusal:
             "image",
             verdict="fail",
         )
+    if status == 400 and "strict decoding error" in text and (unknown := _UNKNOWN.findall(text)):
+        fields = ", ".join(_field_of_path(each, of) for each in unknown[:8])
+        return Refusal(
+            reason=Reason.INVALID_SPEC,
+            message=f"this cluster's Kubernetes has no such field: {fields}. Correct or remove it",
+            verdict="fail",
+        )
     remedy = _remedy(text, of)
     return Refusal(
         reason=Reason.ADMISSION_DENIED,
@@ -141,6 +149,17 @@ def field_of(container: str, aliases: Mapping[str, str] | None = None) -> str:
     slug = _SERVICE.fullmatch(container)
     name = (aliases or {}).get(container, slug[1] if slug else container)
     return f"spec.pod.services.{name}"
+
+
+def _field_of_path(path: str, of: Refused) -> str:
+    """A field of the pod as the Build's: `spec.containers[0].resources.limit`, `spec.affinity.x`."""
+    indexed = _INDEXED.match(path)
+    if indexed is None:
+        return f"spec.pod.{path.removeprefix('spec.')}"
+    names = of.containers.get(indexed[1], ())
+    if int(indexed[2]) >= len(names):
+        return path
+    return f"{of.field_of(names[int(indexed[2])])}{path[indexed.end() :]}"
 
 
 def user_remedy(text: str, container: str) -> str:

@@ -203,3 +203,19 @@ def test_a_user_that_the_kubelet_refuses_has_a_field(
     assert problem.reason is Reason.CONTAINER_CONFIG_INVALID
     assert text in problem.message
     assert remedy in problem.message
+
+
+def test_a_field_that_the_cluster_does_not_know_is_the_build_s() -> None:
+    text = (
+        'Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field '
+        '"spec.affinity.nodeAfinity", unknown field "spec.containers[1].resources.limit"'
+    )
+    names = ["box", "service-1-redis"]
+    of = Refused(kind="Pod", name="p", containers={"containers": names})
+    refusal = classify_refusal(400, text, of)
+
+    assert (refusal.reason, refusal.verdict) == (Reason.INVALID_SPEC, "fail")
+    assert refusal.message == (
+        "this cluster's Kubernetes has no such field: spec.pod.affinity.nodeAfinity, "
+        "spec.pod.services.redis.resources.limit. Correct or remove it"
+    )
