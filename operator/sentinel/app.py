@@ -25,6 +25,7 @@ from sentinel.clock import SystemClock
 from sentinel.engine.board import Board
 from sentinel.engine.build import run_build, say_queued
 from sentinel.engine.events import EventReporter
+from sentinel.engine.keys import load_keys
 from sentinel.engine.reporter import Reporters
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.status import StatusWriter
@@ -61,8 +62,12 @@ async def run_operator(settings: Settings) -> None:
         if settings.leader_election:
             await stack.enter_async_context(_leading(settings, kube, identity))
         cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-"))
+        keys = await load_keys(
+            kube, namespace=settings.pod_namespace, name=settings.plan_key_secret
+        )
         tools = Tools(
             kube=kube,
+            keys=keys,
             settings=settings,
             clock=SystemClock(),
             store=ObjectStore.from_settings(settings.store),

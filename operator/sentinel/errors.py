@@ -6,7 +6,8 @@
     ├── UserError                 the build's author can mend it: phase Failed
     ├── InfrastructureError       the cluster failed: phase Errored, perhaps another attempt
     │   ├── SessionLost           the box could not be reached for too long
-    │   └── ProtocolMismatch      the box's boxkit and this operator have no protocol version in common
+    │   ├── ProtocolMismatch      the box's boxkit and this operator have no protocol version in common
+    │   └── NotVerified           an object under a build's name is not provably the operator's
     ├── TransientError            try again: never ends a build by itself
     │   ├── NotYet                too early: the container is not there yet
     │   └── Conflict              somebody wrote the object first: read it again
@@ -51,6 +52,13 @@ class SessionLost(InfrastructureError):
 
 class ProtocolMismatch(InfrastructureError):
     """boxkit refused our `hello`, or agreed on a version that we do not speak: another pod gets our own boxkit."""
+
+
+class NotVerified(InfrastructureError):
+    """A pod, ConfigMap or Secret under a build's name was not made by the operator, or was changed since.
+
+    It ends the build. Nothing is done to the object: it may be anybody's.
+    """
 
 
 class TransientError(SentinelError):

@@ -264,6 +264,12 @@ class Settings(BaseSettings):
         "default"
     )
     node_name: Annotated[str, Field(description="The agent's node.")] = ""
+    plan_key_secret: Annotated[
+        str,
+        Field(
+            description="Secret of that namespace with the key that plans are signed with; created when it is missing."
+        ),
+    ] = "sentinel-plan-key"  # noqa: S105 - its name
     agent_service_account: Annotated[
         str, Field(description="The agents' account, which may read the Secrets builds push with.")
     ] = "sentinel-agent"

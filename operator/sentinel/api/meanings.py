@@ -76,6 +76,10 @@ MEANINGS: dict[Reason, str] = {
     Reason.SESSION_LOST: "The box did not answer for five minutes, though its node is ready.",
     Reason.PROTOCOL_MISMATCH: "The pod was made by another release of Sentinel; its boxkit and this operator have no "
     "protocol version in common.",
+    Reason.NOT_VERIFIED: "A pod, ConfigMap or Secret under the build's name cannot be proven to be the operator's: its "
+    "signature is missing or wrong, it is not the one that was created, or it was changed. The message names it and "
+    "says why; nothing was done to it. Look in the audit log for who wrote it. After an upgrade: builds that ran "
+    "before it were not signed; submit them again.",
     Reason.AGENT_UNAVAILABLE: "No agent on the pod's node took the commit. Is its DaemonSet running there?",
     Reason.INTERNAL: "A mistake of ours. The operator's log has it; please report it.",
     Reason.COMPLETED: "Nothing more will happen to this Build.",

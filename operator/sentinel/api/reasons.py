@@ -83,6 +83,7 @@ class Reason(StrEnum):
     NODE_DISK_FULL = "NodeDiskFull"
     SESSION_LOST = "SessionLost"
     PROTOCOL_MISMATCH = "ProtocolMismatch"
+    NOT_VERIFIED = "NotVerified"
     AGENT_UNAVAILABLE = "AgentUnavailable"
     INTERNAL = "Internal"
 
@@ -135,6 +136,8 @@ _PLATFORM = {
     Reason.NODE_DISK_FULL,
     Reason.SESSION_LOST,
     Reason.PROTOCOL_MISMATCH,
+    # Whoever wrote the object, it was not the author of this build.
+    Reason.NOT_VERIFIED,
     Reason.AGENT_UNAVAILABLE,
     Reason.INTERNAL,
 }

@@ -15,6 +15,7 @@ from sentinel.api.build import PodStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason, read_reason
 from sentinel.engine.board import Board
+from sentinel.engine.ours import known_uid
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.status import progress, step_statuses
 from sentinel.errors import InfrastructureError, NotYet, UserError
@@ -45,22 +46,36 @@ async def box_session(run: Run, plan: Plan) -> AsyncIterator[Session]:
         _follow(run, plan, session.state, record)
 
     pod = pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt)
-    connect = connector(run.tools.kube, run.tools.pods, namespace=plan.namespace, pod=pod)
-    session = Session(connect, on_record=heard, known=run.writer.begun)
+    connect = connector(
+        run.tools.kube,
+        run.tools.pods,
+        namespace=plan.namespace,
+        pod=pod,
+        uid=lambda: known_uid(run),
+    )
+    session = Session(
+        connect, box=(plan.uid, plan.attempt), on_record=heard, known=run.writer.begun
+    )
     async with session:
         yield session
 
 
 def connector(
-    kube: Kube, pods: Board, *, namespace: str, pod: str
+    kube: Kube, pods: Board, *, namespace: str, pod: str, uid: Callable[[], str]
 ) -> Callable[[], Awaitable[ByteStream]]:
-    """How to reach the box of a pod: an exec of `boxkit attach`. It raises NotYet while that is in vain."""
+    """How to reach the box of a pod: an exec of `boxkit attach`. It raises NotYet while that is in vain.
+
+    `uid` gives that of the pod we made, "" before it is known. There is no exec into another pod of that name; one
+    that takes its place between our look and the exec belongs to the same namespace, and answers for another box.
+    """
 
     async def connect() -> ByteStream:
         # Exec works up to a second before the kubelet reports the container running, so we do not wait for that. Before
         # its init containers are done an exec is in vain: each costs us 5 ms, and the node more when it is busiest.
         seen = pods.get((namespace, pod))
-        if seen is None or seen.deleted or not observe(seen.raw).initialized:
+        if seen is None or seen.deleted or seen.uid != uid():
+            raise NotYet(f"pod {pod} is not there")
+        if not observe(seen.raw).initialized:
             raise NotYet(f"the box of pod {pod} is not about to start")
         try:
             return await kube.exec(

@@ -38,6 +38,7 @@ from sentinel.errors import (
     InfrastructureError,
     InternalError,
     NewerPlan,
+    NotVerified,
     UserError,
 )
 from sentinel.plan.environment import ResolvedEnvironment
@@ -120,7 +121,7 @@ async def _close_again(run: Run) -> bool:
         return False
     try:
         plan = await stored_plan(run, attempt=run.writer.attempt)
-    except (UserError, InternalError):
+    except (UserError, InternalError, NotVerified):
         return False
     if plan is None:
         return True

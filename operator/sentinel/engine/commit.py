@@ -19,6 +19,7 @@ from sentinel.clock import rfc3339
 from sentinel.engine.board import Seen, key_of
 from sentinel.engine.create import create
 from sentinel.engine.look import until
+from sentinel.engine.ours import is_ours
 from sentinel.engine.run import Outcome, Run
 from sentinel.errors import CancelledByUser, InfrastructureError, UserError
 from sentinel.kube.errors import AlreadyExists
@@ -104,7 +105,7 @@ async def _pod_with_container(run: Run, plan: Plan) -> dict[str, Any] | None:
     """
 
     def look(seen: Seen | None) -> dict[str, Any] | bool | None:
-        if seen is None or seen.deleted:
+        if seen is None or seen.deleted or not is_ours(run, seen):
             return False
         return seen.raw if _container_id(seen.raw) else None
 

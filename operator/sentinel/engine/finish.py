@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from typing import Any
 
 from sentinel.api.build import OutputStatus, Results
 from sentinel.api.conditions import ConditionType
@@ -16,20 +17,23 @@ from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.box import OUTPUT, refresh_box
 from sentinel.engine.guard import guarded
+from sentinel.engine.ours import find_pod, is_ours
 from sentinel.engine.pod import box_ended
 from sentinel.engine.pullsecret import drop_logins
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.salvage import salvage_logs
 from sentinel.engine.status import progress, settled
+from sentinel.engine.steps import drop_steps
 from sentinel.errors import BoxEnded, InfrastructureError, InternalError, UserError
-from sentinel.kube.errors import NotFound
-from sentinel.kube.resources import BUILDS, CONFIG_MAPS, PODS
+from sentinel.kube.errors import Conflict as ApiConflict
+from sentinel.kube.errors import Invalid, NotFound
+from sentinel.kube.resources import BUILDS, PODS
 from sentinel.plan.environment import ResolvedEnvironment
 from sentinel.plan.generic import REPORT_DIR
 from sentinel.plan.keys import output as output_key
 from sentinel.plan.keys import step_artifacts, step_log
 from sentinel.plan.model import Plan
-from sentinel.plan.names import FINISHED_LABEL, pod_name, steps_name
+from sentinel.plan.names import FINISHED_LABEL, pod_name
 from sentinel.session.client import Session
 from sentinel.session.messages import Collect, Upload
 from sentinel.session.records import CollectFailed
@@ -222,34 +226,46 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
     wanted = keep == "always" or (keep == "failed" and not outcome.succeeded)
     started = run.writer.holds(ConditionType.POD_READY) is True
     kube, namespace = run.tools.kube, run.build.namespace
-    seen = run.tools.pods.get((namespace, name))
-    if seen is not None:
-        await drop_logins(run, seen.raw)
+    pod = await _own_pod(run, attempt, name)
+    if pod is not None:
+        await drop_logins(run, pod)
     if wanted or (started and not logs_safe):
-        await _stop(run, name)
+        if pod is not None:
+            await _stop(run, pod)
         return
-    uid = run.writer.status.pod.uid if run.writer.status.pod is not None else ""
-    await kube.delete(PODS, namespace=namespace, name=name, uid=uid or None)
+    if pod is not None:
+        await kube.delete(PODS, namespace=namespace, name=name, uid=pod["metadata"]["uid"])
     run.tools.pods.forget((namespace, name))
     if any(step.digest for step in run.writer.status.steps):
-        steps = steps_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
-        await kube.delete(CONFIG_MAPS, namespace=namespace, name=steps)
+        await drop_steps(run, attempt=attempt)
 
 
-async def _stop(run: Run, name: str) -> None:
+async def _own_pod(run: Run, attempt: int, name: str) -> dict[str, Any] | None:
+    """The attempt's pod as last seen, if it is ours. The server is asked only where the watch has not shown it."""
+    seen = run.tools.pods.get((run.build.namespace, name))
+    if is_ours(run, seen):
+        return seen.raw if seen is not None else None
+    return await find_pod(run, attempt=attempt)
+
+
+async def _stop(run: Run, pod: dict[str, Any]) -> None:
     """End the pod's containers and keep the pod: the kubelet still has the logs.
 
     A box that was closed has ended by itself; then only services go on, and only a pod that has some is told to stop.
     """
-    seen = run.tools.pods.get((run.build.namespace, name))
-    if seen is None or (run.closed and len(seen.raw["spec"]["containers"]) == 1):
+    if run.closed and len(pod["spec"]["containers"]) == 1:
         return
+    name = pod["metadata"]["name"]
     try:
         await run.tools.kube.patch(
             PODS,
             namespace=run.build.namespace,
             name=name,
-            body={"spec": {"activeDeadlineSeconds": 1}},
+            # The uid cannot be changed: for another pod of this name the server refuses the patch.
+            body={
+                "metadata": {"uid": pod["metadata"]["uid"]},
+                "spec": {"activeDeadlineSeconds": 1},
+            },
         )
-    except NotFound:
+    except (NotFound, ApiConflict, Invalid):
         log.info("build %s/%s: pod %s is gone", *run.key, name)

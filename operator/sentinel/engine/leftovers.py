@@ -3,17 +3,22 @@
 Everything that a build makes is owned by it, and the cluster deletes it with its owner. Not so after `kubectl delete
 --cascade=orphan`: then the owner references are taken off, and a pod would run on until its deadline. Names are
 functions of the Build and the attempt, so what is left is known without a right to list Secrets or ConfigMaps.
+
+Labels and names are anybody's to write, so only what we signed is deleted. ImageCommits are not signed: nobody else may
+create one.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from sentinel.engine.ours import NO_ATTEMPT, sealed_plan
 from sentinel.engine.run import Tools
-from sentinel.errors import SentinelError
+from sentinel.errors import NotVerified, SentinelError
+from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import CONFIG_MAPS, IMAGE_COMMITS, PODS, SECRETS, Resource
 from sentinel.plan.names import (
     ATTEMPT_LABEL,
@@ -26,6 +31,7 @@ from sentinel.plan.names import (
     pull_secret_name,
     steps_name,
 )
+from sentinel.plan.seal import Identity, check_object, open_plan
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +44,11 @@ class Attempt:
     build: str
     uid: str
     number: int
+
+    @property
+    def identity(self) -> Identity:
+        """What its objects are signed for."""
+        return Identity(self.namespace, self.build, self.uid, self.number)
 
     @property
     def pod(self) -> str:
@@ -59,10 +70,26 @@ async def remove_leftovers(tools: Tools, of: Attempt) -> None:
         names += [(PODS, of.pod), (CONFIG_MAPS, of.steps), (IMAGE_COMMITS, of.commit)]
     for resource, name in names:
         try:
-            await tools.kube.delete(resource, namespace=of.namespace, name=name)
+            raw = await tools.kube.get(resource, namespace=of.namespace, name=name)
+            _check_signature(tools, resource, raw, of)
+            uid = raw["metadata"]["uid"]
+            await tools.kube.delete(resource, namespace=of.namespace, name=name, uid=uid)
+        except NotFound:
+            continue
         except SentinelError as e:
             # The next resync tries again, or the namespace is going as well.
             log.info("%s %s/%s is left behind: %s", resource.plural, of.namespace, name, e.message)
+
+
+def _check_signature(tools: Tools, resource: Resource, raw: dict[str, Any], of: Attempt) -> None:
+    """Raise NotVerified for what was not made by us for that attempt."""
+    if resource is PODS:
+        open_plan(sealed_plan(raw), identity=of.identity, keys=tools.keys)
+    elif resource is CONFIG_MAPS:
+        check_object(raw, kind="ConfigMap", identity=of.identity, keys=tools.keys)
+    elif resource is SECRETS:
+        own = replace(of.identity, attempt=NO_ATTEMPT)
+        check_object(raw, kind="Secret", identity=own, keys=tools.keys)
 
 
 async def find_made(tools: Tools, *, namespace: str | None) -> list[dict[str, Any]]:
@@ -72,8 +99,28 @@ async def find_made(tools: Tools, *, namespace: str | None) -> list[dict[str, An
         async for raw in tools.kube.each(
             resource, namespace=namespace, labels=f"{MANAGED_BY}={MANAGED_BY_VALUE}"
         ):
-            found.append(raw["metadata"])
+            if resource is IMAGE_COMMITS or _is_signed(tools, raw):
+                found.append(raw["metadata"])
     return found
+
+
+def _is_signed(tools: Tools, pod: dict[str, Any]) -> bool:
+    try:
+        _check_signature(tools, PODS, pod, _attempt_of(pod["metadata"]))
+    except (NotVerified, LookupError, ValueError):
+        return False
+    return True
+
+
+def _attempt_of(metadata: dict[str, Any]) -> Attempt:
+    """Whose an object says it is, by its labels. Raises LookupError or ValueError where it says nothing."""
+    labels = metadata.get("labels") or {}
+    return Attempt(
+        metadata["namespace"],
+        labels[BUILD_LABEL],
+        labels[UID_LABEL],
+        int(labels[ATTEMPT_LABEL]),
+    )
 
 
 async def remove_orphans(
@@ -85,17 +132,10 @@ async def remove_orphans(
     """
     orphans: dict[Attempt, None] = {}
     for metadata in made:
-        labels = metadata.get("labels") or {}
         try:
-            of = Attempt(
-                metadata["namespace"],
-                labels[BUILD_LABEL],
-                labels[UID_LABEL],
-                int(labels[ATTEMPT_LABEL]),
-            )
-        except (KeyError, ValueError):
+            of = _attempt_of(metadata)
+        except (LookupError, ValueError):
             continue
-        # Labels are anybody's to write: what does not have the name of ours is not ours.
         if of.uid not in builds and metadata["name"] in (of.pod, of.commit):
             orphans[of] = None
     for of in orphans:

@@ -19,6 +19,13 @@ from sentinel.engine.board import Seen
 from sentinel.engine.create import create
 from sentinel.engine.ending import ending_of, why_box_ended
 from sentinel.engine.look import look_again, until
+from sentinel.engine.ours import (
+    check_unchanged,
+    is_ours,
+    known_uid,
+    sealed_plan,
+    verified_plan,
+)
 from sentinel.engine.run import Run
 from sentinel.engine.services import tell_dead_services
 from sentinel.engine.steps import deliver_steps
@@ -27,18 +34,16 @@ from sentinel.errors import (
     CancelledByUser,
     Conflict,
     InfrastructureError,
-    InternalError,
     SentinelError,
     UserError,
 )
 from sentinel.kube.errors import AlreadyExists, ApiError, NotFound
 from sentinel.kube.resources import CORE_EVENTS, NODES, PODS
-from sentinel.plan.codec import decode
 from sentinel.plan.environment import ResolvedEnvironment
 from sentinel.plan.model import Plan
-from sentinel.plan.names import PLAN_ANNOTATION, UID_LABEL, pod_name
+from sentinel.plan.names import pod_name
 from sentinel.plan.observe import PodView, observe
-from sentinel.plan.pod import make_pod
+from sentinel.plan.pod import make_pod, sign_pod
 from sentinel.plan.start import StartProblem, why_not_started, why_silent
 from sentinel.session.client import Session
 
@@ -63,7 +68,7 @@ def name_of(plan: Plan) -> str:
 
 
 async def stored_plan(run: Run, *, attempt: int) -> Plan | None:
-    """The Plan that a running attempt was begun with, or None where its pod does not exist."""
+    """The Plan that a running attempt was begun with, or None where its pod does not exist. Raises NotVerified."""
     name = pod_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
     if run.writer.attempt == 0:
         # The number stands in the status before the pod exists.
@@ -72,16 +77,11 @@ async def stored_plan(run: Run, *, attempt: int) -> Plan | None:
         raw = await run.tools.kube.get(PODS, namespace=run.build.namespace, name=name)
     except NotFound:
         return None
-    _check_ours(raw, run.build.uid)
+    plan = verified_plan(run, raw, attempt=attempt)
     run.tools.pods.offer(raw)
     _note_pod(run, raw)
-    text = (raw["metadata"].get("annotations") or {}).get(PLAN_ANNOTATION)
-    if text is None:
-        raise InternalError(
-            f"pod {name} has lost its annotation {PLAN_ANNOTATION}: the build cannot go on without its plan",
-            reason=Reason.INTERNAL,
-        )
-    return decode(text)
+    _note_results(run, plan)
+    return plan
 
 
 def vanished(run: Run, *, attempt: int) -> InfrastructureError | None:
@@ -102,7 +102,7 @@ async def ensure_pod(run: Run, plan: Plan, environment: Awaitable[ResolvedEnviro
     """
     key = (plan.namespace, name_of(plan))
     seen = run.tools.pods.get(key)
-    if seen is not None and not seen.deleted:
+    if seen is not None and not seen.deleted and is_ours(run, seen):
         return
     await run.unless_cancelled(_await(environment))
     _note_attempt(run, plan)
@@ -123,6 +123,7 @@ async def watch_pod(run: Run, plan: Plan, session: Session) -> None:
     dead: set[str] = set()
     while True:
         seen = run.tools.pods.get(key)
+        check_unchanged(run, seen, name=key[1])
         view = await _look(run, seen, session)
         if ending_of(plan, seen) is not None:
             raise await why_box_ended(run, plan, session)
@@ -161,7 +162,7 @@ async def box_ended(run: Run, plan: Plan) -> None:
     """A guard for the session's end: raises BoxEnded once the box's container is known to have ended."""
 
     def ended(seen: Seen | None) -> bool | None:
-        if seen is None or seen.deleted:
+        if seen is None or seen.deleted or not is_ours(run, seen):
             return True
         return observe(seen.raw).box_ended is not None or None
 
@@ -178,10 +179,13 @@ async def pod_gone(run: Run, plan: Plan, loss: InfrastructureError) -> None:
     The API server keeps the pod of a silent node until the node itself is deleted or tainted out of service.
     """
     key = (plan.namespace, name_of(plan))
-    await run.tools.kube.delete(PODS, namespace=key[0], name=key[1])
+    uid = known_uid(run)
+    if not uid:
+        return
+    await run.tools.kube.delete(PODS, namespace=key[0], name=key[1], uid=uid)
 
     def gone(seen: Seen | None) -> bool | None:
-        return seen is None or seen.deleted or None
+        return seen is None or seen.deleted or not is_ours(run, seen) or None
 
     try:
         async with asyncio.timeout(GONE_WITHIN):
@@ -209,41 +213,35 @@ def _note_pod(run: Run, raw: dict[str, Any]) -> None:
     known = {"name": raw["metadata"]["name"], "uid": raw["metadata"]["uid"]}
     if (pod.name, pod.uid) != (known["name"], known["uid"]):
         run.writer.change(pod=pod.model_copy(update=known))
+    run.sealed = sealed_plan(raw)
+
+
+def _note_results(run: Run, plan: Plan) -> None:
+    """The operator's settings may have changed since the attempt was begun: the status says where results go now."""
+    results = run.writer.status.results
+    if results is not None and results.prefix != plan.results_prefix:
+        run.writer.change(results=results.model_copy(update={"prefix": plan.results_prefix}))
 
 
 async def _create(run: Run, plan: Plan) -> dict[str, Any]:
-    settings = run.tools.settings
+    settings, keys = run.tools.settings, run.tools.keys
     pods = [
         make_pod(plan, build=run.build, settings=settings),
         # What a namespace's LimitRange gives is better than being refused for our own defaults.
         make_pod(plan, build=run.build, settings=settings, defaults=False),
     ]
+    pods = [sign_pod(pod, plan, keys=keys) for pod in pods]
     aliases = {service.container: service.alias for service in plan.services}
     try:
         return await create(run, PODS, *pods, within=plan.pending_timeout, aliases=aliases)
     except AlreadyExists:
         raw = await run.tools.kube.get(PODS, namespace=plan.namespace, name=name_of(plan))
-        _check_ours(raw, plan.uid)
-        _check_plan(raw, plan)
+        if verified_plan(run, raw, attempt=plan.attempt) != plan:
+            # Who was faster may have found another commit: the attempt is driven by what its pod says.
+            raise Conflict(
+                f"pod {raw['metadata']['name']} was made by another operator: reading its plan"
+            ) from None
         return raw
-
-
-def _check_ours(raw: dict[str, Any], uid: str) -> None:
-    meta = raw["metadata"]
-    if (meta.get("labels") or {}).get(UID_LABEL) != uid:
-        raise UserError(
-            f"a pod {meta['name']} exists that is not this Build's: delete it, or rename the Build",
-            reason=Reason.ADMISSION_DENIED,
-        )
-
-
-def _check_plan(raw: dict[str, Any], ours: Plan) -> None:
-    """Who was faster may have found another commit than we did: the attempt is driven by what its pod says."""
-    theirs = (raw["metadata"].get("annotations") or {}).get(PLAN_ANNOTATION)
-    if theirs is None or decode(theirs) != ours:
-        raise Conflict(
-            f"pod {raw['metadata']['name']} was made by another operator: reading its plan"
-        )
 
 
 async def _look(run: Run, seen: Seen | None, session: Session) -> PodView:

@@ -7,15 +7,16 @@ the Build's variables, those of Secrets too, and stand nowhere else.
 from __future__ import annotations
 
 import base64
+import logging
 from dataclasses import replace
 from typing import Any
 
-from sentinel.api.reasons import Reason
 from sentinel.engine.create import create
+from sentinel.engine.ours import NO_ATTEMPT, identity_of
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import resolve_variables
-from sentinel.errors import UserError
-from sentinel.kube.errors import AlreadyExists
+from sentinel.errors import NotVerified
+from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import SECRETS
 from sentinel.plan.environment import user_variables
 from sentinel.plan.images import WantedImages
@@ -23,7 +24,10 @@ from sentinel.plan.logins import Login, docker_config, login_of, wants_login
 from sentinel.plan.model import Plan
 from sentinel.plan.names import labels, pull_secret_name
 from sentinel.plan.pod import owner_reference
+from sentinel.plan.seal import check_object, sign_object
 from sentinel.registry.reference import parse_reference
+
+log = logging.getLogger(__name__)
 
 
 async def logins(run: Run, wanted: WantedImages) -> dict[str, Login]:
@@ -47,7 +51,8 @@ async def keep_logins(run: Run, plan: Plan, found: dict[str, Login]) -> Plan:
     if not found:
         return plan
     name = pull_secret_name(build=plan.build, uid=plan.uid)
-    body = {
+    identity = identity_of(run, attempt=NO_ATTEMPT)
+    body: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "kubernetes.io/dockerconfigjson",
@@ -59,18 +64,16 @@ async def keep_logins(run: Run, plan: Plan, found: dict[str, Login]) -> Plan:
         },
         "data": {".dockerconfigjson": base64.b64encode(docker_config(found).encode()).decode()},
     }
+    body = sign_object(body, identity=identity, keys=run.tools.keys)
     try:
         await create(run, SECRETS, body, within=plan.pending_timeout)
     except AlreadyExists:
-        # Ours, from before a restart: the Secrets it was made of may have changed meanwhile.
         there = await run.tools.kube.get(SECRETS, namespace=plan.namespace, name=name)
-        owners = there["metadata"].get("ownerReferences") or []
-        if plan.uid not in [owner.get("uid") for owner in owners]:
-            raise UserError(
-                f"a Secret {name} exists that is not this Build's: delete it, or rename the Build",
-                reason=Reason.ADMISSION_DENIED,
-            ) from None
-        await run.tools.kube.replace(SECRETS, body)
+        check_object(there, kind="Secret", identity=identity, keys=run.tools.keys)
+        # Ours, from before a restart: the Secrets it was made of may have changed meanwhile.
+        version = there["metadata"]["resourceVersion"]
+        metadata = {**body["metadata"], "resourceVersion": version}
+        await run.tools.kube.replace(SECRETS, {**body, "metadata": metadata})
     secrets = (*plan.image.pull_secrets, name)
     return replace(plan, image=replace(plan.image, pull_secrets=secrets))
 
@@ -79,5 +82,14 @@ async def drop_logins(run: Run, pod: dict[str, Any]) -> None:
     """Delete the Secret that `pod` pulled with, if it was the build's own."""
     name = pull_secret_name(build=run.build.name, uid=run.build.uid)
     used = [each.get("name") for each in pod["spec"].get("imagePullSecrets") or []]
-    if name in used:
-        await run.tools.kube.delete(SECRETS, namespace=run.build.namespace, name=name)
+    if name not in used:
+        return
+    kube, namespace = run.tools.kube, run.build.namespace
+    try:
+        raw = await kube.get(SECRETS, namespace=namespace, name=name)
+        identity = identity_of(run, attempt=NO_ATTEMPT)
+        check_object(raw, kind="Secret", identity=identity, keys=run.tools.keys)
+    except (NotFound, NotVerified) as e:
+        log.info("build %s/%s: %s", *run.key, e.message)
+        return
+    await kube.delete(SECRETS, namespace=namespace, name=name, uid=raw["metadata"]["uid"])

@@ -20,6 +20,7 @@ from sentinel.engine.reporter import Reporter
 from sentinel.engine.status import StatusWriter
 from sentinel.errors import CancelledByUser, SentinelError
 from sentinel.kube.client import Kube
+from sentinel.plan.seal import PlanKeys
 from sentinel.settings import Settings
 from sentinel.source.steps import StepSource
 from sentinel.store.s3 import ObjectStore
@@ -40,6 +41,7 @@ class Tools:
     commits: Board
     git_cache: Path
     steps: StepSource
+    keys: PlanKeys
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the build that is prepared alone, because the operator was killed while it was prepared before."""
 
@@ -67,7 +69,8 @@ class Run:
     one), or we failed with it too often. `closed`: the box has ended by itself. `dead_services` says by alias how a
     service ended before the steps did. `result` is how the build ends whatever happens to its box from then on; `lost`
     is why the box ended after that and before its after-steps did. `park(True)` gives the build's slot back while it
-    only waits for room in the cluster, `park(False)` takes one again."""
+    only waits for room in the cluster, `park(False)` takes one again. `sealed` is the signed plan in the annotation of
+    the attempt's pod."""
 
     build: Build
     tools: Tools
@@ -80,6 +83,7 @@ class Run:
     result: Outcome | None = None
     lost: SentinelError | None = None
     dead_services: dict[str, str] = field(default_factory=dict)
+    sealed: str = ""
 
     @property
     def key(self) -> Key:

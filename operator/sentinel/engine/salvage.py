@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
+from sentinel.engine.ours import find_pod
 from sentinel.engine.run import Run
 from sentinel.engine.status import MESSAGE_LIMIT
 from sentinel.errors import SentinelError
 from sentinel.kube.errors import NotFound
-from sentinel.kube.resources import PODS
 from sentinel.plan.keys import step_log
 from sentinel.plan.names import BOX, pod_name
 from sentinel.plan.observe import observe
@@ -75,7 +75,9 @@ async def _printed(run: Run, *, attempt: int) -> bytes | None:
     """What the node has of the box's output, empty where pod or container are gone; None while the box may go on."""
     name = pod_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
     try:
-        raw = await run.tools.kube.get(PODS, namespace=run.build.namespace, name=name)
+        raw = await find_pod(run, attempt=attempt)
+        if raw is None:
+            return b""
         view = observe(raw)
         if view.box_ended is None and not view.over:
             return None

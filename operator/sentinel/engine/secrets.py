@@ -117,6 +117,8 @@ async def _read_all(
     found: dict[str, dict[str, Any]] = {}
     size = 0
     for name in sorted(names):
+        if resource is SECRETS:
+            _refuse_our_key(run, name)
         try:
             raw = await run.tools.kube.get(resource, namespace=run.build.namespace, name=name)
         except NotFound:
@@ -132,7 +134,18 @@ async def _read_all(
     return found
 
 
+def _refuse_our_key(run: Run, name: str) -> None:
+    """A Build in the release's namespace must not read the key that plans are signed with."""
+    settings = run.tools.settings
+    if (run.build.namespace, name) == (settings.pod_namespace, settings.plan_key_secret):
+        raise UserError(
+            f"Secret {name!r} holds the operator's own key: no Build may use it",
+            reason=Reason.INVALID_SPEC,
+        )
+
+
 async def _secret(run: Run, name: str, *, wanted_by: str) -> dict[str, Any]:
+    _refuse_our_key(run, name)
     try:
         return await run.tools.kube.get(SECRETS, namespace=run.build.namespace, name=name)
     except NotFound as e:

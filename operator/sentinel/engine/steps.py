@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Step
 from sentinel.engine.create import create
+from sentinel.engine.ours import identity_of
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import git_credentials
-from sentinel.errors import UserError
-from sentinel.kube.errors import AlreadyExists
+from sentinel.errors import NotVerified, UserError
+from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import CONFIG_MAPS
 from sentinel.plan.keys import step_archive
 from sentinel.plan.model import Plan, PlanSource, PlanStep, StepFacts
 from sentinel.plan.names import labels, steps_name
 from sentinel.plan.pod import archived_steps, owner_reference
+from sentinel.plan.seal import Identity, check_object, sign_object
 from sentinel.source.steps import FoundStep, Project, WantedStep, find_all
+
+log = logging.getLogger(__name__)
 
 INLINE_BYTES = 900 * 1024
 """Archives in one ConfigMap, which the API server takes up to 1 MiB."""
@@ -75,6 +80,7 @@ async def deliver_steps(run: Run, plan: Plan) -> None:
             f"{digest}.url": await _stored(run, digest, data) for digest, data in large.items()
         },
     }
+    body = sign_object(body, identity=Identity.of(plan), keys=run.tools.keys)
     try:
         await create(run, CONFIG_MAPS, body, within=plan.pending_timeout)
     except AlreadyExists:
@@ -82,13 +88,32 @@ async def deliver_steps(run: Run, plan: Plan) -> None:
 
 
 async def _replace(run: Run, plan: Plan, body: dict[str, Any]) -> None:
-    """An operator that died between this ConfigMap and its pod may have planned with other archives than we do."""
+    """An operator that died between this ConfigMap and its pod may have planned with other archives than we do.
+
+    Raises NotVerified where the ConfigMap is not the operator's: names are predictable.
+    """
     kube, name = run.tools.kube, body["metadata"]["name"]
     old = await kube.get(CONFIG_MAPS, namespace=plan.namespace, name=name)
+    check_object(old, kind="ConfigMap", identity=Identity.of(plan), keys=run.tools.keys)
     if _keys(old) >= _keys(body):
         return
     await kube.delete(CONFIG_MAPS, namespace=plan.namespace, name=name, uid=old["metadata"]["uid"])
     await create(run, CONFIG_MAPS, body, within=plan.pending_timeout)
+
+
+async def drop_steps(run: Run, *, attempt: int) -> None:
+    """Delete the ConfigMap of an attempt, if there is one and it is ours."""
+    name = steps_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
+    try:
+        raw = await run.tools.kube.get(CONFIG_MAPS, namespace=run.build.namespace, name=name)
+        identity = identity_of(run, attempt=attempt)
+        check_object(raw, kind="ConfigMap", identity=identity, keys=run.tools.keys)
+    except (NotFound, NotVerified) as e:
+        log.info("build %s/%s: %s", *run.key, e.message)
+        return
+    await run.tools.kube.delete(
+        CONFIG_MAPS, namespace=run.build.namespace, name=name, uid=raw["metadata"]["uid"]
+    )
 
 
 def _keys(config_map: dict[str, Any]) -> set[str]:

@@ -18,12 +18,16 @@ UID_LABEL = f"{GROUP}/uid"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 FINISHED_LABEL = f"{GROUP}/finished"
 PLAN_ANNOTATION = f"{GROUP}/plan"
+SIGNATURE_ANNOTATION = f"{GROUP}/signature"
 
 BOX = "box"
 """Name of the box container."""
 
 SOURCE = "source"
 """Name of the init container that fetches the source."""
+
+FETCH_VARIABLE = "SENTINEL_FETCH"
+"""The variable that tells that container what to fetch."""
 
 _LABEL_LENGTH = 63
 _DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")

@@ -17,15 +17,14 @@ from sentinel.config.model import Box, Config, Pipeline, Step
 from sentinel.config.root import effective_timeout
 from sentinel.errors import UserError
 from sentinel.plan.budget import Budget
+from sentinel.plan.derive import attempt_results
 from sentinel.plan.environment import build_variables
 from sentinel.plan.generic import (
-    application_id,
     generic_variables,
     is_deploy,
 )
 from sentinel.plan.images import WantedImages, wanted_images
 from sentinel.plan.interpolate import hidden_names, public_values
-from sentinel.plan.keys import results_prefix
 from sentinel.plan.model import (
     ImageFacts,
     Plan,
@@ -158,13 +157,7 @@ def make_plan(
         ignore_file=config.ignore_file or IGNORE_FILE,
         pending_timeout=seconds(build.spec.timeouts.pending),
         build_timeout=seconds(build.spec.timeouts.build),
-        results_prefix=results_prefix(
-            prefix=settings.store.prefix,
-            namespace=build.namespace,
-            app_id=application_id(build, source=source),
-            build_uid=build.uid,
-            attempt=attempt,
-        ),
+        results_prefix=attempt_results(build, source, settings=settings, attempt=attempt),
         deploy=is_deploy(build),
     )
 

@@ -12,10 +12,12 @@ from typing import Any
 from sentinel.api import API_VERSION
 from sentinel.api.build import Build, PodContainer, PodSettings
 from sentinel.plan.codec import encode
+from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.links import ADDRESS
 from sentinel.plan.model import Plan, PlanService, PlanStep
 from sentinel.plan.names import (
     BOX,
+    FETCH_VARIABLE,
     PLAN_ANNOTATION,
     SOURCE,
     is_dns_name,
@@ -23,6 +25,7 @@ from sentinel.plan.names import (
     pod_name,
     steps_name,
 )
+from sentinel.plan.seal import Identity, PlanKeys, seal_plan
 from sentinel.plan.users import box_user, is_root, security_context
 from sentinel.settings import Settings
 
@@ -44,13 +47,12 @@ Object = dict[str, Any]
 
 
 def make_pod(plan: Plan, *, build: Build, settings: Settings, defaults: bool = True) -> Object:
-    """The pod of the plan's attempt, owned by `build`. Raises UserError where the plan is too large to store.
+    """The pod of the plan's attempt, owned by `build`, still without the plan.
 
     Without `defaults` only the resources that the Build states are in it, for namespaces whose LimitRange has defaults
     that ours do not fit.
     """
     said = build.spec.pod
-    own = {PLAN_ANNOTATION: encode(plan)}
     deadline = plan.pending_timeout + plan.build_timeout + NET_SECONDS
     spec: Object = {
         "restartPolicy": "Never",
@@ -82,7 +84,7 @@ def make_pod(plan: Plan, *, build: Build, settings: Settings, defaults: bool = T
                 **said.labels,
                 **labels(build=plan.build, uid=plan.uid, attempt=plan.attempt),
             },
-            "annotations": {**said.annotations, **own},
+            "annotations": said.annotations,
             "ownerReferences": [owner_reference(build)],
         },
         "spec": spec,
@@ -96,6 +98,17 @@ def _leave_out_defaults(spec: Object, plan: Plan, said: PodSettings) -> None:
     for container in (*spec["initContainers"], *spec["containers"]):
         own = stated.get(container["name"])
         container["resources"] = own.resources if own is not None else {}
+
+
+def sign_pod(pod: Object, plan: Plan, *, keys: PlanKeys) -> Object:
+    """`pod` with its plan and the digest of its spec in an annotation, signed.
+
+    Raises UserError where the plan is too large for one.
+    """
+    imprint = pod_imprint(pod["spec"], plan)
+    text = seal_plan(encode(plan), pod=imprint, identity=Identity.of(plan), keys=keys)
+    annotations = {**pod["metadata"]["annotations"], PLAN_ANNOTATION: text}
+    return {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
 
 
 def owner_reference(build: Build) -> Object:
@@ -180,7 +193,7 @@ def _source(plan: Plan, settings: Settings) -> Object:
         "command": [PYTHON, "-I", "-m", "sentinel.source.fetch"],
         # The kubelet expands $(NAME) in values: a branch may be called that.
         "env": [
-            {"name": "SENTINEL_FETCH", "value": _exact(json.dumps(fetch, sort_keys=True))},
+            {"name": FETCH_VARIABLE, "value": _exact(json.dumps(fetch, sort_keys=True))},
             *_proxies(settings),
         ],
         "volumeMounts": mounts,

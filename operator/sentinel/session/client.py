@@ -21,19 +21,17 @@ from typing import Any, Protocol, Self, TypeAlias
 from sentinel.api.reasons import Reason
 from sentinel.errors import (
     BoxEnded,
-    InfrastructureError,
     InternalError,
     NotYet,
     ProtocolError,
-    ProtocolMismatch,
     SessionLost,
     TransientError,
 )
 from sentinel.session import messages
 from sentinel.session.frames import FrameDecoder, JsonFrame, LogFrame, encode_json
+from sentinel.session.greeting import check_welcome, mismatch
 from sentinel.session.journal import SessionState, fold
 from sentinel.session.messages import (
-    PROTOCOLS,
     Collect,
     Message,
     Open,
@@ -80,9 +78,10 @@ class RequestRefused(InternalError):
 class Session:
     """`async with Session(connect) as session:` connects in the background until the block is left.
 
-    `connect` makes a stream, or raises NotYet, BoxEnded or TransientError. `on_record` is called for every new
-    journal record after `state` took it in. `on_log(ordinal, offset, data)` gets every step's log bytes, each byte
-    once and in order, beginning at `follow[ordinal]` or 0; without it no log bytes travel.
+    `connect` makes a stream, or raises NotYet, BoxEnded or TransientError. `box` is the uid and attempt of the build
+    whose box it must be: another one's ends the session with NotVerified before anything is started; None takes any.
+    `on_record` is called for every new journal record after `state` took it in. `on_log(ordinal, offset, data)` gets
+    every step's log bytes, each byte once and in order, from `follow[ordinal]` or 0; without it none travel.
     `known`: the box was spoken to before, by an operator that is gone, so that silence counts from the beginning.
     `clock` (monotonic seconds) and `jitter` (0 ≤ x < 1) are injected by tests.
     """
@@ -91,6 +90,7 @@ class Session:
         self,
         connect: Connect,
         *,
+        box: tuple[str, int] | None = None,
         on_record: Callable[[AnyRecord], None] | None = None,
         on_log: Callable[[int, int, bytes], None] | None = None,
         follow: Mapping[int, int] | None = None,
@@ -104,6 +104,7 @@ class Session:
     ) -> None:
         self.state = SessionState()
         self._connect = connect
+        self._box = box
         self._on_record = on_record
         self._on_log = on_log
         self._offsets = dict(follow or {})
@@ -122,6 +123,7 @@ class Session:
         self._known = known
         self._first: Welcome | None = None
         self._greeted = False
+        self._known_box = box is None
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="boxkit session")
@@ -214,7 +216,7 @@ class Session:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         message = {**message, "id": request}
         self._pending[request] = (message, future)
-        if self._outbox is not None:
+        if self._outbox is not None and self._may_send(message):
             self._outbox.put_nowait(message)
         try:
             answer = await future
@@ -226,6 +228,11 @@ class Session:
                 raise BoxEnded(f"the box has closed its session: {text}")
             raise RequestRefused(code, text)
         return answer
+
+    def _may_send(self, message: Message) -> bool:
+        """Whether we know whose box it is. An `open` goes before that, which saves every build a round trip: boxkit
+        refuses one that is for another build."""
+        return self._known_box or message["type"] == "open"
 
     # The connection.
 
@@ -307,8 +314,10 @@ class Session:
                 since=self.state.seq, follow=self._offsets if self._on_log is not None else None
             )
         )
+        self._known_box = self._box is None
         for message, _ in self._pending.values():
-            outbox.put_nowait(message)
+            if self._may_send(message):
+                outbox.put_nowait(message)
         self._outbox = outbox
         reading = asyncio.create_task(self._read(stream), name="boxkit read")
         others = [
@@ -367,6 +376,8 @@ class Session:
     def _take(self, message: dict[str, Any]) -> None:
         match message["type"]:
             case "record":
+                if not self._known_box:
+                    raise _Cut("a record came before the welcome")
                 self._take_record(message)
             case "welcome":
                 self._take_welcome(parse_welcome(message))
@@ -375,7 +386,7 @@ class Session:
             case "error" if not message.get("id"):
                 text = f"{message.get('code')}: {message.get('text')}"
                 if not self._greeted:
-                    raise _mismatch(f"boxkit refused the session: {text}")
+                    raise mismatch(f"boxkit refused the session: {text}")
                 raise _Cut(f"boxkit ended the connection: {text}")
             case "ok" | "error" | "environment":
                 _, future = self._pending.get(message.get("id", 0), (None, None))
@@ -385,18 +396,15 @@ class Session:
                 pass
 
     def _take_welcome(self, welcome: Welcome) -> None:
-        lowest, highest = PROTOCOLS
-        if not lowest <= welcome.protocol <= highest:
-            raise _mismatch(f"boxkit {welcome.version} speaks protocol {welcome.protocol}")
-        if welcome.seq < self.state.seq:
-            raise InfrastructureError(
-                f"the box has lost its journal ({self.state.seq} records were read, it has {welcome.seq}): its "
-                "container was replaced while the build ran",
-                reason=Reason.BOX_TERMINATED,
-            )
+        check_welcome(welcome, read=self.state.seq, box=self._box)
         self._greeted = True
         if self._first is None:
             self._first = welcome
+        if not self._known_box and self._outbox is not None:
+            self._known_box = True
+            for request, _ in self._pending.values():
+                if request["type"] != "open":
+                    self._outbox.put_nowait(request)
         self._tell()
 
     def _take_record(self, message: dict[str, Any]) -> None:
@@ -427,15 +435,6 @@ class Session:
             if not future.done():
                 future.set_exception(error)
         self._tell()
-
-
-def _mismatch(what: str) -> ProtocolMismatch:
-    lowest, highest = PROTOCOLS
-    return ProtocolMismatch(
-        f"{what}; this operator speaks protocol {lowest} to {highest}. The pod was made by another release of "
-        "Sentinel: submit the Build again, or run the operator's other release until its builds have ended",
-        reason=Reason.PROTOCOL_MISMATCH,
-    )
 
 
 class _Cut(Exception):

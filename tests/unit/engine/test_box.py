@@ -35,7 +35,7 @@ def pod(version: int, **conditions: str) -> dict[str, Any]:
 
 
 def connect_to(kube: FakeKube, pods: Board) -> Any:
-    return connector(kube, pods, namespace="ci", pod="p")  # type: ignore[arg-type]
+    return connector(kube, pods, namespace="ci", pod="p", uid=lambda: "u")  # type: ignore[arg-type]
 
 
 async def test_no_exec_is_spent_before_the_init_containers_are_done() -> None:

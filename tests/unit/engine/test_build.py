@@ -176,7 +176,8 @@ async def test_a_pod_that_goes_after_the_result_does_not_change_it(prepared: lis
     assert phase(server) == ("Succeeded", "Passed")
     assert lost(run) == []
     # Nobody knows that the box has ended: its pod stays for its logs, and is stopped.
-    assert (name, {"spec": {"activeDeadlineSeconds": 1}}) in server.patches
+    stop = {"metadata": {"uid": f"uid-{name}"}, "spec": {"activeDeadlineSeconds": 1}}
+    assert (name, stop) in server.patches
 
 
 async def test_steps_of_a_lost_build_do_not_run_for_ever_in_its_status(prepared: list[int]) -> None:

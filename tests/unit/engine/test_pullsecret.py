@@ -10,11 +10,14 @@ from typing import Any, cast
 import pytest
 from tests.unit.engine.world import UID, Server, plan, run_of
 
+from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
 from sentinel.engine.pullsecret import drop_logins, keep_logins, logins
 from sentinel.engine.run import Run
-from sentinel.errors import UserError
-from sentinel.kube.errors import AlreadyExists, NotFound
+from sentinel.engine.secrets import resolve_variables
+from sentinel.errors import NotVerified, UserError
+from sentinel.kube.errors import AlreadyExists, Conflict, NotFound
+from sentinel.plan.environment import user_variables
 from sentinel.plan.images import WantedImages
 from sentinel.plan.logins import Login
 
@@ -36,13 +39,18 @@ class Secrets:
     async def create(self, resource: Any, body: dict[str, Any], **_: Any) -> Any:
         if body["metadata"]["name"] in self.held:
             raise AlreadyExists("there")
-        self.held[body["metadata"]["name"]] = body
+        metadata = {**body["metadata"], "uid": "u", "resourceVersion": "1"}
+        self.held[body["metadata"]["name"]] = {**body, "metadata": metadata}
 
     async def replace(self, resource: Any, body: dict[str, Any]) -> Any:
+        there = self.held[body["metadata"]["name"]]
+        if body["metadata"]["resourceVersion"] != there["metadata"]["resourceVersion"]:
+            raise Conflict("changed")
         self.held[body["metadata"]["name"]] = body
 
-    async def delete(self, resource: Any, *, name: str, namespace: str) -> None:
-        self.held.pop(name, None)
+    async def delete(self, resource: Any, *, name: str, namespace: str, uid: str) -> None:
+        if self.held[name]["metadata"]["uid"] == uid:
+            del self.held[name]
 
 
 def run_with(secrets: Secrets, **spec: Any) -> Run:
@@ -105,11 +113,36 @@ async def test_ours_of_before_a_restart_is_written_again() -> None:
     assert json.loads(config)["auths"]["quay.io/acme/app"]["password"] == "hidden"
 
 
-async def test_somebody_elses_secret_of_that_name_is_left_alone() -> None:
-    theirs = {"metadata": {"name": NAME}}
-    secrets = Secrets({NAME: theirs})
+def theirs(ours: dict[str, Any], how: str) -> dict[str, Any]:
+    """What a tenant makes of the name: with our owner reference and labels, or our signature on other content."""
+    if how == "copied":
+        return {**ours, "data": {".dockerconfigjson": base64.b64encode(b"{}").decode()}}
+    metadata = {key: value for key, value in ours["metadata"].items() if key != "annotations"}
+    return {**ours, "metadata": metadata}
 
-    with pytest.raises(UserError, match=f"a Secret {NAME} exists that is not this Build's"):
-        await keep_logins(run_with(secrets), plan(), FOUND)
 
-    assert secrets.held == {NAME: theirs}
+@pytest.mark.parametrize("how", ["unsigned", "copied"])
+async def test_somebody_elses_secret_of_that_name_is_left_alone(how: str) -> None:
+    made = Secrets()
+    await keep_logins(run_with(made), plan(), FOUND)
+    forged = theirs(made.held[NAME], how)
+    secrets = Secrets({NAME: forged})
+    run = run_with(secrets)
+
+    with pytest.raises(NotVerified, match=f"Secret {NAME} is not the operator's") as caught:
+        await keep_logins(run, plan(), FOUND)
+    await drop_logins(run, {"spec": {"imagePullSecrets": [{"name": NAME}]}})
+
+    assert caught.value.reason is Reason.NOT_VERIFIED
+    assert secrets.held == {NAME: forged}
+
+
+async def test_a_build_in_our_own_namespace_does_not_read_the_key_of_plans() -> None:
+    key = {"name": "sentinel-plan-key", "key": "current"}
+    env = [{"name": "K", "valueFrom": {"secretKeyRef": key}}]
+    run = run_with(Secrets({"sentinel-plan-key": {"data": {"current": "aaaa"}}}), env=env)
+    settings = run.tools.settings.model_copy(update={"pod_namespace": "ns"})
+    run.tools = replace(run.tools, settings=settings)
+
+    with pytest.raises(UserError, match="the operator's own key: no Build may use it"):
+        await resolve_variables(run, user_variables(run.build))

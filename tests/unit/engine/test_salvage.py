@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from tests.unit.engine.world import Server, run_of
 
-from sentinel.api.build import Results, StepStatus
+from sentinel.api.build import PodStatus, Results, StepStatus
 from sentinel.api.reasons import Reason
 from sentinel.engine.salvage import PARTIAL, salvage_logs, split_log
 from sentinel.errors import InfrastructureError
@@ -68,12 +68,28 @@ class Store:
         self.objects[key] = data
 
 
+async def test_nothing_is_read_from_a_pod_that_is_not_ours() -> None:
+    store = Store()
+    run = run_of(Node())
+    run.tools = replace(run.tools, store=cast(Any, store))
+    run.writer.change(
+        pod=PodStatus(uid="ours", attempt=1),
+        results=Results(prefix="r/"),
+        steps=[StepStatus(id="b-2", name="second", start_time="2026-11-27T10:00:01Z")],
+    )
+
+    assert await salvage_logs(run, attempt=1, reason=Reason.NOT_VERIFIED, message="replaced")
+
+    assert store.objects["r/step/b-2/log.txt"] == PARTIAL
+
+
 @pytest.mark.parametrize("broken", [False, True])
 async def test_only_what_the_store_lacks_is_put_there_and_says_what_it_is(broken: bool) -> None:
     store = Store(broken=broken)
     run = run_of(Node())
     run.tools = replace(run.tools, store=cast(Any, store))
     run.writer.change(
+        pod=PodStatus(uid="u", attempt=1),
         results=Results(prefix="r/"),
         steps=[
             StepStatus(id="a-1", name="first", start_time="2026-11-27T10:00:00Z"),
@@ -99,6 +115,7 @@ async def test_a_step_whose_header_the_node_has_was_not_skipped() -> None:
     run = run_of(Node())
     run.tools = replace(run.tools, store=cast(Any, store))
     run.writer.change(
+        pod=PodStatus(uid="u", attempt=1),
         results=Results(prefix="r/"),
         steps=[
             StepStatus(id="a-1", name="first", start_time="2026-11-27T10:00:00Z", state="Passed"),
@@ -124,6 +141,7 @@ async def test_logs_of_a_pod_that_is_gone_are_marked_as_missing() -> None:
     run = run_of(Gone())
     run.tools = replace(run.tools, store=cast(Any, store))
     run.writer.change(
+        pod=PodStatus(uid="u", attempt=1),
         results=Results(prefix="r/"),
         steps=[StepStatus(id="b-2", name="second", start_time="2026-11-27T10:00:01Z")],
     )

@@ -12,8 +12,8 @@ import pytest
 from tests.unit.engine.world import Server, plan, run_of
 
 from sentinel.api.reasons import Reason
-from sentinel.engine.steps import INLINE_BYTES, deliver_steps
-from sentinel.errors import UserError
+from sentinel.engine.steps import INLINE_BYTES, deliver_steps, drop_steps
+from sentinel.errors import NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.plan.model import Plan
 from sentinel.plan.names import steps_name
@@ -81,6 +81,41 @@ async def test_what_a_dead_operator_left_is_kept_only_if_the_plan_is_the_same(
     assert kube.by_name[name]["binaryData"] == {
         second: base64.b64encode(f"archive {second}".encode()).decode()
     }
+
+
+@pytest.mark.parametrize("how", ["unsigned", "changed"])
+async def test_a_config_map_that_was_there_before_ours_ends_the_build_and_is_left_alone(
+    tmp_path: Path, how: str
+) -> None:
+    run, kube = run_of(Server()), ConfigMaps()
+    run.tools = replace(run.tools, kube=cast(Any, kube), steps=cast(Any, Archives(tmp_path)))
+    made = with_step("a" * 64)
+    await deliver_steps(run, made)
+    name = steps_name(build=made.build, uid=made.uid, attempt=1)
+    theirs = kube.by_name[name]
+    if how == "unsigned":
+        del theirs["metadata"]["annotations"]
+    else:
+        theirs["data"] = {"b" * 64 + ".url": "http://elsewhere.example.com"}
+    before = copy.deepcopy(theirs)
+
+    for digest in ("a" * 64, "b" * 64):
+        with pytest.raises(NotVerified, match=f"ConfigMap {name} is not the operator's"):
+            await deliver_steps(run, with_step(digest))
+    await drop_steps(run, attempt=1)
+
+    assert kube.by_name == {name: before}
+    assert "delete" not in kube.calls
+
+
+async def test_our_config_map_goes_with_its_pod(tmp_path: Path) -> None:
+    run, kube = run_of(Server()), ConfigMaps()
+    run.tools = replace(run.tools, kube=cast(Any, kube), steps=cast(Any, Archives(tmp_path)))
+    await deliver_steps(run, with_step("a" * 64))
+
+    await drop_steps(run, attempt=1)
+
+    assert kube.by_name == {}
 
 
 class Store:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
+from tests.unit.engine.world import KEYS
 
 from sentinel.api.build import BuildStatus
 from sentinel.api.reasons import Reason
@@ -15,8 +16,9 @@ from sentinel.engine.board import Board
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.supervisor import MOST_CRASHES, Supervisor
 from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, TransientError
-from sentinel.kube.resources import Resource
-from sentinel.plan.names import FINISHED_LABEL
+from sentinel.kube.resources import BUILDS, CONFIG_MAPS, SECRETS, Resource
+from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION
+from sentinel.plan.seal import Identity, seal_plan, sign_object
 from sentinel.settings import Settings
 
 
@@ -77,11 +79,25 @@ class FakeKube:
         self.builds: dict[str, dict[str, Any]] = {}
         self.deleted: list[tuple[str, str]] = []
 
-    async def delete(self, resource: Resource, *, namespace: str, name: str) -> None:
+    async def delete(self, resource: Resource, *, namespace: str, name: str, uid: str) -> None:
         self.deleted.append((resource.plural, name))
 
-    async def get(self, resource: object, *, namespace: str, name: str) -> dict[str, Any]:
-        return self.builds[name]
+    async def get(self, resource: Resource, *, namespace: str, name: str) -> dict[str, Any]:
+        return self.builds[name] if resource is BUILDS else made_by_us(resource, name)
+
+
+def made_by_us(resource: Resource, name: str) -> dict[str, Any]:
+    """Whatever the second attempt of Build `a` may have made."""
+    body = {"metadata": {"namespace": "ns", "name": name, "uid": "u", "annotations": {}}}
+    attempt = Identity("ns", "a", "uid-ns-a", 2)
+    if resource is CONFIG_MAPS:
+        return sign_object({**body, "kind": "ConfigMap"}, identity=attempt, keys=KEYS)
+    if resource is SECRETS:
+        of_build = replace(attempt, attempt=0)
+        return sign_object({**body, "kind": "Secret"}, identity=of_build, keys=KEYS)
+    text = seal_plan("plan", pod="digest", identity=attempt, keys=KEYS)
+    body["metadata"]["annotations"] = {PLAN_ANNOTATION: text}
+    return body
 
 
 class World:
@@ -101,6 +117,7 @@ class World:
             commits=Board(),
             git_cache=cast(Any, None),
             steps=cast(Any, None),
+            keys=KEYS,
         )
         self.queued: list[str] = []
         self.may_tell = asyncio.Event()

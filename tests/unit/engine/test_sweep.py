@@ -8,16 +8,17 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from tests.unit.engine.world import START, Clock
+from tests.unit.engine.world import KEYS, START, Clock
 
 from sentinel.clock import rfc3339
 from sentinel.engine.board import Board
 from sentinel.engine.run import Tools
 from sentinel.engine.supervisor import Supervisor
 from sentinel.engine.sweep import is_over, sweep
-from sentinel.kube.errors import Unavailable
+from sentinel.kube.errors import NotFound, Unavailable
 from sentinel.kube.resources import Resource
-from sentinel.plan.names import FINISHED_LABEL, commit_name, labels, pod_name
+from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, commit_name, labels, pod_name
+from sentinel.plan.seal import Identity, seal_plan, sign_object
 from sentinel.settings import Settings
 
 UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
@@ -40,14 +41,25 @@ def ended(name: str, ttl: str, *, uid: str = UID, ago: float = 60) -> dict[str, 
 
 
 def made(kind: str, *, of: str = "b", uid: str = UID, attempt: int = 1) -> dict[str, Any]:
-    name = {"pods": pod_name, "imagecommits": commit_name}[kind]
-    return {
-        "metadata": {
-            "namespace": "ns",
-            "name": name(build=of, uid=uid, attempt=attempt),
-            "labels": labels(build=of, uid=uid, attempt=attempt),
-        }
+    name = {"pods": pod_name, "imagecommits": commit_name}[kind](build=of, uid=uid, attempt=attempt)
+    metadata = {
+        "namespace": "ns",
+        "name": name,
+        "uid": f"uid-{name}",
+        "labels": labels(build=of, uid=uid, attempt=attempt),
     }
+    if kind == "pods":
+        identity = Identity("ns", of, uid, attempt)
+        text = seal_plan("plan", pod="digest", identity=identity, keys=KEYS)
+        metadata["annotations"] = {PLAN_ANNOTATION: text}
+    return {"metadata": metadata}
+
+
+def holder(kind: str, name: str, *, attempt: int, signed: bool = True) -> dict[str, Any]:
+    """A ConfigMap or Secret of Build `b`."""
+    body = {"kind": kind, "metadata": {"namespace": "ns", "name": name, "uid": f"uid-{name}"}}
+    identity = Identity("ns", "b", UID, attempt)
+    return sign_object(body, identity=identity, keys=KEYS) if signed else body
 
 
 class Kube:
@@ -68,9 +80,16 @@ class Kube:
             if FINISHED_LABEL not in labels or done == ("!=" not in labels):
                 yield copy.deepcopy(raw)
 
+    async def get(self, resource: Resource, *, namespace: str, name: str) -> dict[str, Any]:
+        for raw in self.objects.get(resource.plural, []):
+            if raw["metadata"]["name"] == name:
+                return copy.deepcopy(raw)
+        raise NotFound(f"no {resource.plural} {name}")
+
     async def delete(
         self, resource: Resource, *, namespace: str, name: str, uid: str | None = None
     ) -> None:
+        assert uid
         if name in self.fails:
             raise Unavailable("the API server is away")
         self.deleted.append((resource.plural, name))
@@ -99,6 +118,7 @@ def tools(kube: Kube, **settings: Any) -> Tools:
         commits=Board(),
         git_cache=cast(Any, None),
         steps=cast(Any, None),
+        keys=KEYS,
     )
 
 
@@ -139,6 +159,8 @@ async def test_what_builds_left_that_are_gone_is_deleted() -> None:
         builds=[build("lives", uid=OTHER)],
         pods=[made("pods"), made("pods", of="lives", uid=OTHER)],
         imagecommits=[made("imagecommits"), made("imagecommits", of="lives", uid=OTHER)],
+        configmaps=[holder("ConfigMap", "b-6f0d3a52-1-steps", attempt=1)],
+        secrets=[holder("Secret", "b-6f0d3a52-pull", attempt=0)],
     )
 
     await run(kube)
@@ -162,9 +184,23 @@ async def test_pods_that_only_have_our_labels_are_left_alone() -> None:
     named["metadata"]["name"] = "database"
     strange = made("pods")
     strange["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "sentinel"}
-    kube = Kube(pods=[named, strange])
+    unsigned = made("pods")
+    del unsigned["metadata"]["annotations"]
+    copied = made("pods", attempt=2)
+    copied["metadata"]["annotations"] = made("pods")["metadata"]["annotations"]
+    kube = Kube(pods=[named, strange, unsigned, copied])
     await run(kube)
     assert kube.deleted == []
+
+
+async def test_objects_that_only_have_the_names_of_ours_are_left_alone() -> None:
+    kube = Kube(
+        pods=[made("pods")],
+        configmaps=[holder("ConfigMap", "b-6f0d3a52-1-steps", attempt=1, signed=False)],
+        secrets=[holder("Secret", "b-6f0d3a52-pull", attempt=0, signed=False)],
+    )
+    await run(kube)
+    assert kube.deleted == [("pods", "b-6f0d3a52-1")]
 
 
 async def test_pods_are_listed_before_the_builds_that_they_belong_to() -> None:

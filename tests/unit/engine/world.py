@@ -22,12 +22,15 @@ from sentinel.errors import NotYet
 from sentinel.kube.errors import AlreadyExists, Conflict, NotFound
 from sentinel.kube.resources import Resource
 from sentinel.plan.codec import encode
+from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, PlanStep
 from sentinel.plan.names import PLAN_ANNOTATION, UID_LABEL, pod_name
+from sentinel.plan.seal import Identity, PlanKeys, seal_plan
 from sentinel.session.frames import FrameDecoder, JsonFrame, encode_json
 from sentinel.settings import Settings
 
 UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
+KEYS = PlanKeys(bytes(range(32)))
 RUNNING = {
     "phase": "Running",
     "conditions": [{"type": "Initialized", "status": "True"}],
@@ -66,6 +69,15 @@ def plan(*names: str, attempt: int = 1) -> Plan:
     )
 
 
+SPEC = {"containers": [{"name": "box"}]}
+"""The spec of `Server.add_pod`."""
+
+
+def sealed(of: Plan, spec: dict[str, Any]) -> str:
+    """The plan's annotation on a pod with that spec, as the operator signs it."""
+    return seal_plan(encode(of), pod=pod_imprint(spec, of), identity=Identity.of(of), keys=KEYS)
+
+
 @dataclass
 class Clock:
     """Time that passes only by sleeping, at once."""
@@ -90,6 +102,8 @@ class Box:
     heard: list[str] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     opened: bool = False
+    build: str = UID
+    attempt: int = 1
     on_start: Callable[[Box], None] = lambda box: box.run_all()
     queued: list[int] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,6 +115,11 @@ class Box:
         self.records.append({**record, **fields})
         self.changed.set()
         self.changed = asyncio.Event()
+
+    def open_for(self, *, build: str = UID, attempt: int = 1) -> None:
+        """What the first `open` does."""
+        self.opened, self.build, self.attempt = True, build, attempt
+        self.record("opened", build=build, attempt=attempt, plan="", shell="/bin/bash")
 
     def run_all(self, *, reason: str = "Passed") -> None:
         """Start and end every queued step that has not ended."""
@@ -118,11 +137,11 @@ class Box:
         kind = message["type"]
         self.heard.append(kind)
         if kind == "hello":
-            build = UID if self.opened else ""
-            return [{"type": "welcome", "protocol": 1, "seq": len(self.records), "build": build}]
+            welcome = {"type": "welcome", "protocol": 1, "seq": len(self.records)}
+            known = {"build": self.build, "attempt": self.attempt} if self.opened else {}
+            return [{**welcome, **known}]
         if kind == "open" and not self.opened:
-            self.opened = True
-            self.record("opened", build=UID, attempt=1, plan="", shell="/bin/bash")
+            self.open_for(build=message["build"], attempt=message["attempt"])
         if kind == "start":
             for step in message["steps"]:
                 if step["ordinal"] not in self.queued:
@@ -214,9 +233,9 @@ class Server:
                 "resourceVersion": "7",
                 "creationTimestamp": created,
                 "labels": {UID_LABEL: UID},
-                "annotations": {PLAN_ANNOTATION: encode(of)},
+                "annotations": {PLAN_ANNOTATION: sealed(of, SPEC)},
             },
-            "spec": {"nodeName": "node-1", "containers": [{"name": "box"}]},
+            "spec": {"nodeName": "node-1", **SPEC},
             "status": dict(RUNNING),
         }
         self.boxes[name] = box or Box()
@@ -309,6 +328,7 @@ def run_of(server: Server, *, clock: Clock | None = None, **spec: Any) -> Run:
         commits=Board(),
         git_cache=Path("/nonexistent"),
         steps=cast(Any, None),
+        keys=KEYS,
     )
     raw = copy.deepcopy(server.build)
     return Run(

@@ -10,9 +10,11 @@ import pytest
 from tests.unit.plan.examples import BOX, DIGEST, SOURCE, UID, YML, build, plan, settings
 
 from sentinel.plan.codec import decode
+from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.names import PLAN_ANNOTATION
 from sentinel.plan.plan import with_attempt
-from sentinel.plan.pod import make_pod
+from sentinel.plan.pod import make_pod, sign_pod
+from sentinel.plan.seal import Identity, PlanKeys, open_plan
 from sentinel.settings import SourceSettings
 
 FETCH = {
@@ -121,11 +123,20 @@ POD: dict[str, Any] = {
 def test_the_pod_of_a_build_whole() -> None:
     the_plan = plan()
 
+    assert make_pod(the_plan, build=build(), settings=settings()) == POD
+
+
+def test_the_signed_plan_is_added_to_the_pod() -> None:
+    the_plan, keys = plan(), PlanKeys.generate()
     pod = make_pod(the_plan, build=build(), settings=settings())
 
-    stored = pod["metadata"]["annotations"].pop(PLAN_ANNOTATION)
-    assert decode(stored) == the_plan
-    assert pod == POD
+    signed = sign_pod(pod, the_plan, keys=keys)
+
+    text = signed["metadata"]["annotations"].pop(PLAN_ANNOTATION)
+    assert signed == pod
+    payload, imprint = open_plan(text, identity=Identity.of(the_plan), keys=keys)
+    assert decode(payload) == the_plan
+    assert imprint == pod_imprint(pod["spec"], the_plan)
 
 
 def test_the_operators_authorities_and_bounds_of_sources_reach_the_fetcher() -> None:
@@ -177,11 +188,14 @@ def test_what_the_build_says_of_its_pod_is_used_but_never_against_our_own_labels
     )
     the_plan = plan(said)
 
-    pod = make_pod(the_plan, build=said, settings=settings())
+    keys = PlanKeys.generate()
+    pod = sign_pod(make_pod(the_plan, build=said, settings=settings()), the_plan, keys=keys)
 
     assert pod["metadata"]["labels"] == {**POD["metadata"]["labels"], "team": "a"}
     assert pod["metadata"]["annotations"].keys() == {"note", PLAN_ANNOTATION}
-    assert decode(pod["metadata"]["annotations"][PLAN_ANNOTATION]) == the_plan
+    text = pod["metadata"]["annotations"][PLAN_ANNOTATION]
+    payload, _ = open_plan(text, identity=Identity.of(the_plan), keys=keys)
+    assert decode(payload) == the_plan
     box, redis = POD["spec"]["containers"]
     assert pod["spec"] == {
         **POD["spec"],

@@ -1,0 +1,113 @@
+"""Which objects under a build's names are ours. Checked before anything is read from them or done to them.
+
+Names are predictable, and labels, annotations and owner references can be written by anybody who may edit pods in the
+namespace. So a pod is ours if our signature is on its plan, for exactly this attempt, and its uid is the one in the
+Build's status, which only the operator writes. Where the status has no uid yet (an operator that ended between the
+create and the write), the pod's spec must be the signed one as well: see `docs/design/2026-11-28-trust.md`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sentinel.api.reasons import Reason
+from sentinel.engine.board import Seen
+from sentinel.engine.run import Run
+from sentinel.errors import InternalError, NotVerified
+from sentinel.kube.errors import NotFound
+from sentinel.kube.resources import PODS
+from sentinel.plan.codec import decode
+from sentinel.plan.derive import derive_again
+from sentinel.plan.imprint import pod_imprint
+from sentinel.plan.model import Plan
+from sentinel.plan.names import PLAN_ANNOTATION, pod_name
+from sentinel.plan.seal import Identity, open_plan
+
+NO_ATTEMPT = 0
+"""What an object is signed for that is the build's and not an attempt's."""
+
+
+def identity_of(run: Run, *, attempt: int) -> Identity:
+    """What we sign for an attempt of the Build."""
+    return Identity(run.build.namespace, run.build.name, run.build.uid, attempt)
+
+
+def known_uid(run: Run) -> str:
+    """The uid of the present attempt's pod as our create returned it; "" before there is one."""
+    return run.writer.status.pod.uid if run.writer.status.pod is not None else ""
+
+
+def is_ours(run: Run, seen: Seen | None) -> bool:
+    """Whether that is the pod we made for the present attempt, and not another one of its name."""
+    return seen is not None and seen.uid == known_uid(run)
+
+
+def sealed_plan(raw: dict[str, Any]) -> str:
+    """The text of a pod's plan annotation, "" without one."""
+    return str((raw["metadata"].get("annotations") or {}).get(PLAN_ANNOTATION) or "")
+
+
+def verified_plan(run: Run, raw: dict[str, Any], *, attempt: int) -> Plan:
+    """The plan of a pod that is provably ours. Raises NotVerified, which says what was found."""
+    name, uid = raw["metadata"]["name"], str(raw["metadata"]["uid"])
+    expected = known_uid(run) if run.writer.attempt == attempt else ""
+    if expected and uid != expected:
+        raise _refused(
+            name, f"it has uid {uid}, and the operator created the one with uid {expected}"
+        )
+    text = sealed_plan(raw)
+    if not text:
+        raise _refused(name, "it has no plan of the operator's among its annotations")
+    try:
+        identity = identity_of(run, attempt=attempt)
+        payload, imprint = open_plan(text, identity=identity, keys=run.tools.keys)
+        plan = decode(payload)
+        if plan.attempt != attempt:
+            raise NotVerified(f"its plan is for attempt {plan.attempt}")
+        plan = derive_again(plan, build=run.build, settings=run.tools.settings)
+    except NotVerified as e:
+        raise _refused(name, e.message) from e
+    if not expected and pod_imprint(raw["spec"], plan) != imprint:
+        raise _refused(
+            name, "its spec is not the one that was signed: the plan was copied from another pod"
+        )
+    return plan
+
+
+async def find_pod(run: Run, *, attempt: int) -> dict[str, Any] | None:
+    """The attempt's pod if it is there and ours, read from the server. Never raises for what is not ours."""
+    name = pod_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
+    try:
+        raw = await run.tools.kube.get(PODS, namespace=run.build.namespace, name=name)
+    except NotFound:
+        return None
+    if known_uid(run):
+        # The uid alone decides here: a pod whose annotation was changed afterwards is still the one we made.
+        return raw if raw["metadata"]["uid"] == known_uid(run) else None
+    try:
+        verified_plan(run, raw, attempt=attempt)
+    except (NotVerified, InternalError):
+        return None
+    return raw
+
+
+def check_unchanged(run: Run, seen: Seen | None, *, name: str) -> None:
+    """Raise NotVerified where our pod was replaced by another of its name, or its plan was changed."""
+    if seen is None:
+        return
+    if not is_ours(run, seen):
+        raise _refused(
+            name,
+            f"it has uid {seen.uid}, and the operator created the one with uid {known_uid(run)}: "
+            "the build's pod was deleted and replaced",
+        )
+    if not seen.deleted and sealed_plan(seen.raw) != run.sealed:
+        raise _refused(name, f"its annotation {PLAN_ANNOTATION} was changed while the build ran")
+
+
+def _refused(name: str, why: str) -> NotVerified:
+    return NotVerified(
+        f"pod {name} is not verified: {why}. Nothing was done to it. Delete it and submit the Build again; the audit "
+        "log says who wrote it",
+        reason=Reason.NOT_VERIFIED,
+    )
