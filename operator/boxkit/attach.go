@@ -100,13 +100,12 @@ func dialControl(dir string, limit time.Duration) (net.Conn, error) {
 
 // callInit signals the boxkit that owns the session, if it is one: its pid file is in a directory that steps can write.
 func callInit(dir string) bool {
-	text, err := os.ReadFile(filepath.Join(dir, "pid"))
-	if err != nil {
-		return false
-	}
-	pid, err := strconv.Atoi(string(bytes.TrimSpace(text)))
-	if err != nil || pid < 1 {
-		return false
+	pid := 1 // a step may have removed the file, and in a pod it is always this
+	text, err := readRegular(filepath.Join(dir, "pid"), 32)
+	if err == nil {
+		if written, err := strconv.Atoi(string(bytes.TrimSpace(text))); err == nil && written > 0 {
+			pid = written
+		}
 	}
 	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	words := bytes.Split(command, []byte{0})
@@ -118,7 +117,7 @@ func callInit(dir string) bool {
 
 func waitDir(dir string, limit time.Duration) (*os.File, error) {
 	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		handle, err := os.Open(dir)
+		handle, err := openAs(dir, syscall.O_DIRECTORY)
 		if err == nil {
 			return handle, nil
 		}

@@ -44,7 +44,9 @@ func (d *driver) text() string {
 		}
 	}
 	if d.cwd != "" {
-		line("\\command cd %s", liveQuoted(d.cwd))
+		fmt.Fprintf(&b, "\\command cd %s\n", liveQuoted(d.cwd))
+		fmt.Fprintf(&b, "case $? in 0) ;; *) \\command echo %s >|\"$WERCKER_REPORT_MESSAGE_FILE\"; \\command return 1;; esac\n",
+			singleQuoted("it cannot begin in its cwd: "+d.cwd))
 	}
 	if d.flags != "" {
 		fmt.Fprintf(&b, "\\command set -%s; ", d.flags)
@@ -85,7 +87,7 @@ func prepareStep(step *stepSpec, open *openMessage, temp string) (files []string
 		if err := os.MkdirAll(root, 0o755); err != nil {
 			return nil, nil, err
 		}
-		if err := os.WriteFile(run, []byte(scriptText(step.Code)), 0o755); err != nil {
+		if err := writeNew(run, []byte(scriptText(step.Code)), 0o755); err != nil {
 			return nil, nil, err
 		}
 		files = []string{run}

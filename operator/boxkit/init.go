@@ -40,8 +40,8 @@ func runInit() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	v.session = s
-	if err := os.WriteFile(filepath.Join(dir, "pid"), fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
+	v.session, s.listen = s, v.mend
+	if err := writeNew(filepath.Join(dir, "pid"), fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
 		return 0, err
 	}
 	if err := v.listen(); err != nil {

@@ -36,6 +36,10 @@ func install(dir string) error {
 
 // place copies by way of a temporary name: whoever finds the file finds all of it.
 func place(from, to string, mode os.FileMode) error {
+	from, err := filepath.EvalSymlinks(from) // copyFile follows none
+	if err != nil {
+		return err
+	}
 	if err := copyFile(from, to+".part", mode); err != nil {
 		return err
 	}

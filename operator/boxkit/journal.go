@@ -89,6 +89,11 @@ type (
 		What string `json:"what"`
 		Text string `json:"text"`
 	}
+	packedRecord struct {
+		What   string `json:"what"`
+		Bytes  int64  `json:"bytes"`
+		SHA256 string `json:"sha256"`
+	}
 	collectedRecord struct {
 		What   string `json:"what"`
 		Path   string `json:"path"`
@@ -96,6 +101,8 @@ type (
 		Files  int    `json:"files"`
 		Bytes  int64  `json:"bytes"`
 		SHA256 string `json:"sha256"`
+		// What is not in the archive as it was, as a sentence.
+		Notice string `json:"notice,omitempty"`
 	}
 	collectFailedRecord struct {
 		What   string `json:"what"`
@@ -112,7 +119,7 @@ type (
 // newJournal begins an empty journal at path. Space for 1 MiB is reserved, so that a disk that fills up later
 // cannot keep us from saying so.
 func newJournal(path string, wake func()) (*journal, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	file, err := createNew(path, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making the journal: %w", err)
 	}

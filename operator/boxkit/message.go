@@ -85,6 +85,7 @@ type openMessage struct {
 	Limits   limits            `json:"limits"`
 	Services []service         `json:"services"`
 	Uploads  map[string]upload `json:"uploads"`
+	Store    bool              `json:"store"` // each log will get a URL, with `upload` if not here
 	CA       string            `json:"ca"`
 	Proxy    string            `json:"proxy"`
 }
@@ -171,6 +172,11 @@ type collectMessage struct {
 	Headers map[string]string `json:"headers"`
 	Limit   int64             `json:"limit"`
 	Gzip    bool              `json:"gzip"`
+}
+
+type uploadMessage struct {
+	What string `json:"what"`
+	upload
 }
 
 // A note is a line or more for the log of the step that runs, or the next one. Each key is noted once.

@@ -100,18 +100,12 @@ func setModTime(path string, at time.Time) error {
 }
 
 func copyFile(from, to string, mode fs.FileMode) error {
-	in, err := os.Open(from)
+	in, _, err := openRegular(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	if errors.Is(err, fs.ErrExist) {
-		if err := os.Remove(to); err != nil {
-			return err
-		}
-		out, err = os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	}
+	out, err := createNew(to, mode)
 	if err != nil {
 		return err
 	}

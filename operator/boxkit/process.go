@@ -253,6 +253,8 @@ func (r *reaper) capture(path string, argv, env []string) ([]byte, error) {
 		return nil, err
 	}
 	timer := time.AfterFunc(10*time.Second, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	// A process that it left behind may hold the other end.
+	_ = read.SetReadDeadline(time.Now().Add(10 * time.Second))
 	out, err := io.ReadAll(io.LimitReader(read, 8<<20))
 	status := <-exited
 	timer.Stop()

@@ -52,12 +52,18 @@ func newClient(kit, ca, proxy string) *http.Client {
 	}
 }
 
-// put sends a file, again and again while the store cannot be reached or says that it is its own fault.
+// content is what is sent: a file that stays open, whatever becomes of its name.
+type content struct {
+	file *os.File
+	size int64
+}
+
+// put sends content, again and again while the store cannot be reached or says that it is its own fault.
 // It returns a *putError when the store refuses, and ctx's end as what went wrong last.
-func put(ctx context.Context, client *http.Client, to upload, path string) error {
+func put(ctx context.Context, client *http.Client, to upload, what content) error {
 	var last error
 	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
-		err := putOnce(ctx, client, to, path)
+		err := putOnce(ctx, client, to, what)
 		var refused *putError
 		if err == nil || errors.As(err, &refused) && refused.final() {
 			return err
@@ -86,27 +92,18 @@ func patience(size int64) time.Duration {
 	return answerWithin + time.Duration(size/slowest)*time.Second
 }
 
-func putOnce(ctx context.Context, client *http.Client, to upload, path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return &putError{text: err.Error()}
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return &putError{text: err.Error()}
-	}
-	var body io.Reader = file
-	if info.Size() == 0 {
+func putOnce(ctx context.Context, client *http.Client, to upload, what content) error {
+	var body io.Reader = io.NewSectionReader(what.file, 0, what.size)
+	if what.size == 0 {
 		body = http.NoBody // else a length of 0 would mean that it is unknown
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience(info.Size()))
+	ctx, cancel := context.WithTimeout(ctx, patience(what.size))
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPut, to.URL, body)
 	if err != nil {
 		return &putError{text: "the URL cannot be used"}
 	}
-	request.ContentLength = info.Size()
+	request.ContentLength = what.size
 	for name, value := range to.Headers {
 		if strings.EqualFold(name, "host") {
 			request.Host = value

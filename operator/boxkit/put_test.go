@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -25,13 +24,16 @@ func TestAStoreThatNeverAnswersIsAskedAgain(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(release)
-	file := filepath.Join(t.TempDir(), "log")
-	if err := os.WriteFile(file, []byte("some bytes"), 0o600); err != nil {
+	file, err := createNew(filepath.Join(t.TempDir(), "log"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteString("some bytes"); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if err := put(ctx, newClient(t.TempDir(), "", ""), upload{URL: server.URL}, file); err != nil {
+	if err := put(ctx, newClient(t.TempDir(), "", ""), upload{URL: server.URL}, content{file: file, size: 10}); err != nil {
 		t.Fatalf("put: %v", err)
 	}
 	if tries.Load() != 2 {

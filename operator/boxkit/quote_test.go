@@ -66,7 +66,7 @@ func TestADriverHoldsWhatTheStepNeedsInItsOrder(t *testing.T) {
 		`\command export WERCKER_A_B="say \"$X\""`,
 		`\command echo 'sentinel: "BAD-NAME" is no name for a variable; it is not exported' >&2`,
 		`\command cd "$DIR/x"`,
-		`case $? in 0) ;; *) \command return 1;; esac`,
+		`case $? in 0) ;; *) \command echo 'it cannot begin in its cwd: $DIR/x' >|"$WERCKER_REPORT_MESSAGE_FILE"; \command return 1;; esac`,
 		`\command set -x; \command . '/pipeline/a/init.sh'`,
 		`case $? in 0) ;; *) \command return;; esac`,
 		`\command . '/pipeline/a/run.sh'`,

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode/utf8"
 )
 
 // runner is the one goroutine that runs steps. Nobody else touches its fields.
@@ -26,6 +25,8 @@ type runner struct {
 const (
 	messageMax = 4096
 	startLimit = 60 * time.Second // for a new shell to begin
+
+	terminatedUploads = 15 * time.Second // for uploads once the kubelet wants the box to end
 )
 
 // run works until the session is closed or terminated, and returns the exit code of boxkit.
@@ -136,7 +137,7 @@ func (r *runner) endSkipped(s *step, reason, message string) {
 	s.state, s.reason, s.message = "skipped", reason, message
 	r.mu.Unlock()
 	r.journal.append(time.Now(), "skipped",
-		skippedRecord{Ordinal: s.spec.Ordinal, Reason: reason, Message: r.mask(message)})
+		skippedRecord{Ordinal: s.spec.Ordinal, Reason: reason, Message: r.short(message)})
 }
 
 // buildLeft is what remains of the build's time. r.mu is held, or the field is constant by now.
@@ -227,7 +228,7 @@ func (r *runner) ensureShell(phase string) error {
 	dumpFile := ""
 	if dump != nil {
 		dumpFile = filepath.Join(r.dir, "spool", newNonce())
-		if err := os.WriteFile(dumpFile, dump, 0o600); err != nil {
+		if err := writeNew(dumpFile, dump, 0o600); err != nil {
 			return err
 		}
 		defer os.Remove(dumpFile)
@@ -267,7 +268,7 @@ func (r *runner) ensureShell(phase string) error {
 func (r *runner) writeDriver(text string) (string, error) {
 	r.serial++
 	file := filepath.Join(r.dir, "drivers", fmt.Sprint(r.serial))
-	return file, os.WriteFile(file, []byte(text), 0o600)
+	return file, writeNew(file, []byte(text), 0o600)
 }
 
 // markPath is the file that a driver makes when it begins.
@@ -286,6 +287,7 @@ type outcome struct {
 // runStep runs one step from its directories to its last record.
 func (r *runner) runStep(s *step) {
 	spec := s.spec
+	mended := r.mend()
 	log, err := newStepLog(filepath.Join(r.dir, "log", fmt.Sprint(spec.Ordinal)), spec.Ordinal, r.open.Limits.Log)
 	if err != nil {
 		log = nil
@@ -299,13 +301,13 @@ func (r *runner) runStep(s *step) {
 	if log == nil {
 		now := time.Now()
 		r.journal.append(now, "started", startedRecord{Ordinal: spec.Ordinal})
-		r.endStep(s, outcome{exit: -1, reason: "NodeDiskFull", message: err.Error(), at: now}, logFacts{}, now, 0)
+		r.endStep(s, outcome{exit: -1, reason: fileReason(err), message: err.Error(), at: now}, logFacts{}, now, 0)
 		return
 	}
 	r.console.line("--- sentinel step=%d offset=0 id=%s name=%q", spec.Ordinal, spec.ID, r.mask(spec.DisplayName))
 	cpu, kills := r.cgroup.cpuSeconds(), r.cgroup.oomKills()
 	began := time.Now()
-	end := r.attempt(s, log, &began)
+	end := r.attempt(s, log, mended, &began)
 	var facts logFacts
 	r.pipe.drain(func() {
 		r.out.end()
@@ -315,7 +317,7 @@ func (r *runner) runStep(s *step) {
 		end.reason, end.message = "OutOfMemory", "the kernel killed a process of this step: it needed more memory than the box may have"
 	}
 	r.endStep(s, end, facts, began, cpu)
-	r.uploads.add(fmt.Sprintf("log/%d", spec.Ordinal), log.path, facts)
+	r.uploads.add(fmt.Sprintf("log/%d", spec.Ordinal), log.file, facts)
 }
 
 func (r *runner) endStep(s *step, end outcome, facts logFacts, began time.Time, cpu float64) {
@@ -337,7 +339,7 @@ func (r *runner) endStep(s *step, end outcome, facts logFacts, began time.Time, 
 }
 
 // attempt prepares a step, has the shell run it and waits for its end. The log receives output meanwhile.
-func (r *runner) attempt(s *step, log *stepLog, began *time.Time) outcome {
+func (r *runner) attempt(s *step, log *stepLog, mended error, began *time.Time) outcome {
 	spec := s.spec
 	started := func() {
 		*began = time.Now()
@@ -345,13 +347,23 @@ func (r *runner) attempt(s *step, log *stepLog, began *time.Time) outcome {
 	}
 	broken := func(reason string, err error) outcome {
 		started()
-		return outcome{exit: -1, reason: reason, message: err.Error(), at: time.Now()}
+		exit := -1
+		if reason == "ExitCode" {
+			exit = 1
+		}
+		return outcome{exit: exit, reason: reason, message: err.Error(), at: time.Now()}
+	}
+	if mended != nil {
+		return broken(fileReason(mended), fmt.Errorf("the session's files cannot be made again: %w", mended))
 	}
 	files, literals, err := prepareStep(spec, r.open, filepath.Join(r.dir, "tmp", spec.ID))
 	if err != nil {
-		return broken("Internal", fmt.Errorf("cannot prepare the step: %w", err))
+		return broken(fileReason(err), fmt.Errorf("cannot prepare the step: %w", err))
 	}
 	r.pipe.drain(func() { r.out.begin(log) })
+	if err := r.ensureSourceDir(spec.Phase); err != nil {
+		return broken("ExitCode", err)
+	}
 	first := true
 	for try := 1; ; try++ {
 		if err := r.ensureShell(spec.Phase); err != nil {
@@ -371,7 +383,7 @@ func (r *runner) attempt(s *step, log *stepLog, began *time.Time) outcome {
 			flags:     r.flags,
 		}).text())
 		if err != nil {
-			return broken("NodeDiskFull", err)
+			return broken(fileReason(err), err)
 		}
 		r.answers.expect(nonce, r.shell.nonce)
 		if first {
@@ -395,6 +407,29 @@ func (r *runner) attempt(s *step, log *stepLog, began *time.Time) outcome {
 	}
 }
 
+// ensureSourceDir sees to it that the directory that every step begins in is there. After-steps get one in any case:
+// they report how the build ended, be it that a step has removed everything.
+func (r *runner) ensureSourceDir(phase string) error {
+	dir := r.open.SourceDir
+	if !missingDir(dir) {
+		return nil
+	}
+	err := fmt.Errorf("there is no directory %s, where steps begin: correct source-dir in wercker.yml, or the step that removed it", dir)
+	if phase == phaseAfter && os.MkdirAll(dir, 0o755) == nil {
+		r.note(fmt.Sprintf("sentinel: %s was missing, and is an empty directory now", dir))
+		return nil
+	}
+	r.note("sentinel: " + err.Error())
+	return err
+}
+
+// note puts a line of ours into the log of the step that runs.
+func (r *runner) note(text string) {
+	r.pipe.mu.Lock()
+	defer r.pipe.mu.Unlock()
+	r.out.note([]byte(text))
+}
+
 func shellReason(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOEXEC):
@@ -414,6 +449,8 @@ func (r *runner) wait(spec *stepSpec, began time.Time) (end outcome, ran bool) {
 	if left, limited := r.buildLeft(); limited && spec.Phase == phaseMain {
 		build = time.After(max(left, 0))
 	}
+	mending := time.NewTicker(mendEvery)
+	defer mending.Stop()
 	cancelNow := r.cancelNow
 	begun := false
 	take := func(got answer) (outcome, bool) {
@@ -439,6 +476,7 @@ func (r *runner) wait(spec *stepSpec, began time.Time) (end outcome, ran bool) {
 			r.shell.dead = true
 			at := time.Now()
 			r.fifo.drain(nil) // what it still said
+			_ = r.mend()
 			for {
 				select {
 				case got := <-r.answers.out:
@@ -454,6 +492,8 @@ func (r *runner) wait(spec *stepSpec, began time.Time) (end outcome, ran bool) {
 				return outcome{}, false
 			}
 			return ended(exitCode(r.shell.status), at), true
+		case <-mending.C:
+			_ = r.mend() // the next step is told if it cannot be done
 		case <-command:
 			return r.stopped("CommandTimeout", fmt.Sprintf("it ran longer than %s", spec.Timeouts.Command.duration())), true
 		case <-quiet:
@@ -515,40 +555,31 @@ func (r *runner) keepDump(dump []byte) {
 // stepMessage is what the step wrote to its message file, else what we have to say; masked, bounded, valid UTF-8.
 func (r *runner) stepMessage(spec *stepSpec, end outcome) string {
 	text := end.message
-	file, err := os.Open(filepath.Join(r.open.ReportDir, spec.ID, "message.txt"))
+	found, err := readRegular(filepath.Join(r.open.ReportDir, spec.ID, "message.txt"), 2*messageMax)
 	if err == nil {
-		buffer := make([]byte, 2*messageMax)
-		n, _ := file.Read(buffer)
-		file.Close()
-		if written := strings.TrimSpace(strings.ToValidUTF8(string(buffer[:n]), "\uFFFD")); written != "" {
+		if written := strings.TrimSpace(strings.ToValidUTF8(string(found), "\uFFFD")); written != "" {
 			text = written
 			if end.exit == -1 {
 				text = end.message + ": " + written
 			}
 		}
 	}
-	text = strings.ToValidUTF8(r.mask(text), "\uFFFD")
-	if len(text) > messageMax {
-		cut := messageMax - len("…")
-		for !utf8.RuneStart(text[cut]) {
-			cut--
-		}
-		text = text[:cut] + "…"
-	}
-	return text
+	return r.short(text)
 }
 
 // finish ends the session: no process of the steps' lives on, uploads get their time, and the last record is written.
 func (r *runner) finish(reason string) {
 	limit, grace := 60*time.Second, 2*time.Second
+	terminated := r.terminated
 	r.mu.Lock()
 	if r.open != nil {
 		limit, grace = r.open.Limits.Close.duration(), min(grace, r.open.Limits.Grace.duration())
 	}
 	r.mu.Unlock()
 	if reason == "Terminated" {
-		limit = min(limit, 15*time.Second)
+		limit = min(limit, terminatedUploads)
 		r.skipRest()
+		terminated = nil
 	}
 	r.quiesce(grace)
 	done := make(chan struct{})
@@ -562,17 +593,25 @@ func (r *runner) finish(reason string) {
 	case <-done:
 	case <-time.After(limit):
 	}
-	// A refused upload waits for an `open` with a new URL as long as there is time; when we are killed there is none.
-	for reason == "Closed" && len(r.uploads.pending()) > 0 && time.Now().Before(deadline) {
+	// A log waits for its URL, and a refused one for a new URL, as long as there is time.
+	for len(r.uploads.pending()) > 0 && time.Now().Before(deadline) {
 		select {
-		case <-r.terminated:
-			deadline = time.Now()
+		case <-terminated:
+			terminated = nil
+			deadline = earliest(deadline, time.Now().Add(terminatedUploads))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	pending := r.uploads.pending()
 	r.stop()
 	r.journal.append(time.Now(), "closed", closedRecord{Pending: pending, Reason: reason})
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // skipRest leaves no queued step undecided when the box ends.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type server struct {
 	session *session
 	mu      sync.Mutex
 	socket  net.Listener
+	made    os.FileInfo // of its name
 	attachs []*attach
 	writing sync.WaitGroup
 }
@@ -65,7 +67,7 @@ func (v *server) listen() error {
 		return err
 	}
 	// A socket's name is at most 107 bytes; by way of the directory's descriptor any place will do.
-	dir, err := os.Open(filepath.Dir(v.path))
+	dir, err := openAs(filepath.Dir(v.path), syscall.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
@@ -79,8 +81,21 @@ func (v *server) listen() error {
 		v.socket.Close()
 	}
 	v.socket = socket
+	v.made, _ = os.Lstat(v.path)
 	go v.accept(socket)
 	return nil
+}
+
+// mend listens again where the socket's name is gone or another file's.
+func (v *server) mend() error {
+	found, err := os.Lstat(v.path)
+	v.mu.Lock()
+	intact := err == nil && v.made != nil && os.SameFile(found, v.made)
+	v.mu.Unlock()
+	if intact {
+		return nil
+	}
+	return v.listen()
 }
 
 func (v *server) accept(socket net.Listener) {
@@ -271,12 +286,6 @@ func (a *attach) hello(message []byte) error {
 // answer to the request that made it.
 func (a *attach) write() {
 	defer a.drop()
-	files := map[int]*os.File{}
-	defer func() {
-		for _, file := range files {
-			file.Close()
-		}
-	}()
 	var frames []byte
 	for {
 		frames = frames[:0]
@@ -298,7 +307,7 @@ func (a *attach) write() {
 			frames = append(frames, reply...)
 		}
 		if len(frames) == 0 && greeted && a.follow != nil {
-			frames = a.logs(frames, files)
+			frames = a.logs(frames)
 		}
 		if len(frames) > 0 {
 			_ = a.conn.SetWriteDeadline(time.Now().Add(silence))
@@ -326,7 +335,7 @@ func isWelcome(frame []byte) bool {
 }
 
 // logs appends the next piece of every log that has more than was sent.
-func (a *attach) logs(frames []byte, files map[int]*os.File) []byte {
+func (a *attach) logs(frames []byte) []byte {
 	s := a.server.session
 	s.mu.Lock()
 	logs := maps.Clone(s.logs)
@@ -338,16 +347,8 @@ func (a *attach) logs(frames []byte, files map[int]*os.File) []byte {
 		if n <= 0 {
 			continue
 		}
-		file := files[ordinal]
-		if file == nil {
-			var err error
-			if file, err = os.Open(log.path); err != nil {
-				continue
-			}
-			files[ordinal] = file
-		}
 		data := make([]byte, n)
-		got, _ := file.ReadAt(data, at)
+		got, _ := log.file.ReadAt(data, at)
 		if got == 0 {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -80,7 +81,7 @@ const hostsFile = "/etc/hosts"
 // addHosts makes aliases that are no DNS names resolve, where they do not yet. Only root may; a box of another user goes
 // without.
 func addHosts(path string, services []service) error {
-	there, err := os.ReadFile(path)
+	there, err := readRegular(path, 1<<20)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -97,7 +98,7 @@ func addHosts(path string, services []service) error {
 	if len(there) > 0 && there[len(there)-1] != '\n' {
 		lines = append([]byte{'\n'}, lines...)
 	}
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}

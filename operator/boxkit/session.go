@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // session is one attempt of a build: what was asked (this file) and the goroutine that runs it (runner.go).
@@ -22,12 +23,15 @@ type session struct {
 	reaper  *reaper
 	console *console
 	wake    func()
+	listen  func() error // makes the control socket again where it is not ours any more
 
 	out     *output
 	pipe    *source // feeds out
 	pipeEnd *os.File
 	answers *answers
-	fifo    *source
+	fifo    *source // the runner alone replaces it
+	olds    []*source
+	stray   *os.File // a file that a shell made in the place of the FIFO
 	uploads *uploads
 	cgroup  *cgroup
 
@@ -52,8 +56,8 @@ type session struct {
 	ended      bool
 	dump       []byte // export -p at the last boundary
 	logs       map[int]*stepLog
-	collects   map[string]bool // what is being collected, or was
-	notes      map[string]bool // keys of what was noted
+	collects   map[string]chan upload // what is being collected, or was
+	notes      map[string]bool        // keys of what was noted
 	collecting sync.WaitGroup
 
 	changed    chan struct{} // to the runner, capacity 1
@@ -73,7 +77,7 @@ type step struct {
 
 // newSession makes everything that needs no `open` in dir, which must exist.
 func newSession(dir, kit, cgroupDir string, r *reaper, c *console, wake func()) (*session, error) {
-	for _, name := range []string{"log", "drivers", "tmp", "spool"} {
+	for _, name := range sessionDirs {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
 			return nil, err
 		}
@@ -91,7 +95,7 @@ func newSession(dir, kit, cgroupDir string, r *reaper, c *console, wake func()) 
 		cgroup:     openCgroup(cgroupDir),
 		byOrdinal:  map[int]*step{},
 		logs:       map[int]*stepLog{},
-		collects:   map[string]bool{},
+		collects:   map[string]chan upload{},
 		notes:      map[string]bool{},
 		changed:    make(chan struct{}, 1),
 		cancelNow:  make(chan struct{}),
@@ -192,6 +196,7 @@ func (s *session) refresh(m *openMessage) {
 	masks := s.masks
 	s.client = client
 	s.mu.Unlock()
+	s.uploads.expect(m.Store)
 	s.pipe.mu.Lock()
 	s.out.mask.set = masks
 	s.pipe.mu.Unlock()
@@ -285,34 +290,24 @@ func (s *session) doClose() error {
 	return nil
 }
 
-// doCollect begins to collect, unless that is done or under way.
-func (s *session) doCollect(m *collectMessage) error {
+// doUpload says where a finished log or a packed archive goes.
+func (s *session) doUpload(m *uploadMessage) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	urls, client, opened := s.collects[m.What], s.client, s.open != nil
+	s.mu.Unlock()
 	switch {
-	case s.open == nil:
-		return refuse("NotOpen", "collect before open")
-	case m.What == "" || m.Path == "" || m.URL == "":
-		return refuse("InvalidRequest", "collect needs what, path and url")
-	case s.collects[m.What]:
-		return nil
-	case s.ended:
-		return refuse("Closed", "the session has ended")
-	}
-	s.collects[m.What] = true
-	s.collecting.Add(1)
-	client := s.client
-	spool := filepath.Join(s.dir, "spool", newNonce())
-	go func() {
-		defer s.collecting.Done()
-		kind, record := collect(s.ctx, client, m, spool)
-		if kind != "collected" {
-			s.mu.Lock()
-			delete(s.collects, m.What)
-			s.mu.Unlock()
+	case !opened:
+		return refuse("NotOpen", "upload before open")
+	case m.What == "" || m.URL == "":
+		return refuse("InvalidRequest", "upload needs what and url")
+	case urls != nil:
+		select {
+		case urls <- m.upload:
+		default: // it has one
 		}
-		s.journal.append(time.Now(), kind, record)
-	}()
+		return nil
+	}
+	s.uploads.refresh(map[string]upload{m.What: m.upload}, client)
 	return nil
 }
 
@@ -375,7 +370,7 @@ func (s *session) environment() ([][2]string, error) {
 
 func (s *session) readBack(shell, env []string, dump []byte) ([]byte, error) {
 	file := filepath.Join(s.dir, "spool", newNonce())
-	if err := os.WriteFile(file, dump, 0o600); err != nil {
+	if err := writeNew(file, dump, 0o600); err != nil {
 		return nil, err
 	}
 	defer os.Remove(file)
@@ -435,6 +430,19 @@ func (s *session) mask(text string) string {
 	return string(masks.once([]byte(text)))
 }
 
+// short is text as it may stand in a record: masked, valid UTF-8, and not long.
+func (s *session) short(text string) string {
+	text = strings.ToValidUTF8(s.mask(text), "\uFFFD")
+	if len(text) > messageMax {
+		cut := messageMax - len("…")
+		for !utf8.RuneStart(text[cut]) {
+			cut--
+		}
+		text = text[:cut] + "…"
+	}
+	return text
+}
+
 // handle carries out one request and returns its answer, framed.
 func (s *session) handle(kind string, id int64, message []byte) []byte {
 	var err error
@@ -458,6 +466,11 @@ func (s *session) handle(kind string, id int64, message []byte) []byte {
 		m := &collectMessage{}
 		if err = decode(message, m); err == nil {
 			err = s.doCollect(m)
+		}
+	case "upload":
+		m := &uploadMessage{}
+		if err = decode(message, m); err == nil {
+			err = s.doUpload(m)
 		}
 	case "note":
 		m := &noteMessage{}

@@ -12,7 +12,8 @@ import (
 
 // stepLog is the masked output of one step: a file that followers and the upload read while or after it grows.
 // Past its limit the middle is dropped: the first half stays, the second half is a ring in a file of its own until
-// the step ends. Only the goroutine that holds the output lock writes.
+// the step ends. Only the goroutine that holds the output lock writes. Readers use the same descriptor: it stays open, and
+// whatever a step does to the file's name, they get what was written.
 type stepLog struct {
 	ordinal int
 	path    string
@@ -26,7 +27,7 @@ type stepLog struct {
 }
 
 func newStepLog(path string, ordinal int, limit int64) (*stepLog, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	file, err := createNew(path, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making the log of step %d: %w", ordinal, err)
 	}
@@ -42,7 +43,7 @@ func (l *stepLog) write(data []byte) {
 	}
 	for len(data) > 0 && l.err == nil {
 		if l.ring == nil {
-			l.ring, l.err = os.OpenFile(l.path+".ring", os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+			l.ring, l.err = createNew(l.path+".ring", 0o600)
 			if l.err != nil {
 				return
 			}
@@ -89,7 +90,6 @@ func (l *stepLog) finish() logFacts {
 	if l.err != nil {
 		facts.Error = l.err.Error()
 	}
-	l.file.Close()
 	return facts
 }
 

@@ -2,8 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -21,10 +26,11 @@ type uploads struct {
 	slots   chan struct{}
 	busy    sync.WaitGroup
 	journal *journal
+	store   bool // there is one: every log is wanted
 }
 
 type logUpload struct {
-	path   string
+	file   *os.File
 	facts  logFacts
 	active bool
 	done   bool
@@ -58,10 +64,10 @@ func (u *uploads) refresh(targets map[string]upload, client *http.Client) {
 }
 
 // add says that a file is complete.
-func (u *uploads) add(what, path string, facts logFacts) {
+func (u *uploads) add(what string, file *os.File, facts logFacts) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.files[what] = &logUpload{path: path, facts: facts}
+	u.files[what] = &logUpload{file: file, facts: facts}
 	u.try(what)
 }
 
@@ -81,7 +87,7 @@ func (u *uploads) try(what string) {
 		defer func() { <-u.slots }()
 		ctx, cancel := context.WithTimeout(u.ctx, 10*time.Minute)
 		defer cancel()
-		err := put(ctx, client, target, file.path)
+		err := file.put(ctx, client, target)
 		u.mu.Lock()
 		file.active = false
 		file.done = err == nil
@@ -107,13 +113,33 @@ func (u *uploads) try(what string) {
 	}()
 }
 
-// pending names the files that have a target but are not there, sorted. Files nobody wants are not among them.
+// put sends a log as it was when its step ended. Steps run as the same user as we do, and could write to the file.
+func (f *logUpload) put(ctx context.Context, client *http.Client, to upload) error {
+	what := content{file: f.file, size: f.facts.Bytes}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(what.file, 0, what.size)); err != nil {
+		return &putError{text: err.Error()}
+	}
+	if found := hex.EncodeToString(sum.Sum(nil)); found != f.facts.SHA256 {
+		return fmt.Errorf("the log was changed after its step had ended: its sha256 is %s and was %s", found, f.facts.SHA256)
+	}
+	return put(ctx, client, to, what)
+}
+
+// expect says whether there is a store, so that logs without a URL are waited for.
+func (u *uploads) expect(store bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.store = u.store || store
+}
+
+// pending names the files that are wanted but are not there, sorted.
 func (u *uploads) pending() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	names := []string{}
 	for what, file := range u.files {
-		if _, wanted := u.targets[what]; wanted && !file.done {
+		if _, wanted := u.targets[what]; (wanted || u.store) && !file.done {
 			names = append(names, what)
 		}
 	}

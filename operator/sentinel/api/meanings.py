@@ -69,6 +69,8 @@ MEANINGS: dict[Reason, str] = {
     Reason.PUSH_FAILED: "The image did not reach its registry; the message is the registry's.",
     Reason.STORE_FAILED: "The object store did not take the output.",
     Reason.OUTPUT_TOO_LARGE: "$WERCKER_OUTPUT_DIR holds more than is stored.",
+    Reason.OUTPUT_UNREADABLE: "The box's user may not read a file in $WERCKER_OUTPUT_DIR; the message names it. "
+    "Change its mode in the step that makes it, or remove it.",
     Reason.POD_EVICTED: "The pod was evicted: its node was low on a resource, was drained or shut down, or a pod of "
     "higher priority took its place. spec.retries allows another attempt.",
     Reason.POD_DELETED: "Somebody deleted the pod.",

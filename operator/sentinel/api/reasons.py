@@ -76,6 +76,7 @@ class Reason(StrEnum):
     PUSH_FAILED = "PushFailed"
     STORE_FAILED = "StoreFailed"
     OUTPUT_TOO_LARGE = "OutputTooLarge"
+    OUTPUT_UNREADABLE = "OutputUnreadable"
 
     # Errored
     POD_EVICTED = "PodEvicted"

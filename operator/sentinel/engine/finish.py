@@ -66,7 +66,13 @@ async def store_output(run: Run, plan: Plan, session: Session, outcome: Outcome)
                 Reason.OUTPUT_TOO_LARGE,
                 f"the output is larger than {OUTPUT_LIMIT // 1024**2} MiB: {collected.text}",
             )
+        if collected.reason == "Unreadable":
+            return Outcome.failed(
+                Reason.OUTPUT_UNREADABLE, f"the output cannot be read: {collected.text}"
+            )
         return Outcome.failed(Reason.STORE_FAILED, f"the output was not stored: {collected.text}")
+    if collected.notice:
+        run.report.noticed(message=f"the output is stored, but {collected.notice}")
     if not collected.empty:
         results = run.writer.status.results or Results(prefix=plan.results_prefix)
         output = OutputStatus(size_bytes=collected.bytes, sha256=collected.sha256)
@@ -100,6 +106,9 @@ async def store_artifacts(run: Run, plan: Plan, session: Session) -> None:
             run.report.noticed(
                 message=f"the report artifacts of {step_id} are not stored: {collected.text}"
             )
+        elif collected.notice:
+            step_id = left[int(what.partition("/")[2])]
+            run.report.noticed(message=f"report artifacts of {step_id}: {collected.notice}")
 
 
 async def close_box(

@@ -144,7 +144,10 @@ class UploadFailed(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Collected(Record):
-    """An archive is in the object store; `empty`: there was nothing, and nothing was put."""
+    """An archive is in the object store; `empty`: there was nothing, and nothing was put.
+
+    `notice` names the files that are not in it as they were, or is empty.
+    """
 
     what: str
     path: str
@@ -152,11 +155,12 @@ class Collected(Record):
     files: int
     bytes: int
     sha256: str
+    notice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CollectFailed(Record):
-    """reason: TooLarge, Refused, Unreachable or ReadFailed. It may be asked for again."""
+    """reason: TooLarge, Unreadable, Refused, Unreachable or ReadFailed. It may be asked for again."""
 
     what: str
     path: str
@@ -265,6 +269,7 @@ _KINDS: dict[str, _Make] = {
         files=int(m.get("files", 0)),
         bytes=int(m.get("bytes", 0)),
         sha256=str(m.get("sha256", "")),
+        notice=str(m.get("notice", "")),
     ),
     "collect-failed": lambda m, b: CollectFailed(
         **b,
