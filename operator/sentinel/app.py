@@ -39,8 +39,10 @@ from sentinel.kube.lease import LeaderLease
 from sentinel.kube.resources import BUILDS, IMAGE_COMMITS
 from sentinel.kube.watches import check_installed
 from sentinel.observe.health import Health, serve_health
+from sentinel.resolver.client import Resolver
+from sentinel.resolver.local import local_resolver
+from sentinel.resolver.shelf import Known, Shelf
 from sentinel.settings import Settings
-from sentinel.source.steps import step_source
 from sentinel.store.s3 import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -61,7 +63,15 @@ async def run_operator(settings: Settings) -> None:
         await check_installed(kube, BUILDS, IMAGE_COMMITS)
         if settings.leader_election:
             await stack.enter_async_context(_leading(settings, kube, identity))
-        cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-"))
+        cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-")))
+        shelf = Shelf(
+            cache / "steps",
+            limit=settings.steps.cache_bytes,
+            largest=settings.steps.packed_bytes,
+        )
+        socket_path = settings.resolver.socket
+        if not socket_path:
+            socket_path = await stack.enter_async_context(local_resolver(settings.resolver, cache))
         keys = await load_keys(
             kube, namespace=settings.pod_namespace, name=settings.plan_key_secret
         )
@@ -74,10 +84,9 @@ async def run_operator(settings: Settings) -> None:
             builds=Board(),
             pods=Board(),
             commits=Board(),
-            git_cache=Path(cache) / "git",
-            steps=step_source(
-                settings.steps, cache_dir=Path(cache) / "steps", ca=settings.source.ca
-            ),
+            resolver=Resolver(socket_path, settings=settings.resolver, shelf=shelf),
+            shelf=shelf,
+            known=Known(),
         )
         recorder = Recorder(kube, instance=identity)
         stack.push_async_callback(recorder.close)

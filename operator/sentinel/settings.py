@@ -243,6 +243,60 @@ class StepSettings(BaseModel):
     ] = 1024 * 1024 * 1024
 
 
+class ResolverSettings(BaseModel):
+    """The resolver, which works on tenants' bytes, and what one Build may take of it."""
+
+    socket: Annotated[
+        str,
+        Field(
+            description="Unix socket of the resolver. Empty: the operator starts a resolver of its own, with its own "
+            "user and file system; in a pod the chart sets it."
+        ),
+    ] = ""
+    scratch: Annotated[
+        str, Field(description="Directory for what is being worked on. Empty: the system's own.")
+    ] = ""
+    at_once: Annotated[
+        int, Field(ge=1, le=256, description="Builds that are resolved at once; others wait.")
+    ] = 16
+    per_namespace: Annotated[
+        int, Field(ge=1, description="Builds of one namespace that are resolved at once.")
+    ] = 4
+    memory_mib: Annotated[
+        int, Field(ge=32, description="Memory that resolving one Build may take, in MiB.")
+    ] = 256
+    cpu_seconds: Annotated[
+        int, Field(ge=1, description="CPU time that resolving one Build may take, in seconds.")
+    ] = 60
+    wall_seconds: Annotated[
+        int, Field(ge=1, description="How long resolving one Build may take, in seconds.")
+    ] = 600
+    disk_mib: Annotated[
+        int, Field(ge=1, description="Scratch disk that resolving one Build may take, in MiB.")
+    ] = 2048
+    scratch_mib: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Scratch disk that all Builds together may take, in MiB; the largest is ended when it is "
+            "passed. Stay below the emptyDir's sizeLimit: the kubelet evicts a pod that passes it.",
+        ),
+    ] = 8192
+    files: Annotated[
+        int, Field(ge=64, description="Files that each process of a Build may have open.")
+    ] = 512
+    processes: Annotated[
+        int, Field(ge=8, description="Processes that resolving one Build may take.")
+    ] = 64
+    answer_kib: Annotated[
+        int,
+        Field(
+            ge=64,
+            description="Largest configuration and image data of one Build that the operator takes over, in KiB.",
+        ),
+    ] = 4096
+
+
 class Settings(BaseSettings):
     """Settings of operator and agent."""
 
@@ -331,6 +385,7 @@ class Settings(BaseSettings):
     )
     source: Annotated[SourceSettings, Field(description="Sources.")] = SourceSettings()
     steps: Annotated[StepSettings, Field(description="Steps.")] = StepSettings()
+    resolver: Annotated[ResolverSettings, Field(description="The resolver.")] = ResolverSettings()
     containerd_socket: Annotated[
         str, Field(description="The node's containerd, for the agent.")
     ] = "/run/containerd/containerd.sock"

@@ -38,3 +38,15 @@ app.kubernetes.io/component: {{ .component }}
 - {name: SENTINEL_IMAGES__INSECURE_REGISTRIES, value: {{ .Values.images.insecureRegistries | toJson | quote }}}
 - {name: SENTINEL_IMAGES__DEFAULT_REGISTRY, value: {{ .Values.images.defaultRegistry | quote }}}
 {{- end }}
+
+{{/* What operator and resolver must agree on: where they meet, and what one Build may take. */}}
+{{- define "sentinel.resolverEnv" -}}
+- {name: SENTINEL_RESOLVER__SOCKET, value: /run/sentinel/resolver.sock}
+- {name: SENTINEL_RESOLVER__MEMORY_MIB, value: {{ .Values.resolver.memoryMiB | quote }}}
+- {name: SENTINEL_RESOLVER__CPU_SECONDS, value: {{ .Values.resolver.cpuSeconds | quote }}}
+- {name: SENTINEL_RESOLVER__WALL_SECONDS, value: {{ .Values.resolver.wallSeconds | quote }}}
+- {name: SENTINEL_RESOLVER__DISK_MIB, value: {{ .Values.resolver.diskMiB | quote }}}
+- {name: SENTINEL_RESOLVER__FILES, value: {{ .Values.resolver.files | quote }}}
+- {name: SENTINEL_RESOLVER__PROCESSES, value: {{ .Values.resolver.processes | quote }}}
+- {name: SENTINEL_RESOLVER__ANSWER_KIB, value: {{ .Values.resolver.answerKiB | quote }}}
+{{- end }}

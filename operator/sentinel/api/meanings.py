@@ -29,6 +29,10 @@ MEANINGS: dict[Reason, str] = {
     Reason.SECRET_NOT_FOUND: "A Secret or ConfigMap that the Build names, or a key of it, is not there.",
     Reason.PORT_CONFLICT: "Two services listen on one port; all services of a build share one network.",
     Reason.COMMIT_UNSUPPORTED: "The box cannot be committed as the Build's pod settings have it.",
+    Reason.RESOLVE_LIMIT_EXCEEDED: "Reading the source, wercker.yml, image configurations or steps of the Build took "
+    "more memory, time, disk or the like than one Build may. The message names the limit and the operator's setting.",
+    Reason.RESOLVER_UNAVAILABLE: "The resolver container of the operator's pod was not reachable, or ended several "
+    "times while it worked on the Build. Check its log and its memory limit; submit the Build again.",
     Reason.PARENT_NOT_FOUND: "The Build that spec.parent names is not there.",
     Reason.PARENT_FAILED: "The Build that spec.parent names did not succeed.",
     Reason.READY: "The box answers.",

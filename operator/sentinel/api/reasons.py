@@ -39,6 +39,8 @@ class Reason(StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason, not a password
     PORT_CONFLICT = "PortConflict"
     COMMIT_UNSUPPORTED = "CommitUnsupported"
+    RESOLVE_LIMIT_EXCEEDED = "ResolveLimitExceeded"
+    RESOLVER_UNAVAILABLE = "ResolverUnavailable"
     PARENT_NOT_FOUND = "ParentNotFound"
     PARENT_FAILED = "ParentFailed"
 
@@ -121,6 +123,7 @@ _NEUTRAL = {
 _PLATFORM = {
     Reason.SOURCE_UNAVAILABLE,
     Reason.REGISTRY_UNAVAILABLE,
+    Reason.RESOLVER_UNAVAILABLE,
     Reason.COMMIT_FAILED,
     Reason.STORE_FAILED,
     Reason.UNSCHEDULABLE,

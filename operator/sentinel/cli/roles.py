@@ -1,4 +1,4 @@
-"""`sentinel operator` and `sentinel agent`: the two long-running roles."""
+"""`sentinel operator`, `sentinel resolver` and `sentinel agent`: the long-running roles."""
 
 from __future__ import annotations
 
@@ -30,14 +30,31 @@ def agent() -> None:
     _run(run_agent)
 
 
+@click.command()
+def resolver() -> None:
+    """Run the resolver (beside the operator, in its pod): it reads sources, registries and steps for it."""
+    from sentinel.resolver.main import serve  # noqa: PLC0415 - aiohttp and the rest
+
+    settings = _settings()
+    if not settings.resolver.socket:
+        raise click.ClickException("set SENTINEL_RESOLVER__SOCKET to the path of its socket")
+    serve(settings.resolver)
+
+
 def _run(role: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
     """Run a role until it is told to stop; what it cannot begin with is said in one line, not in a traceback."""
+    settings = _settings()
+    try:
+        asyncio.run(role(settings))
+    except SentinelError as e:
+        raise click.ClickException(e.message) from e
+
+
+def _settings() -> Settings:
+    """The settings in the environment, and logging as they have it."""
     try:
         settings = Settings()
     except ValidationError as e:
         raise click.ClickException(f"the settings in the environment are not valid:\n{e}") from e
     set_up(level=settings.log_level, style=settings.log_format)
-    try:
-        asyncio.run(role(settings))
-    except SentinelError as e:
-        raise click.ClickException(e.message) from e
+    return settings

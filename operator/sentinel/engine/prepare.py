@@ -1,15 +1,15 @@
 """Stages 2 to 5: from a Build to its Plan. Everything that can be known to be wrong is found here, before a pod exists.
 
-What is found goes to `status.source`, `status.diagnostics` and the Accepted condition. Nothing here leaves a trace
+The resolver reads what tenants and their servers wrote; what is decided from its answers is decided here. What is
+found goes to `status.source`, `status.diagnostics` and the Accepted condition. Nothing here leaves a trace
 that a second run would have to respect: doing it again gives the same Plan, or says why not.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 from sentinel.api.build import (
@@ -21,12 +21,10 @@ from sentinel.api.build import (
 )
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
-from sentinel.config.detect import detect
 from sentinel.config.diagnostics import Diagnostic, Severity
-from sentinel.config.load import FILE_NAMES, load, pipeline_of, relevant
 from sentinel.config.model import Config, Pipeline
 from sentinel.engine.crashes import counted
-from sentinel.engine.images import check_images
+from sentinel.engine.facts import find_facts
 from sentinel.engine.pullsecret import keep_logins, logins
 from sentinel.engine.pushing import check_pushing
 from sentinel.engine.run import Run
@@ -34,7 +32,6 @@ from sentinel.engine.secrets import (
     archive_credentials,
     git_credentials,
 )
-from sentinel.engine.steps import find_steps
 from sentinel.errors import InfrastructureError, InternalError, UserError
 from sentinel.plan.durations import check_durations
 from sentinel.plan.model import Plan, PlanSource
@@ -42,14 +39,13 @@ from sentinel.plan.notices import notices
 from sentinel.plan.options import check_options
 from sentinel.plan.plan import images_for, make_plan, steps_for
 from sentinel.plan.podpolicy import check_pod
-from sentinel.source import archive, git
-from sentinel.source.download import without_query
-
-A = TypeVar("A")
-B = TypeVar("B")
-
-GENERATED = "generated wercker.yml"
-"""What diagnostics call a wercker.yml that was made for a project without one."""
+from sentinel.resolver.client import Session, raise_failure
+from sentinel.resolver.messages import (
+    ArchiveWanted,
+    GitWanted,
+    SourceAnswer,
+    SourceRequest,
+)
 
 
 async def prepare(run: Run, *, attempt: int) -> Plan:
@@ -78,23 +74,28 @@ async def _prepare(run: Run, *, attempt: int) -> Plan:
     started = datetime.fromisoformat(run.writer.status.start_time)
     check_durations(run.build)
     check_pod(run.build, settings)
-    source, found = await _resolve_source(run)
-    await check_pushing(run, source)
-    config, pipeline = _load_config(run, *_config_text(run, found, source))
-    wanted = images_for(
-        run.build,
-        config=config,
-        pipeline=pipeline,
-        source=source,
-        settings=settings,
-        started=started,
-    )
-    found_logins = await logins(run, wanted)
-    chosen = [step for _, step in steps_for(run.build, pipeline)]
-    (box, *services), steps = await _all_that_exist(
-        check_images(run, [wanted.box, *wanted.services], found_logins),
-        find_steps(run, chosen, source=source),
-    )
+    resolver = run.tools.resolver
+    async with resolver.session(namespace=run.build.namespace, build=run.build.name) as session:
+        source, config, pipeline = await resolve_source(run, session)
+        await check_pushing(run, source)
+        wanted = images_for(
+            run.build,
+            config=config,
+            pipeline=pipeline,
+            source=source,
+            settings=settings,
+            started=started,
+        )
+        found_logins = await logins(run, wanted)
+        chosen = [step for _, step in steps_for(run.build, pipeline)]
+        (box, *services), steps = await find_facts(
+            run,
+            session,
+            images=[wanted.box, *wanted.services],
+            logins=found_logins,
+            steps=chosen,
+            source=source,
+        )
     _tell(run, check_options(chosen, steps, pipeline=pipeline.name))
     plan = make_plan(
         run.build,
@@ -113,26 +114,41 @@ async def _prepare(run: Run, *, attempt: int) -> Plan:
     return plan
 
 
-class Found(Protocol):
-    """What is known of a project's files: the wanted ones of its root directory, and the names there."""
+async def resolve_source(run: Run, session: Session) -> tuple[PlanSource, Config, Pipeline]:
+    """Stages 2 and 3: exactly which files the build is of, and their configuration.
 
-    @property
-    def files(self) -> Mapping[str, bytes]: ...
-    @property
-    def root(self) -> tuple[str, ...]: ...
-
-
-async def _resolve_source(run: Run) -> tuple[PlanSource, Found]:
-    """Stage 2: exactly which files the build is of, and the configuration among them."""
-    source = run.build.spec.source
-    if source.git is not None and source.archive is None:
-        return await _resolve_git(run, source.git)
-    if source.archive is not None and source.git is None:
-        return await _resolve_archive(run, source.archive)
-    raise UserError(
-        "spec.source must name exactly one place: set spec.source.git or spec.source.archive",
-        reason=Reason.INVALID_SPEC,
+    Findings go to the status; errors of the wanted pipeline end the build.
+    """
+    wanted = run.build.spec.source
+    if (wanted.git is None) == (wanted.archive is None):
+        raise UserError(
+            "spec.source must name exactly one place: set spec.source.git or spec.source.archive",
+            reason=Reason.INVALID_SPEC,
+        )
+    request = SourceRequest(
+        git=await _git_wanted(run, wanted.git) if wanted.git is not None else None,
+        archive=await _archive_wanted(run, wanted.archive) if wanted.archive is not None else None,
+        config=run.build.spec.config,
+        pipeline=run.build.spec.pipeline,
+        generate=run.tools.settings.detect_config,
+        ca=run.tools.settings.source.ca,
     )
+    answer = await session.source(request)
+    if wanted.git is not None:
+        source = _git_source(run, wanted.git, answer)
+    else:
+        assert wanted.archive is not None  # noqa: S101 - one of the two, as checked above
+        source = _archive_source(run, wanted.archive, answer)
+    if answer.generated:
+        run.writer.change(generated_config=answer.generated)
+    run.writer.change(diagnostics=[])
+    _tell(run, answer.diagnostics)
+    if answer.failure is not None:
+        raise_failure(answer.failure)
+    config = answer.config
+    if config is None or run.build.spec.pipeline not in config.pipelines:
+        raise InternalError("the resolver gave neither a configuration nor why there is none")
+    return source, config, config.pipelines[run.build.spec.pipeline]
 
 
 def _refuse_password(url: str, *, field: str) -> None:
@@ -152,93 +168,50 @@ def _has_password(url: str) -> bool:
         return False
 
 
-async def _resolve_archive(run: Run, wanted: ArchiveSource) -> tuple[PlanSource, Found]:
-    _refuse_password(wanted.url, field="spec.source.archive")
-    found = await archive.inspect(
-        url=wanted.url,
-        sha256=wanted.sha256,
-        credentials=await archive_credentials(run),
-        ca=run.tools.settings.source.ca,
-        paths=() if run.build.spec.config else FILE_NAMES,
-        cache_dir=run.tools.git_cache,
-    )
-    run.writer.change(source=SourceStatus(digest=f"sha256:{found.digest}"))
-    source = PlanSource(
-        url=wanted.url,
-        digest=found.digest,
-        secret=wanted.secret_ref.name if wanted.secret_ref is not None else "",
-    )
-    return source, found
-
-
-async def _resolve_git(run: Run, wanted: GitSource) -> tuple[PlanSource, Found]:
+async def _git_wanted(run: Run, wanted: GitSource) -> GitWanted:
     _refuse_password(wanted.url, field="spec.source.git")
-    resolved = await git.resolve(
-        url=wanted.url,
-        ref=wanted.ref,
-        credentials=await git_credentials(run),
-        paths=() if run.build.spec.config else FILE_NAMES,
-        cache_dir=run.tools.git_cache,
-        ca=run.tools.settings.source.ca,
-    )
+    return GitWanted(url=wanted.url, ref=wanted.ref, credentials=await git_credentials(run))
+
+
+def _git_source(run: Run, wanted: GitSource, answer: SourceAnswer) -> PlanSource:
+    if not answer.commit:
+        raise InternalError("the resolver gave no commit for a repository")
     run.writer.change(
         source=SourceStatus(
-            commit=resolved.commit,
-            branch=resolved.branch,
-            tag=resolved.tag,
-            subject=resolved.subject[:256],
+            commit=answer.commit,
+            branch=answer.branch,
+            tag=answer.tag,
+            subject=answer.subject,
         )
     )
-    source = PlanSource(
+    return PlanSource(
         url=wanted.url,
-        commit=resolved.commit,
+        commit=answer.commit,
         ref=wanted.ref,
-        branch=resolved.branch,
-        tag=resolved.tag,
-        subject=resolved.subject[:256],
+        branch=answer.branch,
+        tag=answer.tag,
+        subject=answer.subject,
         secret=wanted.secret_ref.name if wanted.secret_ref is not None else "",
         submodules=wanted.submodules,
     )
-    return source, resolved
 
 
-def _config_text(run: Run, found: Found, source: PlanSource) -> tuple[str, bytes]:
-    if run.build.spec.config:
-        return "spec.config", run.build.spec.config.encode()
-    chosen = choose_config(found, generate=run.tools.settings.detect_config)
-    if chosen is None:
-        what = f"commit {source.short} of {source.url}"
-        if source.digest:
-            what = f"{without_query(source.url)} ({source.short})"
-        raise UserError(
-            f"{what} has no wercker.yml (nor ewok.yml or .wercker.yml) at its "
-            "root: add one (`sentinel detect` makes a first one), or give its text in spec.config",
-            reason=Reason.CONFIG_MISSING,
-        )
-    name, text = chosen
-    if name == GENERATED:
-        run.writer.change(generated_config=text.decode())
-    return chosen
+async def _archive_wanted(run: Run, wanted: ArchiveSource) -> ArchiveWanted:
+    _refuse_password(wanted.url, field="spec.source.archive")
+    return ArchiveWanted(
+        url=wanted.url, sha256=wanted.sha256, credentials=await archive_credentials(run)
+    )
 
 
-def choose_config(found: Found, *, generate: bool) -> tuple[str, bytes] | None:
-    """The project's configuration and its name. Where it has none: one made for it if `generate`, else None."""
-    for name in FILE_NAMES:
-        if name in found.files:
-            return name, found.files[name]
-    return (GENERATED, detect(found.root).text.encode()) if generate else None
-
-
-def _load_config(run: Run, name: str, text: bytes) -> tuple[Config, Pipeline]:
-    """Stage 3. Findings go to the status; errors of the wanted pipeline end the build."""
-    loaded = load(text)
-    wanted = run.build.spec.pipeline
-    run.writer.change(diagnostics=[])
-    _tell(run, relevant(loaded, wanted))
-    pipeline = pipeline_of(loaded, wanted, path=name)
-    if loaded.config is None:
-        raise InternalError(f"{name} has a pipeline {wanted!r} and no configuration")
-    return loaded.config, pipeline
+def _archive_source(run: Run, wanted: ArchiveSource, answer: SourceAnswer) -> PlanSource:
+    if not answer.digest:
+        raise InternalError("the resolver gave no digest for an archive")
+    run.writer.change(source=SourceStatus(digest=f"sha256:{answer.digest}"))
+    return PlanSource(
+        url=wanted.url,
+        digest=answer.digest,
+        secret=wanted.secret_ref.name if wanted.secret_ref is not None else "",
+    )
 
 
 def _tell(run: Run, found: Sequence[Diagnostic]) -> None:
@@ -258,18 +231,6 @@ def _tell(run: Run, found: Sequence[Diagnostic]) -> None:
     new = [each for each in told if each not in before]
     if new:
         run.writer.change(diagnostics=[*before, *new][:10])
-
-
-async def _all_that_exist(images: Awaitable[A], steps: Awaitable[B]) -> tuple[A, B]:
-    """Both answers; where images and steps are missing, one error that names all of them."""
-    found = await asyncio.gather(images, steps, return_exceptions=True)
-    problems = [each for each in found if isinstance(each, UserError)]
-    if problems:
-        raise UserError("\n".join(each.message for each in problems), reason=problems[0].reason)
-    for each in found:
-        if isinstance(each, BaseException):
-            raise each
-    return cast("tuple[A, B]", tuple(found))
 
 
 def _accept(run: Run, plan: Plan, known: Sequence[str]) -> None:

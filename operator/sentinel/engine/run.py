@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sentinel.api.build import Build
@@ -21,8 +20,9 @@ from sentinel.engine.status import StatusWriter
 from sentinel.errors import CancelledByUser, SentinelError
 from sentinel.kube.client import Kube
 from sentinel.plan.seal import PlanKeys
+from sentinel.resolver.client import Resolver
+from sentinel.resolver.shelf import Known, Shelf
 from sentinel.settings import Settings
-from sentinel.source.steps import StepSource
 from sentinel.store.s3 import ObjectStore
 
 T = TypeVar("T")
@@ -39,9 +39,10 @@ class Tools:
     builds: Board
     pods: Board
     commits: Board
-    git_cache: Path
-    steps: StepSource
     keys: PlanKeys
+    resolver: Resolver
+    shelf: Shelf
+    known: Known
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the build that is prepared alone, because the operator was killed while it was prepared before."""
 

@@ -18,38 +18,29 @@ from sentinel.kube.resources import CONFIG_MAPS, SECRETS, Resource
 from sentinel.plan.environment import ResolvedEnvironment, needed, resolve
 from sentinel.plan.model import EnvSource, Plan, Variable
 from sentinel.registry.credentials import NO_CREDENTIALS, Keychain, keychain_from_secrets
-from sentinel.source import archive
 from sentinel.source.access import KEYS
-from sentinel.source.git import Credentials
 
 REFERRED_LIMIT = 8 * 1024 * 1024
 """Bytes that the Secrets, or the ConfigMaps, of a build's variables may hold together: each may have 1 MiB."""
 
 
-async def git_credentials(run: Run) -> Credentials | None:
+async def git_credentials(run: Run) -> dict[str, str] | None:
     """What `spec.source.git.secretRef` holds, or None without one."""
     source = run.build.spec.source.git
     if source is None or source.secret_ref is None:
         return None
     advice = "make it of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth"
-    known = await _login(run, source.secret_ref.name, "spec.source.git", KEYS, advice)
-    return Credentials.from_secret(known)
+    return await _login(run, source.secret_ref.name, "spec.source.git", KEYS, advice)
 
 
-async def archive_credentials(run: Run) -> archive.Credentials | None:
+async def archive_credentials(run: Run) -> dict[str, str] | None:
     """What `spec.source.archive.secretRef` holds, or None without one."""
     source = run.build.spec.source.archive
     if source is None or source.secret_ref is None:
         return None
     keys = ("username", "password", "token", "ca.crt")
     advice = "make it of type kubernetes.io/basic-auth, or give it a bearer token under `token`"
-    known = await _login(run, source.secret_ref.name, "spec.source.archive", keys, advice)
-    return archive.Credentials(
-        username=known["username"],
-        password=known["password"],
-        token=known["token"],
-        ca=known["ca.crt"],
-    )
+    return await _login(run, source.secret_ref.name, "spec.source.archive", keys, advice)
 
 
 async def _login(

@@ -1,8 +1,8 @@
-"""Stages 4 and 6 for steps: each one that a pipeline names exists, and its files come into the pod.
+"""Stage 6 for steps: their files come into the pod.
 
-The operator fetches a step's archive itself. It must read the manifest before there is a Plan, and so the pod gets
-exactly the bytes that were checked, without a way to the registry and without its token. They travel in a ConfigMap
-of the attempt; what is too large for one lies in the object store, under its digest, and the ConfigMap says where.
+The resolver has fetched a step's archive and read its manifest before there was a Plan, and so the pod gets exactly the
+bytes that were checked, without a way to the registry and without its token. They travel in a ConfigMap of the attempt;
+what is too large for one lies in the object store, under its digest, and the ConfigMap has its URL.
 """
 
 from __future__ import annotations
@@ -10,41 +10,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sentinel.api.reasons import Reason
-from sentinel.config.model import Step
 from sentinel.engine.create import create
+from sentinel.engine.facts import find_step
 from sentinel.engine.ours import identity_of
 from sentinel.engine.run import Run
-from sentinel.engine.secrets import git_credentials
 from sentinel.errors import NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import CONFIG_MAPS
 from sentinel.plan.keys import step_archive
-from sentinel.plan.model import Plan, PlanSource, PlanStep, StepFacts
+from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.names import labels, steps_name
 from sentinel.plan.pod import archived_steps, owner_reference
 from sentinel.plan.seal import Identity, check_object, sign_object
-from sentinel.source.steps import FoundStep, Project, WantedStep, find_all
+from sentinel.resolver.messages import StepWanted
 
 log = logging.getLogger(__name__)
 
 INLINE_BYTES = 900 * 1024
 """Archives in one ConfigMap, which the API server takes up to 1 MiB."""
-
-
-async def find_steps(
-    run: Run, steps: Sequence[Step], *, source: PlanSource
-) -> dict[str, StepFacts]:
-    """What there is for each step that is no script, by identifier. Raises UserError with all that are missing."""
-    wanted = {step.identifier: _wanted(step) for step in steps if step.kind == "registry"}
-    if not wanted:
-        return {}
-    project = await _project(run, source, wanted.values())
-    found = await find_all(run.tools.steps, list(wanted.values()), project=project)
-    return {name: _facts(each) for name, each in zip(wanted, found, strict=True)}
 
 
 async def deliver_steps(run: Run, plan: Plan) -> None:
@@ -120,50 +106,25 @@ def _keys(config_map: dict[str, Any]) -> set[str]:
     return {*(config_map.get("binaryData") or {}), *(config_map.get("data") or {})}
 
 
-def _wanted(step: Step) -> WantedStep:
-    return WantedStep(owner=step.owner, name=step.name, version=step.version, url=step.url)
-
-
-async def _project(run: Run, source: PlanSource, wanted: Iterable[WantedStep]) -> Project | None:
-    """Where steps of the project's own source are looked for; None where none is, or the source is no repository."""
-    if not source.commit or not any(each.path_in_source for each in wanted):
-        return None
-    return Project(
-        url=source.url,
-        commit=source.commit,
-        ref=source.ref,
-        credentials=await git_credentials(run),
-        ca=run.tools.settings.source.ca,
-    )
-
-
-def _facts(found: FoundStep) -> StepFacts:
-    options = found.manifest.properties
-    return StepFacts(
-        version=found.version,
-        digest=found.digest,
-        defaults=tuple((each.name, each.default) for each in options),
-        required=frozenset(each.name for each in options if each.required and not each.default),
-        warnings=found.warnings,
-    )
-
-
 async def _packed(run: Run, plan: Plan, step: PlanStep) -> bytes:
     """The archive that the Plan was made with: from the cache, or from where it was found."""
-    archive = await run.tools.steps.archive(step.digest)
+    archive = await run.tools.shelf.archive(step.digest)
     if archive is None:
-        wanted = WantedStep(
-            owner=step.owner, name=step.name, version=step.version or "*", url=step.url
+        wanted = StepWanted(
+            identifier=f"{step.owner}/{step.name}",
+            owner=step.owner,
+            name=step.name,
+            version=step.version or "*",
+            url=step.url,
         )
-        project = await _project(run, plan.source, [wanted])
-        found = await run.tools.steps.find(wanted, project=project)
-        if found.digest != step.digest:
+        found = await find_step(run, wanted, source=plan.source)
+        archive = await run.tools.shelf.archive(step.digest)
+        if found.digest != step.digest or archive is None:
             raise UserError(
-                f"step {found} was published anew while the build ran: its files are not those that the build was "
-                "planned with. Submit the Build again",
+                f"step {step.owner}/{step.name} was published again while the build ran: its files are not those that "
+                "the build was planned with. Submit the Build again",
                 reason=Reason.STEP_INVALID,
             )
-        archive = found.archive
     return await asyncio.to_thread(archive.read_bytes)
 
 

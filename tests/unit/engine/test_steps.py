@@ -72,7 +72,7 @@ async def test_what_a_dead_operator_left_is_kept_only_if_the_plan_is_the_same(
     tmp_path: Path, second: str, calls: list[str]
 ) -> None:
     run, kube = run_of(Server()), ConfigMaps()
-    run.tools = replace(run.tools, kube=cast(Any, kube), steps=cast(Any, Archives(tmp_path)))
+    run.tools = replace(run.tools, kube=cast(Any, kube), shelf=cast(Any, Archives(tmp_path)))
     first = with_step("a" * 64)
     await deliver_steps(run, first)
     await deliver_steps(run, with_step(second))
@@ -158,7 +158,7 @@ async def test_what_a_config_map_does_not_hold_is_put_into_the_store_once(tmp_pa
     run.tools = replace(
         run.tools,
         kube=cast(Any, kube),
-        steps=cast(Any, LargeArchives(tmp_path)),
+        shelf=cast(Any, LargeArchives(tmp_path)),
         store=cast(Any, store),
     )
     small, large = "a" * 64, "b" * 64
@@ -175,7 +175,7 @@ async def test_what_a_config_map_does_not_hold_is_put_into_the_store_once(tmp_pa
 
 async def test_without_a_store_steps_that_are_too_large_are_named(tmp_path: Path) -> None:
     run, kube = run_of(Server()), ConfigMaps()
-    run.tools = replace(run.tools, kube=cast(Any, kube), steps=cast(Any, LargeArchives(tmp_path)))
+    run.tools = replace(run.tools, kube=cast(Any, kube), shelf=cast(Any, LargeArchives(tmp_path)))
 
     with pytest.raises(UserError, match=r"too large: .*\(900 KiB\).*set store.bucket") as caught:
         await deliver_steps(run, with_steps("a" * 64, "b" * 64))

@@ -19,6 +19,7 @@ from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, 
 from sentinel.kube.resources import BUILDS, CONFIG_MAPS, SECRETS, Resource
 from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION
 from sentinel.plan.seal import Identity, seal_plan, sign_object
+from sentinel.resolver.shelf import Known
 from sentinel.settings import Settings
 
 
@@ -115,9 +116,10 @@ class World:
             builds=Board(),
             pods=Board(),
             commits=Board(),
-            git_cache=cast(Any, None),
-            steps=cast(Any, None),
             keys=KEYS,
+            resolver=cast(Any, None),
+            shelf=cast(Any, None),
+            known=Known(),
         )
         self.queued: list[str] = []
         self.may_tell = asyncio.Event()

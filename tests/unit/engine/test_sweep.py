@@ -19,6 +19,7 @@ from sentinel.kube.errors import NotFound, Unavailable
 from sentinel.kube.resources import Resource
 from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, commit_name, labels, pod_name
 from sentinel.plan.seal import Identity, seal_plan, sign_object
+from sentinel.resolver.shelf import Known
 from sentinel.settings import Settings
 
 UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
@@ -116,9 +117,10 @@ def tools(kube: Kube, **settings: Any) -> Tools:
         builds=Board(),
         pods=Board(),
         commits=Board(),
-        git_cache=cast(Any, None),
-        steps=cast(Any, None),
         keys=KEYS,
+        resolver=cast(Any, None),
+        shelf=cast(Any, None),
+        known=Known(),
     )
 
 

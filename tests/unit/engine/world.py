@@ -10,7 +10,6 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, cast
 
 from sentinel.api.build import Build
@@ -26,6 +25,7 @@ from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, PlanStep
 from sentinel.plan.names import PLAN_ANNOTATION, UID_LABEL, pod_name
 from sentinel.plan.seal import Identity, PlanKeys, seal_plan
+from sentinel.resolver.shelf import Known
 from sentinel.session.frames import FrameDecoder, JsonFrame, encode_json
 from sentinel.settings import Settings
 
@@ -326,9 +326,10 @@ def run_of(server: Server, *, clock: Clock | None = None, **spec: Any) -> Run:
         builds=Board(),
         pods=Board(),
         commits=Board(),
-        git_cache=Path("/nonexistent"),
-        steps=cast(Any, None),
         keys=KEYS,
+        resolver=cast(Any, None),
+        shelf=cast(Any, None),
+        known=Known(),
     )
     raw = copy.deepcopy(server.build)
     return Run(

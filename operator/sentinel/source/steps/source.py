@@ -211,14 +211,20 @@ async def find_all(
 
 
 def step_source(
-    settings: StepSettings, *, cache_dir: Path, ca: str = "", pause: float = 0.3
+    settings: StepSettings,
+    *,
+    cache_dir: Path,
+    cache: Cache | None = None,
+    ca: str = "",
+    pause: float = 0.3,
 ) -> StepSource:
     """The source that the settings describe; `pause` is the first one between tries, in seconds.
 
-    `ca` holds certificates (PEM) that are trusted besides the system's. UserError(InvalidSpec) with a sentence for the
+    `cache` replaces the one that would be made in `cache_dir`. `ca` holds certificates (PEM) that are trusted besides
+    the system's. UserError(InvalidSpec) with a sentence for the
     operator where `registry` is none that is known.
     """
-    cache = Cache(cache_dir, limit=settings.cache_bytes)
+    cache = cache or Cache(cache_dir, limit=settings.cache_bytes)
     return StepSource(
         _registry(settings, scratch=cache_dir / "work", ca=ca, pause=pause),
         cache=cache,

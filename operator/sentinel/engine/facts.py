@@ -1,0 +1,257 @@
+"""Stage 4: box, services and steps exist, before anything runs, and what their images and manifests say.
+
+The resolver looks them up. What it found for an earlier Build of the namespace is kept (`resolver.shelf`), and it is
+told, so that it asks a registry only whether that still holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sentinel.api.reasons import Reason
+from sentinel.config.model import Box, Step
+from sentinel.engine.run import Run
+from sentinel.engine.secrets import git_credentials, keychain
+from sentinel.errors import InternalError, UserError
+from sentinel.plan.logins import Login, docker_config
+from sentinel.plan.model import ImageFacts, PlanSource, StepFacts
+from sentinel.registry.credentials import Keychain, keychain_from_docker_config
+from sentinel.registry.reference import Reference, parse_reference
+from sentinel.resolver import messages
+from sentinel.resolver.client import Session
+from sentinel.resolver.messages import (
+    FactsRequest,
+    ImageFound,
+    ImageWanted,
+    KnownStep,
+    ProjectWanted,
+    StepFound,
+    StepRules,
+    StepWanted,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Image:
+    """An image to look up: `login` is a digest of what it is looked up with, "" for nothing."""
+
+    name: str
+    reference: Reference
+    login: str
+    known: ImageFacts | None
+
+
+async def find_facts(
+    run: Run,
+    session: Session,
+    *,
+    images: Sequence[Box],
+    logins: Mapping[str, Login],
+    steps: Sequence[Step],
+    source: PlanSource,
+) -> tuple[list[ImageFacts], dict[str, StepFacts]]:
+    """The images of box and services in their order, and what there is for each step that is no script, by identifier.
+
+    `logins` are those of wercker.yml, by `host/path`. Raises UserError that names everything which does not exist or
+    is not allowed; InfrastructureError.
+    """
+    local = run.tools.settings.images.local
+    references = [] if local else check_allowed(run, images)
+    keys = NO_KEYS if local else await _keychain(run, logins)
+    wanted = [
+        _image(run, box.image, reference, keys)
+        for box, reference in zip(images, references, strict=False)
+    ]
+    named = {step.identifier: _step_wanted(step) for step in steps if step.kind == "registry"}
+    if not wanted and not named:
+        return [local_image(box.image) for box in images], {}
+    request = await _request(run, list(named.values()), source=source)
+    request = request.model_copy(
+        update={
+            "images": tuple(
+                ImageWanted(name=each.name, known=each.known.digest if each.known else "")
+                for each in wanted
+            ),
+            "logins": _logins(keys),
+        }
+    )
+    answer = await session.facts(request)
+    facts = [
+        _image_facts(run, each, found) for each, found in zip(wanted, answer.images, strict=True)
+    ]
+    found_steps = {
+        name: _step_facts(run, request, found)
+        for name, found in zip(named, answer.steps, strict=True)
+    }
+    return facts or [local_image(box.image) for box in images], found_steps
+
+
+async def find_step(run: Run, step: StepWanted, *, source: PlanSource) -> StepFacts:
+    """One step again, its archive on the shelf. Raises as `find_facts` does."""
+    request = await _request(run, [step], source=source)
+    resolver = run.tools.resolver
+    async with resolver.session(namespace=run.build.namespace, build=run.build.name) as session:
+        answer = await session.facts(request)
+    return _step_facts(run, request, answer.steps[0])
+
+
+def check_allowed(run: Run, boxes: Sequence[Box]) -> list[Reference]:
+    """The references of these images. UserError that names all that are on a registry which is not allowed."""
+    settings = run.tools.settings.images
+    allowed = settings.allowed_registries
+    references = [
+        parse_reference(box.image, default_registry=settings.default_registry) for box in boxes
+    ]
+    problems = [
+        f"image {box.image!r} is on registry {reference.registry}, which this operator does not allow; it allows "
+        + ", ".join(allowed)
+        for box, reference in zip(boxes, references, strict=True)
+        if allowed and reference.registry not in allowed
+    ]
+    if problems:
+        raise UserError("\n".join(dict.fromkeys(problems)), reason=Reason.REGISTRY_NOT_ALLOWED)
+    return references
+
+
+def local_image(name: str) -> ImageFacts:
+    """An image that only the nodes know (`images.local`): all that is known is its name."""
+    return ImageFacts(name=name, reference=name)
+
+
+NO_KEYS = Keychain()
+
+
+async def _keychain(run: Run, logins: Mapping[str, Login]) -> Keychain:
+    keys = await keychain(run)
+    if logins:
+        keys += keychain_from_docker_config(docker_config(logins), source="wercker.yml")
+    return keys
+
+
+def _logins(keys: Keychain) -> tuple[messages.Login, ...]:
+    return tuple(
+        messages.Login(
+            host=each.host,
+            path=each.path,
+            username=each.credential.username,
+            password=each.credential.password,
+            identity_token=each.credential.identity_token,
+            source=each.source,
+        )
+        for each in keys.entries
+    )
+
+
+def _image(run: Run, name: str, reference: Reference, keys: Keychain) -> _Image:
+    credential = keys.find(reference)
+    login = ""
+    if credential is not None:
+        parts = (credential.username, credential.password, credential.identity_token)
+        login = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    known = run.tools.known.image(run.build.namespace, name, login)
+    return _Image(name=name, reference=reference, login=login, known=known)
+
+
+def _image_facts(run: Run, wanted: _Image, found: ImageFound) -> ImageFacts:
+    if found.kept:
+        if wanted.known is None or wanted.known.digest != found.digest:
+            raise InternalError(f"the resolver kept facts of {wanted.name} that it was not given")
+        return wanted.known
+    facts = ImageFacts(
+        name=wanted.name,
+        reference=str(replace(wanted.reference, tag="", digest=found.digest)),
+        digest=found.digest,
+        env=found.env,
+        ports=found.ports,
+        entrypoint=found.entrypoint,
+        cmd=found.cmd,
+        user=found.user,
+        working_dir=found.working_dir,
+    )
+    run.tools.known.keep_image(run.build.namespace, wanted.name, wanted.login, facts)
+    return facts
+
+
+async def _request(run: Run, steps: Sequence[StepWanted], *, source: PlanSource) -> FactsRequest:
+    """What the resolver must know about steps, and where images come from."""
+    settings = run.tools.settings
+    rules = settings.steps
+    return FactsRequest(
+        insecure_registries=tuple(settings.images.insecure_registries),
+        default_registry=settings.images.default_registry,
+        steps=tuple(steps),
+        known_steps=tuple(
+            known
+            for step in dict.fromkeys(steps)
+            for known in run.tools.known.steps(run.build.namespace, step.owner, step.name)
+            if run.tools.shelf.has(known.digest)
+        ),
+        rules=StepRules(
+            registry=rules.registry,
+            token=rules.token.get_secret_value(),
+            allow_local=rules.allow_local,
+            allow_url=rules.allow_url,
+            packed_bytes=rules.packed_bytes,
+            unpacked_bytes=rules.unpacked_bytes,
+            entries=rules.entries,
+        )
+        if steps
+        else None,
+        project=await _project(run, steps, source=source),
+        ca=settings.source.ca,
+    )
+
+
+async def _project(
+    run: Run, steps: Sequence[StepWanted], *, source: PlanSource
+) -> ProjectWanted | None:
+    """Where steps of the project's own source are looked for; None where none is, or the source is no repository."""
+    if not source.commit or not any(step.url.startswith("file://") for step in steps):
+        return None
+    return ProjectWanted(
+        url=source.url,
+        commit=source.commit,
+        ref=source.ref,
+        credentials=await git_credentials(run),
+    )
+
+
+def _step_wanted(step: Step) -> StepWanted:
+    return StepWanted(
+        identifier=step.identifier,
+        owner=step.owner,
+        name=step.name,
+        version=step.version,
+        url=step.url,
+    )
+
+
+def _step_facts(run: Run, request: FactsRequest, found: StepFound) -> StepFacts:
+    namespace = run.build.namespace
+    if found.kept:
+        versions = run.tools.known.steps(namespace, found.owner, found.name)
+        for known, facts in versions.items():
+            if known.digest == found.digest and known in request.known_steps:
+                warnings = tuple(dict.fromkeys((*found.warnings, *facts.warnings)))
+                return replace(facts, warnings=warnings)
+        raise InternalError(f"the resolver kept a step {found.owner}/{found.name} it was not given")
+    facts = StepFacts(
+        version=found.version,
+        digest=found.digest,
+        defaults=found.defaults,
+        required=frozenset(found.required),
+        warnings=found.warnings,
+    )
+    if found.registry:
+        known = KnownStep(
+            registry=found.registry,
+            owner=found.owner,
+            name=found.name,
+            version=found.release,
+            mark=found.mark,
+            digest=found.digest,
+        )
+        run.tools.known.keep_step(namespace, known, facts)
+    return facts

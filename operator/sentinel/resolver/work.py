@@ -1,0 +1,359 @@
+"""What a child does: from a request to an answer, with the project's own libraries for each part.
+
+Everything here reads a tenant's bytes, or a server's that a tenant named. Runs in a process of its own, with limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar, cast
+
+from sentinel.api.reasons import Reason
+from sentinel.config.detect import detect
+from sentinel.config.load import FILE_NAMES, load, pipeline_of, relevant
+from sentinel.config.model import Config
+from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.registry.client import RegistryClient
+from sentinel.registry.credentials import Credential, Entry, Keychain
+from sentinel.registry.images import ImageInfo
+from sentinel.registry.reference import parse_reference
+from sentinel.resolver.messages import (
+    MESSAGE,
+    MOST_DIAGNOSTICS,
+    MOST_VALUES,
+    Answer,
+    ArchiveWanted,
+    FactsAnswer,
+    FactsRequest,
+    Failure,
+    GitWanted,
+    ImageFound,
+    ImageWanted,
+    KnownStep,
+    Request,
+    SourceAnswer,
+    SourceRequest,
+    StepFound,
+    StepWanted,
+)
+from sentinel.settings import StepSettings
+from sentinel.source import archive, git
+from sentinel.source.download import without_query
+from sentinel.source.steps import FoundStep, Project, WantedStep, find_all, step_source
+from sentinel.source.steps.cache import Cache, Key, Known, Stored
+from sentinel.source.steps.manifest import Manifest
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+GENERATED = "generated wercker.yml"
+"""What diagnostics call a wercker.yml that was made for a project without one."""
+
+IMAGES_AT_ONCE = 8
+"""Images that are looked up at the same time."""
+
+
+@dataclass(kw_only=True)
+class Done:
+    """An answer, and the files that follow it."""
+
+    answer: Answer
+    files: Sequence[Path] = field(default=())
+
+
+async def work(request: Request, scratch: Path) -> Done:
+    """The answer to a request; what it needs on disk lies below `scratch`, and stays there."""
+    try:
+        if isinstance(request, SourceRequest):
+            return Done(answer=Answer(source=await _source(request, scratch)))
+        return await _facts(request, scratch)
+    except SentinelError as error:
+        return Done(answer=Answer(failure=failure_of(error)))
+
+
+def failure_of(error: SentinelError) -> Failure:
+    """An error as it goes to the operator."""
+    kind = "internal"
+    if isinstance(error, UserError):
+        kind = "user"
+    elif isinstance(error, InfrastructureError):
+        kind = "infrastructure"
+    return Failure.model_validate(
+        {
+            "kind": kind,
+            "reason": error.reason or Reason.INTERNAL,
+            "message": error.message[:MESSAGE],
+        }
+    )
+
+
+async def _source(request: SourceRequest, scratch: Path) -> SourceAnswer:
+    if request.git is not None:
+        answer, files, root = await _git(request, request.git, scratch)
+        what = f"commit {answer.commit[:12]} of {without_query(request.git.url)}"
+    elif request.archive is not None:
+        answer, files, root = await _archive(request, request.archive, scratch)
+        what = f"{without_query(request.archive.url)} (archive sha256:{answer.digest[:12]})"
+    else:
+        raise UserError("there is no source to resolve", reason=Reason.INVALID_SPEC)
+    try:
+        name, text = _config_text(request, files, root, what)
+    except UserError as error:
+        return answer.model_copy(update={"failure": failure_of(error)})
+    loaded = load(text)
+    told = relevant(loaded, request.pipeline)[:MOST_DIAGNOSTICS]
+    more = {"diagnostics": told, "generated": text.decode() if name == GENERATED else ""}
+    try:
+        pipeline = pipeline_of(loaded, request.pipeline, path=name)
+    except UserError as error:
+        return answer.model_copy(update={**more, "failure": failure_of(error)})
+    assert loaded.config is not None  # noqa: S101 - it has the pipeline
+    only: Config = replace(loaded.config, pipelines={request.pipeline: pipeline}, workflows=())
+    return answer.model_copy(update={**more, "config": only})
+
+
+async def _git(
+    request: SourceRequest, wanted: GitWanted, scratch: Path
+) -> tuple[SourceAnswer, Mapping[str, bytes], Sequence[str]]:
+    found = await git.resolve(
+        url=wanted.url,
+        ref=wanted.ref,
+        credentials=_git_credentials(wanted.credentials),
+        paths=() if request.config else FILE_NAMES,
+        cache_dir=scratch / "git",
+        ca=request.ca,
+        allow_file=request.allow_file,
+    )
+    answer = SourceAnswer(
+        commit=found.commit, branch=found.branch, tag=found.tag, subject=found.subject[:256]
+    )
+    return answer, found.files, found.root
+
+
+async def _archive(
+    request: SourceRequest, wanted: ArchiveWanted, scratch: Path
+) -> tuple[SourceAnswer, Mapping[str, bytes], Sequence[str]]:
+    known = wanted.credentials
+    found = await archive.inspect(
+        url=wanted.url,
+        sha256=wanted.sha256,
+        credentials=None
+        if known is None
+        else archive.Credentials(
+            username=known.get("username", ""),
+            password=known.get("password", ""),
+            token=known.get("token", ""),
+            ca=known.get("ca.crt", ""),
+        ),
+        ca=request.ca,
+        paths=() if request.config else FILE_NAMES,
+        cache_dir=scratch / "archive",
+        allow_file=request.allow_file,
+    )
+    return SourceAnswer(digest=found.digest), found.files, found.root
+
+
+def _git_credentials(known: Mapping[str, str] | None) -> git.Credentials | None:
+    return None if known is None else git.Credentials.from_secret(known)
+
+
+def _config_text(
+    request: SourceRequest, files: Mapping[str, bytes], root: Sequence[str], what: str
+) -> tuple[str, bytes]:
+    if request.config:
+        return "spec.config", request.config.encode()
+    chosen = choose_config(files, root, generate=request.generate)
+    if chosen is None:
+        raise UserError(
+            f"{what} has no wercker.yml (nor ewok.yml or .wercker.yml) at its "
+            "root: add one (`sentinel detect` makes a first one), or give its text in spec.config",
+            reason=Reason.CONFIG_MISSING,
+        )
+    return chosen
+
+
+def choose_config(
+    files: Mapping[str, bytes], root: Sequence[str], *, generate: bool
+) -> tuple[str, bytes] | None:
+    """The project's configuration and its name. Where it has none: one made for it if `generate`, else None."""
+    for name in FILE_NAMES:
+        if name in files:
+            return name, files[name]
+    return (GENERATED, detect(root).text.encode()) if generate else None
+
+
+async def _facts(request: FactsRequest, scratch: Path) -> Done:
+    images, (steps, paths) = await _both(_images(request), _steps(request, scratch))
+    archives = {each.digest: path for each, path in zip(steps, paths, strict=True) if not each.kept}
+    facts = FactsAnswer(images=images, steps=steps, archives=tuple(archives))
+    return Done(answer=Answer(facts=facts), files=tuple(archives.values()))
+
+
+async def _both(images: Awaitable[A], steps: Awaitable[B]) -> tuple[A, B]:
+    """Both answers; where images and steps are missing, one error that names all of them."""
+    found = await asyncio.gather(images, steps, return_exceptions=True)
+    problems = [each for each in found if isinstance(each, UserError)]
+    if problems:
+        raise UserError("\n".join(each.message for each in problems), reason=problems[0].reason)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return cast("tuple[A, B]", tuple(found))
+
+
+async def _images(request: FactsRequest) -> tuple[ImageFound, ...]:
+    """The images of the request; every one that does not exist is named in one error."""
+    if not request.images:
+        return ()
+    keychain = Keychain(
+        tuple(
+            Entry(
+                host=each.host,
+                path=each.path,
+                credential=Credential(
+                    username=each.username,
+                    password=each.password,
+                    identity_token=each.identity_token,
+                ),
+                source=each.source,
+            )
+            for each in request.logins
+        )
+    )
+    slots = asyncio.Semaphore(IMAGES_AT_ONCE)
+    distinct = list(dict.fromkeys(request.images))
+    async with RegistryClient(credentials=keychain, insecure=request.insecure_registries) as client:
+
+        async def one(wanted: ImageWanted) -> ImageFound:
+            async with slots:
+                return await _image(request, client, wanted)
+
+        found = await asyncio.gather(*map(one, distinct), return_exceptions=True)
+    problems = [each for each in found if isinstance(each, UserError)]
+    if problems:
+        raise UserError(
+            "\n".join(dict.fromkeys(each.message for each in problems)), reason=problems[0].reason
+        )
+    facts: dict[ImageWanted, ImageFound] = {}
+    for wanted, each in zip(distinct, found, strict=True):
+        if isinstance(each, BaseException):
+            raise each
+        facts[wanted] = each
+    return tuple(facts[wanted] for wanted in request.images)
+
+
+async def _image(request: FactsRequest, client: RegistryClient, wanted: ImageWanted) -> ImageFound:
+    reference = parse_reference(wanted.name, default_registry=request.default_registry)
+    if wanted.known and await client.resolve(reference) == wanted.known:
+        return ImageFound(digest=wanted.known, kept=True)
+    info = await client.look_up(reference)
+    _check_size(wanted.name, info)
+    return ImageFound(
+        digest=info.digest,
+        env=info.env,
+        ports=info.ports,
+        entrypoint=info.entrypoint,
+        cmd=info.cmd,
+        user=info.user,
+        working_dir=info.working_dir,
+    )
+
+
+def _check_size(name: str, info: ImageInfo) -> None:
+    """`images.image_info` bounds the bytes; here it is about how many there are, which an answer bounds."""
+    count = max(map(len, (info.env, info.ports, info.entrypoint, info.cmd)))
+    if count > MOST_VALUES or len(info.user) > 1024 or len(info.working_dir) > 4096:
+        raise UserError(
+            f"image {name} cannot be used: its configuration has more than {MOST_VALUES} variables, arguments or "
+            "ports, or a user or working directory that is too long",
+            reason=Reason.IMAGE_NOT_FOUND,
+        )
+
+
+async def _steps(
+    request: FactsRequest, scratch: Path
+) -> tuple[tuple[StepFound, ...], Sequence[Path]]:
+    if not request.steps or request.rules is None:
+        return (), ()
+    rules = request.rules
+    settings = StepSettings.model_validate({**rules.model_dump(), "cache_bytes": 2**62})
+    known = _Known(scratch / "steps", request.known_steps)
+    source = step_source(settings, cache_dir=scratch / "steps", cache=known, ca=request.ca)
+    project = None
+    if request.project is not None:
+        project = Project(
+            url=request.project.url,
+            commit=request.project.commit,
+            ref=request.project.ref,
+            credentials=_git_credentials(request.project.credentials),
+            ca=request.ca,
+            allow_file=request.project.allow_file,
+        )
+    wanted = [_wanted(each) for each in request.steps]
+    found = await find_all(source, wanted, project=project)
+    return tuple(_step(each, known) for each in found), [each.archive for each in found]
+
+
+def _wanted(step: StepWanted) -> WantedStep:
+    return WantedStep(owner=step.owner, name=step.name, version=step.version, url=step.url)
+
+
+def _step(found: FoundStep, known: _Known) -> StepFound:
+    kept = found.archive == known.ELSEWHERE
+    key, mark = known.keys.get((found.owner, found.name, found.digest), (None, ""))
+    options = found.manifest.properties
+    return StepFound(
+        owner=found.owner,
+        name=found.name,
+        version=found.version[:100],
+        digest=found.digest,
+        size=found.size,
+        kept=kept,
+        registry=key.registry[:2048] if key else "",
+        mark=mark[:200],
+        release=key.version if key else "",
+        defaults=tuple((each.name, each.default) for each in options),
+        required=tuple(each.name for each in options if each.required and not each.default),
+        warnings=tuple(each[:1000] for each in found.warnings[:100]),
+    )
+
+
+class _Known(Cache):
+    """The cache of one Build: what it fetches, and the operator's archives, of which only the digests are known.
+
+    `keys` are the versions that were fetched now and may be known from now on.
+    """
+
+    ELSEWHERE = Path("/nonexistent/operator")
+
+    def __init__(self, directory: Path, steps: Sequence[KnownStep]) -> None:
+        super().__init__(directory, limit=2**62)
+        self.keys: dict[tuple[str, str, str], tuple[Key, str]] = {}
+        self._known = {
+            Key(
+                registry=each.registry, owner=each.owner, name=each.name, version=each.version
+            ): Known(mark=each.mark, digest=each.digest)
+            for each in steps
+        }
+        self._digests = {each.digest for each in steps}
+
+    def look_up(self, key: Key) -> Known | None:
+        return self._known.get(key) or super().look_up(key)
+
+    def get(self, digest: str) -> Stored | None:
+        if digest in self._digests:
+            return Stored(
+                digest=digest,
+                size=0,
+                archive=self.ELSEWHERE,
+                manifest=Manifest(),
+                does_something=True,
+            )
+        return super().get(digest)
+
+    def remember(self, key: Key, known: Known) -> None:
+        super().remember(key, known)
+        self.keys[key.owner, key.name, known.digest] = key, known.mark

@@ -1,0 +1,109 @@
+"""Which images a build may use, decided before a registry is asked; and what is kept for the next build."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from tests.unit.engine.world import Server, run_of
+
+from sentinel.api.reasons import Reason
+from sentinel.config.model import Box
+from sentinel.engine.facts import find_facts
+from sentinel.engine.run import Run
+from sentinel.errors import InternalError, UserError
+from sentinel.plan.model import ImageFacts, PlanSource
+from sentinel.resolver.messages import FactsAnswer, FactsRequest, ImageFound, ImageWanted
+from sentinel.settings import Settings
+
+DIGEST = "sha256:" + "a" * 64
+SOURCE = PlanSource(url="https://git.example.com/p.git", commit="c" * 40)
+
+
+def run_with(**images: Any) -> Run:
+    run = run_of(Server())
+    run.tools = replace(run.tools, settings=Settings(images=images))
+    return run
+
+
+class Registry:
+    """A resolver that finds every image, with one variable, and keeps what is known to be DIGEST."""
+
+    def __init__(self) -> None:
+        self.requests: list[FactsRequest] = []
+
+    async def facts(self, request: FactsRequest) -> FactsAnswer:
+        self.requests.append(request)
+        return FactsAnswer(
+            images=tuple(
+                ImageFound(digest=DIGEST, kept=True)
+                if each.known == DIGEST
+                else ImageFound(digest=DIGEST, env=(("A", each.name),))
+                for each in request.images
+            )
+        )
+
+
+async def find(run: Run, session: Any, *boxes: Box) -> list[ImageFacts]:
+    images, _ = await find_facts(run, session, images=boxes, logins={}, steps=(), source=SOURCE)
+    return images
+
+
+async def test_images_of_registries_that_are_not_allowed_are_all_named() -> None:
+    run = run_with(allowed_registries=["registry.example.com:5000"])
+    boxes = [Box(id="evil.example.com/a"), Box(id="debian", tag="12")]
+
+    with pytest.raises(UserError) as caught:
+        await find(run, cast(Any, None), *boxes)
+
+    assert caught.value.reason is Reason.REGISTRY_NOT_ALLOWED
+    assert caught.value.message.splitlines() == [
+        "image 'evil.example.com/a' is on registry evil.example.com, which this operator does not allow; it allows "
+        "registry.example.com:5000",
+        "image 'debian:12' is on registry docker.io, which this operator does not allow; it allows "
+        "registry.example.com:5000",
+    ]
+
+
+async def test_local_images_are_taken_by_name_and_no_registry_is_asked() -> None:
+    boxes = [Box(id="app", tag="dev"), Box(id="registry.invalid/db:1")]
+
+    assert await find(run_with(local=True), cast(Any, None), *boxes) == [
+        ImageFacts(name="app:dev", reference="app:dev"),
+        ImageFacts(name="registry.invalid/db:1", reference="registry.invalid/db:1"),
+    ]
+
+
+async def test_what_an_image_was_is_kept_for_the_next_build_of_its_namespace_only() -> None:
+    run, registry = run_with(), Registry()
+    box = Box(id="registry.example.com/app:1")
+    first = await find(run, registry, box)
+    assert first == [
+        ImageFacts(
+            name="registry.example.com/app:1",
+            reference=f"registry.example.com/app@{DIGEST}",
+            digest=DIGEST,
+            env=(("A", "registry.example.com/app:1"),),
+        )
+    ]
+    assert await find(run, registry, box) == first
+    metadata = {**run.build.metadata, "namespace": "other"}
+    run.build = run.build.model_copy(update={"metadata": metadata})
+    await find(run, registry, box)
+
+    name = "registry.example.com/app:1"
+    assert [each.images for each in registry.requests] == [
+        (ImageWanted(name=name),),
+        (ImageWanted(name=name, known=DIGEST),),
+        (ImageWanted(name=name),),
+    ]
+
+
+async def test_a_resolver_that_keeps_what_it_was_not_given_is_not_believed() -> None:
+    class Liar:
+        async def facts(self, request: FactsRequest) -> FactsAnswer:
+            return FactsAnswer(images=(ImageFound(digest=DIGEST, kept=True),))
+
+    with pytest.raises(InternalError):
+        await find(run_with(), Liar(), Box(id="debian:12"))
