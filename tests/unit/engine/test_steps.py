@@ -88,7 +88,7 @@ async def test_a_config_map_that_was_there_before_ours_ends_the_build_and_is_lef
     tmp_path: Path, how: str
 ) -> None:
     run, kube = run_of(Server()), ConfigMaps()
-    run.tools = replace(run.tools, kube=cast(Any, kube), steps=cast(Any, Archives(tmp_path)))
+    run.tools = replace(run.tools, kube=cast(Any, kube), shelf=cast(Any, Archives(tmp_path)))
     made = with_step("a" * 64)
     await deliver_steps(run, made)
     name = steps_name(build=made.build, uid=made.uid, attempt=1)
@@ -110,7 +110,7 @@ async def test_a_config_map_that_was_there_before_ours_ends_the_build_and_is_lef
 
 async def test_our_config_map_goes_with_its_pod(tmp_path: Path) -> None:
     run, kube = run_of(Server()), ConfigMaps()
-    run.tools = replace(run.tools, kube=cast(Any, kube), steps=cast(Any, Archives(tmp_path)))
+    run.tools = replace(run.tools, kube=cast(Any, kube), shelf=cast(Any, Archives(tmp_path)))
     await deliver_steps(run, with_step("a" * 64))
 
     await drop_steps(run, attempt=1)
