@@ -60,7 +60,7 @@ async def run_operator(settings: Settings) -> None:
         kube = await stack.enter_async_context(
             await Kube.connect(user_agent=f"sentinel-operator/{__version__}")
         )
-        await check_installed(kube, BUILDS, IMAGE_COMMITS)
+        await check_installed(kube, BUILDS, IMAGE_COMMITS, namespaces=settings.namespaces)
         if settings.leader_election:
             await stack.enter_async_context(_leading(settings, kube, identity))
         cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-")))

@@ -50,3 +50,35 @@ app.kubernetes.io/component: {{ .component }}
 - {name: SENTINEL_RESOLVER__PROCESSES, value: {{ .Values.resolver.processes | quote }}}
 - {name: SENTINEL_RESOLVER__ANSWER_KIB, value: {{ .Values.resolver.answerKiB | quote }}}
 {{- end }}
+
+{{- /* Rules for the service account `name`: everywhere, or with .Values.namespaces only in those. */ -}}
+{{- define "sentinel.rights" -}}
+{{- $root := .root }}
+{{- $name := .name }}
+{{- $rules := .rules }}
+{{- range $namespace := (.root.Values.namespaces | default (list "")) }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ if $namespace }}Role{{ else }}ClusterRole{{ end }}
+metadata:
+  name: {{ $name }}
+  {{- with $namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels: {{- include "sentinel.labels" $root | nindent 4 }}
+rules:
+  {{- $rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ if $namespace }}RoleBinding{{ else }}ClusterRoleBinding{{ end }}
+metadata:
+  name: {{ $name }}
+  {{- with $namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels: {{- include "sentinel.labels" $root | nindent 4 }}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: {{ if $namespace }}Role{{ else }}ClusterRole{{ end }}, name: {{ $name }}}
+subjects:
+  - {kind: ServiceAccount, name: {{ $name }}, namespace: {{ $root.Release.Namespace }}}
+{{- end }}
+{{- end }}

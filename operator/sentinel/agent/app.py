@@ -52,7 +52,7 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
     try:
         await start(runtime, settings)
         async with await Kube.connect(user_agent=f"sentinel-agent/{__version__}") as kube:
-            await check_installed(kube, IMAGE_COMMITS)
+            await check_installed(kube, IMAGE_COMMITS, namespaces=settings.namespaces)
             tools = Tools(
                 kube=kube,
                 runtime=runtime,

@@ -8,7 +8,7 @@ else the API server refuses ends the Build or the stage, with a reason, the obje
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sentinel.api.conditions import ConditionType
@@ -35,24 +35,27 @@ RETRY_FIRST, RETRY_LONGEST = 1.0, 15.0
 async def create(
     run: Run,
     resource: Resource,
-    *bodies: Mapping[str, Any],
+    body: Mapping[str, Any],
+    *,
     within: float,
+    otherwise: Callable[[], Mapping[str, Any]] | None = None,
     aliases: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The object as the server made it from `bodies[0]`, or where its resources were refused, from the next one.
+    """The object as the server made it from `body`, or where its resources were refused, from `otherwise`.
 
     Waits at most `within` seconds for what may pass. Raises AlreadyExists, as `Kube.create` does; UserError or
     InfrastructureError with a reason; CancelledByUser while it waits; GoneError where the namespace is being deleted;
     TransientError where the API server is away.
     """
     clock = run.tools.clock
+    others = [otherwise] if otherwise is not None else []
     began, delay, shown = clock.monotonic(), RETRY_FIRST, False
     try:
         while True:
-            answer = await _try(run, resource, bodies, aliases or {})
+            answer = await _try(run, resource, [lambda: body, *others], aliases or {})
             if not isinstance(answer, Refusal):
                 if shown and not run.writer.begun:
-                    text = f"{bodies[0]['kind']} {bodies[0]['metadata']['name']} was created"
+                    text = f"{refused(body)} was created"
                     run.writer.condition(ConditionType.POD_READY, "False", Reason.PENDING, text)
                 return answer
             waited = clock.monotonic() - began
@@ -70,12 +73,13 @@ async def create(
 async def _try(
     run: Run,
     resource: Resource,
-    bodies: Sequence[Mapping[str, Any]],
+    bodies: Sequence[Callable[[], Mapping[str, Any]]],
     aliases: Mapping[str, str],
 ) -> dict[str, Any] | Refusal:
     """The object, or the refusal to act on: of several, one that may pass, else that of the first body."""
     refusals: list[Refusal] = []
-    for body in bodies:
+    for make in bodies:
+        body = make()
         namespace = body["metadata"]["namespace"]
         try:
             return await run.tools.kube.create(resource, dict(body), namespace=namespace)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sentinel.api.build import PodStatus
@@ -224,16 +225,20 @@ def _note_results(run: Run, plan: Plan) -> None:
 
 
 async def _create(run: Run, plan: Plan) -> dict[str, Any]:
-    settings, keys = run.tools.settings, run.tools.keys
-    pods = [
-        make_pod(plan, build=run.build, settings=settings),
-        # What a namespace's LimitRange gives is better than being refused for our own defaults.
-        make_pod(plan, build=run.build, settings=settings, defaults=False),
-    ]
-    pods = [sign_pod(pod, plan, keys=keys) for pod in pods]
-    aliases = {service.container: service.alias for service in plan.services}
+    def make(*, defaults: bool = True) -> dict[str, Any]:
+        pod = make_pod(plan, build=run.build, settings=run.tools.settings, defaults=defaults)
+        return sign_pod(pod, plan, keys=run.tools.keys)
+
     try:
-        return await create(run, PODS, *pods, within=plan.pending_timeout, aliases=aliases)
+        return await create(
+            run,
+            PODS,
+            make(),
+            # What the namespace's LimitRange gives is better than being refused for our own defaults.
+            otherwise=partial(make, defaults=False),
+            within=plan.pending_timeout,
+            aliases={service.container: service.alias for service in plan.services},
+        )
     except AlreadyExists:
         raw = await run.tools.kube.get(PODS, namespace=plan.namespace, name=name_of(plan))
         if verified_plan(run, raw, attempt=plan.attempt) != plan:

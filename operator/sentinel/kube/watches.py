@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, cast
 
 import kopf
@@ -74,15 +75,21 @@ async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
-async def check_installed(kube: Kube, *resources: Resource, every: float = 1.0) -> None:
+async def check_installed(
+    kube: Kube, *resources: Resource, namespaces: Sequence[str] = (), every: float = 1.0
+) -> None:
     """Raise UserError where a CRD is missing: without scanning kopf would wait for it in silence.
+
+    With `namespaces` nothing is listed cluster-wide: there may be no right to.
 
     An API server that is away, or just starting, is waited for, with a look `every` so many seconds: a process that
     ended instead would be restarted later each time, up to five minutes.
     """
+    places: list[str | None] = [*namespaces] or [None]
     for resource in resources:
         try:
-            await _list(kube, resource, every=every)
+            for namespace in places:
+                await _list(kube, resource, namespace=namespace, every=every)
         except NotFound as e:
             raise UserError(
                 f"the cluster does not know {resource.plural}.{resource.group}: apply crds/ or install the chart "
@@ -90,11 +97,11 @@ async def check_installed(kube: Kube, *resources: Resource, every: float = 1.0) 
             ) from e
 
 
-async def _list(kube: Kube, resource: Resource, *, every: float) -> None:
+async def _list(kube: Kube, resource: Resource, *, namespace: str | None, every: float) -> None:
     refused = 0
     while True:
         try:
-            await kube.list(resource, limit=1)
+            await kube.list(resource, namespace=namespace, limit=1)
             return
         except TransientError as e:
             log.warning("waiting for the API server: %s", e.message)

@@ -113,7 +113,10 @@ async def test_refused_resources_are_tried_without_our_defaults() -> None:
     second = body("Pod", spec={"containers": [{"name": "box"}]})
     clock = Clock()
 
-    assert await create(run_of(server, clock=clock), PODS, first, second, within=900) == second
+    assert (
+        await create(run_of(server, clock=clock), PODS, first, otherwise=lambda: second, within=900)
+        == second
+    )
     assert server.bodies == [first, second]
     assert clock.passed == 0
 
@@ -123,7 +126,7 @@ async def test_where_neither_is_accepted_the_first_refusal_is_told() -> None:
     first = body("Pod", spec={"containers": [{"name": "box"}]})
 
     with pytest.raises(UserError) as caught:
-        await create(run_of(server), PODS, first, body("Pod"), within=900)
+        await create(run_of(server), PODS, first, otherwise=lambda: body("Pod"), within=900)
 
     assert caught.value.reason is Reason.ADMISSION_DENIED
     assert "set spec.pod.box.resources" in caught.value.message
@@ -133,7 +136,7 @@ async def test_a_refusal_for_another_reason_is_not_tried_again() -> None:
     server = Refusing(no(403, 'admission webhook "w" denied the request: no'))
 
     with pytest.raises(UserError) as caught:
-        await create(run_of(server), PODS, body("Pod"), body("Pod"), within=900)
+        await create(run_of(server), PODS, body("Pod"), otherwise=lambda: body("Pod"), within=900)
 
     assert caught.value.reason is Reason.ADMISSION_DENIED
     assert len(server.bodies) == 1

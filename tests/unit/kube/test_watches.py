@@ -17,8 +17,8 @@ class Kube:
         self._answers = list(answers)
         self.asked: list[str] = []
 
-    async def list(self, resource: Any, *, limit: int) -> None:
-        self.asked.append(resource.plural)
+    async def list(self, resource: Any, *, namespace: str | None, limit: int) -> None:
+        self.asked.append(f"{namespace}/{resource.plural}" if namespace else resource.plural)
         answer = self._answers.pop(0)
         if answer is not None:
             raise answer
@@ -40,3 +40,10 @@ async def test_a_missing_crd_is_told() -> None:
     kube = Kube(NotFound("no such resource"))
     with pytest.raises(UserError, match=r"does not know builds\.sentinel.wercker.com"):
         await check_installed(cast(Any, kube), BUILDS)
+
+
+async def test_an_operator_of_some_namespaces_asks_in_those_only() -> None:
+    kube = Kube(None, None, None, None)
+    places = ["a", "b"]
+    await check_installed(cast(Any, kube), BUILDS, IMAGE_COMMITS, namespaces=places)
+    assert kube.asked == ["a/builds", "b/builds", "a/imagecommits", "b/imagecommits"]

@@ -1,0 +1,109 @@
+"""What becomes of a build's objects when the Build, or its whole namespace, is deleted; and who gets a slot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from tests.cluster.conftest import Builds
+from tests.cluster.test_reasons import running, shows, until, verdict, wait
+from tests.install import NAMESPACE, install
+
+OPERATOR = "app.kubernetes.io/component=operator"
+
+
+def left(builds: Builds) -> list[str]:
+    """Names of all that builds make in a namespace."""
+    kinds = "pods,configmaps,secrets,imagecommits.sentinel.wercker.com"
+    found = builds.kubectl("get", kinds, "-n", builds.namespace, "-o", "name").split()
+    return [name for name in found if "kube-root-ca.crt" not in name]
+
+
+def operator_log(builds: Builds, *, since: str) -> list[str]:
+    text = builds.kubectl(
+        "logs", "-n", NAMESPACE, "-l", OPERATOR, f"--since-time={since}", "--tail=-1"
+    )
+    return text.splitlines()
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_a_build_deleted_with_orphans_leaves_nothing(builds: Builds) -> None:
+    builds.apply("b", url=builds.script("sleep 1000", name="long"))
+    wait(builds, running("long"))
+    builds.kubectl("delete", "build", "b", "-n", builds.namespace, "--cascade=orphan")
+    until(lambda: left(builds) == [])
+
+
+def test_a_pod_orphaned_while_no_operator_watched_goes_with_the_resync(builds: Builds) -> None:
+    builds.apply("b", url=builds.script("sleep 1000", name="long"))
+    wait(builds, running("long"))
+    deployment = "deployment/sentinel-operator"
+    builds.kubectl("scale", deployment, "-n", NAMESPACE, "--replicas=0")
+    try:
+        builds.kubectl(
+            "wait", "pod", "-n", NAMESPACE, "-l", OPERATOR, "--for=delete", "--timeout=90s"
+        )
+        builds.kubectl("delete", "build", "b", "-n", builds.namespace, "--cascade=orphan")
+        assert left(builds) != []
+    finally:
+        builds.kubectl("scale", deployment, "-n", NAMESPACE, "--replicas=1")
+    # The first resync of a new leader is its start.
+    until(lambda: left(builds) == [])
+
+
+def test_a_deleted_namespace_is_no_news(builds: Builds) -> None:
+    for name in ("a", "b", "c"):
+        builds.apply(name, url=builds.script("sleep 1000", name="long"))
+    for name in ("a", "b"):
+        builds.kubectl.wait_for(
+            "build", name, namespace=builds.namespace, until=running("long"), timeout=60
+        )
+    since = now()
+    builds.kubectl("delete", "namespace", builds.namespace, "--timeout=90s")
+    marker = f"after-{builds.namespace}"
+    other = Builds(builds.lab, builds.kubectl, marker)
+    builds.kubectl("create", "namespace", marker)
+    try:
+        # A build that ends after it: what the operator had to say about the namespace is in the log by then.
+        other.run(url=other.script("true"))
+    finally:
+        builds.kubectl("delete", "namespace", marker, "--wait=false")
+    log = operator_log(builds, since=since)
+    assert [line for line in log if "Traceback" in line] == []
+    loud = [line for line in log if " WARNING " in line or " ERROR " in line]
+    assert [line for line in loud if builds.namespace in line and marker not in line] == []
+
+
+@pytest.fixture
+def few_slots(builds: Builds) -> Iterator[None]:
+    more = {"operator.maxBuilds": "2"}
+    install(builds.lab, quiet=True, more=more)
+    yield
+    install(builds.lab, quiet=True)
+
+
+@pytest.mark.usefixtures("few_slots")
+def test_builds_that_wait_for_a_node_stop_nobody(builds: Builds) -> None:
+    url = builds.script("true")
+    for n in range(4):
+        builds.apply(f"b{n}", url=url, pod={"nodeSelector": {"no-such-label": "x"}})
+    for n in range(4):
+        builds.kubectl.wait_for(
+            "build", f"b{n}", namespace=builds.namespace, until=shows("Unschedulable"), timeout=60
+        )
+    assert verdict(builds.run("other", url=url)) == ("Succeeded", "Passed")
+    builds.kubectl(
+        "patch",
+        "build",
+        "b3",
+        "-n",
+        builds.namespace,
+        "--type=merge",
+        "-p",
+        '{"spec":{"cancel":true}}',
+    )
+    assert verdict(builds.finish("b3", timeout=20)) == ("Cancelled", "Cancelled")
