@@ -72,6 +72,17 @@ def parse_pipeline(name: Scalar, node: Node, findings: Findings) -> Pipeline | N
     )
 
 
+_TAKEN = {
+    "/proc": "the kernel's",
+    "/sys": "the kernel's",
+    "/dev": "the kernel's",
+    "/mnt/wercker": "where Sentinel mounts source and steps",
+    "/run/sentinel": "Sentinel's own",
+    "/report": "where steps put their reports",
+}
+"""Directories that cannot hold a source → what they are."""
+
+
 def _base_path(node: Node, findings: Findings) -> str:
     if is_null(node):
         return ""
@@ -81,15 +92,18 @@ def _base_path(node: Node, findings: Findings) -> str:
     text = source_text(node)
     # Its parent is deleted and made anew in the box, so it must not be the root or a part of the machinery.
     normal = posixpath.normpath(text)
-    forbidden = ("/proc", "/sys", "/dev", "/mnt/wercker", "/run/sentinel", "/report")
-    if (
-        not text.startswith("/")
-        or normal.count("/") < 2
-        or any(normal == path or normal.startswith(path + "/") for path in forbidden)
-    ):
+    taken = [path for path in _TAKEN if f"{normal}/".startswith(f"{path}/")]
+    why = ""
+    if not text.startswith("/"):
+        why = "it must be absolute, beginning with /"
+    elif taken:
+        why = f"{taken[0]} is {_TAKEN[taken[0]]}"
+    elif normal.count("/") < 2:
+        why = "it must be at least two levels deep, as its parent is made anew"
+    if why:
         findings.error(
             Code.BASE_PATH,
-            f"base-path {text} cannot hold the source: it must be absolute and at least two levels deep",
+            f"base-path {text} cannot hold the source: {why}",
             at=node,
             hint="write it like /go/src/example.com/owner/project",
         )

@@ -27,6 +27,7 @@ from sentinel.plan.keys import step_log
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.names import BOX, is_dns_name, pod_name
 from sentinel.plan.observe import observe
+from sentinel.plan.users import is_read_only
 from sentinel.session.client import ByteStream, RequestRefused, Session
 from sentinel.session.journal import SessionState
 from sentinel.session.messages import Copy, Limits, Open, Result, Service, StepSpec, Upload
@@ -117,8 +118,14 @@ async def refresh_box(
         await session.open(_open_message(run, plan, resolved))
     except RequestRefused as e:
         if e.code == "PrepareFailed":
+            remedy = (
+                "Its root file system is read-only: write to /pipeline, /report, base-path or /tmp, or leave out "
+                "spec.pod.box.securityContext.readOnlyRootFilesystem"
+                if is_read_only(run.build.spec.pod.box)
+                else "Boxes must run as a user who may write /pipeline and /report"
+            )
             raise UserError(
-                f"the box cannot be prepared: {e.text}. Boxes must run as a user who may write /pipeline and /report",
+                f"the box cannot be prepared: {e.text}. {remedy}",
                 reason=Reason.CONTAINER_CONFIG_INVALID,
             ) from e
         if e.code == "NoShell":

@@ -7,9 +7,11 @@ told, so that it asks a registry only whether that still holds.
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sentinel.api.build import PodSettings
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box, Step
 from sentinel.engine.run import Run
@@ -35,7 +37,7 @@ from sentinel.resolver.messages import (
 
 @dataclass(frozen=True, kw_only=True)
 class _Image:
-    """An image to look up: `login` is a digest of what it is looked up with, "" for nothing."""
+    """An image to look up: `login` is a digest of what it is looked up with, and for which architecture."""
 
     name: str
     reference: Reference
@@ -115,6 +117,14 @@ def check_allowed(run: Run, boxes: Sequence[Box]) -> list[Reference]:
     return references
 
 
+def architecture_of(pod: PodSettings, *, machine: str = "") -> str:
+    """The architecture that images must be for: that of `kubernetes.io/arch` in the node selector, else the one of the
+    operator's own node (`machine`, as `uname -m` prints it). Clusters of several need the selector."""
+    machine = machine or platform.machine()
+    own = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    return pod.node_selector.get("kubernetes.io/arch", own)
+
+
 def local_image(name: str) -> ImageFacts:
     """An image that only the nodes know (`images.local`): all that is known is its name."""
     return ImageFacts(name=name, reference=name)
@@ -146,10 +156,10 @@ def _logins(keys: Keychain) -> tuple[messages.Login, ...]:
 
 def _image(run: Run, name: str, reference: Reference, keys: Keychain) -> _Image:
     credential = keys.find(reference)
-    login = ""
+    parts = [architecture_of(run.build.spec.pod)]
     if credential is not None:
-        parts = (credential.username, credential.password, credential.identity_token)
-        login = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        parts += [credential.username, credential.password, credential.identity_token]
+    login = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     known = run.tools.known.image(run.build.namespace, name, login)
     return _Image(name=name, reference=reference, login=login, known=known)
 
@@ -165,6 +175,7 @@ def _image_facts(run: Run, wanted: _Image, found: ImageFound) -> ImageFacts:
         digest=found.digest,
         env=found.env,
         ports=found.ports,
+        volumes=found.volumes,
         entrypoint=found.entrypoint,
         cmd=found.cmd,
         user=found.user,
@@ -181,6 +192,7 @@ async def _request(run: Run, steps: Sequence[StepWanted], *, source: PlanSource)
     return FactsRequest(
         insecure_registries=tuple(settings.images.insecure_registries),
         default_registry=settings.images.default_registry,
+        architecture=architecture_of(run.build.spec.pod),
         steps=tuple(steps),
         known_steps=tuple(
             known

@@ -19,7 +19,8 @@ StepPhase: TypeAlias = Literal["main", "after"]
 class ImageFacts:
     """What the registry says of an image. `reference` is repository@digest, or the name as given if unchecked.
 
-    `env`, `entrypoint`, `cmd` are the image config's; `ports` are its EXPOSE entries like "6379/tcp".
+    `env`, `entrypoint`, `cmd` are the image config's; `ports` are its EXPOSE entries like "6379/tcp", `volumes` its
+    VOLUME paths.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ImageFacts:
     cmd: tuple[str, ...] = ()
     user: str = ""
     working_dir: str = ""
+    volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,18 @@ Errors are not here: they are raised where they are found.
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Sequence
+
 from sentinel.api.build import Build
 from sentinel.config.model import Box, Pipeline
+from sentinel.plan.generic import application_name
 from sentinel.plan.images import WantedImages
-from sentinel.plan.links import exposed
+from sentinel.plan.links import exposed, link_prefix
 from sentinel.plan.model import Plan
 from sentinel.plan.names import is_dns_name
-from sentinel.plan.users import box_user, is_root
+from sentinel.plan.repository import repository_name
+from sentinel.plan.users import box_user, is_read_only, is_root
 
 
 def notices(
@@ -48,14 +53,46 @@ def _about_box(build: Build, box: Box, plan: Plan) -> list[str]:
             f"the box runs as user {user}: /pipeline, /report and base-path are volumes, so that it can write there, "
             "and are not part of its image"
         )
+    if plan.image.commit != "never":
+        found += _about_image(build, box, plan)
     if box.cmd and not plan.shell:
         found.append(f"cmd of the box is ignored: {box.cmd!r} is no shell")
     return found
 
 
+def _about_image(build: Build, box: Box, plan: Plan) -> list[str]:
+    """What people may miss in the image that is pushed."""
+    found: list[str] = []
+    name = application_name(build, source=plan.source)
+    fit = plan.image.repository.rpartition("/")[2]
+    if not build.spec.image.repository and repository_name(name) != name.lower():
+        found.append(
+            f"application {name[:100]!r} is no repository name: its image goes to {fit}; set spec.image.repository for "
+            "another one"
+        )
+    volumes = list(
+        dict.fromkeys(posixpath.normpath(f"/{path.strip('/')}") for path in plan.box.volumes)
+    )
+    holding = [path for path in volumes if f"{plan.base_path}/".startswith(f"{path.rstrip('/')}/")]
+    if holding:
+        found.append(
+            f"the project is NOT in the pushed image: {plan.base_path} lies in VOLUME {holding[0]} of {box.id}, and "
+            "volumes are not committed; set base-path to another directory"
+        )
+    others = [path for path in volumes if path not in holding]
+    if others:
+        more = f" and {len(others) - 8} others" if len(others) > 8 else ""
+        found.append(
+            f"VOLUME {', '.join(path[:100] for path in others[:8])}{more} of {box.id} is not committed: what steps "
+            "write there is not in the pushed image"
+        )
+    return found
+
+
 def _about_services(build: Build, wanted: WantedImages, plan: Plan) -> list[str]:
     found: list[str] = []
-    root = is_root(box_user(plan, build.spec.pod.box))
+    pod = build.spec.pod.box
+    root = is_root(box_user(plan, pod)) and not is_read_only(pod)
     for service in plan.services:
         if not is_dns_name(service.alias) and not root:
             found.append(
@@ -76,7 +113,20 @@ def _about_services(build: Build, wanted: WantedImages, plan: Plan) -> list[str]
             found.append(f"{' and '.join(ignored)} of {each.id} is not supported, and ignored")
     unknown = build.spec.pod.services.keys() - {each.alias for each in wanted.services}
     found += [
+        f"services {' and '.join(aliases)} have the same variables, {prefix}_PORT and the like: those of "
+        f"{aliases[-1]} are used"
+        for prefix, aliases in _sharing([each.alias for each in wanted.services])
+    ]
+    found += [
         f"spec.pod.services names {alias}, which is no service of this pipeline"
         for alias in sorted(unknown)
     ]
     return found
+
+
+def _sharing(aliases: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Services whose link variables have the same names, by prefix."""
+    found: dict[str, list[str]] = {}
+    for alias in aliases:
+        found.setdefault(link_prefix(alias), []).append(alias)
+    return [(prefix, each) for prefix, each in found.items() if len(each) > 1]

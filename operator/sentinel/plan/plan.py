@@ -16,7 +16,7 @@ from sentinel.api.reasons import Reason
 from sentinel.config.model import Box, Config, Pipeline, Step
 from sentinel.config.root import effective_timeout
 from sentinel.errors import UserError
-from sentinel.plan.budget import Budget
+from sentinel.plan.budget import VARIABLE_LIMIT, Budget, size_of
 from sentinel.plan.derive import attempt_results
 from sentinel.plan.environment import build_variables
 from sentinel.plan.generic import (
@@ -40,6 +40,9 @@ from sentinel.plan.services import plan_services
 from sentinel.plan.users import run_as
 from sentinel.plan.words import words_of
 from sentinel.settings import Settings
+
+OPTIONS_LIMIT = 512 * 1024
+"""Bytes of all options of one step: with the build's own variables (1 MiB) they stay below the 2 MiB of execve."""
 
 COMMAND_TIMEOUT = 25.0
 """Minutes a step may take where nobody says (§1.2)."""
@@ -258,16 +261,32 @@ def step_exports(step: Step, facts: StepFacts | None = None) -> tuple[tuple[str,
     """The step's options as variables: WERCKER_<STEP>_<OPTION>, dashes as underscores (§2.4). `$` stays live.
 
     First the options of the step's manifest in its order, with the file's value or the default, which may be empty;
-    then the others in the file's order.
+    then the others in the file's order. Raises UserError ConfigInvalid where no environment could hold them.
     """
     said = {dashed(name): text for name, text in step.properties}
     defaults = facts.defaults if facts is not None else ()
     known = {dashed(name) for name, _ in defaults}
     options = [(name, said.get(dashed(name), default)) for name, default in defaults]
     options += [(name, text) for name, text in step.properties if dashed(name) not in known]
-    return tuple(
+    exports = tuple(
         (f"WERCKER_{step.name}_{name}".replace("-", "_").upper(), text) for name, text in options
     )
+    sizes = [size_of(*pair) for pair in exports]
+    for (name, _), size in zip(options, sizes, strict=True):
+        if size > VARIABLE_LIMIT:
+            raise UserError(
+                f"option {name[:100]} of step {step.identifier[:100]} on line {step.line} of wercker.yml takes {size} "
+                f"bytes as a variable: no program can be started with one of more than {VARIABLE_LIMIT}. Put the value "
+                "into a file of the project, and give the step its path",
+                reason=Reason.CONFIG_INVALID,
+            )
+    if sum(sizes) > OPTIONS_LIMIT:
+        raise UserError(
+            f"the options of step {step.identifier[:100]} on line {step.line} of wercker.yml take {sum(sizes)} bytes "
+            f"together, more than {OPTIONS_LIMIT}: put large values into files of the project",
+            reason=Reason.CONFIG_INVALID,
+        )
+    return exports
 
 
 def _shell(box: Box) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from sentinel.plan.names import (
     steps_name,
 )
 from sentinel.plan.seal import Identity, PlanKeys, seal_plan
-from sentinel.plan.users import box_user, is_root, security_context
+from sentinel.plan.users import box_user, is_read_only, is_root, security_context
 from sentinel.settings import Settings
 
 WERCKER_DIR = "/mnt/wercker"
@@ -145,10 +145,14 @@ def archived_steps(plan: Plan) -> tuple[PlanStep, ...]:
 
 
 def _writable(plan: Plan, said: PodContainer) -> list[tuple[str, str]]:
-    """Volumes of the box, with their places, that a user who is not root could not make directories for."""
-    if is_root(box_user(plan, said)):
+    """Volumes of the box, with their places, where it could not make directories: its user is not root, or its root
+    file system is read-only; then /tmp is one too."""
+    read_only = is_read_only(said)
+    if is_root(box_user(plan, said)) and not read_only:
         return []
     places = [("pipeline", "/pipeline"), ("report", "/report")]
+    if read_only:
+        places.append(("tmp", "/tmp"))  # noqa: S108 - the box's own
     if not plan.base_path.startswith("/pipeline/"):
         places.append(("base", plan.base_path))
     return places

@@ -14,6 +14,7 @@ from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
 from sentinel.plan.generic import application_name
 from sentinel.plan.model import PlanImage, PlanSource
+from sentinel.plan.users import is_read_only
 from sentinel.settings import Settings
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -35,7 +36,7 @@ def plan_image(build: Build, *, source: PlanSource, settings: Settings) -> PlanI
         repository = f"{settings.images.prefix.rstrip('/').lower()}/{build.namespace}/{name}"
     if spec.commit == "never" or not repository or settings.images.local:
         return PlanImage(pull_secrets=tuple(ref.name for ref in spec.pull_secret_refs))
-    if build.spec.pod.box.security_context.get("readOnlyRootFilesystem"):
+    if is_read_only(build.spec.pod.box):
         raise UserError(
             "spec.pod.box.securityContext.readOnlyRootFilesystem leaves nothing to commit: remove it, or set "
             "spec.image.commit: never",

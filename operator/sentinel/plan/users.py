@@ -43,6 +43,11 @@ def box_user(plan: Plan, said: PodContainer) -> str:
     return str(said.security_context.get("runAsUser", plan.user or plan.box.user))
 
 
+def is_read_only(said: PodContainer) -> bool:
+    """Whether the box's own files are read-only, so that even root needs volumes to write to."""
+    return bool(said.security_context.get("readOnlyRootFilesystem"))
+
+
 def security_context(user: str, image: ImageFacts) -> dict[str, Any]:
     """`user` as `run_as` gives it, in the words of a container's securityContext.
 

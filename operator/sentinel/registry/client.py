@@ -79,6 +79,7 @@ class RegistryClient:
         manifest = await self.get_image_manifest(pinned, platform=platform)
         config = await self.get_blob(pinned, manifest.config, limit=images.CONFIG_LIMIT)
         info = images.image_info(config, reference=pinned, manifest=manifest)
+        images.check_platform(info, platform=platform)
         _known.add(key, info)
         return info
 

@@ -87,11 +87,19 @@ class ImageInfo:
     user: str = ""
     working_dir: str = ""
     ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
 
     @property
     def configured_bytes(self) -> int:
         """How much text the image's config brings, in characters."""
-        words = (*self.entrypoint, *self.cmd, *self.ports, self.user, self.working_dir)
+        words = (
+            *self.entrypoint,
+            *self.cmd,
+            *self.ports,
+            *self.volumes,
+            self.user,
+            self.working_dir,
+        )
         return sum(map(len, words)) + sum(len(name) + len(value) for name, value in self.env)
 
 
@@ -210,6 +218,7 @@ def image_info(config: bytes, *, reference: Reference, manifest: Manifest) -> Im
         user=str(run.get("User") or ""),
         working_dir=str(run.get("WorkingDir") or ""),
         ports=tuple(sorted(str(port) for port in _names(run.get("ExposedPorts")))),
+        volumes=tuple(sorted(str(path) for path in _names(run.get("Volumes")))),
     )
     if info.configured_bytes > CONFIGURED_LIMIT:
         raise unusable(
@@ -218,6 +227,19 @@ def image_info(config: bytes, *, reference: Reference, manifest: Manifest) -> Im
             f"{CONFIGURED_LIMIT} at most can be used",
         )
     return info
+
+
+def check_platform(info: ImageInfo, *, platform: tuple[str, str]) -> None:
+    """An image of one platform only must be for `platform`, if its config says what it is for.
+
+    Raises UserError(ArchitectureMismatch).
+    """
+    made_for = (info.os or platform[0], info.architecture or platform[1])
+    if made_for != platform:
+        raise UserError(
+            f"{info.reference} is not made for {'/'.join(platform)}: it is there for {'/'.join(made_for)[:100]}",
+            reason=Reason.ARCHITECTURE_MISMATCH,
+        )
 
 
 def unusable(what: str, why: str) -> UserError:

@@ -149,6 +149,7 @@ class FactsRequest(Message):
     logins: tuple[Login, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     default_registry: str = "docker.io"
+    architecture: str = "amd64"
     steps: tuple[StepWanted, ...] = ()
     known_steps: tuple[KnownStep, ...] = ()
     rules: StepRules | None = None
@@ -192,6 +193,7 @@ class ImageFound(Message):
     kept: bool = False
     env: Annotated[Pairs, Field(max_length=MOST_VALUES)] = ()
     ports: Annotated[tuple[str, ...], Field(max_length=MOST_VALUES)] = ()
+    volumes: Annotated[tuple[str, ...], Field(max_length=MOST_VALUES)] = ()
     entrypoint: Annotated[tuple[str, ...], Field(max_length=MOST_VALUES)] = ()
     cmd: Annotated[tuple[str, ...], Field(max_length=MOST_VALUES)] = ()
     user: Annotated[str, Field(max_length=1024)] = ""

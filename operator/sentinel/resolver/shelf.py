@@ -120,7 +120,7 @@ class Known:
 
 def _size(facts: ImageFacts) -> int:
     texts = [facts.name, facts.reference, facts.user, facts.working_dir]
-    texts += [*facts.ports, *facts.entrypoint, *facts.cmd]
+    texts += [*facts.ports, *facts.volumes, *facts.entrypoint, *facts.cmd]
     texts += [text for pair in facts.env for text in pair]
     return sum(100 + len(text) for text in texts)
 

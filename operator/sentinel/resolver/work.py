@@ -249,12 +249,13 @@ async def _image(request: FactsRequest, client: RegistryClient, wanted: ImageWan
     reference = parse_reference(wanted.name, default_registry=request.default_registry)
     if wanted.known and await client.resolve(reference) == wanted.known:
         return ImageFound(digest=wanted.known, kept=True)
-    info = await client.look_up(reference)
+    info = await client.look_up(reference, platform=("linux", request.architecture))
     _check_size(wanted.name, info)
     return ImageFound(
         digest=info.digest,
         env=info.env,
         ports=info.ports,
+        volumes=info.volumes,
         entrypoint=info.entrypoint,
         cmd=info.cmd,
         user=info.user,
@@ -264,11 +265,11 @@ async def _image(request: FactsRequest, client: RegistryClient, wanted: ImageWan
 
 def _check_size(name: str, info: ImageInfo) -> None:
     """`images.image_info` bounds the bytes; here it is about how many there are, which an answer bounds."""
-    count = max(map(len, (info.env, info.ports, info.entrypoint, info.cmd)))
+    count = max(map(len, (info.env, info.ports, info.volumes, info.entrypoint, info.cmd)))
     if count > MOST_VALUES or len(info.user) > 1024 or len(info.working_dir) > 4096:
         raise UserError(
-            f"image {name} cannot be used: its configuration has more than {MOST_VALUES} variables, arguments or "
-            "ports, or a user or working directory that is too long",
+            f"image {name} cannot be used: its configuration has more than {MOST_VALUES} variables, arguments, "
+            "ports or volumes, or a user or working directory that is too long",
             reason=Reason.IMAGE_NOT_FOUND,
         )
 

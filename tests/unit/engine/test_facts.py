@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 from tests.unit.engine.world import Server, run_of
 
+from sentinel.api.build import PodSettings
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
-from sentinel.engine.facts import find_facts
+from sentinel.engine.facts import architecture_of, find_facts
 from sentinel.engine.run import Run
 from sentinel.errors import InternalError, UserError
 from sentinel.plan.model import ImageFacts, PlanSource
@@ -107,3 +108,18 @@ async def test_a_resolver_that_keeps_what_it_was_not_given_is_not_believed() -> 
 
     with pytest.raises(InternalError):
         await find(run_with(), Liar(), Box(id="debian:12"))
+
+
+@pytest.mark.parametrize(
+    ("selector", "machine", "expected"),
+    [
+        ({}, "x86_64", "amd64"),
+        ({}, "aarch64", "arm64"),
+        ({}, "s390x", "s390x"),
+        ({"kubernetes.io/arch": "arm64"}, "x86_64", "arm64"),
+    ],
+)
+def test_images_are_for_the_nodes_that_a_build_may_run_on(
+    selector: dict[str, str], machine: str, expected: str
+) -> None:
+    assert architecture_of(PodSettings(node_selector=selector), machine=machine) == expected

@@ -123,7 +123,9 @@ def test_a_plan_too_large_for_an_annotation_is_the_users_to_shorten() -> None:
     noise = "".join(chr(0x4E00 + (n * 7919) % 20000) for n in range(150_000))
     yml = f"box: debian\nbuild:\n  steps:\n    - script:\n        code: '{noise}'\n"
 
-    with pytest.raises(UserError, match="more than 204800: move long scripts") as caught:
+    with pytest.raises(
+        UserError, match=r"204800; the largest is step 1 \(script\), 150000 characters. Move long"
+    ) as caught:
         encode(plan(yml=yml, services=()))
 
     assert caught.value.reason is Reason.INVALID_SPEC

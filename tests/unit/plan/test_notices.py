@@ -16,7 +16,12 @@ SERVICE = "  - redis\n"
 
 
 def told(
-    yml: str = YML, *, user: str = "", images: dict[str, Any] | None = None, **spec: Any
+    yml: str = YML,
+    *,
+    user: str = "",
+    volumes: tuple[str, ...] = (),
+    images: dict[str, Any] | None = None,
+    **spec: Any,
 ) -> list[str]:
     of = build(**spec)
     config = load(yml.encode()).config
@@ -26,7 +31,14 @@ def told(
     wanted = images_for(
         of, config=config, pipeline=pipeline, source=SOURCE, settings=said, started=STARTED
     )
-    made = plan(of, yml=yml, box=replace(BOX, user=user), with_settings=said)
+    facts = tuple(replace(REDIS, name=each.alias, ports=()) for each in wanted.services)
+    made = plan(
+        of,
+        yml=yml,
+        box=replace(BOX, user=user, volumes=volumes),
+        services=facts if len(facts) > 1 else (REDIS,),
+        with_settings=said,
+    )
     return list(notices(of, pipeline=pipeline, wanted=wanted, plan=made))
 
 
@@ -97,3 +109,48 @@ def test_a_port_that_box_and_service_have_both() -> None:
         "fail"
     ]
     assert REDIS.ports == ("6379/tcp",)
+
+
+COMMITTED = {"prefix": "r.example.com"}
+
+
+def test_volumes_of_the_box_s_image_are_not_committed() -> None:
+    volumes = ("/data/", "/var/lib/db")
+    notice = (
+        "VOLUME /data, /var/lib/db of debian:12 is not committed: what steps write there is not in the "
+        "pushed image"
+    )
+
+    assert told(volumes=volumes, images=COMMITTED) == [notice]
+    assert told(volumes=volumes) == []
+
+
+@pytest.mark.parametrize("volume", ["/pipeline", "/pipeline/source", "/"])
+def test_a_volume_that_holds_the_project_loses_it(volume: str) -> None:
+    assert told(volumes=(volume,), images=COMMITTED) == [
+        f"the project is NOT in the pushed image: /pipeline/source lies in VOLUME {volume} of debian:12, and "
+        "volumes are not committed; set base-path to another directory"
+    ]
+
+
+def test_a_name_that_was_made_fit_is_told() -> None:
+    (notice,) = told(images=COMMITTED, application={"name": "My App"})
+
+    assert notice.startswith(
+        "application 'My App' is no repository name: its image goes to my-app-"
+    )
+    assert told(images=COMMITTED, application={"name": "MyApp"}) == []
+    explicit = {"repository": "r.example.com/team/x"}
+    assert told(images=COMMITTED, application={"name": "My App"}, image=explicit) == []
+
+
+def test_services_whose_variables_have_the_same_names() -> None:
+    yml = YML.replace(
+        SERVICE,
+        "  - {id: redis, name: Redis}\n  - redis\n  - {id: a, name: my-db}\n  - {id: a, name: my.db}\n",
+    )
+
+    assert told(yml) == [
+        "services Redis and redis have the same variables, REDIS_PORT and the like: those of redis are used",
+        "services my-db and my.db have the same variables, MY_DB_PORT and the like: those of my.db are used",
+    ]

@@ -381,3 +381,29 @@ def test_results_lie_under_the_attempt() -> None:
     made = plan(with_settings=settings(store={"bucket": "b", "prefix": "ci"}))
 
     assert made.results_prefix == f"ci/team/project-artifacts/hello/{UID}/1/"
+
+
+def test_an_option_that_no_program_can_be_started_with_is_refused_by_its_step() -> None:
+    """The step began, and its first command ended as "Argument list too long"."""
+    long = "x" * 200_000
+    yml = f"box: x\nbuild:\n  steps:\n    - lab/big:\n        content: {long}\n"
+    facts = {"lab/big": StepFacts(version="1", digest="d" * 64)}
+
+    with pytest.raises(UserError) as caught:
+        plan(yml=yml, services=(), steps=facts)
+
+    assert caught.value.message.startswith(
+        "option content of step lab/big on line 4 of wercker.yml takes 200021 bytes as a variable: no program can be "
+        "started with one of more than 131072. "
+    )
+    assert reason_of(caught) is Reason.CONFIG_INVALID
+    fits = yml.replace(long, "x" * (131_072 - 21))
+    assert len(plan(yml=fits, services=(), steps=facts).steps) == 1
+
+
+def test_options_are_bounded_together_too_and_defaults_of_a_manifest_count() -> None:
+    defaults = tuple((f"o{n}", "x" * 120_000) for n in range(5))
+    facts = {"lab/big": StepFacts(version="1", digest="d" * 64, defaults=defaults)}
+
+    with pytest.raises(UserError, match=r"options of step lab/big .* more than 524288"):
+        plan(yml="box: x\nbuild:\n  steps:\n    - lab/big\n", services=(), steps=facts)

@@ -265,6 +265,19 @@ def test_a_box_that_is_not_root_gets_directories_it_can_write(
     ]
 
 
+@pytest.mark.parametrize("user", ["", "1000"])
+def test_a_box_with_a_read_only_root_gets_them_as_root_too_and_tmp(user: str) -> None:
+    of = build(pod={"box": {"securityContext": {"readOnlyRootFilesystem": True}}})
+
+    pod = make_pod(plan(of, box=replace(BOX, user=user)), build=of, settings=settings())
+
+    places = {
+        each["name"]: each["mountPath"] for each in pod["spec"]["containers"][0]["volumeMounts"][3:]
+    }
+    assert places == {"pipeline": "/pipeline", "report": "/report", "tmp": "/tmp"}
+    assert {each["name"] for each in pod["spec"]["volumes"][3:]} == places.keys()
+
+
 def test_a_base_path_elsewhere_is_a_volume_too_where_the_box_is_not_root() -> None:
     yml = YML.replace("build:\n", "build:\n  base-path: /go/src/x\n")
     place = {"name": "base", "mountPath": "/go/src/x"}

@@ -105,6 +105,22 @@ async def test_an_index_is_referenced_itself_and_described_by_platform(
     assert no.value.reason is Reason.ARCHITECTURE_MISMATCH
 
 
+async def test_an_image_of_one_platform_is_for_that_one_only(
+    client: RegistryClient, host: str
+) -> None:
+    """It was accepted unchecked, and ended on the node as exec format error."""
+    name = parse_reference(f"{host}/team/arm:1")
+    await push_image(client, name, architecture="arm64")
+
+    with pytest.raises(
+        UserError, match=r"team/arm.* is not made for linux/amd64: it is there for linux/arm64"
+    ) as caught:
+        await client.look_up(name)
+
+    assert caught.value.reason is Reason.ARCHITECTURE_MISMATCH
+    assert (await client.look_up(name, platform=("linux", "arm64"))).architecture == "arm64"
+
+
 @pytest.mark.parametrize("name", ["team/missing:1", "team/box2:missing"])
 async def test_a_missing_image_is_the_users(client: RegistryClient, host: str, name: str) -> None:
     await push_image(client, parse_reference(f"{host}/team/box2:there"))
