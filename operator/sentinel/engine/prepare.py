@@ -34,6 +34,7 @@ from sentinel.engine.secrets import (
 )
 from sentinel.errors import InfrastructureError, InternalError, UserError
 from sentinel.plan.durations import check_durations
+from sentinel.plan.logins import Login
 from sentinel.plan.model import Plan, PlanSource
 from sentinel.plan.notices import notices
 from sentinel.plan.options import check_options
@@ -57,7 +58,7 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
     deadline = asyncio.timeout(seconds)
     try:
         async with counted(run), deadline:
-            return await _prepare(run, attempt=attempt)
+            plan, found, known = await _prepare(run, attempt=attempt)
     except TimeoutError:
         if not deadline.expired():
             raise
@@ -67,9 +68,14 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
             f"{what} within {seconds:.0f} s (setting prepare_seconds): a server answers too slowly",
             reason=Reason.REGISTRY_UNAVAILABLE if resolved else Reason.SOURCE_UNAVAILABLE,
         ) from None
+    # What waits for a quota does so until `timeouts.pending`.
+    plan = await keep_logins(run, plan, found)
+    _accept(run, plan, known)
+    return plan
 
 
-async def _prepare(run: Run, *, attempt: int) -> Plan:
+async def _prepare(run: Run, *, attempt: int) -> tuple[Plan, dict[str, Login], tuple[str, ...]]:
+    """The Plan, the registry logins that its pod needs, and what people should know of it."""
     settings = run.tools.settings
     started = datetime.fromisoformat(run.writer.status.start_time)
     check_durations(run.build)
@@ -109,9 +115,7 @@ async def _prepare(run: Run, *, attempt: int) -> Plan:
         attempt=attempt,
         started=started,
     )
-    plan = await keep_logins(run, plan, found_logins)
-    _accept(run, plan, notices(run.build, pipeline=pipeline, wanted=wanted, plan=plan))
-    return plan
+    return plan, found_logins, notices(run.build, pipeline=pipeline, wanted=wanted, plan=plan)
 
 
 async def resolve_source(run: Run, session: Session) -> tuple[PlanSource, Config, Pipeline]:
