@@ -260,7 +260,7 @@ func (r *runner) ensureShell(phase string) error {
 		case <-timer:
 			return fmt.Errorf("%s did not start within %s", sh.path, startLimit)
 		case <-r.terminated:
-			return errors.New("the box is being stopped")
+			return errStopping
 		}
 	}
 }
@@ -368,7 +368,7 @@ func (r *runner) attempt(s *step, log *stepLog, mended error, began *time.Time) 
 	for try := 1; ; try++ {
 		if err := r.ensureShell(spec.Phase); err != nil {
 			if !first {
-				return outcome{exit: -1, reason: "Internal", message: err.Error(), at: time.Now()}
+				return outcome{exit: -1, reason: shellReason(err), message: err.Error(), at: time.Now()}
 			}
 			return broken(shellReason(err), err)
 		}
@@ -430,8 +430,12 @@ func (r *runner) note(text string) {
 	r.out.note([]byte(text))
 }
 
+var errStopping = errors.New("the box got SIGTERM")
+
 func shellReason(err error) string {
 	switch {
+	case errors.Is(err, errStopping):
+		return "BoxTerminated"
 	case errors.Is(err, syscall.ENOEXEC):
 		return "ArchitectureMismatch"
 	case errors.Is(err, errNoShell), errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
@@ -514,8 +518,19 @@ func (r *runner) wait(spec *stepSpec, began time.Time) (end outcome, ran bool) {
 			}
 			return r.stopped("Cancelled", cancel.Reason), true
 		case <-r.terminated:
-			return r.stopped("BoxTerminated", "the box was told to stop"), true
+			r.rescue(spec.Ordinal)
+			return r.stopped("BoxTerminated", "the box got SIGTERM"), true
 		}
+	}
+}
+
+// rescue stores what the step has printed so far.
+func (r *runner) rescue(ordinal int) {
+	r.mu.Lock()
+	log := r.logs[ordinal]
+	r.mu.Unlock()
+	if log != nil {
+		r.uploads.rescue(fmt.Sprintf("log/%d", ordinal), content{file: log.file, size: log.size.Load(), note: partial})
 	}
 }
 
@@ -621,6 +636,6 @@ func (r *runner) skipRest() {
 		if next == nil {
 			return
 		}
-		r.endSkipped(next, "Skipped", "the box was told to stop")
+		r.endSkipped(next, "Skipped", "the box got SIGTERM")
 	}
 }
