@@ -1,0 +1,93 @@
+"""Boxes that are ended under a running build, each in its own way: whose fault it is, and what is left."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.cluster.conftest import Builds, steps
+from tests.kubectl import condition
+
+AFTER = "  after-steps:\n    - script: {name: tell, code: 'echo told'}\n"
+FILL = "for i in $(seq 400); do head -c 1000000 /dev/zero >>/pipeline/big; echo written $i; sleep 0.05; done; sleep 100"
+
+
+def project(builds: Builds, code: str, *, after: bool) -> str:
+    text = (
+        f"box: {builds.lab.registry}/box/debian:12\nbuild:\n  steps:\n"
+        f"    - script: {{name: one, code: {json.dumps(code)}}}\n"
+    )
+    return builds.project(text + (AFTER if after else ""))
+
+
+def end(raw: dict[str, Any]) -> tuple[str, str]:
+    return raw["status"]["phase"], condition(raw, "Succeeded")["reason"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_pod_over_its_own_storage_limit_fails_with_the_limit_and_a_remedy(
+    builds: Builds, again: bool
+) -> None:
+    limits = {"box": {"resources": {"limits": {"ephemeral-storage": "64Mi"}}}}
+    retries = {"infrastructure": 1, "afterStart": again}
+    builds.apply("b", url=project(builds, FILL, after=not again), pod=limits, retries=retries)
+    raw = builds.finish("b", timeout=150)
+    assert end(raw) == ("Failed", "StorageLimitExceeded")
+    message = condition(raw, "Succeeded")["message"]
+    assert "exceeds the total limit of containers 64Mi" in message or '"64Mi"' in message
+    assert "Raise spec.pod.box.resources.limits.ephemeral-storage, or write less" in message
+    assert raw["status"]["pod"]["attempt"] == 1
+    assert steps(raw)[0][:2] == ("one", "Failed")
+    if not again:
+        assert steps(raw)[1] == ("tell", "Skipped", "Skipped")
+    assert "written 60\n" in builds.log(raw, "one")
+    assert builds.pods("b") == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_kill_1_is_a_box_that_was_terminated(builds: Builds, after: bool) -> None:
+    builds.apply("b", url=project(builds, "echo begun; sleep 1; kill 1; sleep 30", after=after))
+    raw = builds.finish("b")
+    assert end(raw) == ("Errored", "BoxTerminated")
+    message = condition(raw, "Succeeded")["message"]
+    assert "kill 1" in message
+    assert "--- sentinel" not in message and "boxkit" not in message
+    assert steps(raw)[0][:2] == ("one", "Failed")
+    assert builds.log(raw, "one").startswith("begun\n")
+    assert builds.pods("b") == []
+
+
+def test_a_drained_build_says_who_evicted_it_and_runs_again_where_it_may(builds: Builds) -> None:
+    code = "test -e /pipeline/source/wercker.yml; echo begun; sleep $NAP"
+    nap: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "nap", "namespace": builds.namespace},
+        "data": {"NAP": "1000"},
+    }
+    builds.kubectl.apply(nap)
+    builds.apply(
+        "b",
+        url=project(builds, code, after=True),
+        envFrom=[{"configMapRef": {"name": "nap"}}],
+        retries={"infrastructure": 1, "afterStart": True},
+    )
+    builds.kubectl.wait_for(
+        "build",
+        "b",
+        namespace=builds.namespace,
+        until=lambda raw: raw.get("status", {}).get("currentStep") == "one",
+    )
+    builds.kubectl.apply({**nap, "data": {"NAP": "0"}})
+    pod = builds.pods("b")[0]["metadata"]["name"]
+    path = f"/api/v1/namespaces/{builds.namespace}/pods/{pod}/eviction"
+    metadata = {"name": pod, "namespace": builds.namespace}
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+    builds.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+    raw = builds.finish("b", timeout=150)
+    assert end(raw) == ("Succeeded", "Passed")
+    assert raw["status"]["pod"]["attempt"] == 2
+    events = builds.kubectl.list("events.events.k8s.io", namespace=builds.namespace)
+    lost = next(each["note"] for each in events if each["reason"] == "AttemptLost")
+    assert "PodEvicted" in lost and "EvictionByEvictionAPI: Eviction API: evicting" in lost
