@@ -98,7 +98,9 @@ async def run_operator(settings: Settings) -> None:
         await stack.enter_async_context(_task(sweep_forever(tools, supervisor), name="resync"))
         health.ready = True
         await kopf.operator(
-            registry=make_registry(supervisor=supervisor, pods=tools.pods, commits=tools.commits),
+            registry=make_registry(
+                supervisor=supervisor, pods=tools.pods, commits=tools.commits, keys=keys
+            ),
             standalone=True,
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,

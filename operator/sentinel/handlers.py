@@ -12,14 +12,18 @@ import kopf
 
 from sentinel.api import GROUP, VERSION
 from sentinel.api.imagecommit import ACTIVE_LABEL
-from sentinel.engine.board import Board
+from sentinel.engine.board import Board, key_of
+from sentinel.engine.ours import is_signed
 from sentinel.engine.supervisor import Supervisor
 from sentinel.kube.watches import log_in, tune
 from sentinel.plan.names import FINISHED_LABEL, MANAGED_BY, MANAGED_BY_VALUE
+from sentinel.plan.seal import PlanKeys
 
 
-def make_registry(*, supervisor: Supervisor, pods: Board, commits: Board) -> kopf.OperatorRegistry:
-    """The handlers, on a registry of their own."""
+def make_registry(
+    *, supervisor: Supervisor, pods: Board, commits: Board, keys: PlanKeys
+) -> kopf.OperatorRegistry:
+    """The handlers, on a registry of their own. Of pods that only carry our label nothing is kept."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
@@ -42,7 +46,10 @@ def make_registry(*, supervisor: Supervisor, pods: Board, commits: Board) -> kop
 
     @kopf.on.event("v1", "pods", registry=registry)
     async def on_pod(event: kopf.RawEvent, **_: Any) -> None:
-        pods.offer(dict(event["object"]), deleted=event["type"] == "DELETED")
+        raw = dict(event["object"])
+        # One whose name is known may have been changed or replaced: its build has to see that.
+        if pods.get(key_of(raw)) is not None or is_signed(raw, keys=keys):
+            pods.offer(raw, deleted=event["type"] == "DELETED")
 
     @kopf.on.event(GROUP, VERSION, "imagecommits", registry=registry)
     async def on_commit(event: kopf.RawEvent, **_: Any) -> None:

@@ -21,7 +21,7 @@ from sentinel.engine.create import create
 from sentinel.engine.look import until
 from sentinel.engine.ours import is_ours
 from sentinel.engine.run import Outcome, Run
-from sentinel.errors import CancelledByUser, InfrastructureError, UserError
+from sentinel.errors import CancelledByUser, InfrastructureError, NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import IMAGE_COMMITS, PODS, ROLE_BINDINGS, ROLES
 from sentinel.plan.model import Plan
@@ -164,7 +164,29 @@ async def _ask(run: Run, plan: Plan, outcome: Outcome, *, pod: dict[str, Any]) -
     try:
         return await create(run, IMAGE_COMMITS, body, within=plan.pending_timeout)
     except AlreadyExists:
-        return await run.tools.kube.get(IMAGE_COMMITS, namespace=plan.namespace, name=name)
+        there = await run.tools.kube.get(IMAGE_COMMITS, namespace=plan.namespace, name=name)
+        _check_request(there, body)
+        return there
+
+
+def _check_request(there: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Raise NotVerified where the ImageCommit of that name asks for something else than we do.
+
+    Its spec cannot be changed, so one that asks for the same is as good as ours, whoever made it.
+    """
+    asked, wanted = there["spec"], ours["spec"]
+    other = [
+        field
+        for field, value in wanted.items()
+        # The server leaves defaults beside what we set, and an earlier try had an earlier deadline.
+        if field not in ("deadline", "config") and (asked.get(field) or None) != (value or None)
+    ]
+    if other or (asked.get("config") or {}).get("labels") != wanted["config"]["labels"]:
+        raise NotVerified(
+            f"ImageCommit {there['metadata']['name']} is not the operator's: it asks for another "
+            f"{', '.join(other or ['config'])}. Delete it, and submit the Build again",
+            reason=Reason.NOT_VERIFIED,
+        )
 
 
 def _image_labels(plan: Plan, outcome: Outcome) -> dict[str, str]:

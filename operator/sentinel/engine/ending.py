@@ -13,6 +13,7 @@ from contextlib import suppress
 from sentinel.api.reasons import Blame, Reason
 from sentinel.engine.board import Board, Seen
 from sentinel.engine.look import until
+from sentinel.engine.ours import own
 from sentinel.engine.run import Run
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.kube.resources import PODS
@@ -50,7 +51,7 @@ def box_ends(run: Run, plan: Plan, session: Session) -> bool:
     seen = run.tools.pods.get(
         (plan.namespace, pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt))
     )
-    return session.state.closed is not None or ending_of(plan, seen) is not None
+    return session.state.closed is not None or ending_of(plan, own(run, seen)) is not None
 
 
 async def why_box_ended(run: Run, plan: Plan, session: Session) -> SentinelError:
@@ -65,10 +66,10 @@ async def why_box_ended(run: Run, plan: Plan, session: Session) -> SentinelError
         await _stopped(run, plan, session)
 
     def shown(seen: Seen | None) -> Ending | None:
-        return ending_of(plan, seen)
+        return ending_of(plan, own(run, seen))
 
     def settled(seen: Seen | None) -> Ending | None:
-        found = ending_of(plan, seen)
+        found = ending_of(plan, own(run, seen))
         return found if found is not None and found.final else None
 
     found: Ending | None = None
@@ -92,10 +93,14 @@ async def why_box_ended(run: Run, plan: Plan, session: Session) -> SentinelError
 async def _stopped(run: Run, plan: Plan, session: Session) -> None:
     """Wait until an open box has stopped its steps and closed its session, or cannot any more."""
     key = (plan.namespace, pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt))
+
+    def stands_still(seen: Seen | None) -> bool | None:
+        return _stands_still(own(run, seen))
+
     waits = {
         asyncio.ensure_future(session.wait_for(lambda state: state.closed is not None)),
         asyncio.ensure_future(
-            until(run.tools.kube, PODS, run.tools.pods, key, _stands_still, every=LOOK_EVERY)
+            until(run.tools.kube, PODS, run.tools.pods, key, stands_still, every=LOOK_EVERY)
         ),
     }
     try:

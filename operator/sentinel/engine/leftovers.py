@@ -15,9 +15,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sentinel.engine.ours import NO_ATTEMPT, sealed_plan
+from sentinel.engine.ours import NO_ATTEMPT, is_signed, sealed_plan
 from sentinel.engine.run import Tools
-from sentinel.errors import NotVerified, SentinelError
+from sentinel.errors import SentinelError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import CONFIG_MAPS, IMAGE_COMMITS, PODS, SECRETS, Resource
 from sentinel.plan.names import (
@@ -99,17 +99,9 @@ async def find_made(tools: Tools, *, namespace: str | None) -> list[dict[str, An
         async for raw in tools.kube.each(
             resource, namespace=namespace, labels=f"{MANAGED_BY}={MANAGED_BY_VALUE}"
         ):
-            if resource is IMAGE_COMMITS or _is_signed(tools, raw):
+            if resource is IMAGE_COMMITS or is_signed(raw, keys=tools.keys):
                 found.append(raw["metadata"])
     return found
-
-
-def _is_signed(tools: Tools, pod: dict[str, Any]) -> bool:
-    try:
-        _check_signature(tools, PODS, pod, _attempt_of(pod["metadata"]))
-    except (NotVerified, LookupError, ValueError):
-        return False
-    return True
 
 
 def _attempt_of(metadata: dict[str, Any]) -> Attempt:

@@ -20,8 +20,14 @@ from sentinel.plan.codec import decode
 from sentinel.plan.derive import derive_again
 from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import Plan
-from sentinel.plan.names import PLAN_ANNOTATION, pod_name
-from sentinel.plan.seal import Identity, open_plan
+from sentinel.plan.names import (
+    ATTEMPT_LABEL,
+    BUILD_LABEL,
+    PLAN_ANNOTATION,
+    UID_LABEL,
+    pod_name,
+)
+from sentinel.plan.seal import Identity, PlanKeys, open_plan
 
 NO_ATTEMPT = 0
 """What an object is signed for that is the build's and not an attempt's."""
@@ -40,6 +46,31 @@ def known_uid(run: Run) -> str:
 def is_ours(run: Run, seen: Seen | None) -> bool:
     """Whether that is the pod we made for the present attempt, and not another one of its name."""
     return seen is not None and seen.uid == known_uid(run)
+
+
+def own(run: Run, seen: Seen | None) -> Seen | None:
+    """`seen` as far as it is our pod: another one of its name only says that ours is gone."""
+    if seen is None or is_ours(run, seen):
+        return seen
+    metadata = {key: seen.raw["metadata"][key] for key in ("namespace", "name")}
+    return Seen({"metadata": {**metadata, "uid": known_uid(run)}, "spec": {}}, deleted=True)
+
+
+def is_signed(raw: dict[str, Any], *, keys: PlanKeys) -> bool:
+    """Whether a pod carries a plan that we signed for the attempt its labels name; its uid is not looked at."""
+    metadata = raw["metadata"]
+    labels = metadata.get("labels") or {}
+    try:
+        identity = Identity(
+            metadata["namespace"],
+            labels[BUILD_LABEL],
+            labels[UID_LABEL],
+            int(labels[ATTEMPT_LABEL]),
+        )
+        open_plan(sealed_plan(raw), identity=identity, keys=keys)
+    except (NotVerified, LookupError, ValueError):
+        return False
+    return True
 
 
 def sealed_plan(raw: dict[str, Any]) -> str:
