@@ -55,6 +55,7 @@ generate: venv ## write what is generated: the CRDs, for kubectl and for the cha
 	$(BIN)/python -m sentinel.api.crd crds
 	$(BIN)/python -m sentinel.api.crd charts/sentinel/files/crds
 	$(BIN)/python tools/reference.py docs/reference
+	$(BIN)/python tools/steps.py
 
 manifests: ## manifests/install.yaml from the chart (needs the lab's helm)
 	@$(BIN)/python -m tests.install > manifests/install.yaml

@@ -31,7 +31,9 @@ func (d *driver) text() string {
 		fmt.Fprintf(&b, format+"\n", args...)
 		b.WriteString("case $? in 0) ;; *) \\command return 1;; esac\n")
 	}
-	line("\\command cd %s", singleQuoted(d.sourceDir))
+	// A step may have moved the source: setup-go-workspace does (wercker-semantics §3.2).
+	line("case \"${WERCKER_SOURCE_DIR-}\" in '') \\command cd %s ;; *) \\command cd \"$WERCKER_SOURCE_DIR\" ;; esac",
+		singleQuoted(d.sourceDir))
 	for _, pair := range d.literals {
 		fmt.Fprintf(&b, "\\command export %s=%s\n", pair[0], singleQuoted(pair[1]))
 	}

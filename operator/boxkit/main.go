@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"sentinel.wercker.com/boxkit/internal/stepkit"
 )
 
 // version is set by the linker.
 var version = "dev"
 
-const usageText = `usage: boxkit install DIR | init | attach | env | version`
+const usageText = `usage: boxkit install DIR | init | attach | env | version
+       ` + stepkit.Usage
 
 func main() {
 	verb := ""
@@ -28,6 +31,8 @@ func main() {
 		err = runAttach(os.Stdin, os.Stdout)
 	case verb == "env":
 		err = printEnv(os.Stdout)
+	case verb == "http" || verb == "json" || verb == "url" || verb == "tool":
+		code = stepkit.Run(verb, os.Args[2:], fromEnv("SENTINEL_KIT_DIR", "/run/sentinel/kit"), os.Stdin, os.Stdout, os.Stderr)
 	case verb == "version":
 		fmt.Printf("boxkit %s, protocol %d to %d\n", version, protocolMin, protocolMax)
 	default:

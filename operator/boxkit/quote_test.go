@@ -60,7 +60,7 @@ func TestADriverHoldsWhatTheStepNeedsInItsOrder(t *testing.T) {
 	want := strings.Join([]string{
 		`BEGIN`,
 		`\command set +e`,
-		`\command cd '/pipeline/my source'`,
+		`case "${WERCKER_SOURCE_DIR-}" in '') \command cd '/pipeline/my source' ;; *) \command cd "$WERCKER_SOURCE_DIR" ;; esac`,
 		`case $? in 0) ;; *) \command return 1;; esac`,
 		`\command export WERCKER_STEP_ID='$id'`,
 		`\command export WERCKER_A_B="say \"$X\""`,

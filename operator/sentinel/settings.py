@@ -7,7 +7,7 @@ joined by two underscores: SENTINEL_STORE__ENDPOINT.
 from __future__ import annotations
 
 import ssl
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -207,9 +207,23 @@ class StepSettings(BaseModel):
         Field(
             description="Where steps are looked for: http(s)://… is a server with wercker's API or an index.json; "
             "file:///… or a path a directory owner/name; git+https://host/{owner}/step-{name}.git one repository a "
-            "step. Empty: nowhere, so builds have script and internal steps, and those of their own source."
+            "step. Empty: nowhere, so builds have script steps, those of their own source, and the standard steps."
         ),
     ] = ""
+    standard: Annotated[
+        bool,
+        Field(
+            description="Use our own steps (`sentinel steps list`) for those of wercker's public registry, where the "
+            "registry does not have a step."
+        ),
+    ] = True
+    tools: Annotated[
+        dict[str, Any],
+        Field(
+            description="A volume source, as in a pod's spec.volumes, with tools for standard steps: tools.json lists "
+            "name, version, path and sha256 of each. It is mounted read-only into every box."
+        ),
+    ] = {}
     token: Annotated[
         SecretStr,
         Field(

@@ -1,17 +1,94 @@
-"""`sentinel steps`: a step registry of one's own."""
+"""`sentinel steps`: the standard steps, and a step registry of one's own."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from sentinel.source.steps.standard import StandardStep
 
 
 @click.group()
 def steps() -> None:
-    """Steps of one's own."""
+    """The standard steps, and registries of one's own."""
+
+
+@steps.command("list")
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+def list_(output: str) -> None:
+    """List the standard steps: Sentinel's own, for those of wercker's public registry."""
+    from sentinel.source.steps.standard import standard_steps  # noqa: PLC0415
+
+    found = standard_steps().values()
+    if output == "json":
+        click.echo(json.dumps([_described(each) for each in found], indent=2))
+        return
+    width = max(len(str(each)) for each in found)
+    for each in found:
+        click.echo(f"{each!s:<{width}}  {each.manifest.summary}")
+
+
+@steps.command()
+@click.argument("name")
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+def show(name: str, output: str) -> None:
+    """Show the standard step NAME: its options, and which old step it stands for."""
+    from sentinel.source.steps.standard import standard_steps  # noqa: PLC0415
+
+    step = standard_steps().get(name.rpartition("/")[2].partition("@")[0])
+    if step is None:
+        raise click.ClickException(
+            f"there is no standard step {name!r}; `sentinel steps list` shows all of them"
+        )
+    if output == "json":
+        click.echo(json.dumps(_described(step), indent=2))
+        return
+    click.echo(f"{step} {step.manifest.version}: {step.manifest.summary}")
+    click.echo(f"Stands for {step.stands_for}. Found as " + ", ".join(_names(step)) + ".")
+    if step.manifest.properties:
+        click.echo("\nOptions:")
+    for each in step.manifest.properties:
+        notes = [each.type or "string", *(["required"] if each.required else [])]
+        notes += [f"default {each.default}"] if each.default else []
+        click.echo(f"  {each.name} ({', '.join(notes)})")
+        if text := step.describe.get(each.name):
+            click.echo(f"      {text}")
+    if (readme := step.folder / "README.md").is_file():
+        click.echo("\n" + readme.read_text(encoding="utf-8").strip())
+
+
+def _names(step: StandardStep) -> list[str]:
+    return [f"{owner}/{step.name}" for owner in step.owners]
+
+
+def _described(step: StandardStep) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "names": _names(step),
+        "version": step.manifest.version,
+        "summary": step.manifest.summary,
+        "standsFor": step.stands_for,
+        "options": [
+            {
+                "name": each.name,
+                "type": each.type or "string",
+                "required": each.required,
+                "default": each.default,
+                "description": step.describe.get(each.name, ""),
+            }
+            for each in step.manifest.properties
+        ],
+    }
 
 
 @steps.command()

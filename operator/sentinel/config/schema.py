@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from sentinel.config.boxes import AUTH_KEYS
-from sentinel.config.knownsteps import INTERNAL, REGISTRY
+from sentinel.config.knownsteps import INTERNAL
+from sentinel.config.standardsteps import STANDARD
 
 Schema = dict[str, Any]
 
@@ -118,7 +119,7 @@ def _step() -> Schema:
     properties: Schema = {"script": _options({**code, **options})}
     for name, known in INTERNAL.items():
         properties[f"internal/{name}"] = _options({**dict.fromkeys(known, _TEXT), **options})
-    for name, known in REGISTRY.items():
+    for name, known in STANDARD.items():
         properties[name] = _options({**dict.fromkeys(known, _TEXT), **options})
     return {"type": "object", "minProperties": 1, "properties": properties}
 

@@ -12,9 +12,10 @@ from typing import Literal
 from sentinel.config.codes import Code
 from sentinel.config.document import Items, Node, Scalar, Table
 from sentinel.config.findings import Findings, did_you_mean
-from sentinel.config.knownsteps import INTERNAL, REGISTRY
+from sentinel.config.knownsteps import INTERNAL
 from sentinel.config.model import Step
 from sentinel.config.scalars import is_null, property_text, source_text
+from sentinel.config.standardsteps import STANDARD
 
 _IDENTIFIER = re.compile(
     r"""(?:(?P<owner>[^/\s"@]+)/)?(?P<name>[^\s"@]+)(?:@(?P<version>[^\s"]+))?(?:\s+"(?P<url>[^"]*)")?"""
@@ -253,7 +254,7 @@ def _check_names(
         _check_conditions(options, findings)
     elif kind == "registry":
         _check_pin(key, name, findings)
-    known = {"internal": INTERNAL.get(name), "script": ("code",)}.get(kind, REGISTRY.get(name))
+    known = {"internal": INTERNAL.get(name), "script": ("code",)}.get(kind, STANDARD.get(name))
     if known is None:
         return
     taken = (*known, *_RESERVED)

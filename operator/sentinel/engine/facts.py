@@ -33,6 +33,8 @@ from sentinel.resolver.messages import (
     StepRules,
     StepWanted,
 )
+from sentinel.source.steps import WantedStep
+from sentinel.source.steps.standard import find_standard, standard_facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +69,10 @@ async def find_facts(
         for box, reference in zip(images, references, strict=False)
     ]
     named = {step.identifier: _step_wanted(step) for step in steps if step.kind == "registry"}
+    ours = {} if run.tools.settings.steps.registry else _standard(run, named)
+    named = {name: each for name, each in named.items() if name not in ours}
     if not wanted and not named:
-        return [local_image(box.image) for box in images], {}
+        return [local_image(box.image) for box in images], ours
     request = await _request(run, list(named.values()), source=source)
     request = request.model_copy(
         update={
@@ -83,11 +87,19 @@ async def find_facts(
     facts = [
         _image_facts(run, each, found) for each, found in zip(wanted, answer.images, strict=True)
     ]
+    ours |= _standard(
+        run,
+        {
+            name: each
+            for (name, each), found in zip(named.items(), answer.steps, strict=True)
+            if found.standard
+        },
+    )
     found_steps = {
-        name: _step_facts(run, request, found)
+        name: ours[name] if name in ours else _step_facts(run, request, found)
         for name, found in zip(named, answer.steps, strict=True)
     }
-    return facts or [local_image(box.image) for box in images], found_steps
+    return facts or [local_image(box.image) for box in images], ours | found_steps
 
 
 async def find_step(run: Run, step: StepWanted, *, source: PlanSource) -> StepFacts:
@@ -202,6 +214,7 @@ async def _request(run: Run, steps: Sequence[StepWanted], *, source: PlanSource)
         ),
         rules=StepRules(
             registry=rules.registry,
+            standard=rules.standard,
             token=rules.token.get_secret_value(),
             allow_local=rules.allow_local,
             allow_url=rules.allow_url,
@@ -240,8 +253,22 @@ def _step_wanted(step: Step) -> StepWanted:
     )
 
 
+def _standard(run: Run, named: Mapping[str, StepWanted]) -> dict[str, StepFacts]:
+    """The facts of those that are standard steps, which need nobody to look them up."""
+    if not run.tools.settings.steps.standard:
+        return {}
+    found: dict[str, StepFacts] = {}
+    for name, each in named.items():
+        wanted = WantedStep(owner=each.owner, name=each.name, version=each.version, url=each.url)
+        if (step := find_standard(wanted)) is not None:
+            found[name] = standard_facts(step, wanted)
+    return found
+
+
 def _step_facts(run: Run, request: FactsRequest, found: StepFound) -> StepFacts:
     namespace = run.build.namespace
+    if found.standard or not found.digest:
+        raise InternalError(f"the resolver gave no archive of step {found.owner}/{found.name}")
     if found.kept:
         versions = run.tools.known.steps(namespace, found.owner, found.name)
         for known, facts in versions.items():

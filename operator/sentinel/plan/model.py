@@ -64,7 +64,8 @@ class StepFacts:
     """What a registry says of a step. `digest` is the sha256 of its archive, in hexadecimal digits.
 
     `defaults` are the manifest's options in its order: (name, default), "" where it has none; `required` those of
-    them without which the step's author thinks that it cannot run. `warnings` are about the step itself.
+    them without which the step's author thinks that it cannot run. `warnings` are about the step itself. A `standard`
+    step comes with our image and has no digest.
     """
 
     version: str
@@ -72,6 +73,7 @@ class StepFacts:
     defaults: tuple[tuple[str, str], ...] = ()
     required: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
+    standard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ class PlanStep:
 
     `ordinal` is unique over both phases and counts from 1. `exports` are (name, text) with a live $ for the shell.
     `command_timeout` and `no_response_timeout` are in seconds. `version`, `digest` and `url` say which step of a
-    registry it is, so that another attempt gets the same one; a script has none.
+    registry it is, so that another attempt gets the same one; a script has none. A `standard` step is in our image.
     """
 
     ordinal: int
@@ -93,6 +95,7 @@ class PlanStep:
     version: str = ""
     digest: str = ""
     url: str = ""
+    standard: bool = False
     code: str = ""
     cwd: str = ""
     exports: tuple[tuple[str, str], ...] = ()

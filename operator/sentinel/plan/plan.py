@@ -247,6 +247,7 @@ def _steps(
             version=facts[step.identifier].version if step.kind == "registry" else "",
             digest=facts[step.identifier].digest if step.kind == "registry" else "",
             url=step.url,
+            standard=step.kind == "registry" and facts[step.identifier].standard,
             code=step.code,
             cwd=step.cwd,
             exports=step_exports(step, facts.get(step.identifier)),

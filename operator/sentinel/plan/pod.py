@@ -34,6 +34,7 @@ KIT_DIR = "/run/sentinel/kit"
 SESSION_DIR = "/run/sentinel/session"
 GIT_SECRET_DIR = "/run/sentinel/git"  # noqa: S105 - a path
 STEPS_DIR = "/run/sentinel/steps"
+TOOLS_DIR = "/run/sentinel/tools"
 PYTHON = "/opt/sentinel/bin/python3"
 """The interpreter in our own image."""
 
@@ -61,10 +62,10 @@ def make_pod(plan: Plan, *, build: Build, settings: Settings, defaults: bool = T
         "nodeSelector": {**said.node_selector, "kubernetes.io/os": "linux"},
         "activeDeadlineSeconds": max(1, int(deadline)),
         "terminationGracePeriodSeconds": 30,
-        "volumes": _volumes(plan, said.box),
+        "volumes": _volumes(plan, said.box, settings),
         "initContainers": [_source(plan, settings)],
         "containers": [
-            _box(plan, said.box),
+            _box(plan, said.box, settings),
             *(
                 _service(each, said.services.get(each.alias, PodContainer()))
                 for each in plan.services
@@ -123,7 +124,7 @@ def owner_reference(build: Build) -> Object:
     }
 
 
-def _volumes(plan: Plan, said: PodContainer) -> list[Object]:
+def _volumes(plan: Plan, said: PodContainer, settings: Settings) -> list[Object]:
     volumes: list[Object] = [
         {"name": "wercker", "emptyDir": {}},
         {"name": "kit", "emptyDir": {}},
@@ -136,7 +137,14 @@ def _volumes(plan: Plan, said: PodContainer) -> list[Object]:
     if archived_steps(plan):
         name = steps_name(build=plan.build, uid=plan.uid, attempt=plan.attempt)
         volumes.append({"name": "steps", "configMap": {"name": name}})
+    if provides_tools(plan, settings):
+        volumes.append({"name": "tools", **settings.steps.tools})
     return volumes
+
+
+def provides_tools(plan: Plan, settings: Settings) -> bool:
+    """Whether the box gets the tools of the operator's owner: only standard steps look for them."""
+    return bool(settings.steps.tools) and any(step.standard for step in plan.steps)
 
 
 def archived_steps(plan: Plan) -> tuple[PlanStep, ...]:
@@ -172,6 +180,9 @@ def _source(plan: Plan, settings: Settings) -> Object:
     steps = [{"id": step.id, "digest": step.digest} for step in archived_steps(plan)]
     if steps:
         fetch |= {"steps": steps, "stepsDir": STEPS_DIR}
+    standard = [{"id": step.id, "name": step.name} for step in plan.steps if step.standard]
+    if standard:
+        fetch["standardSteps"] = standard
     if plan.source.digest:
         fetch["sha256"] = plan.source.digest
     else:
@@ -223,12 +234,14 @@ def _proxies(settings: Settings) -> list[Object]:
     return [{"name": name, "value": _exact(value)} for name, value in values.items() if value]
 
 
-def _box(plan: Plan, said: PodContainer) -> Object:
+def _box(plan: Plan, said: PodContainer, settings: Settings) -> Object:
     mounts: list[Object] = [
         {"name": "wercker", "mountPath": WERCKER_DIR, "readOnly": True},
         {"name": "kit", "mountPath": KIT_DIR, "readOnly": True},
         {"name": "session", "mountPath": SESSION_DIR},
     ]
+    if provides_tools(plan, settings):
+        mounts.append({"name": "tools", "mountPath": TOOLS_DIR, "readOnly": True})
     mounts += [{"name": name, "mountPath": path} for name, path in _writable(plan, said)]
     box: Object = {
         "name": BOX,

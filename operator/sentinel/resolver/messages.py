@@ -124,6 +124,7 @@ class StepRules(Message):
 
     registry: str = ""
     token: str = Field(default="", repr=False)
+    standard: bool = False
     allow_local: bool = False
     allow_url: bool = False
     packed_bytes: int
@@ -201,7 +202,8 @@ class ImageFound(Message):
 
 
 class StepFound(Message):
-    """A step. `kept`: the operator has its archive and facts under this digest already.
+    """A step. `kept`: the operator has its archive and facts under this digest already. `standard`: it is
+    one of our own, which the registry does not have, and nothing else is said.
 
     `registry`, `release` (the version) and `mark` are what the next Build may know it by; `registry` is "" where
     nothing says that the same version is the same bytes.
@@ -209,10 +211,11 @@ class StepFound(Message):
 
     owner: Annotated[str, Field(max_length=100)]
     name: Annotated[str, Field(max_length=100)]
-    version: Annotated[str, Field(max_length=100)]
-    digest: Hex
-    size: Annotated[int, Field(ge=0)]
+    version: Annotated[str, Field(max_length=100)] = ""
+    digest: Hex | Literal[""] = ""
+    size: Annotated[int, Field(ge=0)] = 0
     kept: bool = False
+    standard: bool = False
     registry: Annotated[str, Field(max_length=2048)] = ""
     mark: Annotated[str, Field(max_length=200)] = ""
     release: Annotated[str, Field(max_length=100)] = ""

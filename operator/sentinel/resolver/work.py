@@ -303,6 +303,8 @@ def _wanted(step: StepWanted) -> WantedStep:
 
 
 def _step(found: FoundStep, known: _Known) -> StepFound:
+    if found.standard:
+        return StepFound(owner=found.owner, name=found.name, standard=True)
     kept = found.archive == known.ELSEWHERE
     key, mark = known.keys.get((found.owner, found.name, found.digest), (None, ""))
     options = found.manifest.properties

@@ -113,6 +113,15 @@ def _place_steps(task: Task) -> None:
     place_steps(task.steps, archives=task.steps_dir, dest=beside, timeout=TIMEOUT)
 
 
+def _place_standard_steps(task: Task) -> None:
+    from sentinel.source.shipped import place  # noqa: PLC0415
+
+    beside = os.path.dirname(task.dest)
+    for step, name in task.standard_steps:
+        _make_empty(f"{beside}/{step}")
+        place(name, f"{beside}/{step}")
+
+
 def fetch(task: Task) -> None:
     """Source and boxkit onto their volumes; FetchError if not."""
     # Whatever user the box runs as must be able to read it.
@@ -135,6 +144,8 @@ def fetch(task: Task) -> None:
                 git.close()
         if task.steps:
             _place_steps(task)
+        if task.standard_steps:
+            _place_standard_steps(task)
         if left_out := leave_out(task.dest, task.ignore_file):
             print(f"{task.ignore_file}: {left_out} files left out", flush=True)
         if installing:

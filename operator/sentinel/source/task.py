@@ -27,7 +27,8 @@ class Task:
     existing or missing directory; kit: where boxkit installs itself, "" for nowhere; secretDir: mounted Secret or "";
     ignoreFile: what is not copied, "" for nothing.
     ca: certificates in PEM to trust besides the system's; maxBytes: of disk. With sha256, 64 hexadecimal digits, url
-    is an archive's, and there is no commit. steps: (id, digest) of those whose archives are in stepsDir.
+    is an archive's, and there is no commit. steps: (id, digest) of those whose archives are in stepsDir. standardSteps:
+    (id, name) of those that are in our image.
     """
 
     def __init__(self, text: str) -> None:
@@ -50,6 +51,9 @@ class Task:
             self.max_bytes = int(data.get("maxBytes") or MAX_BYTES)
             self.steps = [(str(each["id"]), str(each["digest"])) for each in data.get("steps", ())]
             self.steps_dir = str(data.get("stepsDir") or "")
+            self.standard_steps = [
+                (str(each["id"]), str(each["name"])) for each in data.get("standardSteps", ())
+            ]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FetchError(INTERNAL, f"${VARIABLE} is no task: {error!r}") from error
         if self.sha256:

@@ -24,6 +24,7 @@ from sentinel.source.steps.project import Project, ProjectStep
 from sentinel.source.steps.registry import Registry, Release
 from sentinel.source.steps.remote import RemoteRegistry, UrlStep
 from sentinel.source.steps.repositories import RepositoryTemplate
+from sentinel.source.steps.standard import find_standard, notes_of, suggestion
 from sentinel.source.steps.tree import to_the_end
 from sentinel.source.steps.versions import LATEST, bare, is_exact
 from sentinel.source.steps.wanted import (
@@ -43,7 +44,7 @@ class StepSource:
     """Finds steps in one registry, and keeps what it fetched. For one event loop.
 
     `registry` is None where the operator has none; `allow_local` and `allow_url` are about steps with a URL behind
-    their name.
+    their name; `standard` lets our own steps stand in for what the registry does not have.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class StepSource:
         limits: Limits,
         allow_local: bool = False,
         allow_url: bool = False,
+        standard: bool = False,
         ca: str = "",
         pause: float = 0.3,
     ) -> None:
         self._registry = registry
+        self._standard = standard
         self._cache = cache
         self._limits = limits
         self._allow_local = allow_local
@@ -75,12 +78,20 @@ class StepSource:
         that was fetched before is used, with a warning, where the registry cannot be asked.
         """
         check_wanted(wanted)
+        if self._registry is None and (standard := self._find_standard(wanted)) is not None:
+            return standard
         registry = self._choose(wanted, project)
         async with self._slots:
             try:
                 release = await registry.look_up(wanted)
             except InfrastructureError as error:
                 return await self._known_before(registry, wanted, error)
+            except UserError as error:
+                if error.reason is not Reason.STEP_NOT_FOUND or wanted.url:
+                    raise
+                if (standard := self._find_standard(wanted)) is not None:
+                    return standard
+                raise not_found(error.message + suggestion(wanted)) from error
             key = Key(
                 registry=registry.title,
                 owner=release.owner,
@@ -97,6 +108,23 @@ class StepSource:
                         await asyncio.to_thread(self._cache.remember, key, known)
         return _found(release, stored)
 
+    def _find_standard(self, wanted: WantedStep) -> FoundStep | None:
+        step = find_standard(wanted) if self._standard else None
+        if step is None:
+            return None
+        return FoundStep(
+            owner=wanted.owner,
+            name=step.name,
+            version=step.manifest.version,
+            digest="",
+            size=0,
+            archive=step.folder,
+            manifest=step.manifest,
+            origin="standard steps",
+            warnings=notes_of(step, wanted),
+            standard=True,
+        )
+
     async def archive(self, digest: str) -> Path | None:
         """The archive of a step that was found before, by its digest; None where the cache has it no more."""
         stored = await asyncio.to_thread(self._cache.get, digest)
@@ -107,8 +135,9 @@ class StepSource:
         if not wanted.url:
             if self._registry is None:
                 raise not_found(
-                    f"step {wanted}: the operator knows no step registry. Set steps.registry, for example to a "
-                    "directory of steps or to a server that `sentinel steps serve` is"
+                    f"step {wanted} is not a standard step, and the operator has no step registry"
+                    f"{suggestion(wanted)}. `sentinel steps list` shows the standard steps; the operator's setting "
+                    "steps.registry names a registry, for example a server that runs `sentinel steps serve`"
                 )
             return self._registry
         shown = without_credentials(wanted.url)
@@ -235,6 +264,7 @@ def step_source(
         ),
         allow_local=settings.allow_local,
         allow_url=settings.allow_url,
+        standard=settings.standard,
         ca=ca,
         pause=pause,
     )

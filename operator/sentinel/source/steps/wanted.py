@@ -53,6 +53,8 @@ class FoundStep:
     relative to the step's root, safe to unpack, always the same bytes for the same step; `digest` its SHA-256 in hex,
     `size` its bytes; `origin` says where it came from, without credentials; `warnings` are for the build's author.
 
+    A `standard` step is a part of our own image: `archive` is its directory there, and it has no digest.
+
     The archive stays as long as the cache has room for it, which is at least until as many bytes of other steps were
     looked up: link or copy it at once, or find the step again.
     """
@@ -66,6 +68,7 @@ class FoundStep:
     manifest: Manifest
     origin: str
     warnings: tuple[str, ...] = ()
+    standard: bool = False
 
     def __str__(self) -> str:
         return f"{self.owner}/{self.name}" + (f"@{self.version}" if self.version else "")

@@ -53,7 +53,9 @@ def index(script: Scripted, count: int, *, size: int = 10) -> list[WantedStep]:
 
 
 async def test_without_a_registry_there_is_a_sentence_for_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the operator knows no step registry\. Set") as caught:
+    with pytest.raises(
+        UserError, match=r"is not a standard step, and the operator has no step registry"
+    ) as caught:
         await source("", tmp_path).find(GREET)
     assert caught.value.reason is Reason.STEP_NOT_FOUND
 

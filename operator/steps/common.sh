@@ -1,0 +1,75 @@
+# What the standard steps share. It is put beside each step's run.sh and sourced there, inside a subshell, so that no
+# function or variable of it stays in the session. Must run in bash, dash and busybox ash.
+set +e
+IFS='
+	 '
+boxkit="${WERCKER_BOXKIT:-/run/sentinel/kit/boxkit}"
+
+# is_true TEXT: whether an option is on.
+is_true() {
+	case "${1-}" in
+	(true | TRUE | True | yes | Yes | YES | on | On | ON | 1) return 0 ;;
+	esac
+	return 1
+}
+
+# have COMMAND: whether the box has it.
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# need COMMAND [REMEDY]: fails where the box lacks it.
+need() {
+	have "$1" || fail "this box has no $1. ${2:-Use a box that has it, or install it in an earlier step}"
+}
+
+# provide COMMAND [VERSION]: has `tool` name the box's COMMAND, else the one that the operator provides, else fails.
+provide() {
+	if have "$1"; then
+		tool="$(command -v "$1")"
+		return 0
+	fi
+	tool="$("$boxkit" tool "$@" 2>"$WERCKER_STEP_TEMP/tool.txt")" && return 0
+	fail "$1${2:+ $2} is missing: this box has none, and $(cat "$WERCKER_STEP_TEMP/tool.txt"). Use a box that has $1, install it in an earlier step, or have it added to the operator's tools (steps.tools)"
+}
+
+# attempts COUNT COMMAND…: runs a function or command until it passes, COUNT times at most, with a function `between`
+# called after each failure but the last. Its status is the last one's.
+attempts() {
+	attempts_left="$1" && shift
+	while :; do
+		"$@" && return 0
+		attempts_status=$?
+		attempts_left=$((attempts_left - 1))
+		[ "$attempts_left" -gt 0 ] || return "$attempts_status"
+		warn "failed with code $attempts_status; trying again"
+		between
+	done
+}
+between() { :; }
+
+# http METHOD URL [HEADER…]: sends standard input as the body, prints the answer's body, and its failure in words to
+# $WERCKER_STEP_TEMP/http.txt. Ends with 22 for a status of 400 or more. URL and headers are in no command line.
+http() {
+	http_method="$1" http_url="$2"
+	shift 2
+	{
+		printf '%s %s\n' "$http_method" "$http_url"
+		for http_header in "$@"; do
+			printf '%s\n' "$http_header"
+		done
+		printf '\n'
+		cat
+	} | "$boxkit" http ${http_body:+--body "$http_body"} 2>"$WERCKER_STEP_TEMP/http.txt"
+}
+http_body= # a file to send instead of standard input
+
+# http_failure: what was wrong with the last request.
+http_failure() { cat "$WERCKER_STEP_TEMP/http.txt"; }
+
+# json TEXT: TEXT as a JSON string, with its quotes.
+json() { printf '%s' "$1" | "$boxkit" json quote; }
+
+# url_escape TEXT: TEXT as a part of a URL's path or query.
+url_escape() { printf '%s' "$1" | "$boxkit" url quote; }
+
+# result VALUE: hands VALUE out of the subshell, for the step's run.sh to export.
+result() { printf '%s' "$1" >"$WERCKER_STEP_TEMP/result"; }
