@@ -13,6 +13,9 @@ from sentinel.config.findings import did_you_mean
 from sentinel.config.model import Step
 from sentinel.plan.model import StepFacts
 
+LOOKUPS = 100
+"""Unknown options of one pipeline that a near name is looked up for: the status shows ten findings."""
+
 
 def check_options(
     steps: Sequence[Step], facts: Mapping[str, StepFacts], *, pipeline: str
@@ -21,11 +24,12 @@ def check_options(
 
     `facts` are by identifier; a step that is not among them has no manifest.
     """
+    lookups = iter(range(LOOKUPS))
     return tuple(
         found
         for step in steps
         if step.identifier in facts
-        for found in _check(step, facts[step.identifier], pipeline)
+        for found in _check(step, facts[step.identifier], pipeline, lookups)
     )
 
 
@@ -34,12 +38,18 @@ def dashed(option: str) -> str:
     return option.replace("_", "-").lower()
 
 
-def _check(step: Step, facts: StepFacts, pipeline: str) -> Iterator[Diagnostic]:
+def _check(
+    step: Step, facts: StepFacts, pipeline: str, lookups: Iterator[int]
+) -> Iterator[Diagnostic]:
     said = {dashed(name) for name, _ in step.properties}
     known = {dashed(name): name for name, _ in facts.defaults}
     for text in facts.warnings:
         yield _warning(Code.STEP_MANIFEST, f"{step.identifier}: {text}", "", step, pipeline)
-    strangers = {name: did_you_mean(name, tuple(known)) for name in sorted(said - known.keys())}
+    strangers = {
+        name: did_you_mean(name, tuple(known))
+        for name in sorted(said - known.keys())
+        if next(lookups, None) is not None
+    }
     for name in sorted(facts.required):
         if dashed(name) not in said:
             yield _warning(

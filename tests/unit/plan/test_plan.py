@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,9 @@ from tests.unit.plan.examples import REDIS, UID, YML, build, plan, settings
 
 from sentinel.api.reasons import Reason
 from sentinel.config.load import load
+from sentinel.config.model import Step
 from sentinel.errors import UserError
+from sentinel.plan import options
 from sentinel.plan.environment import resolve
 from sentinel.plan.images import wanted_images
 from sentinel.plan.links import exposed
@@ -407,3 +410,19 @@ def test_options_are_bounded_together_too_and_defaults_of_a_manifest_count() -> 
 
     with pytest.raises(UserError, match=r"options of step lab/big .* more than 524288"):
         plan(yml="box: x\nbuild:\n  steps:\n    - lab/big\n", services=(), steps=facts)
+
+
+def test_near_options_are_looked_up_for_a_hundred_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def near(word: str, known: Sequence[str]) -> str:
+        asked.append(word)
+        return ""
+
+    monkeypatch.setattr(options, "did_you_mean", near)
+    names = tuple((f"o{n}", "1") for n in range(3000))
+    steps = [Step(identifier="x", name="x", kind="registry", properties=names, line=1)] * 3
+    facts = StepFacts(version="1", digest="d", defaults=(("opts", ""),))
+
+    assert check_options(steps, {"x": facts}, pipeline="build") == ()
+    assert len(asked) == options.LOOKUPS

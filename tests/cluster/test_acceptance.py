@@ -1,0 +1,93 @@
+"""What a Build's spec may say on a real cluster: the rest ends it before a pod exists, and names the field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.cluster.conftest import Builds
+from tests.kubectl import condition
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "tagged": (
+        {"image": {"repository": "registry.lab:5000/{namespace}/app:v1"}},
+        "spec.image.repository cannot be used",
+    ),
+    "foreign": (
+        {"image": {"repository": "registry.lab:5000/builds/other/app"}},
+        "may not push to registry.lab:5000/builds/other/app",
+    ),
+    "excluded": (
+        {"image": {"excludePaths": ["/opt/c/*"]}},
+        "spec.image.excludePaths: '/opt/c/*' cannot be used",
+    ),
+    "limit": (
+        {"pod": {"box": {"resources": {"limit": {"memory": "1Gi"}}}}},
+        "spec.pod.box.resources.limit: there is no such field; did you mean limits?",
+    ),
+    "user": (
+        {"pod": {"box": {"securityContext": {"runAsUsr": 1000}}}},
+        "spec.pod.box.securityContext.runAsUsr: there is no such field; did you mean runAsUser?",
+    ),
+    "affinity": (
+        {"pod": {"afinity": {}}},
+        "spec.pod.afinity: there is no such field; did you mean affinity?",
+    ),
+    "privileged": (
+        {"pod": {"box": {"securityContext": {"privileged": True}}}},
+        "spec.pod.box.securityContext.privileged: only false is allowed in builds",
+    ),
+    "account": (
+        {"pod": {"serviceAccountName": "admin"}},
+        "'admin' is not allowed by the operator's setting pods.serviceAccounts (nobody)",
+    ),
+    "endless": (
+        {"timeouts": {"build": "1000000h"}},
+        "spec.timeouts.build: 1000000h is longer than 168h",
+    ),
+}
+
+
+def filled(value: Any, namespace: str) -> Any:
+    if isinstance(value, dict):
+        return {key: filled(each, namespace) for key, each in value.items()}
+    return value.replace("{namespace}", namespace) if isinstance(value, str) else value
+
+
+def test_what_a_spec_may_not_say_ends_the_build_before_its_pod(builds: Builds) -> None:
+    url = builds.script("true")
+    for name, (spec, _) in REFUSED.items():
+        builds.apply(name, url=url, **filled(spec, builds.namespace))
+    for name, (_, message) in REFUSED.items():
+        raw = builds.finish(name)
+        succeeded = condition(raw, "Succeeded")
+        assert (raw["status"]["phase"], succeeded["reason"]) == ("Failed", "InvalidSpec"), raw
+        assert message in succeeded["message"]
+        assert builds.pods(name) == []
+
+
+READ_ONLY = """\
+echo x > new && echo x > "$WERCKER_OUTPUT_DIR/o" && echo x > "$WERCKER_STEP_TEMP/t"
+echo x > "$WERCKER_REPORT_ARTIFACTS_DIR/a" && mktemp >/dev/null
+! touch /usr/x 2>/dev/null && id -u
+"""
+
+
+def test_a_root_box_with_a_read_only_root_file_system_has_places_to_write(builds: Builds) -> None:
+    raw = builds.run(
+        url=builds.script(READ_ONLY, name="write"),
+        pod={"box": {"securityContext": {"readOnlyRootFilesystem": True}}},
+    )
+
+    assert raw["status"]["phase"] == "Succeeded", raw["status"]
+    assert builds.log(raw, "write") == "0\n"
+
+
+def test_a_name_that_is_no_repository_is_made_fit_and_told(builds: Builds) -> None:
+    raw = builds.run(
+        url=builds.script("true"), image={"commit": "end"}, application={"name": "My App"}
+    )
+
+    assert raw["status"]["phase"] == "Succeeded", raw["status"]
+    repository = raw["status"]["image"]["repository"]
+    assert repository.startswith(f"{builds.lab.registry}/builds/{builds.namespace}/my-app-")
+    assert "'My App' is no repository name" in condition(raw, "Accepted")["message"]
