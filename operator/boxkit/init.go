@@ -58,7 +58,7 @@ func runInit() (int, error) {
 				}
 				continue
 			}
-			once.Do(func() { close(s.terminated) })
+			once.Do(s.terminate)
 		}
 	}()
 	code := (&runner{session: s}).run()

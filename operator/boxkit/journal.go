@@ -110,6 +110,9 @@ type (
 		Reason string `json:"reason"`
 		Text   string `json:"text"`
 	}
+	stoppingRecord struct {
+		Signal string `json:"signal"`
+	}
 	closedRecord struct {
 		Pending []string `json:"pending"`
 		Reason  string   `json:"reason"`

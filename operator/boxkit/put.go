@@ -52,11 +52,10 @@ func newClient(kit, ca, proxy string) *http.Client {
 	}
 }
 
-// content is what is sent: the first size bytes of a file that stays open, whatever becomes of its name, and a note.
+// content is what is sent: a file that stays open, whatever becomes of its name.
 type content struct {
 	file *os.File
 	size int64
-	note string
 }
 
 // put sends content, again and again while the store cannot be reached or says that it is its own fault.
@@ -94,18 +93,17 @@ func patience(size int64) time.Duration {
 }
 
 func putOnce(ctx context.Context, client *http.Client, to upload, what content) error {
-	body := io.MultiReader(io.NewSectionReader(what.file, 0, what.size), strings.NewReader(what.note))
-	size := what.size + int64(len(what.note))
-	if size == 0 {
+	var body io.Reader = io.NewSectionReader(what.file, 0, what.size)
+	if what.size == 0 {
 		body = http.NoBody // else a length of 0 would mean that it is unknown
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience(size))
+	ctx, cancel := context.WithTimeout(ctx, patience(what.size))
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPut, to.URL, body)
 	if err != nil {
 		return &putError{text: "the URL cannot be used"}
 	}
-	request.ContentLength = size
+	request.ContentLength = what.size
 	for name, value := range to.Headers {
 		if strings.EqualFold(name, "host") {
 			request.Host = value

@@ -518,19 +518,8 @@ func (r *runner) wait(spec *stepSpec, began time.Time) (end outcome, ran bool) {
 			}
 			return r.stopped("Cancelled", cancel.Reason), true
 		case <-r.terminated:
-			r.rescue(spec.Ordinal)
 			return r.stopped("BoxTerminated", "the box got SIGTERM"), true
 		}
-	}
-}
-
-// rescue stores what the step has printed so far.
-func (r *runner) rescue(ordinal int) {
-	r.mu.Lock()
-	log := r.logs[ordinal]
-	r.mu.Unlock()
-	if log != nil {
-		r.uploads.rescue(fmt.Sprintf("log/%d", ordinal), content{file: log.file, size: log.size.Load(), note: partial})
 	}
 }
 

@@ -282,6 +282,13 @@ func (s *session) doCancel(m *cancelMessage) error {
 	return nil
 }
 
+// terminate is for SIGTERM. It is journaled before anything is stopped: an eviction for a limit of the pod's own leaves
+// one second, and whoever reads the box's output from its node must know at once.
+func (s *session) terminate() {
+	s.journal.append(time.Now(), "stopping", stoppingRecord{Signal: "SIGTERM"})
+	close(s.terminated)
+}
+
 func (s *session) doClose() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

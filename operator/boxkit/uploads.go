@@ -26,8 +26,7 @@ type uploads struct {
 	slots   chan struct{}
 	busy    sync.WaitGroup
 	journal *journal
-	store   bool                     // there is one: every log is wanted
-	rescues map[string]chan struct{} // closed when that rescue has ended
+	store   bool // there is one: every log is wanted
 }
 
 type logUpload struct {
@@ -45,7 +44,6 @@ func newUploads(ctx context.Context, j *journal) *uploads {
 		files:   map[string]*logUpload{},
 		slots:   make(chan struct{}, uploadsAtOnce),
 		journal: j,
-		rescues: map[string]chan struct{}{},
 	}
 }
 
@@ -73,32 +71,6 @@ func (u *uploads) add(what string, file *os.File, facts logFacts) {
 	u.try(what)
 }
 
-const (
-	rescueLimit = 3 * time.Second
-	partial     = "--- sentinel: the box was stopped while this step ran; what it printed last may be missing\n"
-)
-
-// rescue stores what there is of a log that is not complete, marked as partial: the box is being stopped, and an eviction
-// for a limit of the pod's own leaves it one second. The complete log follows if there is time, and replaces it.
-func (u *uploads) rescue(what string, so content) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	target, found := u.targets[what]
-	if !found || u.client == nil || u.files[what] != nil || u.rescues[what] != nil {
-		return
-	}
-	client, done := u.client, make(chan struct{})
-	u.rescues[what] = done
-	u.busy.Add(1)
-	go func() {
-		defer u.busy.Done()
-		defer close(done)
-		ctx, cancel := context.WithTimeout(u.ctx, rescueLimit)
-		defer cancel()
-		_ = putOnce(ctx, client, target, so)
-	}()
-}
-
 // try begins an upload if everything for it is there. u.mu is held.
 func (u *uploads) try(what string) {
 	file := u.files[what]
@@ -108,14 +80,11 @@ func (u *uploads) try(what string) {
 	}
 	file.active = true
 	u.busy.Add(1)
-	client, rescued := u.client, u.rescues[what]
+	client := u.client
 	go func() {
 		defer u.busy.Done()
 		u.slots <- struct{}{}
 		defer func() { <-u.slots }()
-		if rescued != nil {
-			<-rescued // or the partial log could arrive after the complete one
-		}
 		ctx, cancel := context.WithTimeout(u.ctx, 10*time.Minute)
 		defer cancel()
 		err := file.put(ctx, client, target)

@@ -212,6 +212,8 @@ async def test_sigterm_ends_the_running_step_and_the_box(box: Box) -> None:
     ]
     assert state.closed is not None and state.closed.reason == "Terminated"
     assert await box.process.wait() == 143
+    kinds = [type(record).__name__ for record in box.heard]
+    assert kinds[kinds.index("Started") + 1] == "Stopping"
 
 
 async def test_close_leaves_no_process_behind(box: Box) -> None:

@@ -270,42 +270,6 @@ async def test_close_gives_up_uploads_that_never_succeed(box: Box, store: Store)
     assert await box.process.wait() == 0
 
 
-STUBBORN = "trap '' TERM; echo begun; while :; do sleep 0.05; done"
-
-
-async def test_a_box_that_is_killed_soon_after_term_has_stored_what_was_printed(
-    box: Box, store: Store
-) -> None:
-    """The kubelet gives a box one second where the pod exceeded a limit of its own."""
-    async with box.session() as session:
-        await session.open(box.open(uploads={"log/1": Upload(url=f"{store.url}/1")}))
-        await session.start([script(1, STUBBORN)])
-        while b"begun" not in box.logs.get(1, b""):
-            await asyncio.sleep(0.01)
-        box.process.terminate()
-        while not store.puts:
-            await asyncio.sleep(0.01)
-        box.process.kill()
-    ((_, _, body),) = store.puts
-    assert body == (
-        b"begun\n--- sentinel: the box was stopped while this step ran; what it printed last may be missing\n"
-    )
-
-
-async def test_a_box_with_a_grace_stores_the_whole_log_at_last(box: Box, store: Store) -> None:
-    async with box.session() as session:
-        await session.open(box.open(uploads={"log/1": Upload(url=f"{store.url}/1")}))
-        await session.start(
-            [script(1, "trap 'echo told; exit 1' TERM; echo begun; sleep 60 & wait")]
-        )
-        while b"begun" not in box.logs.get(1, b""):
-            await asyncio.sleep(0.01)
-        box.process.terminate()
-        state = await session.wait_for(lambda state: state.closed is not None)
-    assert state.uploads["log/1"].state == "uploaded"
-    assert store.puts[-1][2] == b"begun\ntold\n"
-
-
 async def test_collect_packs_a_path_and_puts_it_once(box: Box, store: Store) -> None:
     out = box.root / "output"
     (out / "sub").mkdir(parents=True)

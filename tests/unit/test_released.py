@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
@@ -30,11 +31,20 @@ def name_of(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
+def _only(read: Any, meant: Any) -> Any:
+    """`read` without the fields that came after `meant` was written."""
+    if isinstance(meant, dict):
+        return {name: _only(read[name], each) for name, each in meant.items()}
+    if isinstance(meant, list) and len(read) == len(meant):
+        return [_only(*pair) for pair in zip(read, meant, strict=True)]
+    return read
+
+
 @pytest.mark.parametrize("path", PLANS, ids=name_of)
 def test_a_plan_means_what_it_meant_to_its_release(path: Path) -> None:
     read = json.loads(TypeAdapter(Plan).dump_json(decode(path.read_text().strip())))
     meant = json.loads(path.with_suffix(".json").read_text())
-    assert {name: read[name] for name in meant} == meant
+    assert _only(read, meant) == meant
 
 
 @pytest.mark.parametrize("path", PLANS, ids=name_of)

@@ -30,6 +30,7 @@ from sentinel.engine.guard import guarded
 from sentinel.engine.pod import ensure_pod, pod_gone, stored_plan, vanished, watch_pod
 from sentinel.engine.prepare import prepare
 from sentinel.engine.run import Outcome, Run
+from sentinel.engine.salvage import output_kept
 from sentinel.engine.secrets import resolve_environment
 from sentinel.engine.services import blame_services
 from sentinel.errors import (
@@ -162,7 +163,8 @@ async def _attempt(run: Run, plan: Plan) -> tuple[Outcome, bool]:
     environment = asyncio.ensure_future(resolve_environment(run, plan))
     try:
         await ensure_pod(run, plan, environment)
-        async with box_session(run, plan) as session:
+        run.printed = b""
+        async with box_session(run, plan) as session, output_kept(run, plan, session):
             try:
                 outcome = await guarded(
                     _steps(run, plan, session, environment), watch_pod(run, plan, session)

@@ -69,7 +69,8 @@ class Run:
     """One Build while it is driven. `invalid` ends it at once: its spec cannot be read (`build` has then an empty
     one), or we failed with it too often. `closed`: the box has ended by itself. `dead_services` says by alias how a
     service ended before the steps did. `result` is how the build ends whatever happens to its box from then on; `lost`
-    is why the box ended after that and before its after-steps did. `park(True)` gives the build's slot back while it
+    is why the box ended after that and before its after-steps did. `printed` is what a box that is being stopped had
+    printed by then, from its node. `park(True)` gives the build's slot back while it
     only waits for room in the cluster, `park(False)` takes one again. `sealed` is the signed plan in the annotation of
     the attempt's pod."""
 
@@ -83,6 +84,7 @@ class Run:
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     result: Outcome | None = None
     lost: SentinelError | None = None
+    printed: bytes = b""
     dead_services: dict[str, str] = field(default_factory=dict)
     sealed: str = ""
 

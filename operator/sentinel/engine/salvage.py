@@ -7,9 +7,11 @@ The one case in which log bytes pass through the operator.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
@@ -19,14 +21,19 @@ from sentinel.engine.status import MESSAGE_LIMIT
 from sentinel.errors import SentinelError
 from sentinel.kube.errors import NotFound
 from sentinel.plan.keys import step_log
+from sentinel.plan.model import Plan
 from sentinel.plan.names import BOX, pod_name
 from sentinel.plan.observe import observe
+from sentinel.session.client import Session
 from sentinel.store.s3 import ObjectStore
 
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 16 * 1024 * 1024
 """Of a container's output; the kubelet's default is to keep 10 MiB."""
+
+READ_WITHIN = 10.0
+"""Seconds for the output of a box that is being stopped."""
 
 PARTIAL = (
     b"--- sentinel: the box ended before this log was stored; this is what the node had of it\n"
@@ -49,7 +56,7 @@ async def salvage_logs(run: Run, *, attempt: int, reason: Reason | str, message:
         if printed is None:
             return not missing
         ids = {ordinal: step.id for ordinal, step in enumerate(run.writer.status.steps, start=1)}
-        found = split_log(printed, ids)
+        found = _longest(split_log(run.printed, ids), split_log(printed, ids))
         if _note_begun(run, found.keys(), reason=reason, message=message):
             missing = await _missing(store, results.prefix, run)
         for ordinal in missing:
@@ -60,6 +67,41 @@ async def salvage_logs(run: Run, *, attempt: int, reason: Reason | str, message:
         log.warning("build %s/%s: no logs from the node: %s", *run.key, e.message)
         return False
     return True
+
+
+@asynccontextmanager
+async def output_kept(run: Run, plan: Plan, session: Session) -> AsyncIterator[None]:
+    """While the block runs, read the box's output from its node as soon as the box is told to stop.
+
+    Where a pod exceeded a limit of its own, the kubelet leaves the box one second, and removes its output with it.
+    """
+    reading = asyncio.create_task(_keep_output(run, plan, session), name="last output")
+    try:
+        yield
+    finally:
+        if session.state.stopping is None:
+            reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def _keep_output(run: Run, plan: Plan, session: Session) -> None:
+    try:
+        await session.wait_for(lambda state: state.stopping is not None)
+        async with asyncio.timeout(READ_WITHIN):
+            run.printed = await run.tools.kube.logs(
+                namespace=plan.namespace,
+                pod=pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt),
+                container=BOX,
+                limit_bytes=MOST_BYTES,
+            )
+    except (SentinelError, TimeoutError) as e:
+        log.info("build %s/%s: no output of a box that stops: %s", *run.key, e)
+
+
+def _longest(*found: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Of each step the longest text that any of them has."""
+    ordinals = {ordinal for each in found for ordinal in each}
+    return {n: max((each.get(n, b"") for each in found), key=len) for n in ordinals}
 
 
 async def _missing(store: ObjectStore, prefix: str, run: Run) -> list[int]:

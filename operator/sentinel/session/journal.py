@@ -68,6 +68,7 @@ class SessionState:
     uploads: Mapping[str, UploadState] = field(default_factory=dict)
     collected: Mapping[str, r.Collected | r.CollectFailed] = field(default_factory=dict)
     cancelled: r.CancelSeen | None = None
+    stopping: r.Stopping | None = None
     closed: r.Closed | None = None
 
     def done(self, ordinals: Iterable[int]) -> bool:
@@ -107,6 +108,8 @@ def _change(state: SessionState, record: r.AnyRecord) -> dict[str, Any]:
             change = {"uploads": {**state.uploads, record.what: _upload(record)}}
         case r.Collected() | r.CollectFailed():
             change = {"collected": {**state.collected, record.what: record}}
+        case r.Stopping():
+            change = {"stopping": record}
         case r.Closed():
             change = {"closed": record}
         case r.Unknown():

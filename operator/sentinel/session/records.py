@@ -169,6 +169,11 @@ class CollectFailed(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stopping(Record):
+    """SIGTERM arrived. Written before anything is stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Closed(Record):
     """The last record. `pending`: files that never reached the store. reason: Closed, or Terminated by a signal."""
 
@@ -196,6 +201,7 @@ AnyRecord: TypeAlias = (
     | UploadFailed
     | Collected
     | CollectFailed
+    | Stopping
     | Closed
     | Unknown
 )
@@ -278,6 +284,7 @@ _KINDS: dict[str, _Make] = {
         reason=str(m["reason"]),
         text=str(m.get("text", "")),
     ),
+    "stopping": lambda m, b: Stopping(**b),
     "closed": lambda m, b: Closed(
         **b,
         pending=tuple(str(what) for what in m.get("pending") or ()),

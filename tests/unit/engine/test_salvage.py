@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from tests.unit.engine.world import Server, run_of
+from tests.unit.engine.world import UID, Box, Server, plan, run_of, status_of
 
 from sentinel.api.build import PodStatus, Results, StepStatus
 from sentinel.api.reasons import Reason
-from sentinel.engine.salvage import PARTIAL, salvage_logs, split_log
+from sentinel.engine.box import box_session
+from sentinel.engine.salvage import PARTIAL, output_kept, salvage_logs, split_log
 from sentinel.errors import InfrastructureError
 from sentinel.kube.errors import NotFound
 
@@ -147,3 +148,35 @@ async def test_logs_of_a_pod_that_is_gone_are_marked_as_missing() -> None:
     )
     assert await salvage_logs(run, attempt=1, reason=Reason.POD_DELETED, message="deleted")
     assert store.objects["r/step/b-2/log.txt"] == PARTIAL
+
+
+async def test_what_a_stopping_box_had_printed_is_read_at_once() -> None:
+    """The kubelet removes the output of an evicted pod with its containers."""
+
+    class Removed(Server):
+        asked = 0
+
+        async def logs(self, **_: Any) -> bytes:
+            self.asked += 1
+            return FIRST + b"one\n" if self.asked == 1 else b"unable to retrieve container logs"
+
+    box = Box(opened=True)
+    box.record("opened", build=UID, attempt=1, plan="", shell="/bin/bash")
+    server = Removed(status_of(ready=True, begun=True))
+    server.add_pod(plan("first"), box=box)
+    store = Store()
+    del store.objects["r/step/a-1/log.txt"]
+    run = run_of(server)
+    run.tools = replace(run.tools, store=cast(Any, store))
+    run.tools.pods.offer(next(iter(server.pods.values())))
+    run.writer.change(
+        results=Results(prefix="r/"),
+        steps=[StepStatus(id="a-1", name="first", start_time="2026-11-27T10:00:00Z")],
+    )
+    async with box_session(run, plan("first")) as session, output_kept(run, plan("first"), session):
+        assert server.asked == 0
+        box.record("stopping")
+        await session.wait_for(lambda state: state.stopping is not None)
+    server.pods.clear()
+    assert await salvage_logs(run, attempt=1, reason=Reason.POD_EVICTED, message="full")
+    assert store.objects["r/step/a-1/log.txt"] == b"one\n" + PARTIAL
