@@ -38,6 +38,8 @@ LOOK = 0.25
 FULL = 0.9
 """Share of the container's memory at which the largest child is ended."""
 HELLO_SECONDS = 10.0
+GRACE = 0.05
+"""Seconds that a child has to end by itself when its connection is closed. One that waits for a request does at once."""
 MOST_CONNECTIONS = 2048
 
 
@@ -52,7 +54,7 @@ class Client:
     pidfd: int = -1
     scratch: str = ""
     hit: Limit | None = None
-    hung_up: bool = False
+    hung_up: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -115,6 +117,8 @@ class Server:
         self._stop = True
 
     def _timeout(self) -> float:
+        if any(each.hung_up for each in self._running.values()):
+            return GRACE
         return LOOK if self._running or self._clients else 60.0
 
     def _on_event(self, number: int, events: int, wake: int) -> None:
@@ -152,9 +156,7 @@ class Server:
             self._epoll.modify(client.connection.fileno(), select.EPOLLRDHUP)
             self._waiting.setdefault(client.hello.namespace, deque()).append(client)
         elif events & (select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR):
-            client.hung_up = True
-            if client.pid:
-                self._kill(client)
+            client.hung_up = time.monotonic()
             self._drop(client)
 
     def _drop(self, client: Client) -> None:
@@ -300,6 +302,9 @@ class Server:
         for client in [each for each in self._clients.values() if each.hello is None]:
             if now - client.since > HELLO_SECONDS:
                 self._drop(client)
+        for client in self._running.values():
+            if client.hung_up and now - client.hung_up > GRACE:
+                self._kill(client)
         old = [each for each in self._running.values() if now - each.since >= LOOK]
         if not old or now < self._look_at:
             return
