@@ -306,36 +306,39 @@ class Server:
             if client.hung_up and now - client.hung_up > GRACE:
                 self._kill(client)
         old = [each for each in self._running.values() if now - each.since >= LOOK]
-        if not old or now < self._look_at:
-            return
+        if old and now >= self._look_at:
+            self._measure(old, now)
+            # Looking at many files takes time that others need: a tenth of it at most.
+            self._look_at = time.monotonic() + max(LOOK, 10 * (time.monotonic() - now))
+
+    def _measure(self, clients: list[Client], now: float) -> None:
+        """End children that take more than one Build, or all together, may."""
         known = usage.processes()
         settings = self._settings
-        taken: dict[Limit, list[tuple[int, Client]]] = {Limit.MEMORY: [], Limit.DISK: []}
-        for client in old:
+        memories: list[tuple[int, Client]] = []
+        disks: list[tuple[int, Client]] = []
+        for client in clients:
             tree = usage.tree(known, client.pid)
             memory = max(tree.memory - self._baseline, 0)
             disk = usage.disk(client.scratch, most=settings.disk_mib << 20)
-            taken[Limit.MEMORY].append((memory, client))
-            taken[Limit.DISK].append((disk, client))
-            if now - client.since > settings.wall_seconds:
-                self._kill(client, Limit.WALL)
-            elif tree.cpu > settings.cpu_seconds:
-                self._kill(client, Limit.CPU)
-            elif memory > settings.memory_mib << 20:
-                self._kill(client, Limit.MEMORY)
-            elif disk > settings.disk_mib << 20:
-                self._kill(client, Limit.DISK)
-            elif len(tree.pids) > settings.processes:
-                self._kill(client, Limit.PROCESSES)
-        total = sum(size for size, _ in taken[Limit.DISK])
-        if total > settings.scratch_mib << 20:
-            self._kill_largest(taken[Limit.DISK], Limit.DISK)
+            memories.append((memory, client))
+            disks.append((disk, client))
+            passed = {
+                Limit.WALL: now - client.since > settings.wall_seconds,
+                Limit.CPU: tree.cpu > settings.cpu_seconds,
+                Limit.MEMORY: memory > settings.memory_mib << 20,
+                Limit.DISK: disk > settings.disk_mib << 20,
+                Limit.PROCESSES: len(tree.pids) > settings.processes,
+            }
+            limit = next((limit for limit, holds in passed.items() if holds), None)
+            if limit is not None:
+                self._kill(client, limit)
+        if sum(size for size, _ in disks) > settings.scratch_mib << 20:
+            self._kill_largest(disks, Limit.DISK)
         container = usage.container_memory()
         if container is not None and container[0] > FULL * container[1]:
-            self._kill_largest(taken[Limit.MEMORY], Limit.MEMORY)
+            self._kill_largest(memories, Limit.MEMORY)
         self._reap()
-        # Looking at many files takes time that others need: a tenth of it at most.
-        self._look_at = time.monotonic() + max(LOOK, 10 * (time.monotonic() - now))
 
     def _kill_largest(self, taken: list[tuple[int, Client]], limit: Limit) -> None:
         _, client = max(taken, key=lambda each: each[0])
