@@ -39,7 +39,7 @@ FULL = 0.9
 """Share of the container's memory at which the largest child is ended."""
 HELLO_SECONDS = 10.0
 GRACE = 0.05
-"""Seconds that a child has to end by itself when its connection is closed. One that waits for a request does at once."""
+"""Seconds that a child has to end by itself when its connection is closed; one that waits for a request does."""
 MOST_CONNECTIONS = 2048
 
 
