@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from sentinel.plan.names import (
 MALLORY = "--as=mallory"
 WAITS = "until [ -e /go ]; do sleep 0.1; done"
 FOREIGN = "kube-system"
+DEPLOYMENT = "deployment/sentinel-operator"
 KINDS = "pods,configmaps,secrets,roles,rolebindings,imagecommits"
 
 
@@ -91,36 +93,23 @@ def forged_plan() -> str:
     )
 
 
-def held_back(builds: Builds, kubectl: Kubectl, **hard: str) -> None:
-    """A quota for which the operator waits, until it is deleted, before it creates what is counted."""
-    kubectl.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "ResourceQuota",
-            "metadata": {"name": "none", "namespace": builds.namespace},
-            "spec": {"hard": hard},
-        }
-    )
-    kubectl.wait_for(
-        "resourcequota",
-        "none",
-        namespace=builds.namespace,
-        until=lambda raw: raw.get("status", {}).get("used"),
-    )
+@contextmanager
+def without_operator(kubectl: Kubectl) -> Iterator[None]:
+    """Nobody drives Builds while the block runs."""
+    where = (DEPLOYMENT, "-n", NAMESPACE)
+    kubectl("scale", *where, "--replicas=0")
+    operators = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=operator")
+    kubectl("wait", *operators, "--for=delete", "--timeout=110s")
+    try:
+        yield
+    finally:
+        kubectl("scale", *where, "--replicas=1")
+        kubectl("rollout", "status", *where, "--timeout=110s")
 
 
-def once_it_waits(builds: Builds, name: str = "b") -> dict[str, Any]:
-    def waits(raw: dict[str, Any]) -> bool:
-        return any(
-            condition["reason"] == "QuotaExceeded"
-            for condition in raw.get("status", {}).get("conditions", [])
-        )
-
-    return builds.kubectl.wait_for("build", name, namespace=builds.namespace, until=waits)
-
-
-def let_go(builds: Builds) -> None:
-    builds.kubectl("delete", "resourcequota", "none", "-n", builds.namespace)
+def restart(kubectl: Kubectl) -> None:
+    kubectl("rollout", "restart", DEPLOYMENT, "-n", NAMESPACE)
+    kubectl("rollout", "status", DEPLOYMENT, "-n", NAMESPACE, "--timeout=110s")
 
 
 def running(builds: Builds, name: str = "b") -> dict[str, Any]:
@@ -148,22 +137,6 @@ def untouched(builds: Builds, made: dict[str, Any]) -> None:
     assert now["metadata"].get("annotations") == made["metadata"].get("annotations")
     assert now.get("data") == made.get("data")
     assert "activeDeadlineSeconds" not in now.get("spec", {})
-
-
-def test_a_pod_that_is_there_before_ours_with_a_plan_of_its_own(
-    builds: Builds, mallory: Kubectl
-) -> None:
-    held_back(builds, mallory, pods="0")
-    builds.apply("b", url=builds.script("true"))
-    build = once_it_waits(builds)
-    let_go(builds)
-    pod = create(mallory, theirs(builds, build, **{PLAN_ANNOTATION: forged_plan()}))
-
-    raw = builds.finish("b")
-
-    assert verdict(raw) == ("Errored", "NotVerified")
-    assert f"pod {pod['metadata']['name']} is not verified: its plan is not signed" in message(raw)
-    untouched(builds, pod)
 
 
 def test_the_plan_of_a_running_build_is_changed(builds: Builds, mallory: Kubectl) -> None:
@@ -199,51 +172,44 @@ def test_a_running_builds_pod_is_replaced_by_one_with_its_plan(
     untouched(builds, made)
 
 
-def test_a_config_map_and_a_secret_that_are_there_before_ours(
+def test_what_is_there_under_our_names_before_we_create_it(
     builds: Builds, mallory: Kubectl
 ) -> None:
     script = {"steps/hi/run.sh": "echo hi\n", "steps/hi/step.yml": "name: hi\nversion: 1.0.0\n"}
     registry = builds.lab.registry
-    files = builds.project(
-        f'box: {registry}/box/debian:12\nbuild:\n  steps:\n    - hi "file://./steps/hi"\n', **script
-    )
-    login = builds.project(
-        f"box: {{id: {registry}/box/debian, tag: 12, username: u, password: p}}\n"
-        "build:\n  steps:\n    - script: {code: 'true'}\n"
-    )
-    held_back(builds, mallory, **{"count/configmaps": "1", "count/secrets": "0"})
-    builds.apply("files", url=files)
-    builds.apply("login", url=login)
-    uids = {name: once_it_waits(builds, name)["metadata"]["uid"] for name in ("files", "login")}
-    let_go(builds)
-    where = {"namespace": builds.namespace}
-    names = {
-        "files": steps_name(build="files", uid=uids["files"], attempt=1),
-        "login": pull_secret_name(build="login", uid=uids["login"]),
+    urls = {
+        "pod": builds.script("true"),
+        "files": builds.project(
+            f'box: {registry}/box/debian:12\nbuild:\n  steps:\n    - hi "file://./steps/hi"\n',
+            **script,
+        ),
+        "login": builds.project(
+            f"box: {{id: {registry}/box/debian, tag: 12, username: u, password: p}}\n"
+            "build:\n  steps:\n    - script: {code: 'true'}\n"
+        ),
     }
-    made = [
-        create(
-            mallory,
-            {
-                "apiVersion": "v1",
-                "kind": kind,
-                "metadata": {
-                    **where,
-                    "name": names[build],
-                    "labels": labels(build=build, uid=uids[build], attempt=1),
-                },
-                "data": {},
-            },
-        )
-        for build, kind in (("files", "ConfigMap"), ("login", "Secret"))
-    ]
+    made: dict[str, dict[str, Any]] = {}
+    with without_operator(mallory):
+        for name, url in urls.items():
+            builds.apply(name, url=url)
+        uids = {name: builds.get(name)["metadata"]["uid"] for name in urls}
+        for name, kind, taken in (
+            ("files", "ConfigMap", steps_name(build="files", uid=uids["files"], attempt=1)),
+            ("login", "Secret", pull_secret_name(build="login", uid=uids["login"])),
+        ):
+            marks = labels(build=name, uid=uids[name], attempt=1)
+            metadata = {"namespace": builds.namespace, "name": taken, "labels": marks}
+            body = {"apiVersion": "v1", "kind": kind, "metadata": metadata, "data": {"a": "YQ=="}}
+            made[name] = create(mallory, body)
+        pod = theirs(builds, builds.get("pod"), **{PLAN_ANNOTATION: forged_plan()})
+        made["pod"] = create(mallory, pod)
 
-    for build, each in zip(("files", "login"), made, strict=True):
-        raw = builds.finish(build)
+    for name, each in made.items():
+        raw = builds.finish(name)
         assert verdict(raw) == ("Errored", "NotVerified")
-        assert f"{each['kind']} {names[build]} is not the operator's: it is not signed" in message(
-            raw
-        )
+        found = message(raw)
+        assert f"{each['kind'].lower()} {each['metadata']['name']} is not" in found.lower()
+        assert "not signed" in found
         untouched(builds, each)
     assert builds.pods("files") == builds.pods("login") == []
 
@@ -284,13 +250,11 @@ def test_the_key_is_rotated_while_a_build_runs(builds: Builds, kubectl: Kubectl)
     old = secret["data"]["current"]
     new = "bmV3LWtleS1vZi10aGUtdGVzdC0zMi1ieXRlcy1sb25nISE="
     patch = json.dumps({"data": {"current": new, "previous": old}})
-    deployment = "deployment/sentinel-operator"
     try:
         kubectl(
             "patch", "secret", "sentinel-plan-key", "-n", NAMESPACE, "--type=merge", "-p", patch
         )
-        kubectl("rollout", "restart", deployment, "-n", NAMESPACE)
-        kubectl("rollout", "status", deployment, "-n", NAMESPACE, "--timeout=110s")
+        restart(kubectl)
         (pod,) = builds.pods("b")
         name = pod["metadata"]["name"]
         kubectl("exec", name, "-c", "box", "-n", builds.namespace, "--", "touch", "/go")
@@ -298,7 +262,7 @@ def test_the_key_is_rotated_while_a_build_runs(builds: Builds, kubectl: Kubectl)
 
         assert verdict(builds.finish("b")) == ("Succeeded", "Passed")
         assert verdict(builds.finish("after")) == ("Succeeded", "Passed")
-        log = kubectl("logs", deployment, "-n", NAMESPACE)
+        log = kubectl("logs", DEPLOYMENT, "-n", NAMESPACE, "--all-containers")
         everything = kubectl("get", "pods", "-A", "-o", "yaml")
         for key in (old, new):
             assert key not in log
@@ -307,8 +271,7 @@ def test_the_key_is_rotated_while_a_build_runs(builds: Builds, kubectl: Kubectl)
         # Builds that run beside this test are signed with either.
         both = json.dumps({"data": {"current": old, "previous": new}})
         kubectl("patch", "secret", "sentinel-plan-key", "-n", NAMESPACE, "--type=merge", "-p", both)
-        kubectl("rollout", "restart", deployment, "-n", NAMESPACE)
-        kubectl("rollout", "status", deployment, "-n", NAMESPACE, "--timeout=110s")
+        restart(kubectl)
 
 
 def test_a_pod_that_only_has_our_labels_outlives_every_resync(
@@ -323,8 +286,7 @@ def test_a_pod_that_only_has_our_labels_outlives_every_resync(
     del body["metadata"]["ownerReferences"]
     pod = create(mallory, body)
     kubectl = builds.kubectl
-    kubectl("rollout", "restart", "deployment/sentinel-operator", "-n", NAMESPACE)
-    kubectl("rollout", "status", "deployment/sentinel-operator", "-n", NAMESPACE, "--timeout=110s")
+    restart(kubectl)
     # The first resync comes with the start, before any Build is driven.
     builds.apply("b", url=builds.script("true"))
     kubectl.wait_for("build", "b", namespace=builds.namespace, until=finished)
