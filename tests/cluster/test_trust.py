@@ -268,9 +268,8 @@ def test_the_key_is_rotated_while_a_build_runs(builds: Builds, kubectl: Kubectl)
             assert key not in log
             assert key not in everything
     finally:
-        # Builds that run beside this test are signed with either.
-        both = json.dumps({"data": {"current": old, "previous": new}})
-        kubectl("patch", "secret", "sentinel-plan-key", "-n", NAMESPACE, "--type=merge", "-p", both)
+        back = json.dumps({"data": {"current": old, "previous": None}})
+        kubectl("patch", "secret", "sentinel-plan-key", "-n", NAMESPACE, "--type=merge", "-p", back)
         restart(kubectl)
 
 
