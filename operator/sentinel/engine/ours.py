@@ -13,7 +13,7 @@ from typing import Any
 from sentinel.api.reasons import Reason
 from sentinel.engine.board import Seen
 from sentinel.engine.run import Run
-from sentinel.errors import InternalError, NotVerified
+from sentinel.errors import InternalError, NewerPlan, NotVerified
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import PODS
 from sentinel.plan.codec import decode
@@ -117,7 +117,7 @@ async def find_pod(run: Run, *, attempt: int) -> dict[str, Any] | None:
         return raw if raw["metadata"]["uid"] == known_uid(run) else None
     try:
         verified_plan(run, raw, attempt=attempt)
-    except (NotVerified, InternalError):
+    except (NotVerified, NewerPlan, InternalError):
         return None
     return raw
 
