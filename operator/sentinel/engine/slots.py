@@ -11,7 +11,7 @@ from collections import Counter
 
 from sentinel.settings import Settings
 
-PARKED = 5
+PARKED = 2
 """Builds that may wait for room in the cluster, as a multiple of `max_builds`."""
 
 
