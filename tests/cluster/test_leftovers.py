@@ -9,6 +9,7 @@ import pytest
 from tests.cluster.conftest import Builds
 from tests.cluster.test_reasons import running, shows, until, verdict, wait
 from tests.install import NAMESPACE, install
+from tests.lab.state import Lab
 
 OPERATOR = "app.kubernetes.io/component=operator"
 
@@ -78,15 +79,29 @@ def test_a_deleted_namespace_is_no_news(builds: Builds) -> None:
     assert [line for line in loud if builds.namespace in line and marker not in line] == []
 
 
-@pytest.fixture
-def few_slots(builds: Builds) -> Iterator[None]:
-    more = {"operator.maxBuilds": "2"}
-    install(builds.lab, quiet=True, more=more)
+@pytest.fixture(scope="module")
+def hasty(sentinel: Lab) -> Iterator[None]:
+    """Sentinel with few slots, of which a namespace gets half, and a resync every ten seconds."""
+    more = {"operator.maxBuilds": "4", "operator.resyncSeconds": "10"}
+    install(sentinel, quiet=True, more=more)
     yield
-    install(builds.lab, quiet=True)
+    install(sentinel, quiet=True)
 
 
-@pytest.mark.usefixtures("few_slots")
+@pytest.mark.usefixtures("hasty")
+def test_a_finished_build_lives_as_long_as_its_ttl(builds: Builds) -> None:
+    url = builds.script("true")
+    for name, ttl in (("short", "5s"), ("patched", "168h"), ("kept", "0s")):
+        builds.apply(name, url=url, ttlAfterFinished=ttl)
+    for name in ("patched", "kept"):
+        builds.finish(name)
+    patch = ("patch", "build", "patched", "-n", builds.namespace, "--type=merge", "-p")
+    builds.kubectl(*patch, '{"spec":{"ttlAfterFinished":"5s"}}')
+    names = ("get", "builds", "-n", builds.namespace, "-o", "name")
+    until(lambda: builds.kubectl(*names).split() == ["build.sentinel.wercker.com/kept"])
+
+
+@pytest.mark.usefixtures("hasty")
 def test_builds_that_wait_for_a_node_stop_nobody(builds: Builds) -> None:
     url = builds.script("true")
     for n in range(4):
@@ -95,6 +110,7 @@ def test_builds_that_wait_for_a_node_stop_nobody(builds: Builds) -> None:
         builds.kubectl.wait_for(
             "build", f"b{n}", namespace=builds.namespace, until=shows("Unschedulable"), timeout=60
         )
+    # They would be all slots there are.
     assert verdict(builds.run("other", url=url)) == ("Succeeded", "Passed")
     builds.kubectl(
         "patch",

@@ -23,6 +23,8 @@ Right = tuple[str, str, str, str]
 """(account, API group, resource, verb)."""
 
 SELDOM: set[Right] = {
+    # After a write of a Build's status that met another one, or a try that failed.
+    ("sentinel-operator", "sentinel.wercker.com", "builds", "get"),
     # After a restart between the Secret of a build's registry logins and its pod.
     ("sentinel-operator", "", "secrets", "update"),
     # An exec over WebSocket is a GET before Kubernetes 1.35.
