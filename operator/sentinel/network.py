@@ -17,7 +17,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -83,8 +83,17 @@ class Policy:
             plain_http=frozenset(text.strip().lower() for text in plain_http),
         )
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Iterable[str]]) -> Policy:
+        """From what `to_json` gave."""
+        return cls.make(
+            denied=data.get("denied", ()),
+            allowed=data.get("allowed", ()),
+            plain_http=data.get("plain_http", ()),
+        )
+
     def to_json(self) -> dict[str, list[str]]:
-        """What `make` takes, for another process."""
+        """For another process."""
         return {
             "denied": [str(each) for each in self.denied],
             "allowed": [
@@ -93,6 +102,10 @@ class Policy:
             ],
             "plain_http": sorted(self.plain_http),
         }
+
+    def with_host(self, host: str) -> Policy:
+        """The same, with one host more that may be in the cluster: an administrator's own choice."""
+        return replace(self, allowed_hosts=self.allowed_hosts | {host.lower()})
 
     def resolve(self, host: str, port: int) -> list[str]:
         """The addresses of `host`, a name or a literal without brackets, all of them checked.
@@ -187,3 +200,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return "it is no host name"
+
+
+STRICT = Policy.make()
+"""Where nobody says otherwise: no exceptions. The cluster's own ranges are known to the settings only."""

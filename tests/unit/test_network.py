@@ -122,4 +122,4 @@ def test_credentials_go_over_plain_http_where_a_setting_says_so() -> None:
 
 def test_a_policy_crosses_processes() -> None:
     policy = Policy.make(denied=CLUSTER, allowed=["git.lab:1", "10.96.0.5"], plain_http=["x"])
-    assert Policy.make(**policy.to_json()) == policy
+    assert Policy.from_json(policy.to_json()) == policy

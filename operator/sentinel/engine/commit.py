@@ -27,7 +27,7 @@ from sentinel.kube.resources import IMAGE_COMMITS, PODS, ROLE_BINDINGS, ROLES
 from sentinel.plan.model import Plan
 from sentinel.plan.names import BOX, commit_name, labels, pod_name, pull_secret_name
 from sentinel.plan.pod import owner_reference
-from sentinel.source.download import without_query
+from sentinel.source.address import without_query
 
 log = logging.getLogger(__name__)
 
@@ -192,9 +192,7 @@ def _check_request(there: dict[str, Any], ours: dict[str, Any]) -> None:
 def _image_labels(plan: Plan, outcome: Outcome) -> dict[str, str]:
     return {
         "org.opencontainers.image.revision": plan.source.revision,
-        "org.opencontainers.image.source": (
-            without_query(plan.source.url) if plan.source.digest else plan.source.url
-        ),
+        "org.opencontainers.image.source": without_query(plan.source.url),
         "com.wercker.build": plan.uid,
         "com.wercker.pipeline": plan.pipeline,
         "com.wercker.result": "passed" if outcome.succeeded else "failed",

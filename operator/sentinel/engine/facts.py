@@ -226,6 +226,7 @@ async def _request(run: Run, steps: Sequence[StepWanted], *, source: PlanSource)
         else None,
         project=await _project(run, steps, source=source),
         ca=settings.source.ca,
+        network=settings.network.policy().to_json(),
     )
 
 

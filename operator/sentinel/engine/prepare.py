@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from sentinel.api.build import (
     ArchiveSource,
@@ -47,6 +46,7 @@ from sentinel.resolver.messages import (
     SourceAnswer,
     SourceRequest,
 )
+from sentinel.source.address import holds_login
 
 
 async def prepare(run: Run, *, attempt: int) -> Plan:
@@ -136,6 +136,7 @@ async def resolve_source(run: Run, session: Session) -> tuple[PlanSource, Config
         pipeline=run.build.spec.pipeline,
         generate=run.tools.settings.detect_config,
         ca=run.tools.settings.source.ca,
+        network=run.tools.settings.network.policy().to_json(),
     )
     answer = await session.source(request)
     if wanted.git is not None:
@@ -158,18 +159,14 @@ async def resolve_source(run: Run, session: Session) -> tuple[PlanSource, Config
 def _refuse_password(url: str, *, field: str) -> None:
     if _has_password(url):
         raise UserError(
-            f"{field}.url holds a password, which everybody who sees the Build or its pod could read: put it "
-            f"into a Secret of type kubernetes.io/basic-auth and name that in {field}.secretRef",
+            f"{field}.url holds a user name or password, which everybody who sees the Build or its pod can read: put "
+            f"it into a Secret of type kubernetes.io/basic-auth and name that in {field}.secretRef",
             reason=Reason.INVALID_SPEC,
         )
 
 
 def _has_password(url: str) -> bool:
-    try:
-        return urlsplit(url).password is not None
-    except ValueError:
-        # No URL at all: whoever fetches from it says so.
-        return False
+    return holds_login(url)
 
 
 async def _git_wanted(run: Run, wanted: GitSource) -> GitWanted:

@@ -174,6 +174,7 @@ def _source(plan: Plan, settings: Settings) -> Object:
         "secretDir": GIT_SECRET_DIR if plan.source.secret else "",
         "ignoreFile": plan.ignore_file,
         "maxBytes": settings.source.max_gib * 1024**3,
+        "network": settings.network.policy().to_json(),
     }
     if settings.source.ca:
         fetch["ca"] = settings.source.ca  # public, so it may stand in the pod

@@ -24,6 +24,8 @@ MOST_VALUES = 2000
 
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ImageDigest = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")]
+Network = dict[str, list[str]]
+"""A `network.Policy` as JSON: where connections may go."""
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -77,6 +79,7 @@ class SourceRequest(Message):
     pipeline: str
     generate: bool = False
     ca: str = ""
+    network: Network = {}
     allow_file: bool = False
 
 
@@ -156,6 +159,7 @@ class FactsRequest(Message):
     rules: StepRules | None = None
     project: ProjectWanted | None = None
     ca: str = ""
+    network: Network = {}
 
 
 Request = Annotated[SourceRequest | FactsRequest, Field(discriminator="kind")]

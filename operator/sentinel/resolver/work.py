@@ -16,6 +16,7 @@ from sentinel.config.detect import detect
 from sentinel.config.load import FILE_NAMES, load, pipeline_of, relevant
 from sentinel.config.model import Config
 from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.network import Policy
 from sentinel.registry.client import RegistryClient
 from sentinel.registry.credentials import Credential, Entry, Keychain
 from sentinel.registry.images import ImageInfo
@@ -41,7 +42,7 @@ from sentinel.resolver.messages import (
 )
 from sentinel.settings import StepSettings
 from sentinel.source import archive, git
-from sentinel.source.download import without_query
+from sentinel.source.address import without_query
 from sentinel.source.steps import FoundStep, Project, WantedStep, find_all, step_source
 from sentinel.source.steps.cache import Cache, Key, Known, Stored
 from sentinel.source.steps.manifest import Manifest
@@ -126,6 +127,7 @@ async def _git(
         cache_dir=scratch / "git",
         ca=request.ca,
         allow_file=request.allow_file,
+        policy=Policy.from_json(request.network),
     )
     answer = SourceAnswer(
         commit=found.commit, branch=found.branch, tag=found.tag, subject=found.subject[:256]
@@ -282,7 +284,10 @@ async def _steps(
     rules = request.rules
     settings = StepSettings.model_validate({**rules.model_dump(), "cache_bytes": 2**62})
     known = _Known(scratch / "steps", request.known_steps)
-    source = step_source(settings, cache_dir=scratch / "steps", cache=known, ca=request.ca)
+    policy = Policy.from_json(request.network)
+    source = step_source(
+        settings, cache_dir=scratch / "steps", cache=known, ca=request.ca, policy=policy
+    )
     project = None
     if request.project is not None:
         project = Project(
@@ -292,6 +297,7 @@ async def _steps(
             credentials=_git_credentials(request.project.credentials),
             ca=request.ca,
             allow_file=request.project.allow_file,
+            policy=policy,
         )
     wanted = [_wanted(each) for each in request.steps]
     found = await find_all(source, wanted, project=project)

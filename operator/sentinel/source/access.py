@@ -1,44 +1,68 @@
-"""What git is let in with, and whom it trusts: a Secret's keys, made into git's environment for each address.
+"""What git is let in with, whom it trusts, and where it connects: git's environment for each address.
 
-Shared by the operator and by the pod's fetcher, so it imports nothing slow. A credential belongs to the server it was
-given for, which is the source's own: whatever else a repository makes us fetch from (submodules) gets none.
+A credential belongs to the server it was given for, which is the source's own: whatever else a repository makes us
+fetch from (submodules) gets none. Every address is resolved and checked (`sentinel.network`) before git runs, and git
+connects to the checked addresses.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from sentinel import network
+from sentinel.source.address import Address
 from sentinel.source.gitcommand import environment, write_ca_file, write_ssh_files
-
-TYPE_CHECKING = False  # `typing` costs 4 ms of the fetcher's start
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sentinel.source.address import Address
 
 KEYS = ("username", "password", "token", "ssh-privatekey", "known_hosts", "ca.crt")
 """Keys of a git Secret. Those of kubernetes.io/basic-auth and kubernetes.io/ssh-auth, and three of ours."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What a git Secret holds: KEYS."""
+
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    ssh_key: str = field(default="", repr=False)
+    known_hosts: str = field(default="", repr=False)
+    ca: str = field(default="", repr=False)
+
+    @classmethod
+    def from_secret(cls, data: Mapping[str, str]) -> Credentials:
+        """From a Secret's keys; other keys are ignored."""
+        names = [each.name for each in fields(cls)]
+        return cls(**{name: data.get(key, "") for name, key in zip(names, KEYS, strict=True)})
+
+    def as_secret(self) -> dict[str, str]:
+        """A Secret's keys with these values."""
+        return {key: getattr(self, f.name) for f, key in zip(fields(self), KEYS, strict=True)}
+
+
 class Access:
     """The way into one server. `hidden` holds what no message may show."""
-
-    __slots__ = ("_allow_file", "_ca", "_key", "_known_hosts", "_login", "_server", "hidden")
 
     def __init__(
         self,
         server: Address,
-        secret: Mapping[str, str],
+        given: Credentials,
         *,
         scratch: str,
         ca: str = "",
         allow_file: bool = False,
+        policy: network.Policy | None = None,
     ) -> None:
-        """`secret` maps KEYS to text, `ca` is the operator's own bundle; files go to `scratch`, which is ours alone.
+        """`ca` is the operator's own bundle; files go to `scratch`, which is ours alone.
 
         ValueError, with a sentence for the user, where a value cannot be used.
         """
-        username = secret.get("username", "").strip() or server.username
-        password = secret.get("password", "").strip() or server.password
-        token = secret.get("token", "").strip()
+        username = given.username.strip() or server.username
+        password = given.password.strip() or server.password
+        token = given.token.strip()
         if any(ord(character) < 33 or ord(character) > 126 for character in token):
             raise ValueError(
                 "`token` of the Secret is none: it holds spaces, line ends or letters no header may have"
@@ -46,15 +70,15 @@ class Access:
         self._server = server
         self._login = (username, password, token)
         self._key, self._known_hosts = write_ssh_files(
-            scratch,
-            key=secret.get("ssh-privatekey", ""),
-            known_hosts=secret.get("known_hosts", ""),
+            scratch, key=given.ssh_key, known_hosts=given.known_hosts
         )
         try:
-            self._ca = write_ca_file(scratch, ca, secret.get("ca.crt", ""))
+            self.ca_file = write_ca_file(scratch, ca, given.ca)
         except ValueError as error:
             raise ValueError(f"`ca.crt` of the Secret holds {error}") from error
         self._allow_file = allow_file
+        self._policy = policy or network.STRICT
+        self._routes: dict[tuple[str, str, int], list[str]] = {}
         # The scratch directory's name is no secret, but nothing that anybody could act on.
         self.hidden = (password, token, username if password else "", scratch)
 
@@ -63,27 +87,87 @@ class Access:
         username, password, token = self._login_for(address)
         return bool(username or password or token or self._key_for(address))
 
-    def environment(self, address: Address) -> dict[str, str]:
-        """git's whole environment for fetching from that address, secrets included: never print it."""
-        username, password, token = self._login_for(address)
+    def follows_redirects(self, address: Address) -> bool:
+        """Whether it may be tried where a redirect leads: not with a token, which hosts of git never redirect."""
+        return address.is_http and not self._login_for(address)[2]
+
+    def environment(self, address: Address, *, moved: Address | None = None) -> dict[str, str]:
+        """git's whole environment for fetching from that address, secrets included: never print it.
+
+        `moved` is where a redirect leads; another server than that of `address` gets no credentials, whichever it is.
+        Raises network.Denied and network.Unresolved. Blocking.
+        """
+        at = moved or address
+        username, password, token = (
+            self._login_for(at) if at.origin == address.origin else ("", "", "")
+        )
         return environment(
-            address=address,
+            address=at,
             username=username,
             password=password,
             token=token,
-            key_file=self._key_for(address),
+            key_file=self._key_for(at),
             known_hosts_file=self._known_hosts,
-            ca_file=self._ca,
+            ca_file=self.ca_file,
             allow_file=self._allow_file,
+            pinned=self._route(at),
+            instead_of=address.url if moved else "",
         )
+
+    def _route(self, address: Address) -> list[str]:
+        """The checked addresses of the server, [] where none need be pinned: a literal, a file, behind a proxy."""
+        if address.scheme == "file":
+            return []
+        if address.origin not in self._routes:
+            self._routes[address.origin] = self._resolve(address)
+        return self._routes[address.origin]
+
+    def _resolve(self, address: Address) -> list[str]:
+        host, port = address.hostname, address.port_number
+        if address.is_http and _proxied(address):
+            self._policy.check_name(host, port)
+            return []
+        found = self._policy.resolve(host, port)
+        if _is_literal(host):
+            return []
+        # curl tries them all; for ssh and git:// we find the one that answers.
+        return found if address.is_http or len(found) == 1 else [_reachable(found, port)]
 
     def _login_for(self, address: Address) -> tuple[str, str, str]:
         """User name, password and token: for http, on the very host and port."""
-        server = (self._server.scheme, self._server.host.lower())
-        same = address.is_http and (address.scheme, address.host.lower()) == server
+        same = address.is_http and address.origin == self._server.origin
         return self._login if same else ("", "", "")
 
     def _key_for(self, address: Address) -> str:
         """The key's file: for ssh on the host, whose port `known_hosts` holds it to."""
         same = address.scheme == "ssh" and address.hostname == self._server.hostname
         return self._key if same else ""
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _proxied(address: Address) -> bool:
+    if not any(
+        os.environ.get(name)
+        for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
+    ):
+        return False
+    from sentinel.source.http import proxy_for  # noqa: PLC0415 - slow to import, and rare
+
+    return proxy_for(address) is not None
+
+
+def _reachable(addresses: list[str], port: int) -> str:
+    for address in addresses:
+        try:
+            socket.create_connection((address, port), 5).close()
+        except OSError:
+            continue
+        return address
+    return addresses[0]

@@ -1,32 +1,43 @@
-"""Where a repository is and what a ref may be called: guards of git's command line. Pure; imports nothing slow."""
+"""Every form of URL a project, an archive or a step may come from, taken apart once; and what a ref may be called.
+
+Pure. Nothing that this module accepts is an option of git or ssh, or means another host to git, curl or ssh than to us.
+"""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # `typing` costs 4 ms of the fetcher's start
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
 
 SCHEMES = ("https", "http", "ssh", "git")
+WEB = ("https", "http")
+PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 MAX_REF_PART = 250
 """Bytes of one part of a ref's name. git keeps a ref in a file of that name, and locks it as `<name>.lock`."""
 
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.][A-Za-z0-9_.-]*)(?::([0-9]{0,5}))?")
+_SAFE = "%/:=&?~#+!$,;'@()*[]"
+"""Characters of a path or query that stay; what is escaped already stays too."""
 
+
+@dataclass(frozen=True)
 class Address:
-    """Where a repository is. `url` carries no credentials; `username`, `password` are those the given URL had."""
+    """Where a repository or file is. `url` carries no credentials; `username`, `password` are those it was given with.
 
-    __slots__ = ("host", "password", "scheme", "url", "username")
+    `host` is as written, with its port and an IPv6 address's brackets.
+    """
 
-    def __init__(self, url: str, scheme: str, host: str, username: str, password: str) -> None:
-        self.url = url
-        self.scheme = scheme
-        self.host = host
-        self.username = username
-        self.password = password
+    url: str
+    scheme: str
+    host: str
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
 
     @property
     def is_http(self) -> bool:
         """Whether it is reached by http or https, where user name and password belong."""
-        return self.scheme in ("http", "https")
+        return self.scheme in WEB
 
     @property
     def hostname(self) -> str:
@@ -41,46 +52,80 @@ class Address:
         """The port that the URL names, or ""."""
         return self.host.rpartition("]")[2].partition(":")[2]
 
+    @property
+    def port_number(self) -> int:
+        """The port, the scheme's own where the URL names none."""
+        return int(self.port or PORTS.get(self.scheme, 0))
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port: what a credential is for."""
+        return self.scheme, self.hostname, self.port_number
+
+    @property
+    def target(self) -> str:
+        """Path and query as an HTTP request has them."""
+        rest = self.url.partition("://")[2].partition("#")[0]
+        path = rest[len(self.host) :]
+        return quote(path if path.startswith("/") else f"/{path}", safe=_SAFE)
+
 
 def parse_address(url: str, *, allow_file: bool = False) -> Address:
-    """Take a repository's URL apart. `host` includes the port.
+    """Take a repository's URL apart.
 
     ValueError, with a sentence for the user, where the URL is none that may be fetched from. The scp-like form
     `git@host:owner/project.git` is ssh.
     """
+    return _parse(
+        url, SCHEMES + (("file",) if allow_file else ()), "a repository's URL", scp_like=True
+    )
+
+
+def parse_web_address(url: str, *, allow_file: bool = False) -> Address:
+    """Take the http(s) URL of an archive, a step or a registry apart. ValueError as above."""
+    return _parse(url, WEB + (("file",) if allow_file else ()), "a URL", scp_like=False)
+
+
+def _parse(url: str, allowed: tuple[str, ...], what: str, *, scp_like: bool) -> Address:
+    shown = without_query(url) if not scp_like else clean(url)[:1000]
     if not url:
-        raise ValueError("the repository's URL is empty")
-    if any(ord(character) < 33 or ord(character) == 127 for character in url) or url[0] == "-":
-        raise ValueError(f"{clean(url)!r} is not a URL: it holds spaces or begins with a dash")
-    allowed = SCHEMES + (("file",) if allow_file else ())
+        raise ValueError(f"the {what.removeprefix('a ')} is empty")
     scheme, separator, rest = url.partition("://")
-    if not separator:
-        return _scp_like(url, allowed)
     scheme = scheme.lower()
-    if scheme not in allowed:
-        raise ValueError(_unsupported(clean(url), allowed))
+    odd = any(ord(character) < 33 or ord(character) == 127 for character in url) or url[0] == "-"
+    if odd and (scp_like or scheme in allowed):
+        raise ValueError(f"{shown!r} is not a URL: it holds spaces or begins with a dash")
+    if separator and scheme == "file" and scheme in allowed:
+        return Address(url, scheme, "")
+    if separator and scheme in allowed:
+        return _of_server(scheme, rest, shown)
+    if scp_like and not separator and (address := _scp_like(url, shown)):
+        return address
+    choices = [f"{each}://" for each in allowed]
+    choices += ["user@host:path"] if scp_like else []
+    raise ValueError(
+        f"{shown!r} is not {what} that may be used here. "
+        f"Give one that begins with {', '.join(choices[:-1])} or {choices[-1]}"
+    )
+
+
+def _of_server(scheme: str, rest: str, shown: str) -> Address:
     authority, slash, path = rest.partition("/")
     user, _, host = authority.rpartition("@")
-    if scheme == "file":
-        return Address(url, scheme, "", "", "")
     if not _is_host(host) or "\\" in user:
-        raise ValueError(f"{clean(url)!r} names no host")
-    if scheme not in ("http", "https"):
-        name, colon, _ = user.partition(":")
-        if colon:
-            user, url = name, f"{scheme}://{name}@{host}{slash}{path}"
-        if user.startswith("-"):
-            raise ValueError(f"{clean(url)!r} has a user name that begins with a dash")
-        return Address(url, scheme, host, "", "")
+        raise ValueError(f"{shown!r} names no host")
     username, _, password = user.partition(":")
-    if "%" in user:
-        from urllib.parse import unquote  # noqa: PLC0415 - rare, and slow to import
+    if scheme in WEB:
+        return Address(
+            f"{scheme}://{host}{slash}{path}", scheme, host, unquote(username), unquote(password)
+        )
+    if username.startswith("-"):
+        raise ValueError(f"{shown!r} has a user name that begins with a dash")
+    at = f"{username}@" if username else ""
+    return Address(f"{scheme}://{at}{host}{slash}{path}", scheme, host)
 
-        username, password = unquote(username), unquote(password)
-    return Address(f"{scheme}://{host}{slash}{path}", scheme, host, username, password)
 
-
-def _scp_like(url: str, allowed: tuple[str, ...]) -> Address:
+def _scp_like(url: str, shown: str) -> Address | None:
     """ssh's short form: `user@host:path`; `[user@host:port]:path` and `user@[address]:path` are git's own for more."""
     if "[" in url.partition(":")[0]:
         left, end, path = url.partition("]:")
@@ -93,26 +138,55 @@ def _scp_like(url: str, allowed: tuple[str, ...]) -> Address:
         left, separator, path = url.partition(":")
         user, _, host = left.rpartition("@")
     if not separator or not path or path[0] in ":-" or not _is_host(host):
-        raise ValueError(_unsupported(clean(url), allowed))
+        return None
     if user.startswith("-"):
-        raise ValueError(f"{clean(url)!r} has a user name that begins with a dash")
-    return Address(url, "ssh", host, "", "")
+        raise ValueError(f"{shown!r} has a user name that begins with a dash")
+    return Address(url, "ssh", host)
 
 
 def _is_host(host: str) -> bool:
-    """Whether git, curl and ssh all see one and the same host in it, and none an option."""
-    return (
-        bool(host)
-        and host[0] != "-"
-        and all(character.isalnum() or character in ".-_:[]%" for character in host)
-    )
+    """Whether git, curl, ssh and we see one and the same host and port in it, and none of them an option.
+
+    Names in other letters are written as the name servers have them (xn--…): each program translates in its own way.
+    """
+    match = _HOST.fullmatch(host)
+    return match is not None and int(match[2] or 1) in range(1, 65536)
 
 
-def _unsupported(url: str, allowed: tuple[str, ...]) -> str:
-    return (
-        f"{url!r} is not a repository's URL that may be used here. "
-        f"Give one that begins with {', '.join(f'{scheme}://' for scheme in allowed)} or user@host:path"
-    )
+def holds_login(url: str) -> bool:
+    """Whether somebody who sees the URL sees a credential: a password, or by http(s) a user, which may be a token."""
+    scheme, separator, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest if separator else url, maxsplit=1)[0]
+    user, at, _ = authority.rpartition("@")
+    return bool(at) and (":" in user or (bool(separator) and scheme.lower() in WEB))
+
+
+def check_login(
+    url: str, *, field: str, shows_login: bool, may_send: Callable[[str, str, int], bool]
+) -> None:
+    """ValueError where a Build's URL holds a login, or the login of its Secret would go over plain http.
+
+    `field` is where the URL is (`spec.source.git`), `may_send` is `Policy.may_send_secret`.
+    """
+    if holds_login(url):
+        raise ValueError(
+            f"{field}.url holds a user name or password, which everybody who sees the Build or its pod can read: put "
+            f"it into a Secret of type kubernetes.io/basic-auth and name that in {field}.secretRef"
+        )
+    try:
+        address = parse_web_address(url)
+    except ValueError:
+        return
+    if shows_login and not may_send(*address.origin):
+        raise ValueError(
+            f"{field}.secretRef: its login would be sent to {without_query(address.url)} without encryption. Use "
+            "https, or have an administrator add the host to network.plainHttp"
+        )
+
+
+def without_query(url: str) -> str:
+    """A URL for people: no credentials, no query, no fragment, bounded."""
+    return clean(re.split(r"[?#]", url, maxsplit=1)[0])[:1000]
 
 
 def valid_ref(ref: str) -> bool:
@@ -152,11 +226,8 @@ def clean(text: str, secrets: Iterable[str] = ()) -> str:
     for word in text.split(" "):
         head, separator, tail = word.partition("://")
         authority, slash, path = tail.partition("/")
-        if (
-            separator
-            and "@" in authority
-            and not (head.endswith("ssh") and ":" not in authority.rpartition("@")[0])
-        ):
-            word = f"{head}://***@{authority.rpartition('@')[2]}{slash}{path}"  # noqa: PLW2901
+        user, at, host = authority.rpartition("@")
+        if separator and at and not (head.endswith("ssh") and ":" not in user):
+            word = f"{head}://***@{host}{slash}{path}"  # noqa: PLW2901
         words.append(word)
     return "".join(c for c in " ".join(words) if c == "\n" or (ord(c) >= 32 and ord(c) != 127))

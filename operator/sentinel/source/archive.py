@@ -7,19 +7,22 @@ it again and gets exactly these bytes, by their digest.
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from sentinel import network
 from sentinel.api.reasons import Reason
-from sentinel.errors import InfrastructureError, SentinelError, UserError
-from sentinel.source.download import DownloadError, Login, download, without_query
+from sentinel.errors import UserError
+from sentinel.source.address import check_login, without_query
+from sentinel.source.download import download
+from sentinel.source.failure import Deadline, failed
 from sentinel.source.gitcommand import write_ca_file
+from sentinel.source.http import Login
+from sentinel.source.threads import in_thread
 from sentinel.source.unpack import Limits, Refused, unpack
 
 ROOT_NAMES = 1000
@@ -27,12 +30,10 @@ ROOT_NAMES = 1000
 MAX_FILE = 1024 * 1024
 """Bytes of a wanted file."""
 TIMEOUT = 300.0
-"""Seconds for a download."""
+"""Seconds for download and unpacking together."""
 
-_POOL = ThreadPoolExecutor(max_workers=8, thread_name_prefix="archive")
-"""So many at a time, each with its place on the disk; others wait."""
 _UNPACKING = threading.BoundedSemaphore(2)
-"""So many of them are looked through at once: one with many entries takes up to 100 MiB of memory."""
+"""So many are looked through at once: one with many entries takes up to 100 MiB of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,36 @@ async def inspect(
     cache_dir: Path,
     ca: str = "",
     allow_file: bool = False,
+    policy: network.Policy | None = None,
+) -> Inspected:
+    """`inspect_now` in a thread; a cancel ends it."""
+    deadline = Deadline(TIMEOUT)
+    work = partial(
+        inspect_now,
+        url=url,
+        sha256=sha256,
+        credentials=credentials,
+        paths=paths,
+        cache_dir=cache_dir,
+        ca=ca,
+        allow_file=allow_file,
+        deadline=deadline,
+        policy=policy,
+    )
+    return await in_thread(work, deadline)
+
+
+def inspect_now(
+    *,
+    url: str,
+    sha256: str,
+    credentials: Credentials | None,
+    paths: Sequence[str],
+    cache_dir: Path,
+    deadline: Deadline,
+    ca: str = "",
+    allow_file: bool = False,
+    policy: network.Policy | None = None,
 ) -> Inspected:
     """Download the archive, look through it, and read the files `paths` of its root directory.
 
@@ -74,83 +105,68 @@ async def inspect(
     UserError SOURCE_NOT_FOUND, SOURCE_AUTH_FAILED, SOURCE_INVALID (the wrong digest, too large, or nothing that may be
     unpacked: which entry and why); InfrastructureError SOURCE_UNAVAILABLE.
     """
-    stop = threading.Event()
-    work = partial(
-        _inspect,
-        url=url,
-        sha256=sha256,
-        credentials=credentials or Credentials(),
-        paths=paths,
-        cache_dir=cache_dir,
-        ca=ca,
-        allow_file=allow_file,
-        stop=stop,
-    )
+    given = credentials or Credentials()
     try:
-        return await asyncio.get_running_loop().run_in_executor(_POOL, work)
-    except asyncio.CancelledError:
-        # A thread cannot be stopped; it looks at this.
-        stop.set()
-        raise
-
-
-def _inspect(
-    *,
-    url: str,
-    sha256: str,
-    credentials: Credentials,
-    paths: Sequence[str],
-    cache_dir: Path,
-    ca: str,
-    allow_file: bool,
-    stop: threading.Event,
-) -> Inspected:
+        check_login(
+            url,
+            field="spec.source.archive",
+            shows_login=bool(given.username or given.password or given.token),
+            may_send=(policy or network.STRICT).may_send_secret,
+        )
+    except ValueError as error:
+        raise UserError(str(error), reason=Reason.INVALID_SPEC) from error
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="archive-", dir=cache_dir) as directory:
         here = Path(directory)
         try:
-            ca_file = write_ca_file(directory, ca, credentials.ca)
+            ca_file = write_ca_file(directory, ca, given.ca)
         except ValueError as error:
             raise UserError(
                 f"`ca.crt` of the Secret that spec.source.archive.secretRef names holds {error}",
                 reason=Reason.SOURCE_AUTH_FAILED,
             ) from None
-        login = Login(
-            username=credentials.username,
-            password=credentials.password,
-            token=credentials.token,
+        digest = download(
+            url,
+            str(here / "archive"),
+            login=Login(username=given.username, password=given.password, token=given.token),
             ca_file=ca_file,
+            sha256=sha256,
+            deadline=deadline,
+            allow_file=allow_file,
+            policy=policy,
         )
+        while not _UNPACKING.acquire(timeout=0.2):
+            if deadline.over:
+                raise _slow(url)
         try:
-            digest = download(
-                url,
+            unpack(
                 str(here / "archive"),
-                login=login,
-                sha256=sha256,
-                timeout=TIMEOUT,
-                allow_file=allow_file,
-                stopped=stop.is_set,
+                str(here / "tree"),
+                limits=Limits(),
+                peek=MAX_FILE + 1,
+                stopped=lambda: deadline.over,
             )
-            with _UNPACKING:
-                unpack(
-                    str(here / "archive"),
-                    str(here / "tree"),
-                    limits=Limits(),
-                    peek=MAX_FILE + 1,
-                    stopped=stop.is_set,
-                )
-        except DownloadError as error:
-            raise _error(error.reason, error.message) from None
         except Refused as error:
+            if deadline.over:
+                raise _slow(url) from None
             raise UserError(
                 f"{without_query(url)}: {error.message}", reason=Reason.SOURCE_INVALID
             ) from None
+        finally:
+            _UNPACKING.release()
         tree = here / "tree"
         return Inspected(
             digest=digest,
             files={name: text for name in paths if (text := _read(tree, name, url)) is not None},
             root=tuple(sorted(path.name for path in tree.iterdir()))[:ROOT_NAMES],
         )
+
+
+def _slow(url: str) -> Exception:
+    return failed(
+        Reason.SOURCE_UNAVAILABLE,
+        f"{without_query(url)} was not looked through within {TIMEOUT:g} seconds",
+    )
 
 
 def _read(tree: Path, name: str, url: str) -> bytes | None:
@@ -165,10 +181,3 @@ def _read(tree: Path, name: str, url: str) -> bytes | None:
             reason=Reason.CONFIG_INVALID,
         )
     return text
-
-
-def _error(word: str, message: str) -> SentinelError:
-    reason = Reason(word)
-    if reason is Reason.SOURCE_UNAVAILABLE:
-        return InfrastructureError(message, reason=reason)
-    return UserError(message, reason=reason)

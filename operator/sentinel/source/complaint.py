@@ -1,22 +1,15 @@
-"""What git complains of: whose fault it is, and a sentence that a person can act on. Pure; imports nothing slow."""
+"""What git complains of: whose fault it is, and a sentence that a person can act on. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from sentinel.api.reasons import Reason
 from sentinel.source.address import Address, clean, is_commit
 
-TYPE_CHECKING = False  # `typing` costs 4 ms of the fetcher's start
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-SOURCE_NOT_FOUND = "SourceNotFound"
-SOURCE_AUTH_FAILED = "SourceAuthFailed"
-SOURCE_UNAVAILABLE = "SourceUnavailable"
-SOURCE_INVALID = "SourceInvalid"
-STEP_INVALID = "StepInvalid"
-INTERNAL = "Internal"
-"""Members of `api.reasons.Reason`, which the fetcher cannot afford to import. A test holds them to it."""
-
 _NOISE = (
+    # What the server sends, which may be any page that only we can reach.
+    "remote:",
     "hint:",
     "warning:",
     "Please make sure you have the correct access rights",
@@ -38,13 +31,15 @@ _NOISE = (
     "ssh-keygen -f",
 )
 _AFTER_SSH = "fatal: Could not read from remote repository."
+_REMOTE_ERROR = "fatal: remote error: "
 _MAX_QUOTE = 600
 
 
 def quote(stderr: str, secrets: Iterable[str] = ()) -> str:
-    """The telling lines of git's own words on one line, at most 600 characters."""
+    """The telling lines of git's own words on one line, at most 600 characters. The server's words are left out."""
     text = clean(stderr.replace("\r", "\n"), secrets)
     lines = [line.strip() for line in text.split("\n")]
+    lines = [_REMOTE_ERROR[:-2] if line.startswith(_REMOTE_ERROR) else line for line in lines]
     told = list(dict.fromkeys(line for line in lines if line and not line.startswith(_NOISE)))
     if len(told) > 1 and _AFTER_SSH in told:
         told.remove(_AFTER_SSH)  # ssh has said why
@@ -136,26 +131,26 @@ _STATUS = "The requested URL returned error: "
 
 _WORDS = {
     Kind.CERTIFICATE: (
-        SOURCE_AUTH_FAILED,
+        Reason.SOURCE_AUTH_FAILED,
         "the certificate of {host} is not one we trust: git says: {said}. If an authority of your own made it, "
         "put that authority's certificate (PEM) into `ca.crt` of the Secret that spec.source.git.secretRef names, or "
         "have the cluster's administrator set source.ca",
     ),
     Kind.REDIRECT: (
-        SOURCE_NOT_FOUND,
+        Reason.SOURCE_NOT_FOUND,
         "{url} leads elsewhere: git says: {said}. Give the URL that it leads to: a `token` follows no redirect",
     ),
     Kind.PATHS: (
-        SOURCE_INVALID,
+        Reason.SOURCE_INVALID,
         "{url} holds a name that git writes to no disk, because it would harm whoever checks it out: git says: {said}. "
         "Take it out of the repository",
     ),
     Kind.MEMORY: (
-        SOURCE_INVALID,
+        Reason.SOURCE_INVALID,
         "{url} needs more memory than a checkout may have: git says: {said}. A tree with millions of files, or one "
         "single huge object, does that",
     ),
-    Kind.UNAVAILABLE: (SOURCE_UNAVAILABLE, "cannot fetch from {url}: git says: {said}"),
+    Kind.UNAVAILABLE: (Reason.SOURCE_UNAVAILABLE, "cannot fetch from {url}: git says: {said}"),
 }
 """What to say where the address and git's words are all there is to know."""
 
@@ -189,7 +184,7 @@ def _of_status(code: str) -> str:
 
 def explain(
     *, address: Address, kind: str, said: str, ref: str, has_credentials: bool, submodule: str = ""
-) -> tuple[str, str]:
+) -> tuple[Reason, str]:
     """(reason, message for a person) of a failure; `said` is `quote`d. `submodule` is its path, where it is one."""
     if submodule and kind in (Kind.REF, Kind.UNADVERTISED, Kind.REPOSITORY, Kind.AUTH):
         return _explain_submodule(
@@ -202,27 +197,27 @@ def explain(
         )
     url = clean(address.url)
     if kind == Kind.HOST_KEY:
-        return SOURCE_AUTH_FAILED, _host_key(address, said)
+        return Reason.SOURCE_AUTH_FAILED, _host_key(address, said)
     if kind in (Kind.REF, Kind.UNADVERTISED):
         thing = "commit" if is_commit(ref) else "branch, tag or commit"
-        return SOURCE_NOT_FOUND, (
+        return Reason.SOURCE_NOT_FOUND, (
             f"{url} has no {thing} {clean(ref)!r}. Set spec.source.git.ref to one that exists"
         )
     if kind == Kind.REPOSITORY:
         hint = "" if has_credentials else ", or, if it is private, set spec.source.git.secretRef"
-        return SOURCE_NOT_FOUND, (
+        return Reason.SOURCE_NOT_FOUND, (
             f"{url} is not a repository: git says: {said}. Check spec.source.git.url{hint}"
         )
     if kind in (Kind.AUTH, Kind.SSH_KEY):
         advice = _auth_advice(address, kind, has_credentials)
-        return SOURCE_AUTH_FAILED, f"{url} refuses us: git says: {said}. {advice}"
+        return Reason.SOURCE_AUTH_FAILED, f"{url} refuses us: git says: {said}. {advice}"
     reason, words = _WORDS.get(kind, _WORDS[Kind.UNAVAILABLE])
     return reason, words.format(url=url, host=address.host, said=said)
 
 
 def _explain_submodule(
     submodule: str, *, address: Address, kind: str, said: str, ref: str, has_credentials: bool
-) -> tuple[str, str]:
+) -> tuple[Reason, str]:
     what, url = f"submodule {clean(submodule)!r}", clean(address.url)
     if kind == Kind.AUTH:
         advice = (
@@ -231,12 +226,12 @@ def _explain_submodule(
             else "The credentials of spec.source.git.secretRef are for the source's own server and are sent to no "
             "other, so a submodule must lie there or be open to everybody"
         )
-        return SOURCE_AUTH_FAILED, f"{what}: {url} refuses us: git says: {said}. {advice}"
+        return Reason.SOURCE_AUTH_FAILED, f"{what}: {url} refuses us: git says: {said}. {advice}"
     if kind == Kind.REPOSITORY:
-        return SOURCE_NOT_FOUND, (
+        return Reason.SOURCE_NOT_FOUND, (
             f"{what}: {url} is not a repository: git says: {said}. Correct its url in .gitmodules"
         )
-    return SOURCE_NOT_FOUND, (
+    return Reason.SOURCE_NOT_FOUND, (
         f"{what}: {url} has no commit {clean(ref)!r}. Push it there, or have the project name one that exists"
     )
 
@@ -264,13 +259,3 @@ def _auth_advice(address: Address, kind: str, has_credentials: bool) -> str:
     if has_credentials:
         return f"Correct {fields} in the Secret that spec.source.git.secretRef names"
     return f"Name a Secret with {fields} in spec.source.git.secretRef"
-
-
-class FetchError(Exception):
-    """Ends the fetcher. `reason` is a word of the closed list; `git` is what git itself said, if it did."""
-
-    def __init__(self, reason: str, message: str, *, kind: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.kind = kind

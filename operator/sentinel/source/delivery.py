@@ -4,93 +4,114 @@ A step's archive is a file named by its digest, or a file `<digest>.url` says wh
 unpacked are the very bytes that the Plan was made with. Standard library only, and imported where it is needed.
 """
 
-# pathlib costs the fetcher's start:
-# ruff: noqa: PTH108, PTH110, PTH123
-
 from __future__ import annotations
 
 import hashlib
-import os
+from collections.abc import Sequence
+from pathlib import Path
 
-from sentinel.source.complaint import (
-    INTERNAL,
-    SOURCE_INVALID,
-    SOURCE_UNAVAILABLE,
-    STEP_INVALID,
-    FetchError,
-)
-from sentinel.source.download import DownloadError, Login, download, without_query
+from sentinel import network
+from sentinel.api.reasons import Reason
+from sentinel.errors import SentinelError
+from sentinel.source.address import without_query
+from sentinel.source.download import download
+from sentinel.source.failure import Deadline, failed
+from sentinel.source.gitcommand import write_ca_file
+from sentinel.source.http import Login
+from sentinel.source.task import Task, read_secret
 from sentinel.source.unpack import Limits, Refused, unpack
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+_ANYWHERE = network.Policy.make(allowed=["0.0.0.0/0", "::/0"])
 STEP_LIMITS = Limits(bytes=1024 * 1024 * 1024, entries=100_000)
 """A last net: the operator has looked through every step, with limits of its own."""
 
 
-def unpack_source(
-    url: str, dest: str, *, sha256: str, login: Login, timeout: float, allow_file: bool
-) -> None:
-    """Have in the empty directory `dest` what the archive holds that has exactly `sha256`. Raises FetchError."""
-    path = f"{dest}.archive"
+def unpack_source(task: Task, deadline: Deadline) -> None:
+    """Have in the empty directory `task.dest` what the archive holds that has exactly `task.sha256`. SentinelError."""
+    dest = Path(task.dest)
+    archive = dest.with_name(f"{dest.name}.archive")
+    ca_file = ""
     try:
-        download(url, path, login=login, sha256=sha256, timeout=timeout, allow_file=allow_file)
-        unpack(path, dest, limits=Limits(), readable=True)
-    except DownloadError as error:
-        raise FetchError(error.reason, error.message) from None
+        try:
+            ca_file = write_ca_file(
+                str(dest.parent), task.ca, read_secret(task.secret_dir, "ca.crt")
+            )
+        except ValueError as error:
+            raise failed(
+                Reason.SOURCE_AUTH_FAILED, f"`ca.crt` of the Secret holds {error}"
+            ) from error
+        download(
+            task.url,
+            str(archive),
+            login=Login(
+                **{
+                    name: read_secret(task.secret_dir, name)
+                    for name in ("username", "password", "token")
+                }
+            ),
+            ca_file=ca_file,
+            sha256=task.sha256,
+            deadline=deadline,
+            allow_file=task.allow_file,
+            policy=network.Policy.from_json(task.network),
+        )
+        unpack(str(archive), task.dest, limits=Limits(), readable=True)
     except Refused as error:
-        raise FetchError(SOURCE_INVALID, f"{without_query(url)}: {error.message}") from None
+        where = without_query(task.url)
+        raise failed(Reason.SOURCE_INVALID, f"{where}: {error.message}") from None
     finally:
-        if os.path.exists(path):
-            os.unlink(path)
+        archive.unlink(missing_ok=True)
+        if ca_file:
+            Path(ca_file).unlink()
 
 
 def place_steps(
-    steps: Sequence[tuple[str, str]], *, archives: str, dest: str, timeout: float
+    steps: Sequence[tuple[str, str]], *, archives: str, dest: str, deadline: Deadline
 ) -> None:
-    """Unpack the archive of each (step id, digest) into `dest`/<step id>; `archives` has the files.
-
-    Raises FetchError.
-    """
+    """Unpack the archive of each (step id, digest) into `dest`/<step id>; `archives` has the files. SentinelError."""
     for step, digest in steps:
-        path = f"{archives}/{digest}"
-        local = "" if os.path.exists(path) else f"{dest}/{step}.archive"
+        path = Path(archives, digest)
+        local = None if path.exists() else Path(dest, f"{step}.archive")
         try:
             if local:
-                _download_step(f"{path}.url", local, step, timeout)
+                _download_step(Path(archives, f"{digest}.url"), local, step, deadline)
             _verify(local or path, digest, step)
-            unpack(local or path, f"{dest}/{step}", limits=STEP_LIMITS, strip="none", readable=True)
+            unpack(
+                str(local or path),
+                f"{dest}/{step}",
+                limits=STEP_LIMITS,
+                strip="none",
+                readable=True,
+            )
         except Refused as error:
-            raise FetchError(STEP_INVALID, f"step {step}: {error.message}") from None
+            raise failed(Reason.STEP_INVALID, f"step {step}: {error.message}") from None
         finally:
-            if local and os.path.exists(local):
-                os.unlink(local)
+            if local:
+                local.unlink(missing_ok=True)
 
 
-def _download_step(address: str, path: str, step: str, timeout: float) -> None:
+def _download_step(address: Path, path: Path, step: str, deadline: Deadline) -> None:
     try:
-        with open(address, encoding="utf-8") as file:
-            url = file.read().strip()
+        url = address.read_text("utf-8").strip()
     except FileNotFoundError:
-        raise FetchError(
-            INTERNAL, f"the archive of step {step} did not come with the pod"
+        raise failed(
+            Reason.INTERNAL, f"the archive of step {step} did not come with the pod"
         ) from None
     try:
-        download(url, path, login=Login(), timeout=timeout)
-    except DownloadError as error:
+        # The operator's own store, which may be a Service of the cluster.
+        download(url, str(path), login=Login(), deadline=deadline, policy=_ANYWHERE)
+    except SentinelError as error:
         # The address is ours: whatever is wrong with it is not the user's.
-        raise FetchError(
-            SOURCE_UNAVAILABLE,
+        raise failed(
+            Reason.SOURCE_UNAVAILABLE,
             f"the object store did not give the archive of step {step}: {error.message}",
         ) from None
 
 
-def _verify(path: str, digest: str, step: str) -> None:
-    with open(path, "rb") as file:
+def _verify(path: Path, digest: str, step: str) -> None:
+    with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != digest:
-        raise FetchError(
-            INTERNAL, f"the archive of step {step} has sha256 {found}, expected is {digest}"
+        raise failed(
+            Reason.INTERNAL, f"the archive of step {step} has sha256 {found}, expected is {digest}"
         )

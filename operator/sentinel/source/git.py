@@ -11,68 +11,53 @@ through us what only somebody else's credentials can fetch.
 
 from __future__ import annotations
 
-import asyncio
-import random
-import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sentinel import network
 from sentinel.api.reasons import Reason
-from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.errors import InfrastructureError, UserError
 from sentinel.source import objects, refs
-from sentinel.source.access import KEYS, Access
-from sentinel.source.address import Address, clean, is_commit, parse_address, refspec, valid_ref
-from sentinel.source.complaint import Kind, diagnose, explain, quote
+from sentinel.source.access import Access, Credentials
+from sentinel.source.address import (
+    Address,
+    check_login,
+    clean,
+    is_commit,
+    parse_address,
+    refspec,
+    valid_ref,
+)
+from sentinel.source.complaint import Kind, diagnose, explain
+from sentinel.source.failure import Deadline, patiently
 from sentinel.source.gitcommand import write_repository
-from sentinel.source.process import Ended, TooMuch, run, started
+from sentinel.source.process import Ended, Limits
+from sentinel.source.repository import FETCH, Repository
+from sentinel.source.threads import in_thread
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+__all__ = ["Credentials", "Resolved", "resolve", "resolve_now"]
 
-TRIES = 3
 MAX_DISK = 512 * 1024 * 1024
 """Bytes a fetch may bring. Only servers that ignore filters come near."""
+MAX_OUTPUT = 8 * 1024 * 1024
+MAX_MEMORY = 256 * 1024 * 1024
+"""Bytes of memory of each git process: it is the operator's memory that a hostile repository would fill."""
+MAX_TREE = 4 * 1024 * 1024
+"""Bytes of the root directory's tree object, some 100,000 entries."""
 ROOT_NAMES = 1000
 """Names of the root directory that are told."""
 MAX_FILE = 1024 * 1024
 """Bytes of a wanted file."""
+_MAX_COMMIT = 1024 * 1024
 
 _FILTERS = (f"combine:tree:2+blob:limit={MAX_FILE + 1}", "blob:none", "")
-_FETCH = (
-    *("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"),
-    "--depth=1",
-)
 _CLONE = ("clone", "--quiet", "--bare", "--no-tags", "--single-branch", "--template=", "--depth=1")
 _plain_hosts: dict[str, int] = {}
 """Hosts that refused a filter → index of the first of _FILTERS to offer them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Credentials:
-    """What a git Secret holds: `access.KEYS`."""
-
-    username: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-    token: str = field(default="", repr=False)
-    ssh_key: str = field(default="", repr=False)
-    known_hosts: str = field(default="", repr=False)
-    ca: str = field(default="", repr=False)
-
-    @classmethod
-    def from_secret(cls, data: Mapping[str, str]) -> Credentials:
-        """From a Secret's keys; other keys are nothing of ours."""
-        return cls(**{name: data.get(key, "") for name, key in cls._names()})
-
-    def as_secret(self) -> dict[str, str]:
-        """A Secret's keys with these values."""
-        return {key: getattr(self, name) for name, key in self._names()}
-
-    @staticmethod
-    def _names() -> list[tuple[str, str]]:
-        special = {"ssh-privatekey": "ssh_key", "ca.crt": "ca"}
-        return [(special.get(key, key), key) for key in KEYS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,239 +85,253 @@ async def resolve(
     ca: str = "",
     allow_file: bool = False,
     timeout: float = 60,  # noqa: ASYNC109 - part of the interface: it bounds all tries together
+    policy: network.Policy | None = None,
+) -> Resolved:
+    """`resolve_now` in a thread; a cancel ends git."""
+    deadline = Deadline(timeout)
+    work = partial(
+        resolve_now,
+        url=url,
+        ref=ref,
+        credentials=credentials,
+        paths=paths,
+        cache_dir=cache_dir,
+        ca=ca,
+        allow_file=allow_file,
+        deadline=deadline,
+        policy=policy,
+    )
+    return await in_thread(work, deadline)
+
+
+def resolve_now(
+    *,
+    url: str,
+    ref: str,
+    credentials: Credentials | None,
+    paths: Sequence[str],
+    cache_dir: Path,
+    deadline: Deadline,
+    ca: str = "",
+    allow_file: bool = False,
+    policy: network.Policy | None = None,
 ) -> Resolved:
     """Find `ref` (branch, tag, full commit id, refs/…, "" or HEAD) and read the files `paths` of the root directory.
 
     A name that is a branch's and a tag's is the branch; a name like pull/1/head is below refs/. `ca` holds certificates
-    to trust besides the system's. UserError SOURCE_NOT_FOUND (names close branches and tags) or SOURCE_AUTH_FAILED;
-    InfrastructureError SOURCE_UNAVAILABLE after three tries or `timeout` seconds. Messages quote git and hold no
-    credentials.
+    to trust besides the system's. UserError SOURCE_NOT_FOUND (names close branches and tags), SOURCE_AUTH_FAILED or
+    SOURCE_INVALID; InfrastructureError SOURCE_UNAVAILABLE after three tries or at the deadline. Messages quote git and
+    hold no credentials and nothing that a server sent.
     """
     try:
         address = parse_address(url, allow_file=allow_file)
     except ValueError as error:
         raise UserError(f"spec.source.git.url: {error}", reason=Reason.SOURCE_NOT_FOUND) from error
+    given = credentials or Credentials()
+    try:
+        check_login(
+            url,
+            field="spec.source.git",
+            shows_login=bool(given.username or given.password or given.token),
+            may_send=(policy or network.STRICT).may_send_secret,
+        )
+    except ValueError as error:
+        raise UserError(str(error), reason=Reason.INVALID_SPEC) from error
     ref = ref or "HEAD"
     if not valid_ref(ref):
         raise UserError(
-            f"spec.source.git.ref: {clean(ref)!r} cannot be the name of a branch, tag or commit",
+            f"spec.source.git.ref: {clean(ref)[:200]!r} cannot be the name of a branch, tag or commit",
             reason=Reason.SOURCE_NOT_FOUND,
         )
     if is_commit(ref):
         ref = ref.lower()
-    given = credentials or Credentials()
+    cache_dir.mkdir(parents=True, exist_ok=True)
+
+    def once() -> Resolved:
+        with tempfile.TemporaryDirectory(
+            prefix="git-", dir=cache_dir, ignore_cleanup_errors=True
+        ) as scratch:
+            try:
+                access = Access(
+                    address,
+                    given,
+                    scratch=scratch,
+                    ca=ca,
+                    allow_file=allow_file,
+                    policy=policy,
+                )
+            except ValueError as error:
+                raise UserError(
+                    f"spec.source.git.secretRef: {error}", reason=Reason.SOURCE_AUTH_FAILED
+                ) from error
+            return _Resolver(address, access, scratch, deadline, policy).resolve(ref, paths)
+
     try:
-        async with asyncio.timeout(timeout):
-            for attempt in range(1, TRIES + 1):
-                workdir = _make_workdir(cache_dir)
-                try:
-                    repository = _Repository(address, given, workdir, ca, allow_file)
-                    return await repository.resolve(ref, paths)
-                except InfrastructureError:
-                    if attempt == TRIES:
-                        raise
-                finally:
-                    shutil.rmtree(workdir, ignore_errors=True)
-                await asyncio.sleep(attempt * random.uniform(0.3, 0.8))  # noqa: S311 - jitter
+        return patiently(once, deadline=deadline)
     except TimeoutError:
         raise InfrastructureError(
-            f"{address.url} did not answer within {timeout:g} seconds",
+            f"cannot fetch from {address.url}: it did not answer within {deadline.seconds:g} seconds",
             reason=Reason.SOURCE_UNAVAILABLE,
         ) from None
-    raise AssertionError("unreachable")
 
 
-def _make_workdir(cache_dir: Path) -> Path:
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="git-", dir=cache_dir))
-
-
-class _Repository:
-    """An empty partial clone in `workdir` that lives for one try."""
+class _Resolver(Repository):
+    """An empty partial clone below `scratch` that lives for one try."""
 
     def __init__(
-        self, address: Address, credentials: Credentials, workdir: Path, ca: str, allow_file: bool
+        self,
+        address: Address,
+        access: Access,
+        scratch: str,
+        deadline: Deadline,
+        policy: network.Policy | None,
     ) -> None:
-        try:
-            access = Access(
-                address,
-                credentials.as_secret(),
-                scratch=str(workdir),
-                ca=ca,
-                allow_file=allow_file,
-            )
-        except ValueError as error:
-            raise UserError(
-                f"spec.source.git.secretRef: {error}", reason=Reason.SOURCE_AUTH_FAILED
-            ) from error
-        self._address = address
-        self._workdir = workdir
-        self._git_dir = workdir / "repository.git"
-        self._has_credentials = access.offers(address)
-        self._hidden = access.hidden
-        self._environment = access.environment(address)
-        self._environment["GIT_DIR"] = str(self._git_dir)
+        super().__init__(
+            address,
+            access,
+            cwd=scratch,
+            git_dir=f"{scratch}/repository.git",
+            limits=Limits(output=MAX_OUTPUT, disk=MAX_DISK, memory=MAX_MEMORY),
+            deadline=deadline,
+            policy=policy,
+        )
 
-    async def resolve(self, ref: str, paths: Sequence[str]) -> Resolved:
+    def resolve(self, ref: str, paths: Sequence[str]) -> Resolved:
         if ref == "HEAD":
-            found, branch, tag = ref, await self._clone(), ""
+            found, branch, tag = ref, self._clone(), ""
         else:
-            found = await self._fetch(ref)
+            found = self._fetch(ref)
             branch, tag = refs.names(self._fetch_head())
-            if tag == ref and await self._is_branch(ref):
+            if tag == ref and self._is_branch(ref):
                 # Of two with one name git's fetch takes the tag. Here it is what `git clone --branch` takes.
-                found, branch, tag = await self._fetch(f"refs/heads/{ref}"), ref, ""
-        return await self._read(found, ref=ref, branch=branch, tag=tag, paths=paths)
+                found, branch, tag = self._fetch(f"refs/heads/{ref}"), ref, ""
+        return self._read(found, ref=ref, branch=branch, tag=tag, paths=paths)
 
-    async def _clone(self) -> str:
+    def _clone(self) -> str:
         """Bring HEAD's objects; the branch it is. Detached: one whose tip it is, by git's guess, or ""."""
-        ended = await self._filtered(_CLONE, "--", self._address.url, str(self._git_dir))
+        ended = self._filtered(_CLONE, "--", self.address.url, self.git_dir)
         if ended.code != 0:
-            raise self._error(ended, "HEAD")
-        head = (self._git_dir / "HEAD").read_text(encoding="utf-8", errors="replace").strip()
+            raise self.error(ended, "HEAD")
+        head = Path(self.git_dir, "HEAD").read_text("utf-8", "replace").strip()
         return head.partition("ref: refs/heads/")[2]
 
-    async def _is_branch(self, name: str) -> bool:
-        listed = await self._run("ls-remote", "--heads", "origin", f"refs/heads/{name}")
-        if listed.code != 0:
-            raise self._error(listed, name)
-        lines = listed.out.decode("utf-8", "replace").splitlines()
-        return any(line.endswith(f"\trefs/heads/{name}") for line in lines)
+    def _is_branch(self, name: str) -> bool:
+        listed = self.run("ls-remote", "--heads", "origin", f"refs/heads/{name}", ref=name)
+        return any(line.endswith(f"\trefs/heads/{name}") for line in listed.splitlines())
 
-    async def _fetch(self, ref: str) -> str:
+    def _fetch(self, ref: str) -> str:
         """Bring the ref's objects; the id it has, which may be that of an annotated tag."""
-        write_repository(str(self._git_dir), url=self._address.url, bare=True, partial=True)
-        ended = await self._filtered(_FETCH, "origin", refspec(ref))
+        write_repository(self.git_dir, url=self.address.url, bare=True, partial=True)
+        ended = self._filtered((*FETCH, "--depth=1"), "origin", refspec(ref))
         if ended.code != 0:
             kind = diagnose(ended.err)
             if kind == Kind.REF:
-                ref = await self._find(ref)
-                ended = await self._filtered(_FETCH, "origin", refspec(ref))
+                ref = self._find(ref)
+                ended = self._filtered((*FETCH, "--depth=1"), "origin", refspec(ref))
             elif kind == Kind.UNADVERTISED and "unadvertised" in ended.err:
                 # An old server gives commits only by way of refs: take the history of all of them.
                 everything = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-                ended = await self._filtered(_FETCH[:-1], "origin", *everything)
+                ended = self._filtered(FETCH, "origin", *everything)
                 if ended.code == 0:
                     return ref
             if ended.code != 0:
-                raise self._error(ended, ref)
+                raise self.error(ended, ref)
         return self._fetch_head().partition("\t")[0]
 
-    async def _filtered(self, command: Sequence[str], *arguments: str) -> Ended:
+    def _filtered(self, command: Sequence[str], *arguments: str) -> Ended:
         """Run a clone or fetch with the narrowest filter that the host takes."""
-        first = _plain_hosts.get(self._address.host, 0)
+        first = _plain_hosts.get(self.address.host, 0)
         for index in range(first, len(_FILTERS)):
             flags = (f"--filter={_FILTERS[index]}",) if _FILTERS[index] else ()
-            ended = await self._run(*command, *flags, *arguments)
+            ended = self.attempt(*command, *flags, *arguments)
             if ended.code == 0 or diagnose(ended.err) != Kind.FILTER:
                 break
             if len(_plain_hosts) > 1000:
                 _plain_hosts.clear()
-            _plain_hosts[self._address.host] = min(index + 1, len(_FILTERS) - 1)
+            _plain_hosts[self.address.host] = min(index + 1, len(_FILTERS) - 1)
         return ended
 
     def _fetch_head(self) -> str:
-        text = (self._git_dir / "FETCH_HEAD").read_text(encoding="utf-8", errors="replace")
-        return text.partition("\n")[0]
+        return Path(self.git_dir, "FETCH_HEAD").read_text("utf-8", "replace").partition("\n")[0]
 
-    async def _find(self, ref: str) -> str:
+    def _find(self, ref: str) -> str:
         """A commit id whose beginning `ref` is, if a branch or tag has it; else UserError with names like it."""
-        listed = await self._run("ls-remote", "--heads", "--tags", "--refs", "origin")
-        if listed.code != 0:
-            raise self._error(listed, ref)
-        lines = listed.out.decode("utf-8", "replace").splitlines()
-        rows = [line.split("\t", 1) for line in lines if "\t" in line]
+        listed = self.run("ls-remote", "--heads", "--tags", "--refs", "origin", ref=ref)
+        rows = [line.split("\t", 1) for line in listed.splitlines() if "\t" in line]
         if len(ref) >= 7:
             commits = {commit for commit, _ in rows if commit.startswith(ref.lower())}
             if len(commits) == 1:
                 return commits.pop()
         _, message = explain(
-            address=self._address,
+            address=self.address,
             kind=Kind.REF,
             said="",
             ref=ref,
-            has_credentials=self._has_credentials,
+            has_credentials=self.access.offers(self.address),
         )
         raise UserError(
             message + refs.suggest(ref, [name for _, name in rows]), reason=Reason.SOURCE_NOT_FOUND
         )
 
-    async def _read(
+    def _read(
         self, found: str, *, ref: str, branch: str, tag: str, paths: Sequence[str]
     ) -> Resolved:
-        async with started(
-            ["cat-file", "--batch"], env=self._environment, cwd=self._git_dir, stdin=True
-        ) as process:
-            store = objects.Reader(process)
-            commit = await store.read(f"{found}^{{commit}}")
+        reader = objects.Reader(
+            cwd=self.git_dir, env=self.environment, deadline=self.deadline, memory=MAX_MEMORY
+        )
+        with reader:
+            commit = reader.read(f"{found}^{{commit}}", most=_MAX_COMMIT)
             if commit is None and found == "HEAD":
                 # A clone of nothing succeeds; this tells what there is instead.
-                await self._find(found)
-            if commit is None or commit.kind != "commit":
+                self._find(found)
+            if commit is None or commit.kind != "commit" or commit.size > _MAX_COMMIT:
                 raise UserError(
-                    f"{self._address.url}: {clean(ref)!r} is not a commit, and no tag of one",
+                    f"{self.address.url}: {clean(ref)!r} is not a commit, and no tag of one",
                     reason=Reason.SOURCE_NOT_FOUND,
                 )
-            tree = await store.read(f"{found}^{{tree}}")
-            entries = objects.parse_tree(tree.data) if tree else {}
-            files = {}
-            for path in paths:
-                entry = objects.follow(entries, path) or await self._follow_link(
-                    store, entries, path
+            tree = reader.read(f"{found}^{{tree}}", most=MAX_TREE)
+            if tree is not None and tree.size > MAX_TREE:
+                raise UserError(
+                    f"{self.address.url}: the root directory of {commit.id[:12]} has too many entries: its tree has "
+                    f"{tree.size >> 20} MiB, more than {MAX_TREE >> 20}. Move files into directories",
+                    reason=Reason.SOURCE_INVALID,
                 )
-                if entry is None:
-                    continue
-                blob = await store.read(entry.id)
-                if blob is None:
-                    raise InfrastructureError(
-                        f"{self._address.url} did not deliver {path} of commit {commit.id[:12]}",
-                        reason=Reason.SOURCE_UNAVAILABLE,
-                    )
-                if len(blob.data) > MAX_FILE:
-                    raise UserError(
-                        f"{self._address.url}: {path} at {commit.id[:12]} is larger than {MAX_FILE // 1024} KiB",
-                        reason=Reason.CONFIG_INVALID,
-                    )
-                files[path] = blob.data
+            data = tree.data if tree else b""
+            files = self._files(reader, commit.id, data, paths)
+        names = (entry.name for entry in islice(objects.entries(data), ROOT_NAMES))
         return Resolved(
             commit=commit.id,
             branch=branch,
             tag=tag,
             subject=clean(objects.subject(commit.data))[:256],
             files=files,
-            root=tuple(entries)[:ROOT_NAMES],
+            root=tuple(names),
         )
 
-    async def _follow_link(
-        self, store: objects.Reader, entries: Mapping[str, objects.Entry], path: str
-    ) -> objects.Entry | None:
-        """The entry a symbolic link of the root directory names in the root directory; others lead nowhere."""
-        entry = entries.get(path)
-        if entry is None or not entry.is_link:
-            return None
-        link = await store.read(entry.id)
-        target = link.data.decode("utf-8", "replace") if link else ""
-        return objects.follow(entries, target.removeprefix("./"))
-
-    async def _run(self, *arguments: str) -> Ended:
-        try:
-            return await run(arguments, env=self._environment, cwd=self._workdir, max_disk=MAX_DISK)
-        except TooMuch as error:
-            raise UserError(
-                f"{self._address.url} sends {error} for a single commit. Its server does not support partial "
-                "clones (uploadpack.allowFilter)",
-                reason=Reason.SOURCE_INVALID,
-            ) from None
-
-    def _error(self, ended: Ended, ref: str) -> SentinelError:
-        word, message = explain(
-            address=self._address,
-            kind=diagnose(ended.err),
-            said=quote(ended.err, self._hidden),
-            ref=ref,
-            has_credentials=self._has_credentials,
-        )
-        reason = Reason(word)
-        if reason is Reason.SOURCE_UNAVAILABLE:
-            return InfrastructureError(message, reason=reason)
-        return UserError(message, reason=reason)
+    def _files(
+        self, reader: objects.Reader, commit: str, tree: bytes, paths: Sequence[str]
+    ) -> dict[str, bytes]:
+        """The regular files of the root that are called so, or that a symbolic link there of that name names."""
+        files = {}
+        for path, entry in sorted(
+            objects.pick(tree, paths).items(), key=lambda item: list(paths).index(item[0])
+        ):
+            if entry.is_link:
+                link = reader.read(entry.id, most=4096)
+                target = link.data.decode("utf-8", "replace") if link else ""
+                target = target.removeprefix("./")
+                found = objects.pick(tree, [target]).get(target)
+            else:
+                found = entry
+            if found is None or not found.is_file:
+                continue
+            blob = reader.read(found.id, most=MAX_FILE)
+            if blob is None:
+                raise self.unavailable(f"it did not deliver {path} of commit {commit[:12]}")
+            if blob.size > MAX_FILE:
+                raise UserError(
+                    f"{self.address.url}: {path} at {commit[:12]} is larger than {MAX_FILE // 1024} KiB",
+                    reason=Reason.CONFIG_INVALID,
+                )
+            files[path] = blob.data
+        return files

@@ -1,25 +1,20 @@
-"""How git is called: its environment, its credentials, an empty repository to work in.
+"""How git is called: its environment, its credentials, its route, an empty repository to work in.
 
-Shared by the operator (`git.py`, asyncio) and by the pod's fetcher (`fetch.py`, which must start in milliseconds), so
-nothing but the standard library is imported here, and of that only what starts fast. No process is started here.
+No process is started here. Standard library only: the init container imports it.
 
 A repository is somebody else's, and so may be its server. Therefore: no configuration but ours, no hooks, no prompts,
-no protocol that runs a command, and credentials that are offered to the one host they were given for. They travel in
-the environment of git alone: never in an argument, a URL, a file of the repository or an error.
+no protocol that runs a command, connections to checked addresses only, and credentials that are offered to the one
+server they were given for. They travel in the environment of git alone: never in an argument, a URL, a file of the
+repository or an error.
 """
-
-# pathlib costs 5 ms of the start:
-# ruff: noqa: PTH103, PTH120, PTH123
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from sentinel.source.address import SCHEMES, Address
-
-TYPE_CHECKING = False  # `typing` costs 4 ms of the fetcher's start
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _KEPT = (
     "PATH",
@@ -64,12 +59,16 @@ def environment(
     ca_file: str = "",
     allow_file: bool = False,
     inherited: Mapping[str, str] | None = None,
+    pinned: Sequence[str] = (),
+    instead_of: str = "",
 ) -> dict[str, str]:
     """The whole environment of git and its children, secrets included: never print it.
 
     Of our own environment only the path, proxies and certificate authorities are passed on. The user name and
-    password are offered to `address`'s scheme, host and port only, so no redirect and no submodule takes them away.
-    A `token` is sent as `Authorization: Bearer`, unasked, instead of them. `ca_file` replaces the system's authorities.
+    password are offered to `address`'s scheme, host and port only. A `token` is sent as `Authorization: Bearer`,
+    unasked, instead of them. `ca_file` replaces the system's authorities. `pinned` are the addresses to connect to, in
+    place of what name servers answer git; `address` is used where the repository's URL is `instead_of`. No redirect is
+    followed: it would lead to an address that was not checked.
     """
     source = os.environ if inherited is None else inherited
     result = {name: source[name] for name in _KEPT if source.get(name)}
@@ -78,8 +77,8 @@ def environment(
         ("core.fsmonitor", "false"),
         ("credential.helper", ""),
         ("credential.interactive", "false"),
-        ("http.followRedirects", "initial"),
-        ("http.lowSpeedLimit", "100"),
+        ("http.followRedirects", "false"),
+        ("http.lowSpeedLimit", "1000"),
         ("http.lowSpeedTime", "30"),
         ("protocol.version", "2"),
         ("gc.auto", "0"),
@@ -97,8 +96,6 @@ def environment(
     if token and address.is_http:
         base = f"http.{address.scheme}://{address.host}/"
         settings.append((f"{base}.extraHeader", f"Authorization: Bearer {token}"))
-        # After a redirect git itself would send the header to the new host.
-        settings.append((f"{base}.followRedirects", "false"))
     elif password or username:
         # A token alone is common; servers ignore the name, but it must not be empty.
         result["SENTINEL_GIT_USERNAME"] = username or "git"
@@ -106,13 +103,25 @@ def environment(
         settings.append((f"credential.{address.scheme}://{address.host}.helper", _HELPER))
         # Saves the round trip that ends in 401 (git 2.46 and later; ignored before).
         settings.append(("http.proactiveAuth", "basic"))
+    url = address.url
+    if pinned and address.is_http:
+        place = f"{address.hostname}:{address.port_number}"
+        settings.append(("http.curloptResolve", f"{place}:{','.join(pinned)}"))
+    elif pinned and address.scheme == "git":
+        result["GIT_OVERRIDE_VIRTUAL_HOST"] = address.host
+        numeric = f"[{pinned[0]}]" if ":" in pinned[0] else pinned[0]
+        path = address.url.partition("://")[2].partition("/")[2]
+        instead_of = instead_of or url
+        url = f"git://{numeric}:{address.port_number}/{path}"
+    if instead_of and instead_of != url:
+        settings.append((f"url.{url}.insteadOf", instead_of))
     result |= {
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_ALLOW_PROTOCOL": ":".join(SCHEMES + (("file",) if allow_file else ())),
-        "GIT_SSH_COMMAND": _ssh(key_file, known_hosts_file),
+        "GIT_SSH_COMMAND": _ssh(address, key_file, known_hosts_file, pinned),
         "GIT_SSH_VARIANT": "ssh",
         "HOME": "/nonexistent",
         "LC_ALL": "C",
@@ -124,7 +133,7 @@ def environment(
     return result
 
 
-def _ssh(key_file: str, known_hosts_file: str) -> str:
+def _ssh(address: Address, key_file: str, known_hosts_file: str, pinned: Sequence[str]) -> str:
     options = [
         "BatchMode=yes",
         "ConnectTimeout=15",
@@ -137,6 +146,11 @@ def _ssh(key_file: str, known_hosts_file: str) -> str:
         f"IdentityFile={key_file or 'none'}",
         "IdentitiesOnly=yes",
     ]
+    if pinned and address.scheme == "ssh":
+        # known_hosts has the name, with its port where that is not ssh's own.
+        name, port = address.hostname, address.port_number
+        alias = name if port == 22 else f"[{name}]:{port}"
+        options += [f"HostName={pinned[0]}", f"HostKeyAlias={alias}", "CheckHostIP=no"]
     return "ssh -F none " + " ".join(f"-o '{option}'" for option in options)
 
 
@@ -152,7 +166,7 @@ def write_ssh_files(directory: str, *, key: str, known_hosts: str) -> tuple[str,
             continue
         path = f"{directory}/{name}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.write(text.replace("\r\n", "\n").strip() + "\n")
         paths.append(path)
     return paths[0], paths[1]
@@ -173,8 +187,7 @@ def write_ca_file(directory: str, *authorities: str) -> str:
     chosen = [os.environ.get(name) or "" for name in ("GIT_SSL_CAINFO", "SSL_CERT_FILE")]
     for path in (*filter(None, chosen), *_CERTIFICATES):
         try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                given.insert(0, file.read().strip())
+            given.insert(0, Path(path).read_text("utf-8", "replace").strip())
         except OSError:
             continue
         break
@@ -191,7 +204,7 @@ def write_repository(
     `partial` allows filters (extensions.partialClone); `fetch` sets the remote's usual refspec, for people.
     """
     for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info"):
-        os.makedirs(f"{git_dir}/{name}", exist_ok=True)
+        Path(git_dir, name).mkdir(parents=True, exist_ok=True)
     quoted = url.replace("\\", "\\\\").replace('"', '\\"')
     lines = ["[core]", f"\trepositoryformatversion = {1 if partial else 0}", "\tfilemode = true"]
     lines += [f"\tbare = {'true' if bare else 'false'}"]
@@ -212,17 +225,16 @@ def write_repository(
 def write_submodule(git_dir: str, *, name: str, url: str) -> None:
     """Note a submodule as one that people's git looks after, as `git submodule init` does."""
     quoted = [text.replace("\\", "\\\\").replace('"', '\\"') for text in (name, url)]
-    with open(f"{git_dir}/config", "a", encoding="utf-8", errors="surrogateescape") as file:
+    with Path(git_dir, "config").open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.write(f'[submodule "{quoted[0]}"]\n\tactive = true\n\turl = "{quoted[1]}"\n')
 
 
 def write_ref(git_dir: str, name: str, commit: str) -> None:
     """Point the ref `name` (refs/heads/main) at a commit. The name must be `valid_ref`."""
-    path = f"{git_dir}/{name}"
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    path = Path(git_dir, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, commit + "\n")
 
 
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+def _write(path: str | Path, text: str) -> None:
+    Path(path).write_text(text, encoding="utf-8")

@@ -2,17 +2,16 @@
 
 wercker left these files out when it copied the project (`wercker-semantics.md` §1.2, §5.1); here they go from the
 volume that the box gets its copy from, tracked or not. git decides what matches, with an empty repository of its own,
-so archives are treated alike. Part of the fetcher: standard library only, and what starts fast.
+so archives are treated alike. Part of the fetcher: standard library only.
 """
-
-# pathlib costs 5 ms of the start:
-# ruff: noqa: PTH108, PTH113, PTH120
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 from sentinel.source.gitcommand import write_repository
 
@@ -22,25 +21,23 @@ def leave_out(root: str, name: str) -> int:
 
     0 where there is no such file, or it lies outside of `root`. `.git` stays. Raises OSError, CalledProcessError.
     """
-    root = os.path.realpath(root)
-    patterns = os.path.realpath(f"{root}/{name}")
-    if not name or not patterns.startswith(f"{root}/") or not os.path.isfile(patterns):
+    top = Path(root).resolve()
+    patterns = (top / name).resolve()
+    if not name or not patterns.is_relative_to(top) or not patterns.is_file():
         return 0
-    found = _ignored(root, patterns)
+    found = _ignored(str(top), str(patterns))
     for path in found:
-        whole = f"{root}/{path}"
+        whole = top / path
         if path.endswith("/"):  # a submodule
             shutil.rmtree(whole)
         else:
-            os.unlink(whole)
-        _prune(root, os.path.dirname(path.rstrip("/")))
+            whole.unlink()
+        _prune(top, whole.parent)
     return len(found)
 
 
 def _ignored(root: str, patterns: str) -> list[str]:
-    scratch = f"{os.environ.get('TMPDIR') or '/tmp'}/sentinel-ignore-{os.getpid()}"  # noqa: S108
-    os.mkdir(scratch, 0o700)  # noqa: PTH102
-    try:
+    with tempfile.TemporaryDirectory(prefix="sentinel-ignore-") as scratch:
         write_repository(scratch, url="", bare=False, partial=False)
         listed = subprocess.run(
             [
@@ -65,16 +62,14 @@ def _ignored(root: str, patterns: str) -> list[str]:
             capture_output=True,
             check=True,
         )
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return [os.fsdecode(each) for each in listed.stdout.split(b"\0") if each]
 
 
-def _prune(root: str, below: str) -> None:
+def _prune(root: Path, below: Path) -> None:
     """Remove a directory that has become empty, and those above it."""
-    while below:
+    while below != root:
         try:
-            os.rmdir(f"{root}/{below}")  # noqa: PTH106
+            below.rmdir()
         except OSError:
             return
-        below = os.path.dirname(below)
+        below = below.parent

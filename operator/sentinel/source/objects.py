@@ -1,31 +1,38 @@
-"""Reading git objects: `cat-file --batch` spoken over pipes, trees and commits taken apart."""
+"""Reading git objects: `git cat-file --batch` spoken over pipes, and trees and commits taken apart."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import Self
 
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Mapping
+from sentinel.source.failure import Deadline
 
-_MAX_OBJECT = 64 * 1024 * 1024
+_TICK = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Object:
-    """An object: its id, kind (commit, tree, blob, tag) and bytes."""
+    """An object: its id, kind (commit, tree, blob, tag) and bytes; `size` alone where that is more than asked for."""
 
     id: str
     kind: str
-    data: bytes
+    size: int
+    data: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A line of a tree: mode as git writes it, and the object's id."""
+    """A line of a tree: mode as git writes it, name, and the object's id."""
 
     mode: str
+    name: str
     id: str
 
     @property
@@ -40,42 +47,97 @@ class Entry:
 
 
 class Reader:
-    """Asks a running `git cat-file --batch` for objects by any name git understands."""
+    """A running `git cat-file --batch`, asked for objects by any name git understands. Ended at the deadline."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(
+        self, *, cwd: str, env: Mapping[str, str], deadline: Deadline, memory: int
+    ) -> None:
+        bounded = ["prlimit", f"--data={memory}"] if memory else []
+        self._deadline = deadline
+        self._done = threading.Event()
+        self._process = subprocess.Popen(
+            [*bounded, "git", "cat-file", "--batch"],
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._watch = threading.Thread(target=self._run, name="cat-file watch", daemon=True)
+        self._watch.start()
 
-    async def read(self, name: str) -> Object | None:
-        """The object, or None where it is missing, ambiguous or larger than 64 MiB."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._watch.join()
+        self._kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def read(self, name: str, *, most: int) -> Object | None:
+        """The object, without its bytes where those are more than `most`; then nothing more can be read.
+
+        None where it is missing, or git ended. TimeoutError or CalledOff at the deadline.
+        """
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None  # noqa: S101 - for mypy
         assert stdout is not None  # noqa: S101
-        stdin.write(name.encode() + b"\n")
-        header = (await stdout.readline()).decode("utf-8", "replace").split()
-        if len(header) != 3 or not header[2].isdigit() or int(header[2]) > _MAX_OBJECT:
+        try:
+            stdin.write(name.encode() + b"\n")
+            stdin.flush()
+            header = stdout.readline(10_000).decode("utf-8", "replace").split()
+            if len(header) != 3 or not header[2].isdigit():
+                self._deadline.left()
+                return None
+            size = int(header[2])
+            data = stdout.read(size + 1) if size <= most else b""
+        except BrokenPipeError:
+            data, header, size = b"", ["", "", ""], 0
+        self._deadline.left()
+        if not header[0] or (size <= most and len(data) <= size):
             return None
-        data = await stdout.readexactly(int(header[2]) + 1)
-        return Object(id=header[0], kind=header[1], data=data[:-1])
+        return Object(id=header[0], kind=header[1], size=size, data=data[:-1])
+
+    def _run(self) -> None:
+        while not self._done.wait(_TICK):
+            if self._deadline.over:
+                self._kill()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def parse_tree(data: bytes) -> dict[str, Entry]:
-    """Name → entry of a tree object: `<mode> <name>\\0<20 bytes>` again and again."""
-    entries = {}
+def entries(data: bytes) -> Iterator[Entry]:
+    """The lines of a tree object: `<mode> <name>\\0<20 bytes>` again and again."""
     position = 0
     while position < len(data):
         end = data.index(b"\0", position)
         mode, _, name = data[position:end].partition(b" ")
-        entries[name.decode("utf-8", "replace")] = Entry(
-            mode=mode.decode(), id=data[end + 1 : end + 21].hex()
+        yield Entry(
+            mode=mode.decode(),
+            name=name.decode("utf-8", "replace"),
+            id=data[end + 1 : end + 21].hex(),
         )
         position = end + 21
-    return entries
 
 
-def follow(entries: Mapping[str, Entry], name: str) -> Entry | None:
-    """The entry if it is a regular file."""
-    entry = entries.get(name)
-    return entry if entry and entry.is_file else None
+def pick(data: bytes, names: Iterable[str]) -> dict[str, Entry]:
+    """Those entries of a tree that are called so."""
+    wanted = set(names)
+    return {entry.name: entry for entry in entries(data) if entry.name in wanted}
 
 
 def subject(commit: bytes) -> str:

@@ -1,125 +1,136 @@
-"""One git process of the operator's: its own process group, a wall clock, and bounds on what it may give us.
-
-Killed with its children when the time is over, the caller is cancelled, or it writes too much.
-"""
+"""One git process: its own process group, a deadline, and bounds on memory, on what it says and on what it writes."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
+import selectors
 import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+from sentinel.source.failure import Deadline
 
-MAX_OUTPUT = 8 * 1024 * 1024
-"""Bytes of standard output that are kept; past it the process is ended."""
+MAX_OUTPUT = 64 * 1024 * 1024
+"""Bytes of standard output, where nobody asks for fewer; past it the process is ended."""
 MAX_ERRORS = 64 * 1024
-MAX_MEMORY = 256 * 1024 * 1024
-"""Bytes of memory of each process of ours: it is the operator's memory that a hostile repository would fill."""
+"""Bytes of standard error that are kept, the last ones."""
 _CHUNK = 64 * 1024
 _LOOK = 0.5
+_BLOCK = 4096
 
 
 class TooMuch(Exception):
-    """git wrote more than it may. The message says of what."""
+    """git wrote more than it may. The message says how much that is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds of a process: `output` and the `disk` below its root in bytes; `memory` of each process, 0 for none."""
+
+    output: int = MAX_OUTPUT
+    disk: int
+    memory: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a process ended: its exit code (negative: a signal), standard output, standard error (its end)."""
+    """How a process ended: its exit code (negative: a signal), standard output, the end of standard error."""
 
     code: int
     out: bytes
     err: str
 
 
-@contextlib.asynccontextmanager
-async def started(
-    arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, stdin: bool = False
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A running `git arguments`; whatever happens in the block, nothing of its group outlives it."""
-    process = await asyncio.create_subprocess_exec(
-        "prlimit",
-        f"--data={MAX_MEMORY}",
-        "git",
-        *arguments,
-        env=dict(env),
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: str,
+    env: Mapping[str, str],
+    deadline: Deadline,
+    root: str,
+    limits: Limits,
+    stdin: bytes = b"",
+) -> Ended:
+    """Run a command to its end; nothing of its group outlives the call. `stdin` must fit into a pipe, 4 KiB.
+
+    TimeoutError or CalledOff at the deadline; TooMuch where its output, or the files below `root`, pass the limits.
+    """
+    bounded = ["prlimit", f"--data={limits.memory}"] if limits.memory else []
+    process = subprocess.Popen(
+        [*bounded, *argv],
         cwd=cwd,
-        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE if not stdin else asyncio.subprocess.DEVNULL,
+        env=env,
+        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         start_new_session=True,
     )
     try:
-        yield process
+        if process.stdin is not None:
+            process.stdin.write(stdin)
+            process.stdin.close()
+        out, err = _read(process, deadline, root, limits)
+        while process.poll() is None:
+            deadline.rest(0.02)
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
+    return Ended(code=process.returncode, out=out, err=err.decode("utf-8", "replace"))
 
 
-@contextlib.asynccontextmanager
-async def unwrapped() -> AsyncIterator[None]:
-    """Raise the first of a task group's errors bare: our callers know errors, not groups."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+def _read(
+    process: subprocess.Popen[bytes], deadline: Deadline, root: str, limits: Limits
+) -> tuple[bytes, bytes]:
+    parts: list[bytes] = []
+    size, err = 0, b""
+    look = time.monotonic() + _LOOK
+    with selectors.DefaultSelector() as selector:
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None  # noqa: S101 - for mypy
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            now = time.monotonic()
+            if now >= look:
+                if disk(root, most=limits.disk) > limits.disk:
+                    raise TooMuch(_gib(limits.disk))
+                # Looking at many files takes time that git needs: a twentieth of it at most.
+                look = now + max(_LOOK, 20 * (time.monotonic() - now))
+            for key, _ in selector.select(deadline.left(_LOOK)):
+                chunk = os.read(key.fd, _CHUNK)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stderr:
+                    err = (err + chunk)[-MAX_ERRORS:]
+                else:
+                    parts.append(chunk)
+                    size += len(chunk)
+                    if size > limits.output:
+                        raise TooMuch(f"{limits.output // 1024**2} MiB of names alone")
+    return b"".join(parts), err
 
 
-async def run(
-    arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, max_disk: int = 0
-) -> Ended:
-    """Run git to its end.
-
-    TooMuch where its output passes MAX_OUTPUT, or the files below `cwd` pass `max_disk` bytes (0: no bound).
-    """
-    async with started(arguments, env=env, cwd=cwd) as process:
-        assert process.stdout is not None  # noqa: S101 - for mypy
-        assert process.stderr is not None  # noqa: S101
-        async with unwrapped(), asyncio.TaskGroup() as group:
-            out = group.create_task(_read(process.stdout))
-            err = group.create_task(_tail(process.stderr))
-            ended = group.create_task(process.wait())
-            while max_disk and not ended.done():
-                await asyncio.wait([ended], timeout=_LOOK)
-                if not ended.done() and _disk(cwd) > max_disk:
-                    raise TooMuch(f"more than {max_disk // 1024 // 1024} MiB")
-        return Ended(
-            code=ended.result(), out=out.result(), err=err.result().decode("utf-8", "replace")
-        )
+def _gib(size: int) -> str:
+    if size < 1024**3:
+        return f"{size / 1024**2:.3g} MiB of disk"
+    return f"{size / 1024**3:.3g} GiB of disk"
 
 
-async def _read(stream: asyncio.StreamReader) -> bytes:
-    parts, size = [], 0
-    while chunk := await stream.read(_CHUNK):
-        parts.append(chunk)
-        size += len(chunk)
-        if size > MAX_OUTPUT:
-            raise TooMuch(f"more than {MAX_OUTPUT // 1024 // 1024} MiB of output")
-    return b"".join(parts)
-
-
-async def _tail(stream: asyncio.StreamReader) -> bytes:
-    kept = b""
-    while chunk := await stream.read(_CHUNK):
-        kept = (kept + chunk)[-MAX_ERRORS:]
-    return kept
-
-
-def _disk(directory: Path) -> int:
-    size = 0
-    for path, _, names in os.walk(directory):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                size += os.lstat(f"{path}/{name}").st_size
+def disk(root: str, *, most: int) -> int:
+    """Bytes that the files below `root` take, an empty one a block; counting ends where they pass `most`."""
+    size, directories = 0, [root]
+    while directories and size <= most:
+        try:
+            with os.scandir(directories.pop()) as entries:
+                for entry in entries:
+                    size += max(entry.stat(follow_symlinks=False).st_blocks * 512, _BLOCK)
+                    if entry.is_dir(follow_symlinks=False):
+                        directories.append(entry.path)
+        except OSError:
+            continue  # git moves and removes files meanwhile
     return size

@@ -1,14 +1,11 @@
-"""Names of refs as git prints them: what was fetched, which names are like a wrong one."""
+"""Names of refs as git prints them: what was fetched, and which names are like one that is not there. Pure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from sentinel.nearest import nearest
 from sentinel.source.address import clean
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def names(fetch_head: str) -> tuple[str, str]:
@@ -22,23 +19,22 @@ def names(fetch_head: str) -> tuple[str, str]:
 
 
 def suggest(ref: str, names: Sequence[str]) -> str:
-    """ ". Close names: a, b", at most five; or what branches there are."""
-    short = {
-        clean(name).removeprefix("refs/heads/").removeprefix("refs/tags/"): name for name in names
-    }
-    if not short:
+    """ ". Close names: a, b", at most five; or what branches there are. Bounded, whatever the names are."""
+    if not names:
         return ". It has no branches or tags at all"
-    wanted = ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
+    short = list(dict.fromkeys(_short(name) for name in names))
+    wanted = _short(ref)
+    low = wanted.lower()
     close = nearest(wanted, short, count=5, share=0.5, most=8)
-    if not close:
-        close = [
-            name
-            for name in short
-            if wanted.lower() in name.lower() or name.lower() in wanted.lower()
-        ][:5]
+    close = close or [name for name in short if low in name.lower() or name.lower() in low][:5]
     hint = ""
-    if 7 <= len(ref) < 40 and all(character in "0123456789abcdef" for character in ref.lower()):
+    if 7 <= len(ref) < 40 and not ref.lower().strip("0123456789abcdef"):
         hint = ". A commit that is no branch's or tag's newest needs all 40 digits of its id"
-    if close:
-        return f"{hint}. Close names: {', '.join(close)}"
-    return f"{hint}. There are, for example: {', '.join(sorted(short)[:5])}"
+    listed = ", ".join(clean(name)[:100] for name in close or sorted(short)[:5])
+    return (
+        f"{hint}. Close names: {listed}" if close else f"{hint}. There are, for example: {listed}"
+    )
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("refs/heads/").removeprefix("refs/tags/")

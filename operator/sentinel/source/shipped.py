@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from sentinel.source.complaint import INTERNAL, FetchError
+from sentinel.api.reasons import Reason
+from sentinel.source.failure import failed
 
 COMMON = "common.sh"
 """The file that all of them source; it is put beside each one's run.sh."""
@@ -21,11 +22,12 @@ def steps_folder() -> Path:
 
 
 def place(name: str, dest: str) -> None:
-    """Copy the step into the directory `dest`. Raises FetchError where there is no such step."""
+    """Copy the step into the directory `dest`. Raises InternalError where there is no such step."""
     folder = steps_folder() / name
     if "/" in name or not (folder / "run.sh").is_file():
-        raise FetchError(
-            INTERNAL, f"this image has no standard step {name!r}: another version planned the build"
+        raise failed(
+            Reason.INTERNAL,
+            f"this image has no standard step {name!r}: another version planned the build",
         )
     shutil.copytree(folder, dest, ignore=_FOR_PEOPLE, dirs_exist_ok=True)
     shutil.copy(steps_folder() / COMMON, dest)

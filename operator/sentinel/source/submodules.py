@@ -6,23 +6,19 @@ gives every server the same environment. Here each submodule is one more checkou
 
 from __future__ import annotations
 
-from sentinel.source.address import clean, parse_address
+from dataclasses import dataclass
 
-TYPE_CHECKING = False  # `typing` costs 4 ms of the fetcher's start
-if TYPE_CHECKING:
-    from sentinel.source.address import Address
+from sentinel.source.address import Address, clean, parse_address
 
 
+@dataclass(frozen=True)
 class Submodule:
     """A commit to check out at `path`, which is relative to its parent's root and stays inside it."""
 
-    __slots__ = ("address", "commit", "name", "path")
-
-    def __init__(self, name: str, path: str, address: Address, commit: str) -> None:
-        self.name = name
-        self.path = path
-        self.address = address
-        self.commit = commit
+    name: str
+    path: str
+    address: Address
+    commit: str
 
 
 def find(*, modules: str, tree: str, parent: str, allow_file: bool = False) -> list[Submodule]:

@@ -1,17 +1,15 @@
 """What the fetcher is told: the JSON that `plan.pod` wrote into the init container's environment, checked."""
 
-# ruff: noqa: PTH123 - pathlib costs 5 ms of the fetcher's start
-
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
+from sentinel.api.reasons import Reason
+from sentinel.errors import InternalError
 from sentinel.source.address import is_commit, valid_ref
-from sentinel.source.complaint import INTERNAL, FetchError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 VARIABLE = "SENTINEL_FETCH"
 TIMEOUT = 600.0
@@ -20,49 +18,79 @@ MAX_BYTES = 10 * 1024**3
 """Disk that a checkout may take, its .git included, where the task says nothing."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Task:
-    """What to fetch and where to, from the JSON that `plan` wrote.
+    """What to fetch and where to.
 
-    url, commit: 40 hexadecimal digits; ref, branch, tag: what the commit was found as, "" if it was not; dest: an
-    existing or missing directory; kit: where boxkit installs itself, "" for nowhere; secretDir: mounted Secret or "";
-    ignoreFile: what is not copied, "" for nothing.
-    ca: certificates in PEM to trust besides the system's; maxBytes: of disk. With sha256, 64 hexadecimal digits, url
-    is an archive's, and there is no commit. steps: (id, digest) of those whose archives are in stepsDir. standardSteps:
-    (id, name) of those that are in our image.
+    commit: 40 hexadecimal digits; ref, branch, tag: what it was found as, "" if it was not; dest: an existing or
+    missing directory; kit: where boxkit installs itself, "" for nowhere; secret_dir: mounted Secret or "";
+    ignore_file: what is not copied, "" for nothing; ca: certificates in PEM to trust besides the system's; max_bytes:
+    of disk; network: a `network.Policy` as JSON. With sha256, 64 hexadecimal digits, url is an archive's, and
+    there is no commit. steps: (id, digest) of those whose archives are in steps_dir; standard_steps: (id, name) of
+    those that are in our image.
     """
 
-    def __init__(self, text: str) -> None:
+    url: str
+    commit: str
+    sha256: str = ""
+    ref: str = ""
+    branch: str = ""
+    tag: str = ""
+    submodules: bool = False
+    dest: str = "/mnt/wercker/source"
+    kit: str = ""
+    secret_dir: str = ""
+    ignore_file: str = ""
+    termination_log: str = "/dev/termination-log"
+    allow_file: bool = False
+    ca: str = field(default="", repr=False)
+    max_bytes: int = MAX_BYTES
+    network: dict[str, list[str]] = field(default_factory=dict)
+    steps: tuple[tuple[str, str], ...] = ()
+    steps_dir: str = ""
+    standard_steps: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Task:
+        """From the JSON that `plan` wrote. InternalError where it is none."""
         try:
             data: dict[str, Any] = json.loads(text)
-            self.url = str(data["url"])
-            self.sha256 = str(data.get("sha256") or "")
-            self.commit = "" if self.sha256 else str(data["commit"]).lower()
-            self.ref = str(data.get("ref") or "")
-            self.branch = str(data.get("branch") or "")
-            self.tag = str(data.get("tag") or "")
-            self.submodules = bool(data.get("submodules"))
-            self.dest = str(data.get("dest") or "/mnt/wercker/source")
-            self.kit = str(data.get("kit") or "")
-            self.secret_dir = str(data.get("secretDir") or "")
-            self.ignore_file = str(data.get("ignoreFile") or "")
-            self.termination_log = str(data.get("terminationLog") or "/dev/termination-log")
-            self.allow_file = bool(data.get("allowFile"))
-            self.ca = str(data.get("ca") or "")
-            self.max_bytes = int(data.get("maxBytes") or MAX_BYTES)
-            self.steps = [(str(each["id"]), str(each["digest"])) for each in data.get("steps", ())]
-            self.steps_dir = str(data.get("stepsDir") or "")
-            self.standard_steps = [
-                (str(each["id"]), str(each["name"])) for each in data.get("standardSteps", ())
-            ]
+            named = {_NAMES.get(key, key): value for key, value in data.items()}
+            known = {each.name: named[each.name] for each in fields(cls) if each.name in named}
+            known["commit"] = "" if known.get("sha256") else str(named["commit"]).lower()
+            steps = tuple((str(s["id"]), str(s["digest"])) for s in known.pop("steps", None) or ())
+            standard = known.pop("standard_steps", None) or ()
+            # "" and 0 stand for what is not said.
+            task = cls(
+                **{key: value for key, value in known.items() if value or key == "commit"},
+                steps=steps,
+                standard_steps=tuple((str(s["id"]), str(s["name"])) for s in standard),
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FetchError(INTERNAL, f"${VARIABLE} is no task: {error!r}") from error
-        if self.sha256:
-            if len(self.sha256) != 64 or self.sha256.strip("0123456789abcdef"):
-                raise FetchError(INTERNAL, f"${VARIABLE}: {self.sha256!r} is not a sha256")
-        elif not is_commit(self.commit):
-            raise FetchError(INTERNAL, f"${VARIABLE}: {self.commit!r} is not a full commit id")
-        if any(name and not valid_ref(name) for name in (self.ref, self.branch, self.tag)):
-            raise FetchError(INTERNAL, f"${VARIABLE}: a ref in it is none git would accept")
+            raise _none(f"is no task: {error!r}") from error
+        if task.sha256:
+            if len(task.sha256) != 64 or task.sha256.strip("0123456789abcdef"):
+                raise _none(f"{task.sha256!r} is not a sha256")
+        elif not is_commit(task.commit):
+            raise _none(f"{task.commit!r} is not a full commit id")
+        if any(name and not valid_ref(name) for name in (task.ref, task.branch, task.tag)):
+            raise _none("a ref in it is none git would accept")
+        return task
+
+
+_NAMES = {
+    "secretDir": "secret_dir",
+    "ignoreFile": "ignore_file",
+    "terminationLog": "termination_log",
+    "allowFile": "allow_file",
+    "maxBytes": "max_bytes",
+    "stepsDir": "steps_dir",
+    "standardSteps": "standard_steps",
+}
+
+
+def _none(why: str) -> InternalError:
+    return InternalError(f"${VARIABLE}: {why}", reason=Reason.INTERNAL)
 
 
 def read_secret(directory: str, name: str) -> str:
@@ -70,7 +98,6 @@ def read_secret(directory: str, name: str) -> str:
     if not directory:
         return ""
     try:
-        with open(f"{directory}/{name}", encoding="utf-8", errors="replace") as file:
-            return file.read()
+        return Path(directory, name).read_text("utf-8", "replace")
     except FileNotFoundError:
         return ""

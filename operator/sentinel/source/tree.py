@@ -7,6 +7,7 @@ written through one; and each link is followed through the whole tree, other lin
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from sentinel.source.packed import (
     BROKEN,
@@ -18,10 +19,6 @@ from sentinel.source.packed import (
     most_bytes,
     shown,
 )
-
-TYPE_CHECKING = False  # `typing` costs 4 ms of the fetcher's start
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 MAX_DEPTH = 128
 """Directories in each other: tools that walk trees recurse."""

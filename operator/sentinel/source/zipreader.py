@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from typing import BinaryIO
+from zipfile import ZipFile, ZipInfo
 
-from sentinel.source.packed import BROKEN, CHUNK, TOO_LARGE, Entry, Refused, shown, truncated
-
-TYPE_CHECKING = False  # `typing` costs 4 ms of the fetcher's start
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import BinaryIO
-    from zipfile import ZipFile, ZipInfo
-
-    from sentinel.source.packed import Limits
+from sentinel.source.packed import (
+    BROKEN,
+    CHUNK,
+    TOO_LARGE,
+    Entry,
+    Limits,
+    Refused,
+    shown,
+    truncated,
+)
 
 _STORED, _DEFLATED = 0, 8
 _DOS, _UNIX = 0, 3

@@ -15,7 +15,7 @@ from sentinel.plan.names import PLAN_ANNOTATION
 from sentinel.plan.plan import with_attempt
 from sentinel.plan.pod import make_pod, sign_pod
 from sentinel.plan.seal import Identity, PlanKeys, open_plan
-from sentinel.settings import SourceSettings
+from sentinel.settings import NetworkSettings, SourceSettings
 
 FETCH = {
     "url": "https://git.example.com/acme/hello.git",
@@ -29,6 +29,7 @@ FETCH = {
     "kit": "/run/sentinel/kit",
     "secretDir": "",
     "maxBytes": 10 * 1024**3,
+    "network": NetworkSettings().policy().to_json(),
 }
 
 POD: dict[str, Any] = {

@@ -208,13 +208,30 @@ async def test_steps_come_with_their_archives(resolver: ResolverProcess, tmp_pat
 # --- limits ---
 
 
-async def test_a_root_tree_of_very_many_entries_ends_at_the_limit_of_memory(
+async def test_a_root_tree_of_very_many_entries_is_refused_before_it_is_read(
     resolver: ResolverProcess, tmp_path: Path
 ) -> None:
     resolver.limits = {"memory_mib": 32}
     resolver.start()
     url, _ = repository(tmp_path, entries=300_000)
-    message = await refused(resolver, wanted(url))
+    with pytest.raises(UserError, match="has too many entries") as caught:
+        await ask(resolver, wanted(url))
+    assert caught.value.reason is Reason.SOURCE_INVALID
+    await honest(resolver, tmp_path)
+
+
+async def test_an_archive_of_very_long_names_ends_at_the_limit_of_memory(
+    resolver: ResolverProcess, tmp_path: Path
+) -> None:
+    resolver.limits = {"memory_mib": 32}
+    resolver.start()
+    links = []
+    for number in range(30_000):
+        link = tarfile.TarInfo(f"{number}")
+        link.type, link.linkname = tarfile.SYMTYPE, f"{number}{'t' * 900}"
+        links.append(link.tobuf(tarfile.GNU_FORMAT))
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(b"".join((*links, b"\0" * 1024)), 1))
+    message = await refused(resolver, archive_at(tmp_path / "a.tar.gz"))
     assert "32 MiB of memory (setting resolver.memoryMiB)" in message
     await honest(resolver, tmp_path)
 
@@ -310,7 +327,11 @@ async def test_a_cut_connection_ends_the_child_and_its_git_at_once(
     resolver.start()
     async with Slow() as slow:
         url = f"http://127.0.0.1:{slow.port}/r.git"
-        request = SourceRequest(git=GitWanted(url=url, ref="main"), pipeline="build")
+        request = SourceRequest(
+            git=GitWanted(url=url, ref="main"),
+            pipeline="build",
+            network={"allowed": ["127.0.0.0/8"]},
+        )
         task = asyncio.create_task(ask(resolver, request))
         await slow.connected.wait()
         # The child, and git with its helper.

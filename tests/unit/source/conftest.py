@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from tests.lab import tls
 from tests.unit.source.gitserver import GitServer, Maker, git, make_repository
-from tests.unit.source.pod import Pod
+from tests.unit.source.pod import LOOPBACK, Pod
 
+from sentinel import network
 from sentinel.source import git as source_git
 
 
@@ -35,6 +36,12 @@ def server(commits: dict[str, Any]) -> Iterator[GitServer]:
 @pytest.fixture
 def pod(tmp_path: Path) -> Pod:
     return Pod(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' servers are on loopback, which nothing else opens."""
+    monkeypatch.setattr(network, "STRICT", LOOPBACK)
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,17 @@ from typing import Any
 
 from tests.unit.source.gitserver import git
 
+from sentinel.network import Policy
+
 OPERATOR = Path(__file__).parents[3] / "operator"
 RUN = (
     f"import sys, runpy; sys.path.insert(0, {str(OPERATOR)!r}); "
     "runpy.run_module('sentinel.source.fetch', run_name='__main__')"
 )
+
+
+LOOPBACK = Policy.make(allowed=["127.0.0.0/8", "::1/128"], plain_http=["*"])
+"""What the tests' own servers need."""
 
 
 class Pod:
@@ -47,6 +53,7 @@ class Pod:
             "kit": str(self.kit),
             "secretDir": "",
             "terminationLog": str(self.log),
+            "network": LOOPBACK.to_json(),
         } | more
         env = {
             "PATH": f"{self.path / 'bin'}:{os.environ['PATH']}",

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.source.complaint import FetchError
+from sentinel.errors import SentinelError
 from sentinel.source.delivery import place_steps
+from sentinel.source.failure import Deadline
 
 
 def packed(name: str = "run.sh", kind: bytes = tarfile.REGTYPE) -> bytes:
@@ -37,7 +38,12 @@ def beside(tmp_path: Path) -> Path:
 
 
 def place(beside: Path, *steps: tuple[str, str]) -> None:
-    place_steps(steps, archives=str(beside / "archives"), dest=str(beside / "wercker"), timeout=20)
+    place_steps(
+        steps,
+        archives=str(beside / "archives"),
+        dest=str(beside / "wercker"),
+        deadline=Deadline(20),
+    )
 
 
 @pytest.fixture
@@ -104,7 +110,7 @@ def test_what_is_wrong_with_an_archive_is_told(
     if content is not None:
         (beside / "archives" / digest).write_bytes(content)
 
-    with pytest.raises(FetchError, match=message) as caught:
+    with pytest.raises(SentinelError, match=message) as caught:
         place(beside, ("s", digest))
 
     assert caught.value.reason == reason
@@ -115,7 +121,7 @@ def test_a_store_that_does_not_give_it_is_not_the_user_s_fault(beside: Path, sto
     digest = digest_of(packed())
     (beside / "archives" / f"{digest}.url").write_text(f"{stored}/gone?signed")
 
-    with pytest.raises(FetchError, match=r"the object store did not give .* step s") as caught:
+    with pytest.raises(SentinelError, match=r"the object store did not give .* step s") as caught:
         place(beside, ("s", digest))
 
     assert caught.value.reason == "SourceUnavailable"

@@ -12,7 +12,9 @@ from tests.unit.source.gitserver import PASSWORD, USER, GitServer
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
+from sentinel.network import Policy
 from sentinel.source import git as module
+from sentinel.source.failure import TRIES
 from sentinel.source.git import Credentials, Resolved, resolve
 
 WANTED = ["ewok.yml", "wercker.yml", "link.yml", "deep"]
@@ -178,16 +180,33 @@ async def test_a_password_opens_a_private_repository(
     assert repr(credentials) == "Credentials()"
 
 
-async def test_a_password_in_the_url_works_and_is_not_repeated(
-    server: GitServer, commits: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize("login", ["wrong-one", "builder:wrong-one", ":wrong-one"])
+async def test_a_login_in_the_url_is_refused_and_not_repeated(
+    server: GitServer, tmp_path: Path, login: str
 ) -> None:
+    (tmp_path / "cache").mkdir()
     host = server.url.removeprefix("http://")
-    found = await ask(f"http://{USER}:s3cr3t%2Fp%25ss@{host}/private/project.git", "main", tmp_path)
-    assert found.commit == commits["second"]
-    with pytest.raises(UserError) as caught:
-        await ask(f"http://{USER}:wrong-one@{host}/private/project.git", "main", tmp_path)
-    assert caught.value.reason is Reason.SOURCE_AUTH_FAILED
+    with pytest.raises(UserError, match=r"secretRef") as caught:
+        await ask(f"http://{login}@{host}/private/project.git", "main", tmp_path)
+    assert caught.value.reason is Reason.INVALID_SPEC
     assert "wrong-one" not in caught.value.message
+    assert server.requests == []
+
+
+async def test_a_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
+    server: GitServer, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").mkdir()
+    with pytest.raises(UserError, match=r"network\.plainHttp") as caught:
+        await ask(
+            f"{server.url}/private/project.git",
+            "main",
+            tmp_path,
+            credentials=Credentials(username=USER, password=PASSWORD),
+            policy=Policy.make(allowed=["127.0.0.0/8"]),
+        )
+    assert caught.value.reason is Reason.INVALID_SPEC
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -250,7 +269,7 @@ async def test_a_server_that_keeps_failing_is_the_platforms(
     with pytest.raises(InfrastructureError, match=r"git says: .*returned error: 503") as caught:
         await ask(f"{server.url}/broken/project.git", "main", tmp_path)
     assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
-    assert len(server.requests) == module.TRIES
+    assert len(server.requests) == TRIES
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/p.git", "ssh://git@127.0.0.1:1/p.git"])

@@ -8,28 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sentinel.api.reasons import Reason
-from sentinel.source import complaint
 from sentinel.source.address import clean, parse_address, valid_ref
 from sentinel.source.complaint import Kind, diagnose, explain, quote
 from sentinel.source.gitcommand import environment, write_ssh_files
-
-
-def test_its_reasons_are_reasons() -> None:
-    words = [
-        complaint.SOURCE_NOT_FOUND,
-        complaint.SOURCE_AUTH_FAILED,
-        complaint.SOURCE_UNAVAILABLE,
-        complaint.SOURCE_INVALID,
-        complaint.INTERNAL,
-    ]
-    assert [Reason(word) for word in words] == [
-        Reason.SOURCE_NOT_FOUND,
-        Reason.SOURCE_AUTH_FAILED,
-        Reason.SOURCE_UNAVAILABLE,
-        Reason.SOURCE_INVALID,
-        Reason.INTERNAL,
-    ]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +168,7 @@ def test_the_environment_of_git_is_ours_alone() -> None:
     }
     assert config["core.hooksPath"] == os.devnull
     assert config["credential.helper"] == ""
-    assert config["http.followRedirects"] == "initial"
+    assert config["http.followRedirects"] == "false"
     assert [key for key in config if key.startswith("credential.https://")] == [
         "credential.https://h:1.helper"
     ]

@@ -12,8 +12,10 @@ from tests.unit.source.pod import Pod
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.source import fetch, process
-from sentinel.source.git import resolve
+from sentinel.source import fetch
+from sentinel.source import git as source_git
+from sentinel.source.failure import Deadline
+from sentinel.source.git import resolve, resolve_now
 
 
 def fetched(
@@ -142,10 +144,27 @@ async def test_a_url_that_would_run_something_is_refused(
     assert not pod.dest.exists() or list(pod.dest.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "ref", ["--upload-pack=id", "-x", "+refs/heads/main", "a:b", "main^", "a\nb", "a b"]
-)
-async def test_a_ref_that_would_be_an_option_is_refused(
+@pytest.mark.parametrize("ref", ["--upload-pack=touch${IFS}owned", "-x", "+refs/heads/main"])
+def test_a_ref_that_looks_like_an_option_is_only_a_name(
+    server: GitServer, pod: Pod, tmp_path: Path, ref: str
+) -> None:
+    url = f"{server.url}/open/project.git"
+    with pytest.raises(UserError, match="has no branch, tag or commit"):
+        resolve_now(
+            url=url,
+            ref=ref,
+            credentials=None,
+            paths=[],
+            cache_dir=tmp_path / "cache",
+            deadline=Deadline(30),
+        )
+    done = pod.fetch(url, "1" * 40, ref=ref, branch="")
+    assert (done.returncode, pod.said()["reason"]) == (1, "SourceNotFound")
+    assert not list(tmp_path.rglob("owned"))
+
+
+@pytest.mark.parametrize("ref", ["a:b", "main^", "a\nb", "a b"])
+async def test_a_ref_that_would_be_a_refspec_is_refused(
     server: GitServer, tmp_path: Path, ref: str
 ) -> None:
     with pytest.raises(UserError, match="cannot be the name of a branch") as caught:
@@ -176,7 +195,7 @@ def test_a_checkout_that_takes_too_much_disk_is_stopped(
         1,
         {
             "reason": "SourceInvalid",
-            "message": f"{server.url}/open/{maker.bare.name}: the checkout takes more than 0.0312 GiB of disk, the "
+            "message": f"{server.url}/open/{maker.bare.name}: the checkout takes more than 32 MiB of disk, the "
             "operator's source.maxGiB",
         },
     )
@@ -211,7 +230,7 @@ async def test_the_operators_git_bounds_its_memory(
     blob = maker.blob("")
     entries = (("100644", f"{number:0100d}", blob) for number in range(400_000))
     maker.commit(maker.tree(*entries))
-    monkeypatch.setattr(process, "MAX_MEMORY", 32 * 1024**2)
+    monkeypatch.setattr(source_git, "MAX_MEMORY", 32 * 1024**2)
     with pytest.raises(UserError, match="needs more memory than a checkout may have") as caught:
         await resolve(
             url=f"{server.url}/open/{maker.bare.name}",

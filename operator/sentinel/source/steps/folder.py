@@ -6,10 +6,10 @@ volume: links to directories (a ConfigMap's, for one) are followed down to the s
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+from sentinel.source.failure import Deadline
 from sentinel.source.steps.cache import SCRIPTS
 from sentinel.source.steps.manifest import MANIFESTS, Manifest, read_manifest
 from sentinel.source.steps.pack import Limits
@@ -124,13 +124,10 @@ class FolderRegistry:
     def title(self) -> str:
         return str(self._folder)
 
-    async def look_up(self, wanted: WantedStep) -> Release:
-        return await asyncio.to_thread(self._look_up, wanted)
-
-    async def fetch(self, release: Release, workdir: Path, *, limits: Limits) -> Path:
+    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
         return Path(release.place)
 
-    def _look_up(self, wanted: WantedStep) -> Release:
+    def look_up(self, wanted: WantedStep, deadline: Deadline) -> Release:
         if not self._folder.is_dir():
             raise unavailable(
                 f"the step registry {self.title} is no directory here: check the operator's setting steps.registry"
@@ -172,9 +169,9 @@ class LocalStep:
     def title(self) -> str:
         return str(self._path)
 
-    async def look_up(self, wanted: WantedStep) -> Release:
+    def look_up(self, wanted: WantedStep, deadline: Deadline) -> Release:
         try:
-            there = await asyncio.to_thread(is_step, self._path)
+            there = is_step(self._path)
         except OSError:
             there = False
         if not there:
@@ -182,7 +179,7 @@ class LocalStep:
                 f"step {wanted}: there is no step at {self.title} on the operator's file system. A step in the "
                 "project itself is written with a relative path, file://./steps/x"
             )
-        manifest = await asyncio.to_thread(manifest_of, self._path)
+        manifest = manifest_of(self._path)
         return Release(
             owner=wanted.owner,
             name=wanted.name,
@@ -191,7 +188,7 @@ class LocalStep:
             origin=f"file://{self._path}",
         )
 
-    async def fetch(self, release: Release, workdir: Path, *, limits: Limits) -> Path:
+    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
         return Path(release.place)
 
 

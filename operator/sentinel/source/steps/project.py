@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sentinel import network
+from sentinel.source.access import Credentials
 from sentinel.source.address import is_commit, parse_address, valid_ref
-from sentinel.source.git import Credentials
-from sentinel.source.steps.gittree import fetch_tree, patiently
+from sentinel.source.failure import Deadline, patiently
+from sentinel.source.steps.gittree import Host, fetch_tree
 from sentinel.source.steps.pack import Limits
 from sentinel.source.steps.registry import Release
 from sentinel.source.steps.wanted import WantedStep
@@ -26,6 +28,7 @@ class Project:
     credentials: Credentials | None = None
     ca: str = ""
     allow_file: bool = False
+    policy: network.Policy | None = None
 
 
 class ProjectStep:
@@ -38,7 +41,7 @@ class ProjectStep:
         self._address = parse_address(project.url, allow_file=project.allow_file)
         self.title = self._address.url
 
-    async def look_up(self, wanted: WantedStep) -> Release:
+    def look_up(self, wanted: WantedStep, deadline: Deadline) -> Release:
         return Release(
             owner=wanted.owner,
             name=wanted.name,
@@ -48,23 +51,29 @@ class ProjectStep:
             mark=self._project.commit,
         )
 
-    async def fetch(self, release: Release, workdir: Path, *, limits: Limits) -> Path:
+    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
         project = self._project
         refs: tuple[str, ...] = (project.commit,)
         if project.ref and valid_ref(project.ref) and not is_commit(project.ref):
             refs += (project.ref,)
-        return await patiently(
+        host = Host(
+            credentials=project.credentials or Credentials(),
+            ca=project.ca,
+            allow_file=project.allow_file,
+            policy=project.policy,
+        )
+        return patiently(
             lambda: fetch_tree(
                 self._address,
-                project.credentials or Credentials(),
+                host,
                 refs=refs,
                 commit=project.commit,
                 path="" if self._path == "." else self._path,
                 what=f"step {release.owner}/{release.name}",
                 workdir=workdir,
                 limits=limits,
-                ca=project.ca,
-                allow_file=project.allow_file,
+                deadline=deadline,
             ),
-            self._pause,
+            deadline=deadline,
+            pause=self._pause,
         )

@@ -1,4 +1,4 @@
-"""What every kind of registry is to us: a release is looked up, then its tree is fetched."""
+"""What every kind of registry is to us: a release is looked up, then its tree is fetched. Blocking."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from sentinel.source.failure import Deadline
 from sentinel.source.steps.pack import Limits
 from sentinel.source.steps.wanted import WantedStep
 
@@ -36,10 +37,10 @@ class Registry(Protocol):
     def title(self) -> str:
         """What it is called in messages: its URL without credentials. Names it in the cache as well."""
 
-    async def look_up(self, wanted: WantedStep) -> Release:
+    def look_up(self, wanted: WantedStep, deadline: Deadline) -> Release:
         """Which version is meant. UserError StepNotFound, InfrastructureError where the registry cannot be asked."""
 
-    async def fetch(self, release: Release, workdir: Path, *, limits: Limits) -> Path:
+    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
         """The directory that has its tree: below `workdir`, or the registry's own, which is only read.
 
         UserError StepInvalid for what may not be unpacked, StepNotFound where it went away meanwhile.

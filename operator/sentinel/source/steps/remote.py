@@ -14,14 +14,15 @@ version does not change, so one without a checksum is downloaded once.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from sentinel import network
 from sentinel.config.findings import visible
+from sentinel.source.failure import Deadline
 from sentinel.source.steps.pack import Limits
 from sentinel.source.steps.registry import Release
 from sentinel.source.steps.tree import unpacked
@@ -46,20 +47,28 @@ _REFUSED = frozenset({401, 403})
 class RemoteRegistry:
     """A registry behind http(s). `url` may have a path, and user and password, which stay between us and its host."""
 
-    def __init__(self, url: str, *, token: str = "", ca: str = "", pause: float = 0.3) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str = "",
+        ca: str = "",
+        pause: float = 0.3,
+        policy: network.Policy | None = None,
+    ) -> None:
         self.title = without_credentials(url).rstrip("/")
-        self._web = Web(home=url, token=token, ca=ca, pause=pause)
+        self._web = Web(home=url, token=token, ca=ca, pause=pause, policy=policy)
         # A server that gave a step by its index, and none by the API, is spared two 404s for each of the next ones.
         self._has_api = False
         self._is_index = False
 
-    async def look_up(self, wanted: WantedStep) -> Release:
+    def look_up(self, wanted: WantedStep, deadline: Deadline) -> Release:
         if not self._is_index:
-            found = await self._from_api(wanted)
+            found = self._from_api(wanted, deadline)
             if found is not None:
                 return found
         base = f"{self.title}/index.json"
-        entries = await self._index(base)
+        entries = self._index(base, deadline)
         if entries is None:
             raise no_such_step(wanted, where=f"the step registry {self.title}")
         versions = {
@@ -78,14 +87,16 @@ class RemoteRegistry:
         self._is_index = not self._has_api
         return self._release(wanted, versions[version], number=version, base=base)
 
-    async def fetch(self, release: Release, workdir: Path, *, limits: Limits) -> Path:
-        return await download_tree(self._web, release, workdir, limits=limits, with_token=True)
+    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
+        return download_tree(
+            self._web, release, workdir, limits=limits, deadline=deadline, with_token=True
+        )
 
-    async def _from_api(self, wanted: WantedStep) -> Release | None:
+    def _from_api(self, wanted: WantedStep, deadline: Deadline) -> Release | None:
         version = wanted.version if wanted.version == LATEST else bare(wanted.version)
         path = f"{quote(wanted.owner)}/{quote(wanted.name)}/{quote(version, safe='*+')}"
         url = f"{self.title}/api/steps/{path}"
-        status, data = await self._ask(url)
+        status, data = self._ask(url, deadline)
         if status == 200:
             self._has_api = True
             step = _mapping(data, "step", url)
@@ -94,25 +105,27 @@ class RemoteRegistry:
             sums = {**(facts if isinstance(facts, Mapping) else {}), **step}
             return self._release(wanted, sums, number=number, base=url)
         url = f"{self.title}/api/v2/steps/{path}"
-        status, data = await self._ask(url, with_token=False)
+        status, data = self._ask(url, deadline, with_token=False)
         if status == 200:
             self._has_api = True
             flat = _mapping(data, "", url)
             return self._release(wanted, flat, number=flat.get("version"), base=url)
         return None
 
-    async def _index(self, url: str) -> list[Mapping[str, Any]] | None:
-        status, data = await self._ask(url, limit=_INDEX_LIMIT)
+    def _index(self, url: str, deadline: Deadline) -> list[Mapping[str, Any]] | None:
+        status, data = self._ask(url, deadline, limit=_INDEX_LIMIT)
         if status != 200:
             return None
         if not isinstance(data, list):
             raise unavailable(f"{url} is no list of steps")
         return [each for each in data if isinstance(each, Mapping)]
 
-    async def _ask(
-        self, url: str, *, limit: int = _ANSWER_LIMIT, with_token: bool = True
+    def _ask(
+        self, url: str, deadline: Deadline, *, limit: int = _ANSWER_LIMIT, with_token: bool = True
     ) -> tuple[int, Any]:
-        status, data = await self._web.get_json(url, limit=limit, with_token=with_token)
+        status, data = self._web.get_json(
+            url, limit=limit, deadline=deadline, with_token=with_token
+        )
         if status in _REFUSED and with_token:
             raise unavailable(
                 f"the step registry {self.title} refuses us with HTTP {status}: check the operator's setting "
@@ -173,12 +186,14 @@ class UrlStep:
     Nobody says which version it is or whether it changed, so it is downloaded each time.
     """
 
-    def __init__(self, url: str, *, ca: str = "", pause: float = 0.3) -> None:
+    def __init__(
+        self, url: str, *, ca: str = "", pause: float = 0.3, policy: network.Policy | None = None
+    ) -> None:
         self.title = without_credentials(url)
         self._url = url
-        self._web = Web(ca=ca, pause=pause)
+        self._web = Web(ca=ca, pause=pause, policy=policy)
 
-    async def look_up(self, wanted: WantedStep) -> Release:
+    def look_up(self, wanted: WantedStep, deadline: Deadline) -> Release:
         version = "" if wanted.version == LATEST else bare(wanted.version)
         return Release(
             owner=wanted.owner,
@@ -188,18 +203,26 @@ class UrlStep:
             origin=self.title,
         )
 
-    async def fetch(self, release: Release, workdir: Path, *, limits: Limits) -> Path:
-        return await download_tree(self._web, release, workdir, limits=limits, with_token=False)
+    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
+        return download_tree(
+            self._web, release, workdir, limits=limits, deadline=deadline, with_token=False
+        )
 
 
-async def download_tree(
-    web: Web, release: Release, workdir: Path, *, limits: Limits, with_token: bool
+def download_tree(
+    web: Web,
+    release: Release,
+    workdir: Path,
+    *,
+    limits: Limits,
+    deadline: Deadline,
+    with_token: bool,
 ) -> Path:
     """Download a release's archive, check it against `release.mark`, unpack it; the step's root."""
     what = f"step {release.owner}/{release.name}: the archive {release.origin}"
     archive = workdir / "download"
-    status, digest = await web.download(
-        release.place, archive, limit=limits.packed, with_token=with_token
+    status, digest = web.download(
+        release.place, archive, limit=limits.packed, deadline=deadline, with_token=with_token
     )
     if status in (404, 410):
         raise not_found(f"{what} is not there (HTTP {status})")
@@ -207,11 +230,11 @@ async def download_tree(
         raise unavailable(f"{what} is refused with HTTP {status}")
     if release.mark and digest != release.mark:
         raise invalid(
-            f"{what} has SHA-256 {digest}, and the registry says {release.mark}: it was changed or damaged, and is "
-            "not used"
+            f"{what} does not have the SHA-256 that the registry states, {release.mark}: it was changed or damaged, "
+            "and is not used"
         )
-    tree = await unpacked(archive, workdir, limits=limits, what=what)
-    await asyncio.to_thread(archive.unlink)
+    tree = unpacked(archive, workdir, limits=limits, what=what, deadline=deadline)
+    archive.unlink()
     return tree
 
 

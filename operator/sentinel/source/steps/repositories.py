@@ -7,21 +7,22 @@ fetched, and packed as git archives it, `export-ignore` honoured, without `.git`
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
 from pathlib import Path
 
+from sentinel import network
 from sentinel.config.findings import visible
+from sentinel.source.access import Credentials
 from sentinel.source.address import Address, parse_address
-from sentinel.source.git import Credentials
+from sentinel.source.failure import Deadline, patiently
 from sentinel.source.steps.folder import manifest_of
-from sentinel.source.steps.gittree import Repository, fetch_tree, patiently
+from sentinel.source.steps.gittree import Host, fetch_tree, opened
 from sentinel.source.steps.pack import Limits
 from sentinel.source.steps.registry import Release
 from sentinel.source.steps.versions import LATEST, bare, choose, ordered
 from sentinel.source.steps.wanted import WantedStep, no_such_step, not_found
 
 _TAGS = "refs/tags/"
+_LISTING = 16 * 1024 * 1024
 
 
 class RepositoryTemplate:
@@ -39,17 +40,19 @@ class RepositoryTemplate:
         token: str = "",
         ca: str = "",
         pause: float = 0.3,
+        policy: network.Policy | None = None,
     ) -> None:
         self._template = template
-        self._credentials = Credentials(password=token)
+        self._host = Host(credentials=Credentials(password=token), ca=ca, policy=policy)
         self._scratch = scratch
-        self._ca = ca
         self._pause = pause
         self.title = f"git+{self._address('{owner}', '{name}').url}"
 
-    async def look_up(self, wanted: WantedStep) -> Release:
+    def look_up(self, wanted: WantedStep, deadline: Deadline) -> Release:
         address = self._address(wanted.owner, wanted.name)
-        listing = await patiently(lambda: self._list(address, wanted), self._pause)
+        listing = patiently(
+            lambda: self._list(address, wanted, deadline), deadline=deadline, pause=self._pause
+        )
         rows = [line.split("\t", 1) for line in listing.splitlines() if "\t" in line]
         # The line with ^{} behind is the commit that an annotated tag is of; it comes after the tag's own.
         tags = {
@@ -88,24 +91,25 @@ class RepositoryTemplate:
             settled=True,
         )
 
-    async def fetch(self, release: Release, workdir: Path, *, limits: Limits) -> Path:
+    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
         address = self._address(release.owner, release.name)
-        tree = await patiently(
+        tree = patiently(
             lambda: fetch_tree(
                 address,
-                self._credentials,
+                self._host,
                 refs=(release.place,),
                 commit=release.mark,
                 path="",
                 what=f"step {release.owner}/{release.name}",
                 workdir=workdir,
                 limits=limits,
-                ca=self._ca,
+                deadline=deadline,
             ),
-            self._pause,
+            deadline=deadline,
+            pause=self._pause,
         )
         if release.place == "HEAD" and release.version:
-            stated = (await asyncio.to_thread(manifest_of, tree)).version
+            stated = manifest_of(tree).version
             if bare(stated) != release.version:
                 raise not_found(
                     f"step {release.owner}/{release.name}@{release.version}: {address.url} has no tag that is a "
@@ -113,12 +117,16 @@ class RepositoryTemplate:
                 )
         return tree
 
-    async def _list(self, address: Address, wanted: WantedStep) -> str:
-        with tempfile.TemporaryDirectory(dir=self._scratch) as workdir:
-            repository = Repository(address, self._credentials, Path(workdir), ca=self._ca)
-            return await repository.run(
-                "ls-remote", "origin", "HEAD", f"{_TAGS}*", what=f"step {wanted}"
-            )
+    def _list(self, address: Address, wanted: WantedStep, deadline: Deadline) -> str:
+        with opened(
+            address,
+            self._host,
+            what=f"step {wanted}",
+            scratch=self._scratch,
+            most=_LISTING,
+            deadline=deadline,
+        ) as repository:
+            return repository.run("ls-remote", "origin", "HEAD", f"{_TAGS}*")
 
     def _address(self, owner: str, name: str) -> Address:
         return parse_address(self._template.replace("{owner}", owner).replace("{name}", name))

@@ -7,16 +7,21 @@ fetched is kept by digest, and not fetched again while version and checksum stay
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from weakref import WeakValueDictionary
 
+from sentinel import network
 from sentinel.api.reasons import Reason
 from sentinel.config.findings import visible
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.settings import StepSettings
-from sentinel.source.process import unwrapped
+from sentinel.source.address import parse_address, parse_web_address
+from sentinel.source.failure import Deadline
 from sentinel.source.steps.cache import Cache, Key, Known, Stored
 from sentinel.source.steps.folder import FolderRegistry, LocalStep
 from sentinel.source.steps.pack import Limits, Unpackable
@@ -25,7 +30,6 @@ from sentinel.source.steps.registry import Registry, Release
 from sentinel.source.steps.remote import RemoteRegistry, UrlStep
 from sentinel.source.steps.repositories import RepositoryTemplate
 from sentinel.source.steps.standard import find_standard, notes_of, suggestion
-from sentinel.source.steps.tree import to_the_end
 from sentinel.source.steps.versions import LATEST, bare, is_exact
 from sentinel.source.steps.wanted import (
     FoundStep,
@@ -33,11 +37,15 @@ from sentinel.source.steps.wanted import (
     check_wanted,
     invalid,
     not_found,
+    unavailable,
     without_credentials,
 )
+from sentinel.source.threads import in_thread
 
 AT_ONCE = 8
 """Steps that are looked up and fetched at the same time."""
+SECONDS = 300.0
+"""How long one step may take, tries together."""
 
 
 class StepSource:
@@ -58,20 +66,31 @@ class StepSource:
         standard: bool = False,
         ca: str = "",
         pause: float = 0.3,
+        policy: network.Policy | None = None,
     ) -> None:
         self._registry = registry
         self._standard = standard
+        self._policy = policy
         self._cache = cache
         self._limits = limits
         self._allow_local = allow_local
         self._allow_url = allow_url
         self._ca = ca
         self._pause = pause
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        # Who asks for the same step at the same time waits for the first one, and finds it in the cache.
-        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="steps")
+        # A second thread that looks for the same step waits for the first one, and finds it in the cache.
+        self._locks: WeakValueDictionary[Key, _Lock] = WeakValueDictionary()
+        self._locks_lock = threading.Lock()
 
     async def find(self, wanted: WantedStep, *, project: Project | None = None) -> FoundStep:
+        """`find_now` in a thread; a cancel ends it."""
+        deadline = Deadline(SECONDS)
+        work = partial(self.find_now, wanted, deadline=deadline, project=project)
+        return await in_thread(work, deadline, pool=self._pool)
+
+    def find_now(
+        self, wanted: WantedStep, *, deadline: Deadline, project: Project | None = None
+    ) -> FoundStep:
         """The step, in the cache. `project` is where steps of the project's own source are looked for.
 
         UserError StepNotFound or StepInvalid; InfrastructureError RegistryUnavailable after three tries. A version
@@ -81,31 +100,33 @@ class StepSource:
         if self._registry is None and (standard := self._find_standard(wanted)) is not None:
             return standard
         registry = self._choose(wanted, project)
-        async with self._slots:
-            try:
-                release = await registry.look_up(wanted)
-            except InfrastructureError as error:
-                return await self._known_before(registry, wanted, error)
-            except UserError as error:
-                if error.reason is not Reason.STEP_NOT_FOUND or wanted.url:
-                    raise
-                if (standard := self._find_standard(wanted)) is not None:
-                    return standard
-                raise not_found(error.message + suggestion(wanted)) from error
-            key = Key(
-                registry=registry.title,
-                owner=release.owner,
-                name=release.name,
-                version=release.version,
-            )
-            lock = self._locks.setdefault(key, asyncio.Lock())
-            async with lock:
-                stored = await self._kept(key, release)
-                if stored is None:
-                    stored = await self._fetch(registry, release)
-                    if release.settled:
-                        known = Known(mark=release.mark, digest=stored.digest)
-                        await asyncio.to_thread(self._cache.remember, key, known)
+        try:
+            release = registry.look_up(wanted, deadline)
+        except InfrastructureError as error:
+            return self._known_before(registry, wanted, error)
+        except UserError as error:
+            if error.reason is not Reason.STEP_NOT_FOUND or wanted.url:
+                raise
+            if (standard := self._find_standard(wanted)) is not None:
+                return standard
+            raise not_found(error.message + suggestion(wanted)) from error
+        except TimeoutError:
+            late = unavailable(f"step {wanted}: {registry.title} did not answer in time")
+            return self._known_before(registry, wanted, late)
+        key = Key(
+            registry=registry.title,
+            owner=release.owner,
+            name=release.name,
+            version=release.version,
+        )
+        with self._locks_lock:
+            lock = self._locks.setdefault(key, _Lock())
+        with lock.inner:
+            stored = self._kept(key, release)
+            if stored is None:
+                stored = self._fetch(registry, release, deadline)
+                if release.settled:
+                    self._cache.remember(key, Known(mark=release.mark, digest=stored.digest))
         return _found(release, stored)
 
     def _find_standard(self, wanted: WantedStep) -> FoundStep | None:
@@ -161,31 +182,36 @@ class StepSource:
                 raise not_found(
                     f"step {wanted}: it is given by a URL, {shown}, and the operator's setting steps.allowUrl is off"
                 )
-            return UrlStep(wanted.url, ca=self._ca, pause=self._pause)
+            return UrlStep(wanted.url, ca=self._ca, pause=self._pause, policy=self._policy)
         raise invalid(
             f"step {wanted}: {visible(shown)!r} is no address of a step. Steps come from file://./path in the project, "
             "file:///path, http:// and https://"
         )
 
-    async def _kept(self, key: Key, release: Release) -> Stored | None:
+    def _kept(self, key: Key, release: Release) -> Stored | None:
         if not release.settled:
             return None
-        known = await asyncio.to_thread(self._cache.look_up, key)
+        known = self._cache.look_up(key)
         if known is None or known.mark != release.mark:
             return None
-        return await asyncio.to_thread(self._cache.get, known.digest)
+        return self._cache.get(known.digest)
 
-    async def _fetch(self, registry: Registry, release: Release) -> Stored:
+    def _fetch(self, registry: Registry, release: Release, deadline: Deadline) -> Stored:
         with self._cache.workdir() as workdir:
-            tree = await registry.fetch(release, workdir, limits=self._limits)
             try:
-                return await to_the_end(self._cache.put, tree, workdir, limits=self._limits)
+                tree = registry.fetch(release, workdir, limits=self._limits, deadline=deadline)
+                deadline.left()
+                return self._cache.put(tree, workdir, limits=self._limits)
+            except TimeoutError:
+                raise unavailable(
+                    f"step {release.owner}/{release.name}: {release.origin} was not fetched within {SECONDS:g} seconds"
+                ) from None
             except Unpackable as error:
                 raise invalid(
                     f"step {release.owner}/{release.name}: {release.origin} {error}"
                 ) from error
 
-    async def _known_before(
+    def _known_before(
         self, registry: Registry, wanted: WantedStep, error: InfrastructureError
     ) -> FoundStep:
         """An exact version from the cache; else `error`."""
@@ -193,8 +219,8 @@ class StepSource:
             raise error
         version = bare(wanted.version)
         key = Key(registry=registry.title, owner=wanted.owner, name=wanted.name, version=version)
-        known = await asyncio.to_thread(self._cache.look_up, key)
-        stored = await asyncio.to_thread(self._cache.get, known.digest) if known else None
+        known = self._cache.look_up(key)
+        stored = self._cache.get(known.digest) if known else None
         if stored is None:
             raise error
         release = Release(
@@ -217,11 +243,9 @@ async def find_all(
     InfrastructureError if some could not be looked for.
     """
     distinct = list(dict.fromkeys(wanted))
-    async with unwrapped(), asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(_outcome(source.find(each, project=project))) for each in distinct
-        ]
-    results = [task.result() for task in tasks]
+    results = await asyncio.gather(
+        *(_outcome(source.find(each, project=project)) for each in distinct)
+    )
     mistakes = [each for each in results if isinstance(each, UserError)]
     if len(mistakes) == 1:
         raise mistakes[0]
@@ -246,16 +270,19 @@ def step_source(
     cache: Cache | None = None,
     ca: str = "",
     pause: float = 0.3,
+    policy: network.Policy | None = None,
 ) -> StepSource:
     """The source that the settings describe; `pause` is the first one between tries, in seconds.
 
     `cache` replaces the one that would be made in `cache_dir`. `ca` holds certificates (PEM) that are trusted besides
-    the system's. UserError(InvalidSpec) with a sentence for the
-    operator where `registry` is none that is known.
+    the system's. UserError(InvalidSpec) with a sentence for the operator where `registry` is none that is known.
+
+    The registry is the operator's own choice, so its own host may be anywhere: `policy` is for what a tenant names, and
+    for what a registry answers with.
     """
     cache = cache or Cache(cache_dir, limit=settings.cache_bytes)
     return StepSource(
-        _registry(settings, scratch=cache_dir / "work", ca=ca, pause=pause),
+        _registry(settings, scratch=cache_dir / "work", ca=ca, pause=pause, policy=policy),
         cache=cache,
         limits=Limits(
             packed=settings.packed_bytes,
@@ -267,10 +294,20 @@ def step_source(
         standard=settings.standard,
         ca=ca,
         pause=pause,
+        policy=policy,
     )
 
 
-def _registry(settings: StepSettings, *, scratch: Path, ca: str, pause: float) -> Registry | None:
+class _Lock:
+    """A lock that a weak reference can be to."""
+
+    def __init__(self) -> None:
+        self.inner = threading.Lock()
+
+
+def _registry(
+    settings: StepSettings, *, scratch: Path, ca: str, pause: float, policy: network.Policy | None
+) -> Registry | None:
     url, token = settings.registry.strip(), settings.token.get_secret_value().strip()
     if not url:
         return None
@@ -281,10 +318,18 @@ def _registry(settings: StepSettings, *, scratch: Path, ca: str, pause: float) -
         return FolderRegistry(Path(unquote(urlsplit(url).path)))
     try:
         if kind in ("http", "https") and urlsplit(url).hostname:
-            return RemoteRegistry(url, token=token, ca=ca, pause=pause)
+            allowed = (policy or network.STRICT).with_host(parse_web_address(url).hostname)
+            return RemoteRegistry(url, token=token, ca=ca, pause=pause, policy=allowed)
         if kind in ("git+http", "git+https") and "{name}" in url:
+            template = url.removeprefix("git+")
+            host = parse_address(template.replace("{owner}", "x").replace("{name}", "x")).hostname
             return RepositoryTemplate(
-                url.removeprefix("git+"), scratch=scratch, token=token, ca=ca, pause=pause
+                template,
+                scratch=scratch,
+                token=token,
+                ca=ca,
+                pause=pause,
+                policy=(policy or network.STRICT).with_host(host),
             )
     except ValueError as error:
         raise _bad_registry(url, f": {error}") from error

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
-from sentinel.source import child
+from sentinel.source import process
+from sentinel.source.failure import Deadline
+from sentinel.source.process import Limits
 
 PLENTY = 1024**3
 
 
 def run(
     script: str, cwd: Path, *, seconds: float = 30, max_bytes: int = PLENTY
-) -> tuple[int, bytes, bytes]:
-    return child.run(
+) -> tuple[int, bytes, str]:
+    ended = process.run(
         ("sh", "-c", script),
         cwd=str(cwd),
         env={"PATH": "/usr/bin:/bin"},
-        deadline=time.monotonic() + seconds,
+        deadline=Deadline(seconds),
         root=str(cwd),
-        max_bytes=max_bytes,
+        limits=Limits(disk=max_bytes),
     )
+    return ended.code, ended.out, ended.err
 
 
 def alive(pid: str) -> bool:
@@ -34,13 +36,13 @@ def alive(pid: str) -> bool:
 
 
 def test_what_it_says_and_how_it_ends(tmp_path: Path) -> None:
-    assert run("echo out; echo err >&2; exit 3", tmp_path) == (3, b"out\n", b"err\n")
+    assert run("echo out; echo err >&2; exit 3", tmp_path) == (3, b"out\n", "err\n")
 
 
 def test_of_errors_the_end_is_kept(tmp_path: Path) -> None:
     code, out, err = run("head -c 1000000 /dev/zero >&2; echo last >&2", tmp_path)
-    assert (code, out, len(err)) == (0, b"", child.MAX_ERRORS)
-    assert err.endswith(b"\0last\n")
+    assert (code, out, len(err)) == (0, b"", process.MAX_ERRORS)
+    assert err.endswith("\0last\n")
 
 
 @pytest.mark.parametrize(
@@ -49,8 +51,8 @@ def test_of_errors_the_end_is_kept(tmp_path: Path) -> None:
         ("wait", {"seconds": 0.5}, TimeoutError),
         # One that has closed its mouth is waited for no longer than any other.
         ("exec >&- 2>&-; wait", {"seconds": 0.5}, TimeoutError),
-        ("head -c 100000 /dev/zero >big; wait", {"max_bytes": 50_000}, child.TooMuch),
-        ("exec cat /dev/zero", {}, child.TooMuch),
+        ("head -c 100000 /dev/zero >big; wait", {"max_bytes": 50_000}, process.TooMuch),
+        ("exec cat /dev/zero", {}, process.TooMuch),
     ],
 )
 def test_past_its_bounds_it_is_ended_with_its_children(
@@ -69,7 +71,7 @@ def test_disk_is_counted_by_blocks_and_not_through_links(tmp_path: Path) -> None
     (inside / "link").symlink_to(outside)
     for number in range(100):
         (inside / "deep" / str(number)).touch()
-    taken = child.disk(str(inside), most=PLENTY)
+    taken = process.disk(str(inside), most=PLENTY)
     assert 102 * 4096 <= taken <= 103 * 4096 + 16384
-    assert child.disk(str(inside), most=1) < taken
-    assert child.disk(str(tmp_path / "nothing"), most=PLENTY) == 0
+    assert process.disk(str(inside), most=1) < taken
+    assert process.disk(str(tmp_path / "nothing"), most=PLENTY) == 0
