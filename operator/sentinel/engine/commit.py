@@ -13,7 +13,13 @@ from typing import Any
 
 from sentinel.api import API_VERSION
 from sentinel.api.build import ImageStatus
-from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL, CommitPhase, ImageCommit
+from sentinel.api.imagecommit import (
+    ACTIVE_LABEL,
+    NODE_LABEL,
+    CommitPhase,
+    ImageCommit,
+    ImageCommitStatus,
+)
 from sentinel.api.reasons import PUSH_REASONS, CommitReason, Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.board import Seen, key_of
@@ -76,12 +82,29 @@ async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
         image=ImageStatus(repository=plan.image.repository, digest=status.digest, tags=tags)
     )
     run.report.image_pushed(repository=plan.image.repository, digest=status.digest, tags=tags)
+    if absent := not_in_image(status):
+        run.report.noticed(message=absent)
     missing = [f"{tag.name} ({tag.message})" for tag in status.tags if not tag.pushed]
     if missing:
         return replace(
             outcome, message=f"{outcome.message}; tags not written: {', '.join(missing)}"
         )
     return outcome
+
+
+def not_in_image(status: ImageCommitStatus) -> str:
+    """What the agent left out of an image, for the Build's events: an entry of excludePaths that matched nothing is
+    the one to look at. "" where nothing was."""
+    parts = [
+        f"{each.path} ({each.entries} entries)"
+        if each.entries
+        else f"{each.path} (matched nothing)"
+        for each in status.excluded
+    ]
+    found = [f"excludePaths left out of the image: {', '.join(parts)}"] if parts else []
+    if status.left_out:
+        found.append(f"not in the image: {', '.join(status.left_out)}")
+    return "; ".join(found)
 
 
 def tags_of(plan: Plan, outcome: Outcome) -> list[str]:
