@@ -20,6 +20,7 @@ from tests.bench import (
     crowd,
     following,
     recovering,
+    resolving,
     starting,
     writing,
 )
@@ -40,6 +41,7 @@ ON_THE_LAB: dict[str, Part] = {
     "memory": crowd.memory,
     "cpu": crowd.processor,
     "status": crowd.status_size,
+    "resolver": resolving.measure,
     "sixty": crowd.sixty,
     # Last: it kills the operator, and what the others measure would be another process's.
     "recovery": recovering.measure,
@@ -55,6 +57,7 @@ GOALS = {
     **following.GOALS,
     **crowd.GOALS,
     **writing.GOALS,
+    **resolving.GOALS,
     **at_most(config.GOALS),
     **at_most(boxkit.AT_MOST),
     **at_least(boxkit.AT_LEAST),

@@ -57,12 +57,24 @@ def running(lab: Lab) -> OperatorProcess:
     raise RuntimeError("the operator does not run")
 
 
-def of_pod(uid: str) -> OperatorProcess | None:
+def parts(lab: Lab) -> dict[str, OperatorProcess]:
+    """The first process of each container of the operator's pod, by role: operator, and resolver if there is one."""
+    for pod in Kubectl(lab).list("pods", namespace=NAMESPACE, selector=SELECTOR):
+        found = {
+            role: of_pod(pod["metadata"]["uid"], command=b"sentinel\0" + role.encode())
+            for role in ("operator", "resolver")
+        }
+        if found["operator"] is not None:
+            return {role: each for role, each in found.items() if each is not None}
+    raise RuntimeError("the operator does not run")
+
+
+def of_pod(uid: str, *, command: bytes = COMMAND) -> OperatorProcess | None:
     """The operator's process in that pod, once it has been executed: runc waits in its place before."""
     for pid in _pids():
         try:
             cgroup = Path(f"/proc/{pid}/cgroup").read_text().replace("_", "-")
-            if uid not in cgroup or COMMAND not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if uid not in cgroup or command not in Path(f"/proc/{pid}/cmdline").read_bytes():
                 continue
             status = Path(f"/proc/{pid}/status").read_text()
         except OSError:

@@ -27,6 +27,7 @@ from tests.chaos.kills import operator_kills
 from tests.chaos.recovery import operator_gone, recovery
 from tests.chaos.restarts import apiserver_restarts, kubelet_restarts, node_lost
 from tests.chaos.streams import stream_cuts
+from tests.chaos.tenants import tenants
 from tests.chaos.terminations import terminated
 from tests.chaos.twins import lease, two_operators
 from tests.install import build_image, install
@@ -67,6 +68,7 @@ def faults(*, seed: int, share: float) -> dict[str, Callable[[], Awaitable[dict[
         "kubelet_restarts": lambda: kubelet_restarts(lab=lab(), count=some(5), seed=seed),
         "apiserver_restarts": lambda: apiserver_restarts(lab=lab(), count=some(10), seed=seed),
         "node_lost": lambda: node_lost(lab=lab(), seed=seed),
+        "tenants": lambda: tenants(lab=lab(), seed=seed, share=share),
         "terminated": lambda: terminated(lab=lab(), count=some(30), seed=seed),
         "exec_refused": lambda: exec_refused(
             lab=lab(), seconds=max(10.0, 60 * share), seed=seed, log=LOG
