@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,9 @@ def _code_of(error: BaseException, *, quiet: bool = False) -> int:
             if each.errno in (errno.EPIPE, errno.ECONNRESET):
                 return 0
     if not quiet:
-        log.error("resolving a Build failed", exc_info=error)
+        # Where, and not what: an error's text may quote a tenant, or a Secret.
+        frames = "".join(traceback.format_tb(error.__traceback__)[-8:])
+        log.error("resolving a Build failed: %s\n%s", type(error).__name__, frames)
     return CRASHED
 
 

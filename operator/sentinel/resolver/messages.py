@@ -21,6 +21,8 @@ MOST_DIAGNOSTICS = 10
 """Diagnostics that a Build's status has."""
 MOST_VALUES = 2000
 """Variables, arguments or ports of an image."""
+MOST_OPTIONS = 1000
+"""Options of a step's manifest."""
 
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ImageDigest = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")]
@@ -223,8 +225,8 @@ class StepFound(Message):
     registry: Annotated[str, Field(max_length=2048)] = ""
     mark: Annotated[str, Field(max_length=200)] = ""
     release: Annotated[str, Field(max_length=100)] = ""
-    defaults: Annotated[Pairs, Field(max_length=1000)] = ()
-    required: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    defaults: Annotated[Pairs, Field(max_length=MOST_OPTIONS)] = ()
+    required: Annotated[tuple[str, ...], Field(max_length=MOST_OPTIONS)] = ()
     warnings: Annotated[tuple[str, ...], Field(max_length=100)] = ()
 
 

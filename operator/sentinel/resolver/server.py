@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections import OrderedDict, deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -57,15 +57,6 @@ class Client:
     hung_up: float = 0.0
 
 
-@dataclass(kw_only=True)
-class Counts:
-    """What happened since the start, for the log."""
-
-    children: int = 0
-    limits: dict[str, int] = field(default_factory=dict)
-    crashes: int = 0
-
-
 class Server:
     """Serves on `listener` until SIGTERM, or until the descriptor `lifeline` (-1: none) is closed at its other end."""
 
@@ -83,7 +74,6 @@ class Server:
         self._look_at = 0.0
         self._baseline = 0
         self._stop = False
-        self.counts = Counts()
         self._scratch = Path(settings.scratch or tempfile.gettempdir())
 
     def run(self) -> None:
@@ -137,7 +127,11 @@ class Server:
     # --- connections ---
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError as error:
+            log.error("a connection was not accepted: %s", error)
+            return
         if len(self._clients) >= MOST_CONNECTIONS:
             connection.close()
             return
@@ -218,7 +212,6 @@ class Server:
         client.since = time.monotonic()
         self._running[client.pidfd] = client
         self._epoll.register(client.pidfd, select.EPOLLIN)
-        self.counts.children += 1
 
     def _kill(self, client: Client, limit: Limit | None = None) -> None:
         """End a child and all that it started."""
@@ -241,14 +234,13 @@ class Server:
         if code != 0:
             self._end_orphans()
             self._remove(client.scratch)
+        self._reap()
         if client.hung_up:
             return
         if limit is not None:
-            self.counts.limits[limit] = self.counts.limits.get(limit, 0) + 1
             log.info("Build %s ended at its limit of %s", _name(client), limit)
             self._note(client, Note(limit=limit))
         elif code != 0:
-            self.counts.crashes += 1
             detail = f"signal {-code}" if code < 0 else f"exit code {code}"
             log.error("the child of Build %s ended with %s", _name(client), detail)
             self._note(client, Note(detail=detail))
@@ -265,9 +257,10 @@ class Server:
     def _end_orphans(self) -> None:
         """Kill what children left behind: it is ours now, and of no Build that is still running."""
         ours = {client.pid for client in self._running.values()} | self._removals
-        while True:
+        me = os.getpid()
+        # What is killed may have started something meanwhile. One that waits for a disk does not die at once.
+        for _ in range(5):
             known = usage.processes()
-            me = os.getpid()
             orphans = [each.pid for each in known.values() if each.parent == me]
             doomed = {
                 pid
@@ -280,7 +273,6 @@ class Server:
                     os.kill(pid, signal.SIGKILL)
             if not doomed:
                 break
-        self._reap()
 
     def _reap(self) -> None:
         """Take the exit codes of everything that is not a Build's child."""

@@ -24,6 +24,7 @@ from sentinel.registry.reference import parse_reference
 from sentinel.resolver.messages import (
     MESSAGE,
     MOST_DIAGNOSTICS,
+    MOST_OPTIONS,
     MOST_VALUES,
     Answer,
     ArchiveWanted,
@@ -314,6 +315,11 @@ def _step(found: FoundStep, known: _Known) -> StepFound:
     kept = found.archive == known.ELSEWHERE
     key, mark = known.keys.get((found.owner, found.name, found.digest), (None, ""))
     options = found.manifest.properties
+    if len(options) > MOST_OPTIONS:
+        raise UserError(
+            f"step {found} has {len(options)} options in its manifest; at most {MOST_OPTIONS} are supported",
+            reason=Reason.STEP_INVALID,
+        )
     return StepFound(
         owner=found.owner,
         name=found.name,
