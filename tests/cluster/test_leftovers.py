@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ import pytest
 from tests.cluster.conftest import Builds
 from tests.cluster.test_reasons import running, shows, until, verdict, wait
 from tests.install import NAMESPACE, install
+from tests.kubectl import condition
 from tests.lab.state import Lab
 
 OPERATOR = "app.kubernetes.io/component=operator"
@@ -81,8 +83,12 @@ def test_a_deleted_namespace_is_no_news(builds: Builds) -> None:
 
 @pytest.fixture(scope="module")
 def hasty(sentinel: Lab) -> Iterator[None]:
-    """Sentinel with few slots, of which a namespace gets half, and a resync every ten seconds."""
-    more = {"operator.maxBuilds": "4", "operator.resyncSeconds": "10"}
+    """Sentinel with few slots, of which a namespace gets half, and a resync every ten seconds, and little patience."""
+    more = {
+        "operator.maxBuilds": "4",
+        "operator.resyncSeconds": "10",
+        "operator.prepareSeconds": "20",
+    }
     install(sentinel, quiet=True, more=more)
     yield
     install(sentinel, quiet=True)
@@ -123,3 +129,26 @@ def test_builds_that_wait_for_a_node_stop_nobody(builds: Builds) -> None:
         '{"spec":{"cancel":true}}',
     )
     assert verdict(builds.finish("b3", timeout=20)) == ("Cancelled", "Cancelled")
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_source_that_never_answers_holds_nobody(builds: Builds) -> None:
+    """Cancel and delete act at once; without them the deadline of the preparation does."""
+    with socket.create_server((builds.lab.gateway, 0)) as silent:
+        url = f"http://{builds.lab.gateway}:{silent.getsockname()[1]}/silent.git"
+        for name in ("slow", "cancelled", "deleted"):
+            builds.apply(name, url=url)
+            builds.kubectl.wait_for(
+                "build",
+                name,
+                namespace=builds.namespace,
+                until=lambda raw: raw.get("status", {}).get("crashes") == 1,
+            )
+        cancel = ("patch", "build", "cancelled", "-n", builds.namespace, "--type=merge", "-p")
+        builds.kubectl(*cancel, '{"spec":{"cancel":true}}')
+        assert verdict(builds.finish("cancelled", timeout=10)) == ("Cancelled", "Cancelled")
+        builds.kubectl("delete", "build", "deleted", "-n", builds.namespace, "--timeout=10s")
+        raw = builds.finish("slow", timeout=60)
+    assert verdict(raw) == ("Errored", "SourceUnavailable")
+    assert "within 20 s (setting prepare_seconds)" in condition(raw, "Succeeded")["message"]
+    assert "crashes" not in raw["status"]
