@@ -99,7 +99,7 @@ class Supervisor:
 
     def gone(self, raw: dict[str, Any]) -> None:
         """A Build left the watch: deleted, or labelled as finished. Only the first ends its task."""
-        if raw["metadata"].get("labels", {}).get(FINISHED_LABEL) == "true":
+        if _has_finished(raw):
             self._tools.builds.forget(key_of(raw))
             return
         self._tools.builds.offer(raw, deleted=True)
@@ -146,6 +146,18 @@ class Supervisor:
         uid = raw["metadata"]["uid"]
         if uid in self._active:
             await asyncio.wait({self._active[uid]})
+        try:
+            there = await self._tools.kube.get(BUILDS, namespace=namespace, name=name)
+        except NotFound:
+            there = {}
+        except SentinelError as e:
+            log.info(
+                "build %s/%s: what it left is for the next resync: %s", namespace, name, e.message
+            )
+            return
+        if there and there["metadata"]["uid"] == uid:
+            # It has only left our selection.
+            return
         attempt = int((raw["status"].get("pod") or {}).get("attempt") or 0)
         await remove_leftovers(self._tools, Attempt(namespace, name, uid, attempt))
 
@@ -283,3 +295,11 @@ class Supervisor:
         self._ended[uid] = None
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
+
+
+def _has_finished(raw: dict[str, Any]) -> bool:
+    """Whether a Build has ended. What leaves the watch with its label comes as it was before it had that."""
+    if (raw["metadata"].get("labels") or {}).get(FINISHED_LABEL) == "true":
+        return True
+    conditions = (raw.get("status") or {}).get("conditions") or []
+    return any(c.get("type") == "Finished" and c.get("status") == "True" for c in conditions)

@@ -466,3 +466,28 @@ async def test_what_a_deleted_build_made_goes_although_nobody_owns_it_any_more(w
         ("configmaps", "a-uidnsa-2-steps"),
         ("imagecommits", "a-uidnsa-2-end"),
     ]
+
+
+async def test_a_finished_build_that_leaves_the_watch_keeps_what_it_made(world: Any) -> None:
+    """The API server sends it as it was before it had the label that takes it out of the watch."""
+    w = world()
+    w.supervisor.offer(build("a"))
+    await w.settle()
+    ended = {"conditions": [{"type": "Finished", "status": "True"}], "pod": {"attempt": 1}}
+    w.supervisor.gone({**build("a", version=3), "status": {"startTime": "x", **ended}})
+    await w.settle()
+    assert w.supervisor.active == 1
+    assert w.kube.deleted == []
+
+
+async def test_a_build_that_is_still_there_keeps_what_it_made(world: Any) -> None:
+    """Somebody labelled it as finished who is not the operator."""
+    w = world()
+    w.kube.builds["a"] = build("a", version=4)
+    w.supervisor.offer(build("a"))
+    await w.settle()
+    w.supervisor.gone(
+        {**build("a", version=3), "status": {"startTime": "x", "pod": {"attempt": 1}}}
+    )
+    await w.settle()
+    assert w.kube.deleted == []
