@@ -1,4 +1,4 @@
-"""The Secrets that a Build pushes and pulls with, read at the moment they are needed and kept nowhere.
+"""The Secrets that a Build pushes and pulls with, read when they are needed and kept nowhere.
 
 Not here: what is in them (`registry/credentials.py`).
 """
@@ -17,7 +17,8 @@ from sentinel.kube.errors import Forbidden, NotFound
 from sentinel.kube.resources import SECRETS
 from sentinel.registry import Keychain, keychain_from_secrets
 
-_SECRET_TRIES = 8
+_SECRET_TRIES = 17
+_LONGEST_PAUSE = 5.0
 
 
 async def read_keychain(commit: ImageCommit, refs: list[LocalRef], tools: Tools) -> Keychain:
@@ -30,16 +31,16 @@ async def read_keychain(commit: ImageCommit, refs: list[LocalRef], tools: Tools)
                 break
             except NotFound as error:
                 raise CommitFailure(
-                    CommitReason.AUTH_FAILED, f"there is no Secret {commit.namespace}/{ref.name}"
+                    CommitReason.AUTH_FAILED, f"Secret {commit.namespace}/{ref.name} not found"
                 ) from error
             except Forbidden as error:
-                # The operator has only just allowed it: the API server needs a moment to know.
+                # The operator grants it once the ImageCommit exists, and a quota may delay that: wait for a minute.
                 if attempt == _SECRET_TRIES:
                     raise CommitFailure(
                         CommitReason.AUTH_FAILED,
-                        f"the agent may not read Secret {commit.namespace}/{ref.name}: {error.message}",
+                        f"the agent is not allowed to read Secret {commit.namespace}/{ref.name}: {error.message}",
                     ) from error
-                await tools.clock.sleep(0.05 * 2**attempt)
+                await tools.clock.sleep(min(_LONGEST_PAUSE, 0.05 * 2**attempt))
     return keychain_from_secrets(secrets)
 
 
