@@ -11,10 +11,11 @@ import json
 import os
 import subprocess
 import tarfile
+import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from gzip import decompress
@@ -22,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from tests.cluster.conftest import Builds
 from tests.install import NAMESPACE
-from tests.kubectl import Kubectl
+from tests.kubectl import Kubectl, KubectlError
 from tests.lab.state import Lab
 from tests.unit.agent.trees import tar_of
 from tests.unit.registry import server
@@ -150,7 +153,7 @@ def settings_for(lab: Lab, node: Node, spool: Path) -> Settings:
         pod_name="agent-under-test",
         runtime_root=node.root,
         spool=str(spool),
-        images=ImageSettings(insecure_registries=[lab.registry]),
+        images=ImageSettings(insecure_registries=[lab.registry], allowed_repositories=["*"]),
     )
 
 
@@ -228,17 +231,15 @@ def make_box(
 
 @pytest.fixture
 def build(lab: Lab, served: Kubectl, namespace: str) -> dict[str, Any]:
-    """A Build to own things. Its source is nowhere, so that an operator, if there is one, ends it at once."""
+    """A Build to own things. No node fits its pod, so that an operator, if there is one, does not end it."""
+    served.apply(pull_secret(namespace, '{"auths": {}}'))
+    Builds(lab, served, namespace).apply(
+        "b1",
+        url=Builds(lab, served, namespace).script("true"),
+        image={"commit": "never", "pushSecretRef": {"name": "push"}},
+        pod={"nodeSelector": {"sentinel-test/nowhere": "yes"}},
+    )
     served.apply(
-        {
-            "apiVersion": f"{GROUP}/v1alpha1",
-            "kind": "Build",
-            "metadata": {"name": "b1", "namespace": namespace},
-            "spec": {
-                "source": {"git": {"url": f"{lab.git_url}/public/nowhere.git"}},
-                "image": {"pullSecretRefs": [], "pushSecretRef": {"name": "push"}},
-            },
-        },
         {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -426,6 +427,7 @@ MUST_NOT: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
 
 
 async def test_what_must_not_be_committed_is_not(world: World) -> None:
+    world.kubectl("delete", "secret", "push", "-n", world.namespace)
     statuses = {name: await world.commit(name, **change) for name, (change, _) in MUST_NOT.items()}
     ends = {name: (status["phase"], status["reason"]) for name, status in statuses.items()}
     assert ends == {name: end for name, (_, end) in MUST_NOT.items()}
@@ -498,6 +500,106 @@ async def frozen(world: World) -> None:
     async with asyncio.timeout(30):
         while not await runtime.is_frozen(container):
             await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def silent_registry() -> AsyncIterator[str]:
+    """A registry that has every blob, takes uploads, and never answers them; gives host:port."""
+
+    async def serve(request: web.Request) -> web.Response:
+        if request.method == "POST":
+            return web.Response(status=202, headers={"Location": "/upload"})
+        if request.method == "PUT":
+            await asyncio.Event().wait()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_registry_that_does_not_answer_holds_no_other_commit(world: World) -> None:
+    world.box("echo content > /file")
+    async with silent_registry() as silent:
+        world.ask("slow", repository=f"{silent}/team/slow")
+        slow = asyncio.create_task(
+            run_commit(namespace=world.namespace, name="slow", tools=world.tools)
+        )
+        async with asyncio.timeout(30):
+            while world.status("slow").get("phase") != "Pushing":
+                await asyncio.sleep(0.05)
+        quick = await world.commit("quick")
+        assert (quick["phase"], slow.done()) == ("Succeeded", False), quick
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
+    assert world.box("echo runs").strip() == "runs"
+
+
+async def test_an_agent_writes_only_its_own_nodes_commits(
+    sentinel: Lab, world: World, node: Node
+) -> None:
+    """A token that is stolen from one node cannot write the commits of another (ValidatingAdmissionPolicy)."""
+    world.ask("ours")
+    world.ask("others", nodeName="another-node")
+    pods = world.kubectl.list(
+        "pods", namespace=NAMESPACE, selector="app.kubernetes.io/component=agent"
+    )
+    (agent,) = [pod["metadata"]["name"] for pod in pods if pod["spec"]["nodeName"] == node.name]
+    account = ("create", "token", "sentinel-agent", "-n", NAMESPACE)
+    bound = world.kubectl(*account, "--bound-object-kind=Pod", f"--bound-object-name={agent}")
+    loose = world.kubectl(*account)
+    status = {"status": {"message": "written by a test"}}
+    forged = {"metadata": {"labels": {NODE_LABEL: "another-node"}}}
+    retired = {"metadata": {"labels": {ACTIVE_LABEL: "false"}}}
+    with (
+        opened_kubeconfig(world.kubectl, bound) as ours,
+        opened_kubeconfig(world.kubectl, loose) as unbound,
+    ):
+        patch(ours, world, "ours", status, "--subresource=status")
+        patch(ours, world, "ours", retired)
+        with pytest.raises(KubectlError, match="the agent's token is of node"):
+            patch(ours, world, "others", status, "--subresource=status")
+        with pytest.raises(KubectlError, match="the agent's token is of node ''"):
+            patch(unbound, world, "ours", status, "--subresource=status")
+        with pytest.raises(KubectlError, match="agents change the label"):
+            patch(ours, world, "ours", forged)
+        with pytest.raises(KubectlError, match="agents change the label"):
+            patch(ours, world, "ours", {"metadata": {"finalizers": ["example.com/keep"]}})
+    assert world.status("ours")["message"] == "written by a test"
+    assert world.status("others") == {}
+
+
+def patch(kubectl: Kubectl, world: World, name: str, body: dict[str, Any], *more: str) -> None:
+    kubectl(
+        "patch",
+        "imagecommit",
+        name,
+        "-n",
+        world.namespace,
+        "--type=merge",
+        f"-p={json.dumps(body)}",
+        *more,
+    )
+
+
+@contextmanager
+def opened_kubeconfig(kubectl: Kubectl, token: str) -> Iterator[Kubectl]:
+    """kubectl that authenticates with a token and nothing else."""
+    config = json.loads(kubectl("config", "view", "--raw", "-o", "json"))
+    config["users"] = [
+        {"name": each["name"], "user": {"token": token.strip()}} for each in config["users"]
+    ]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(config, file)
+        file.flush()
+        yield Kubectl(replace(kubectl.lab, kubeconfig=file.name))
 
 
 async def test_an_agent_killed_while_the_box_is_frozen_is_made_good_by_the_next(

@@ -85,7 +85,7 @@ def test_a_green_build_s_box_runs_as_an_image_without_its_secrets(builds: Builds
     said = run_image(
         builds,
         raw,
-        f"cat /made; ls /pipeline /run/sentinel; grep -rl {SECRET} / --include=* "
+        f"exec 2>&1; cat /made; ls /pipeline /run/sentinel; grep -rl {SECRET} / --include=* "
         "--exclude-dir=proc --exclude-dir=sys 2>/dev/null; echo end",
     )
     assert said.startswith("made by true\n")
@@ -114,8 +114,7 @@ def test_a_push_secret_is_read_by_the_agent_and_by_its_name_only(builds: Builds)
         url=builds.script("true"), image={"commit": "end", "pushSecretRef": {"name": "registry"}}
     )
     assert raw["status"]["phase"] == "Succeeded", raw["status"]
-    role = builds.kubectl.get("role", "sentinel-agent-registry", namespace=builds.namespace)
-    assert role is not None
+    (role,) = builds.kubectl.list("roles", namespace=builds.namespace)
     assert role["rules"] == [
         {
             "apiGroups": [""],
@@ -124,6 +123,49 @@ def test_a_push_secret_is_read_by_the_agent_and_by_its_name_only(builds: Builds)
             "verbs": ["get"],
         }
     ]
+    (commit,) = builds.kubectl.list("imagecommits", namespace=builds.namespace)
+    owners = [(each["kind"], each["uid"]) for each in role["metadata"]["ownerReferences"]]
+    assert owners == [("ImageCommit", commit["metadata"]["uid"])]
+    name = commit["metadata"]["name"]
+    builds.kubectl("delete", "imagecommit", name, "-n", builds.namespace)
+    builds.kubectl(
+        "wait", "--for=delete", f"role/{role['metadata']['name']}", "-n", builds.namespace
+    )
+    assert builds.kubectl.list("rolebindings", namespace=builds.namespace) == []
+
+
+def test_what_is_not_in_the_image_is_said_with_counts(builds: Builds) -> None:
+    code = "mkdir -p /keep /opt/c && echo x > /keep/.wh.gone && echo secret > /opt/c/token && mknod /keep/null c 1 3"
+    image = {"commit": "end", "excludePaths": ["/opt/c", "/opt/nothing"]}
+    raw = builds.run(url=builds.script(code), image=image)
+    assert raw["status"]["phase"] == "Succeeded", raw["status"]
+    (commit,) = builds.kubectl.list("imagecommits", namespace=builds.namespace)
+    status = commit["status"]
+    assert status["excluded"] == [
+        {"path": "/opt/c", "entries": 2},
+        {"path": "/opt/nothing", "entries": 0},
+    ]
+    assert status["leftOut"] == [
+        "1 with names beginning with .wh., which in an image layer delete a file of the base image, the first at "
+        "'/keep/.wh.gone'",
+        "1 device nodes, the first at '/keep/null'",
+    ]
+    events = builds.kubectl("describe", "build", "b", "-n", builds.namespace)
+    assert "not in the image: 1 with names beginning with .wh." in events
+    assert "/opt/c (2 entries), /opt/nothing (matched nothing)" in events
+    assert run_image(builds, raw, "ls /opt/c /keep; echo end").endswith("end\n")
+
+
+def test_a_box_too_big_for_an_image_is_the_projects_failure(builds: Builds) -> None:
+    """100 GiB of holes: nothing is read, and the message says which file it was."""
+    raw = builds.run(url=builds.script("truncate -s 100G /sparse"), image={"commit": "end"})
+    assert (raw["status"]["phase"], condition(raw, "Succeeded")["reason"]) == (
+        "Failed",
+        "ImageTooLarge",
+    )
+    message = condition(raw, "Succeeded")["message"]
+    assert "/sparse', a file of 100 GiB" in message
+    assert "image.excludePaths" in message
 
 
 def test_a_push_secret_that_is_missing_stops_the_build_before_its_pod(builds: Builds) -> None:

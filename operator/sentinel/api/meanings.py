@@ -28,11 +28,11 @@ MEANINGS: dict[Reason, str] = {
     Reason.STEP_INVALID: "A step's archive is broken, unsafe, too large, or changed while the build ran.",
     Reason.SECRET_NOT_FOUND: "A Secret or ConfigMap that the Build names, or a key of it, is not there.",
     Reason.PORT_CONFLICT: "Two services listen on one port; all services of a build share one network.",
-    Reason.COMMIT_UNSUPPORTED: "The box cannot be committed as the Build's pod settings have it.",
     Reason.RESOLVE_LIMIT_EXCEEDED: "Reading the source, wercker.yml, image configurations or steps of the Build took "
     "more memory, time, disk or the like than one Build may. The message names the limit and the operator's setting.",
     Reason.RESOLVER_UNAVAILABLE: "The resolver container of the operator's pod was not reachable, or ended several "
     "times while it worked on the Build. Check its log and its memory limit; submit the Build again.",
+    Reason.COMMIT_UNSUPPORTED: "The box cannot be committed with its pod settings, its image or its node.",
     Reason.PARENT_NOT_FOUND: "The Build that spec.parent names is not there.",
     Reason.PARENT_FAILED: "The Build that spec.parent names did not succeed.",
     Reason.READY: "The box answers.",
@@ -75,6 +75,8 @@ MEANINGS: dict[Reason, str] = {
     Reason.OUTPUT_TOO_LARGE: "$WERCKER_OUTPUT_DIR holds more than is stored.",
     Reason.OUTPUT_UNREADABLE: "The box's user may not read a file in $WERCKER_OUTPUT_DIR; the message names it. "
     "Change its mode in the step that makes it, or remove it.",
+    Reason.IMAGE_TOO_LARGE: "The box changed more than an image may hold: bytes (a sparse file counts in full), "
+    "files, or names. Delete what the image does not need in a step, or list it in spec.image.excludePaths.",
     Reason.POD_EVICTED: "The pod was evicted: its node was low on a resource, was drained or shut down, or a pod of "
     "higher priority took its place. spec.retries allows another attempt.",
     Reason.POD_DELETED: "Somebody deleted the pod.",

@@ -79,6 +79,7 @@ class Reason(StrEnum):
     STORE_FAILED = "StoreFailed"
     OUTPUT_TOO_LARGE = "OutputTooLarge"
     OUTPUT_UNREADABLE = "OutputUnreadable"
+    IMAGE_TOO_LARGE = "ImageTooLarge"
 
     # Errored
     POD_EVICTED = "PodEvicted"

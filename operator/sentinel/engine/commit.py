@@ -1,6 +1,7 @@
-"""Stage 9: the box becomes an image. We ask with an ImageCommit; the agent on the box's node does it.
+"""Stage 9: the box becomes an image. We create an ImageCommit; the agent on the box's node does the work.
 
-The ImageCommit's name is a function of the attempt, so asking twice is asking once. What the agent says is final.
+The ImageCommit's name is a function of the attempt, so asking twice is asking once. What the agent reports is read
+back from the registry before it counts.
 """
 
 from __future__ import annotations
@@ -24,27 +25,40 @@ from sentinel.api.reasons import PUSH_REASONS, CommitReason, Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.board import Seen, key_of
 from sentinel.engine.create import create
+from sentinel.engine.grants import let_agent_read
 from sentinel.engine.look import until
 from sentinel.engine.ours import is_ours
+from sentinel.engine.readback import Problem, read_back
 from sentinel.engine.run import Outcome, Run
 from sentinel.errors import CancelledByUser, InfrastructureError, NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists
-from sentinel.kube.resources import IMAGE_COMMITS, PODS, ROLE_BINDINGS, ROLES
+from sentinel.kube.resources import IMAGE_COMMITS, PODS
 from sentinel.plan.model import Plan
-from sentinel.plan.names import BOX, commit_name, labels, pod_name, pull_secret_name
+from sentinel.plan.names import BOX, commit_name, labels, pod_name
 from sentinel.plan.pod import owner_reference
 from sentinel.source.address import without_query
 
 log = logging.getLogger(__name__)
 
-DEADLINE = timedelta(minutes=30)
-"""How long a commit with its push may take."""
+TIMEOUT = timedelta(minutes=30)
+"""How long a commit with its push may take, from the moment an agent claims it."""
+
+QUEUED = timedelta(minutes=30)
+"""How long a commit may wait for others on its node."""
 
 REPORTED_WITHIN = 60.0
 """Seconds in which the kubelet must have named the container of a box that we talk to."""
 
 UNCLAIMED = 60.0
 """Seconds until an ImageCommit that no agent took means that there is none on the node."""
+
+_REASONS: dict[str, Reason] = {
+    Reason.AGENT_UNAVAILABLE: Reason.AGENT_UNAVAILABLE,
+    CommitReason.TOO_BIG: Reason.IMAGE_TOO_LARGE,
+    CommitReason.UNSUPPORTED: Reason.COMMIT_UNSUPPORTED,
+    **dict.fromkeys(PUSH_REASONS, Reason.PUSH_FAILED),
+}
+"""A Build's reason for each of an ImageCommit's; the others are CommitFailed."""
 
 
 async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
@@ -57,26 +71,22 @@ async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
             outcome, Reason.COMMIT_FAILED, "the box's container is not there any more"
         )
     try:
-        await _let_agent_read(run, plan)
         asked = await _ask(run, plan, outcome, pod=pod)
+        await let_agent_read(
+            run,
+            [plan.image.push_secret, *plan.image.pull_secrets],
+            commit=asked,
+            within=plan.pending_timeout,
+        )
     except (CancelledByUser, UserError, InfrastructureError) as e:
         return _unless_red(
             outcome, e.reason or Reason.INTERNAL, f"the box was not committed: {e.message}"
         )
     ended = await _wait(run, asked)
     status = ended.status
-    if status.phase is not CommitPhase.SUCCEEDED:
-        reason = (
-            Reason.PUSH_FAILED
-            if status.reason in PUSH_REASONS
-            else Reason.AGENT_UNAVAILABLE
-            if status.reason == Reason.AGENT_UNAVAILABLE
-            else Reason.COMMIT_FAILED
-        )
-        text = (
-            f"the box was not pushed to {plan.image.repository}: {status.reason}: {status.message}"
-        )
-        return _unless_red(outcome, reason, text)
+    problem = _failure(plan, status) or await read_back(run, plan, ended)
+    if problem is not None:
+        return _unless_red(outcome, *problem)
     tags = [tag.name for tag in status.tags if tag.pushed]
     run.writer.change(
         image=ImageStatus(repository=plan.image.repository, digest=status.digest, tags=tags)
@@ -90,6 +100,17 @@ async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
             outcome, message=f"{outcome.message}; tags not written: {', '.join(missing)}"
         )
     return outcome
+
+
+def _failure(plan: Plan, status: ImageCommitStatus) -> Problem | None:
+    """Why there is no image, as the Build has it."""
+    if status.phase is CommitPhase.SUCCEEDED:
+        return None
+    reason = _REASONS.get(status.reason, Reason.COMMIT_FAILED)
+    return (
+        reason,
+        f"the box was not pushed to {plan.image.repository}: {status.reason}: {status.message}",
+    )
 
 
 def not_in_image(status: ImageCommitStatus) -> str:
@@ -176,7 +197,8 @@ async def _ask(run: Run, plan: Plan, outcome: Outcome, *, pod: dict[str, Any]) -
             "baseImage": plan.box.reference,
             "pullSecretRefs": [{"name": secret} for secret in plan.image.pull_secrets],
             "excludePaths": list(plan.image.exclude_paths),
-            "deadline": rfc3339(run.tools.clock.now() + DEADLINE),
+            "deadline": rfc3339(run.tools.clock.now() + QUEUED),
+            "timeoutSeconds": round(TIMEOUT.total_seconds()),
             **(
                 {"pushSecretRef": {"name": plan.image.push_secret}}
                 if plan.image.push_secret
@@ -238,87 +260,59 @@ async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
             )
         return found
 
-    def claimed(seen: Seen | None) -> ImageCommit | None:
-        # Pending is an agent's word already: it does one commit at a time, and this one waits for its turn.
+    def taken(seen: Seen | None) -> ImageCommit | None:
+        # Pending is written by an agent too: it has others to do first.
         found = state(seen)
         return None if found is None or found.status.phase is None else found
+
+    def claimed(seen: Seen | None) -> ImageCommit | None:
+        found = state(seen)
+        waits = found is None or found.status.phase in (None, CommitPhase.PENDING)
+        return None if waits else found
 
     def ended(seen: Seen | None) -> ImageCommit | None:
         found = state(seen)
         return found if found is not None and has_ended(found) else None
 
-    try:
-        async with asyncio.timeout(UNCLAIMED):
-            await until(run.tools.kube, IMAGE_COMMITS, board, key, claimed)
-    except TimeoutError:
-        node = raw["spec"]["nodeName"]
-        return _given_up(
-            raw,
+    node = raw["spec"]["nodeName"]
+    waits = (
+        (
+            taken,
+            UNCLAIMED,
             Reason.AGENT_UNAVAILABLE,
             f"no agent on node {node!r} took it within {UNCLAIMED:.0f} s: is the agent's DaemonSet running there?",
-        )
+        ),
+        (
+            claimed,
+            QUEUED.total_seconds() + UNCLAIMED,
+            CommitReason.DEADLINE,
+            f"it waited {QUEUED.total_seconds() / 60:.0f} minutes for other commits on node {node!r}",
+        ),
+        (
+            ended,
+            TIMEOUT.total_seconds() + UNCLAIMED,
+            CommitReason.DEADLINE,
+            f"the agent on node {node!r} did not finish it within {TIMEOUT.total_seconds() / 60:.0f} minutes",
+        ),
+    )
+    found = ImageCommit.model_validate(raw)
     try:
-        async with asyncio.timeout(DEADLINE.total_seconds() + UNCLAIMED):
-            return await until(run.tools.kube, IMAGE_COMMITS, board, key, ended)
-    except TimeoutError:
-        return _given_up(raw, CommitReason.DEADLINE, "the agent did not finish before the deadline")
+        for look, seconds, reason, message in waits:
+            try:
+                async with asyncio.timeout(seconds):
+                    found = await until(run.tools.kube, IMAGE_COMMITS, board, key, look)
+            except TimeoutError:
+                return _given_up(raw, reason, message)
     finally:
         board.forget(key)
+    return found
 
 
 def has_ended(commit: ImageCommit) -> bool:
-    """Whether its agent has said the last word."""
+    """Whether its agent has written its last status."""
     return commit.status.phase is not None and commit.status.phase.ended
 
 
 def _given_up(raw: dict[str, Any], reason: str, message: str) -> ImageCommit:
     status = {"phase": CommitPhase.FAILED, "reason": reason, "message": message}
     return ImageCommit.model_validate({**raw, "status": status})
-
-
-async def _let_agent_read(run: Run, plan: Plan) -> None:
-    """Agents read no Secrets but those that a build of the namespace pushes or pulls with, each by its name."""
-    names = [plan.image.push_secret, *plan.image.pull_secrets]
-    for secret in dict.fromkeys(name for name in names if name):
-        role = f"sentinel-agent-{secret}"
-        rules = [
-            {
-                "apiGroups": [""],
-                "resources": ["secrets"],
-                "resourceNames": [secret],
-                "verbs": ["get"],
-            }
-        ]
-        rbac = "rbac.authorization.k8s.io"
-        metadata: dict[str, Any] = {"name": role, "namespace": plan.namespace}
-        if secret == pull_secret_name(build=plan.build, uid=plan.uid):
-            # This one is the build's own, and goes with it.
-            metadata["ownerReferences"] = [owner_reference(run.build)]
-        account = run.tools.settings.agent_service_account
-        for resource, body in (
-            (ROLES, {"kind": "Role", "metadata": metadata, "rules": rules}),
-            (
-                ROLE_BINDINGS,
-                {
-                    "kind": "RoleBinding",
-                    "metadata": metadata,
-                    "roleRef": {"apiGroup": rbac, "kind": "Role", "name": role},
-                    "subjects": [
-                        {
-                            "kind": "ServiceAccount",
-                            "name": account,
-                            "namespace": run.tools.settings.pod_namespace,
-                        }
-                    ],
-                },
-            ),
-        ):
-            try:
-                await create(
-                    run,
-                    resource,
-                    {"apiVersion": f"{rbac}/v1", **body},
-                    within=plan.pending_timeout,
-                )
-            except AlreadyExists:
-                continue

@@ -21,8 +21,8 @@ from sentinel.plan.logins import Login, docker_config
 from sentinel.plan.model import ImageFacts, PlanSource, StepFacts
 from sentinel.registry.credentials import Keychain, keychain_from_docker_config
 from sentinel.registry.reference import Reference, parse_reference
-from sentinel.resolver import messages
 from sentinel.resolver.client import Session
+from sentinel.resolver.logins import logins_of
 from sentinel.resolver.messages import (
     FactsRequest,
     ImageFound,
@@ -80,7 +80,7 @@ async def find_facts(
                 ImageWanted(name=each.name, known=each.known.digest if each.known else "")
                 for each in wanted
             ),
-            "logins": _logins(keys),
+            "logins": logins_of(keys),
         }
     )
     answer = await session.facts(request)
@@ -150,20 +150,6 @@ async def _keychain(run: Run, logins: Mapping[str, Login]) -> Keychain:
     if logins:
         keys += keychain_from_docker_config(docker_config(logins), source="wercker.yml")
     return keys
-
-
-def _logins(keys: Keychain) -> tuple[messages.Login, ...]:
-    return tuple(
-        messages.Login(
-            host=each.host,
-            path=each.path,
-            username=each.credential.username,
-            password=each.credential.password,
-            identity_token=each.credential.identity_token,
-            source=each.source,
-        )
-        for each in keys.entries
-    )
 
 
 def _image(run: Run, name: str, reference: Reference, keys: Keychain) -> _Image:

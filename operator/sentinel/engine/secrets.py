@@ -61,11 +61,12 @@ async def keychain(run: Run) -> Keychain:
     """What the box's and services' images are looked up with."""
     image, pod = run.build.spec.image, run.build.spec.pod
     names = [ref.name for ref in (*image.pull_secret_refs, *pod.image_pull_secrets)]
-    secrets = [
-        await _secret(run, name, wanted_by="spec.image.pullSecretRefs")
-        for name in dict.fromkeys(names)
-    ]
-    return keychain_from_secrets(secrets)
+    return await named_keychain(run, dict.fromkeys(names), wanted_by="spec.image.pullSecretRefs")
+
+
+async def named_keychain(run: Run, names: Iterable[str], *, wanted_by: str) -> Keychain:
+    """The logins of these Secrets of the Build's namespace. Raises UserError(SecretNotFound)."""
+    return keychain_from_secrets([await _secret(run, name, wanted_by=wanted_by) for name in names])
 
 
 async def push_keychain(run: Run) -> Keychain:
@@ -73,9 +74,7 @@ async def push_keychain(run: Run) -> Keychain:
     ref = run.build.spec.image.push_secret_ref
     if ref is None:
         return NO_CREDENTIALS
-    return keychain_from_secrets(
-        [await _secret(run, ref.name, wanted_by="spec.image.pushSecretRef")]
-    )
+    return await named_keychain(run, [ref.name], wanted_by="spec.image.pushSecretRef")
 
 
 async def resolve_environment(run: Run, plan: Plan) -> ResolvedEnvironment:

@@ -17,7 +17,6 @@ from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.registry import images
 from sentinel.registry.credentials import NO_CREDENTIALS, Keychain
 from sentinel.registry.images import Descriptor, ImageInfo, Manifest
-from sentinel.registry.known import KnownImages, key_of
 from sentinel.registry.reference import Reference, is_digest
 from sentinel.registry.transport import (
     DEFAULT_PATIENCE,
@@ -29,9 +28,6 @@ from sentinel.registry.transport import (
 )
 
 _MISSING_CODES = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN", "NAME_INVALID", "TAG_INVALID")
-
-_known = KnownImages()
-"""Shared by all clients of the process. The registry is asked each time whether the image may be read."""
 
 
 class RegistryClient:
@@ -47,7 +43,6 @@ class RegistryClient:
         insecure: Sequence[str] = (),
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
-        self._credentials = credentials
         self._transport = Transport(credentials=credentials, insecure=insecure, patience=patience)
 
     async def __aenter__(self) -> Self:
@@ -66,21 +61,11 @@ class RegistryClient:
         InfrastructureError(RegistryUnavailable) after retries.
         """
         digest = await self.resolve(reference)
-        key = key_of(
-            reference,
-            digest=digest,
-            platform=platform,
-            credential=self._credentials.find(reference),
-        )
-        known = _known.find(key)
-        if known is not None:
-            return replace(known, reference=replace(reference, digest=digest))
         pinned = replace(reference, digest=digest)
         manifest = await self.get_image_manifest(pinned, platform=platform)
         config = await self.get_blob(pinned, manifest.config, limit=images.CONFIG_LIMIT)
         info = images.image_info(config, reference=pinned, manifest=manifest)
         images.check_platform(info, platform=platform)
-        _known.add(key, info)
         return info
 
     async def resolve(self, reference: Reference) -> str:

@@ -30,6 +30,8 @@ from sentinel.resolver.messages import (
     Failure,
     Hello,
     Note,
+    PushedRequest,
+    Request,
     SourceAnswer,
     SourceRequest,
 )
@@ -45,6 +47,7 @@ MOST_CUTS = 4
 WHAT = {
     "source": "reading the source and its wercker.yml",
     "facts": "looking up the images and steps of the build",
+    "pushed": "reading the pushed image back",
 }
 
 
@@ -117,7 +120,14 @@ class Session:
             )
         return facts
 
-    async def _ask(self, request: SourceRequest | FactsRequest) -> Answer:
+    async def pushed(self, request: PushedRequest) -> str:
+        """How a pushed image differs from what was reported, "" where it does not. Raises as `source` does."""
+        answer = await self._ask(request)
+        if answer.pushed is None:
+            raise InternalError("the resolver gave another answer than one about a pushed image")
+        return answer.pushed.problem
+
+    async def _ask(self, request: Request) -> Answer:
         deadline = time.monotonic() + self._resolver.patience
         document = request.model_dump_json().encode()
         if len(document) > wire.REQUEST_LIMIT:

@@ -164,7 +164,26 @@ class FactsRequest(Message):
     network: Network = {}
 
 
-Request = Annotated[SourceRequest | FactsRequest, Field(discriminator="kind")]
+class PushedRequest(Message):
+    """Whether a registry has the image that an agent reported.
+
+    `repository` must have an image `digest` of the layers of `base` (repository@digest) with `layer` on top.
+    `architecture` is the node's, which chose the base's image.
+    """
+
+    kind: Literal["pushed"] = "pushed"
+    repository: str
+    digest: str
+    layer: str
+    base: str
+    architecture: str
+    push_logins: tuple[Login, ...] = ()
+    pull_logins: tuple[Login, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+    default_registry: str = "docker.io"
+
+
+Request = Annotated[SourceRequest | FactsRequest | PushedRequest, Field(discriminator="kind")]
 
 
 class Failure(Message):
@@ -241,9 +260,16 @@ class FactsAnswer(Message):
     archives: Annotated[tuple[Hex, ...], Field(max_length=1000)] = ()
 
 
+class PushedAnswer(Message):
+    """How the image differs from what was reported, "" where it does not."""
+
+    problem: Annotated[str, Field(max_length=4096)] = ""
+
+
 class Answer(Message):
-    """Exactly one of the three."""
+    """Exactly one of the four."""
 
     source: SourceAnswer | None = None
     facts: FactsAnswer | None = None
+    pushed: PushedAnswer | None = None
     failure: Failure | None = None

@@ -18,9 +18,10 @@ from sentinel.config.model import Config
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.network import Policy
 from sentinel.registry.client import RegistryClient
-from sentinel.registry.credentials import Credential, Entry, Keychain
 from sentinel.registry.images import ImageInfo
-from sentinel.registry.reference import parse_reference
+from sentinel.registry.pushed import NotAsReported, check_pushed
+from sentinel.registry.reference import parse_reference, parse_repository
+from sentinel.resolver.logins import keychain_of
 from sentinel.resolver.messages import (
     MESSAGE,
     MOST_DIAGNOSTICS,
@@ -35,6 +36,8 @@ from sentinel.resolver.messages import (
     ImageFound,
     ImageWanted,
     KnownStep,
+    PushedAnswer,
+    PushedRequest,
     Request,
     SourceAnswer,
     SourceRequest,
@@ -71,6 +74,8 @@ async def work(request: Request, scratch: Path) -> Done:
     try:
         if isinstance(request, SourceRequest):
             return Done(answer=Answer(source=await _source(request, scratch)))
+        if isinstance(request, PushedRequest):
+            return Done(answer=Answer(pushed=await _pushed(request)))
         return await _facts(request, scratch)
     except SentinelError as error:
         return Done(answer=Answer(failure=failure_of(error)))
@@ -188,6 +193,27 @@ def choose_config(
     return (GENERATED, detect(root).text.encode()) if generate else None
 
 
+async def _pushed(request: PushedRequest) -> PushedAnswer:
+    insecure, default = request.insecure_registries, request.default_registry
+    async with (
+        RegistryClient(credentials=keychain_of(request.push_logins), insecure=insecure) as client,
+        RegistryClient(credentials=keychain_of(request.pull_logins), insecure=insecure) as reader,
+    ):
+        try:
+            await check_pushed(
+                parse_repository(request.repository, default_registry=default),
+                digest=request.digest,
+                layer=request.layer,
+                base=parse_reference(request.base, default_registry=default),
+                architecture=request.architecture,
+                client=client,
+                reader=reader,
+            )
+        except NotAsReported as error:
+            return PushedAnswer(problem=str(error)[:4096])
+    return PushedAnswer()
+
+
 async def _facts(request: FactsRequest, scratch: Path) -> Done:
     images, (steps, paths) = await _both(_images(request), _steps(request, scratch))
     archives = {each.digest: path for each, path in zip(steps, paths, strict=True) if not each.kept}
@@ -211,23 +237,9 @@ async def _images(request: FactsRequest) -> tuple[ImageFound, ...]:
     """The images of the request; every one that does not exist is named in one error."""
     if not request.images:
         return ()
-    keychain = Keychain(
-        tuple(
-            Entry(
-                host=each.host,
-                path=each.path,
-                credential=Credential(
-                    username=each.username,
-                    password=each.password,
-                    identity_token=each.identity_token,
-                ),
-                source=each.source,
-            )
-            for each in request.logins
-        )
-    )
     slots = asyncio.Semaphore(IMAGES_AT_ONCE)
     distinct = list(dict.fromkeys(request.images))
+    keychain = keychain_of(request.logins)
     async with RegistryClient(credentials=keychain, insecure=request.insecure_registries) as client:
 
         async def one(wanted: ImageWanted) -> ImageFound:

@@ -23,7 +23,6 @@ from sentinel.registry import (
 )
 from sentinel.registry.auth import parse_challenges, parse_token
 from sentinel.registry.client import bytes_body
-from sentinel.registry.credentials import Credential
 from sentinel.registry.images import (
     CONFIGURED_LIMIT,
     OCI_CONFIG,
@@ -36,7 +35,6 @@ from sentinel.registry.images import (
     parse_descriptor,
     parse_manifest,
 )
-from sentinel.registry.known import KnownImages, key_of
 from sentinel.registry.transport import Transport, is_loopback
 from sentinel.registry.words import registry_words
 
@@ -265,28 +263,6 @@ def test_an_image_keeps_only_what_is_needed_and_that_is_bounded() -> None:
     with pytest.raises(UserError, match=f"{CONFIGURED_LIMIT} at most") as caught:
         facts({"Env": ["A=" + "x" * CONFIGURED_LIMIT]})
     assert caught.value.reason is Reason.IMAGE_NOT_FOUND
-
-
-def test_known_images_stay_within_their_budget_and_logins_apart() -> None:
-    known = KnownImages(budget=10_200)
-    info = facts({"Env": ["A=" + "x" * 1000]})
-    name = parse_reference("registry.lab/x:1")
-
-    def key(digest: str, credential: Credential | None = None, repository: str = "x") -> Any:
-        reference = replace(name, repository=repository)
-        platform = ("linux", "amd64")
-        return key_of(reference, digest=digest, platform=platform, credential=credential)
-
-    for number in range(8):
-        known.add(key(f"{number}"), info)
-        assert known.find(key("0")) is (info if number < 8 else None)
-    assert [known.find(key(f"{number}")) is info for number in range(8)] == [True] + [False] * 3 + [
-        True
-    ] * 4
-    secret = Credential(username="u", password="hunter2")
-    assert known.find(key("0", secret)) is None
-    assert known.find(key("0", repository="y")) is None
-    assert "hunter2" not in repr(key("0", secret))
 
 
 def test_messages_are_short_and_without_control_characters() -> None:

@@ -1,0 +1,70 @@
+"""Reading the pushed image back from its registry before the agent's report counts. The resolver reads it.
+
+Not here: the comparison itself (`registry/pushed.py`).
+"""
+
+from __future__ import annotations
+
+from sentinel.api.imagecommit import ImageCommit
+from sentinel.api.reasons import Reason
+from sentinel.engine.run import Run
+from sentinel.engine.secrets import named_keychain
+from sentinel.errors import InfrastructureError, UserError
+from sentinel.kube.errors import NotFound
+from sentinel.kube.resources import NODES
+from sentinel.plan.model import Plan
+from sentinel.resolver.logins import logins_of
+from sentinel.resolver.messages import PushedRequest
+
+Problem = tuple[Reason, str]
+"""Why there is no image: a reason and a message."""
+
+
+async def read_back(run: Run, plan: Plan, ended: ImageCommit) -> Problem | None:
+    """Compare the image that the agent reported with the one in the registry; None if they are the same."""
+    reason = Reason.COMMIT_FAILED
+    try:
+        why = await _compare(run, plan, ended)
+    except InfrastructureError as e:
+        reason, why = e.reason or reason, e.message
+    except UserError as e:
+        why = e.message
+    if not why:
+        return None
+    return (
+        reason,
+        f"the agent on node {ended.spec.node_name} reported image {ended.status.digest[:80]!r}, which could not be "
+        f"verified in the registry: {why}",
+    )
+
+
+async def _compare(run: Run, plan: Plan, ended: ImageCommit) -> str:
+    """How the image differs from the report, "" where it does not."""
+    image, settings = plan.image, run.tools.settings.images
+    push = await named_keychain(
+        run, filter(None, [image.push_secret]), wanted_by="spec.image.pushSecretRef"
+    )
+    pull = await named_keychain(run, image.pull_secrets, wanted_by="spec.image.pullSecretRefs")
+    request = PushedRequest(
+        repository=image.repository,
+        digest=ended.status.digest,
+        layer=ended.status.layer_digest,
+        base=plan.box.reference,
+        architecture=await _architecture(run, ended.spec.node_name),
+        push_logins=logins_of(push),
+        pull_logins=logins_of(pull),
+        insecure_registries=tuple(settings.insecure_registries),
+        default_registry=settings.default_registry,
+    )
+    resolver = run.tools.resolver
+    async with resolver.session(namespace=plan.namespace, build=plan.build) as session:
+        return await session.pushed(request)
+
+
+async def _architecture(run: Run, node: str) -> str:
+    """The processor of a node, as image indexes name it."""
+    try:
+        raw = await run.tools.kube.get(NODES, name=node)
+    except NotFound:
+        return "amd64"
+    return str(raw["status"].get("nodeInfo", {}).get("architecture") or "amd64")

@@ -1,0 +1,42 @@
+"""A keychain as messages carry it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sentinel.registry.credentials import Credential, Entry, Keychain
+from sentinel.resolver.messages import Login
+
+
+def logins_of(keys: Keychain) -> tuple[Login, ...]:
+    """The entries of a keychain, in order."""
+    return tuple(
+        Login(
+            host=each.host,
+            path=each.path,
+            username=each.credential.username,
+            password=each.credential.password,
+            identity_token=each.credential.identity_token,
+            source=each.source,
+        )
+        for each in keys.entries
+    )
+
+
+def keychain_of(logins: Iterable[Login]) -> Keychain:
+    """The keychain of these entries."""
+    return Keychain(
+        tuple(
+            Entry(
+                host=each.host,
+                path=each.path,
+                credential=Credential(
+                    username=each.username,
+                    password=each.password,
+                    identity_token=each.identity_token,
+                ),
+                source=each.source,
+            )
+            for each in logins
+        )
+    )
