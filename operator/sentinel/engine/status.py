@@ -62,14 +62,16 @@ def progress(steps: list[StepStatus]) -> str:
 def settled(
     steps: Sequence[StepStatus], *, reason: Reason | str, message: str, now: str
 ) -> list[StepStatus]:
-    """The steps of a build that ended without its box's word on them: what ran has failed, what waited never will.
+    """The steps of a build whose box was lost: what ran has failed with it, what waited was skipped.
 
-    `now` is an RFC 3339 time.
+    A step that its box stopped on SIGTERM gets the reason why, which the box did not know. `now` is an RFC 3339 time.
     """
     ended: list[StepStatus] = []
     for step in steps:
-        if step.state == "Running":
-            change: dict[str, Any] = {
+        if step.state == "Failed" and step.reason == Reason.BOX_TERMINATED:
+            change: dict[str, Any] = {"reason": reason, "message": message[:MESSAGE_LIMIT]}
+        elif step.state == "Running":
+            change = {
                 "state": "Failed",
                 "reason": reason,
                 "message": message[:MESSAGE_LIMIT],

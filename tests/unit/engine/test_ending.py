@@ -119,7 +119,7 @@ async def test_a_limit_of_its_own_fails_the_build_and_is_not_tried_again(
     phase, reason, message = end_of(server)
     assert (phase, reason) == ("Failed", "StorageLimitExceeded")
     assert "exceeds the total limit of containers 64Mi. Raise spec.pod.box.resources" in message
-    assert states(server) == [("Failed", "BoxTerminated"), ("Skipped", "Skipped")]
+    assert states(server) == [("Failed", "StorageLimitExceeded"), ("Skipped", "Skipped")]
     assert cast(Heard, run.report).lost == []
     assert box.heard.count("start") == 1
     assert server.created == []
@@ -188,7 +188,7 @@ async def test_a_drained_box_has_its_grace_and_the_condition_explains_it() -> No
     assert message == f"pod {NAME} was evicted: EvictionByEvictionAPI: Eviction API: evicting"
     # It was waited for: the step's end is the journal's, not ours.
     assert box.closed
-    assert states(server)[0] == ("Failed", "BoxTerminated")
+    assert states(server)[0] == ("Failed", "PodEvicted")
 
 
 async def test_a_box_that_ends_before_its_first_step_is_no_deleted_build() -> None:
