@@ -2,7 +2,8 @@
 
 `tests/released/<release>/` holds Plans as they stand in a pod's annotation (`plan-*.txt`, and beside each of them every
 field as that release understood it, defaults included), journals of its boxkit, and ImageCommits. Never edit a file
-there: where one cannot be read any more, raise `plan.model.VERSION` or the protocol, and write the migration.
+there: where one cannot be read any more, raise `plan.model.VERSION` or the protocol, and write the migration. A release
+adds its own with `python -m tests.released`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ def test_an_image_commit_is_read(path: Path) -> None:
 
 
 def test_every_kind_of_object_has_its_fixtures() -> None:
-    for release in RELEASED.iterdir():
+    releases = [path for path in RELEASED.iterdir() if path.name[0].isdigit()]
+    assert releases
+    for release in releases:
         assert {path.name.partition("-")[0] for path in release.iterdir()} == {
             "plan",
             "journal",

@@ -1,0 +1,1 @@
+"""Fixtures of released versions: see `tests/unit/test_released.py`."""
