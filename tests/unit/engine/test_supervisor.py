@@ -16,6 +16,7 @@ from sentinel.engine.board import Board
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.supervisor import MOST_CRASHES, Supervisor
 from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, TransientError
+from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, CONFIG_MAPS, SECRETS, Resource
 from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION
 from sentinel.plan.seal import Identity, seal_plan, sign_object
@@ -84,7 +85,11 @@ class FakeKube:
         self.deleted.append((resource.plural, name))
 
     async def get(self, resource: Resource, *, namespace: str, name: str) -> dict[str, Any]:
-        return self.builds[name] if resource is BUILDS else made_by_us(resource, name)
+        if resource is not BUILDS:
+            return made_by_us(resource, name)
+        if name not in self.builds:
+            raise NotFound(f"no Build {name}")
+        return self.builds[name]
 
 
 def made_by_us(resource: Resource, name: str) -> dict[str, Any]:
