@@ -306,4 +306,3 @@ def test_a_server_that_is_slower_than_the_minimum_is_cut_off(
     url = _serve(lambda connection: connection.sendall(TRICKLES[kind]))
     with pytest.raises(http.HttpError, match="sends less than 64 KiB"):
         http.Client().get(url, io.BytesIO(), limit=1 << 20, deadline=Deadline(60))
-
