@@ -3,6 +3,24 @@
 from __future__ import annotations
 
 STANDARD: dict[str, tuple[str, ...]] = {
+    "add-ssh-key": (
+        "keyname",
+        "host",
+    ),
+    "add-to-known_hosts": (
+        "hostname",
+        "fingerprint",
+        "port",
+        "type",
+        "local",
+        "timeout",
+        "use-md5",
+    ),
+    "bash-template": (
+        "input",
+        "output",
+        "error-on-empty",
+    ),
     "bundle-install": (
         "path",
         "without",
@@ -19,6 +37,12 @@ STANDARD: dict[str, tuple[str, ...]] = {
         "retry",
         "clear-path",
     ),
+    "create-file": (
+        "filename",
+        "content",
+        "overwrite",
+        "hide-from-log",
+    ),
     "golint": (
         "exclude",
         "threshold-warn",
@@ -27,6 +51,10 @@ STANDARD: dict[str, tuple[str, ...]] = {
     "install-packages": (
         "packages",
         "clear-cache",
+    ),
+    "mktemp": (
+        "envvar",
+        "directory",
     ),
     "npm-install": (
         "options",
