@@ -31,7 +31,7 @@ func main() {
 		err = runAttach(os.Stdin, os.Stdout)
 	case verb == "env":
 		err = printEnv(os.Stdout)
-	case verb == "http" || verb == "json" || verb == "url" || verb == "tool":
+	case verb == "http" || verb == "json" || verb == "url" || verb == "mail" || verb == "tool":
 		code = stepkit.Run(verb, os.Args[2:], fromEnv("SENTINEL_KIT_DIR", "/run/sentinel/kit"), os.Stdin, os.Stdout, os.Stderr)
 	case verb == "version":
 		fmt.Printf("boxkit %s, protocol %d to %d\n", version, protocolMin, protocolMax)

@@ -73,3 +73,27 @@ url_escape() { printf '%s' "$1" | "$boxkit" url quote; }
 
 # result VALUE: hands VALUE out of the subshell, for the step's run.sh to export.
 result() { printf '%s' "$1" >"$WERCKER_STEP_TEMP/result"; }
+
+# what_ended: has `subject` name the build or deploy that an after-step runs in, `link` be its URL, and `failure` tell
+# the failed step. Both may be empty.
+what_ended() {
+	if [ "${DEPLOY-}" = true ]; then
+		subject="deploy (${WERCKER_DEPLOYTARGET_NAME:-unnamed})" link="${WERCKER_DEPLOY_URL-}"
+	else
+		subject=build link="${WERCKER_BUILD_URL-}"
+	fi
+	link="${link:-${WERCKER_RUN_URL-}}"
+	application="${WERCKER_APPLICATION_OWNER_NAME:+$WERCKER_APPLICATION_OWNER_NAME/}${WERCKER_APPLICATION_NAME:-${WERCKER_GIT_REPOSITORY:-project}}"
+	result="${WERCKER_RESULT:-passed}"
+	starter="${WERCKER_STARTED_BY:-somebody}"
+	branch="${WERCKER_GIT_BRANCH-}"
+	failed_step="${WERCKER_FAILED_STEP_DISPLAY_NAME-}"
+}
+
+# post_json URL: sends standard input as JSON, and fails the step where it is not accepted.
+post_json() {
+	http POST "$1" 'Content-Type: application/json' >"$WERCKER_STEP_TEMP/answer" && return
+	fail "the notification was not accepted: $(http_failure)$(
+		[ ! -s "$WERCKER_STEP_TEMP/answer" ] || printf ': %s' "$(head -c 200 "$WERCKER_STEP_TEMP/answer")"
+	)"
+}

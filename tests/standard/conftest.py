@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from sentinel.source.shipped import place
 from sentinel.source.steps.standard import standard_steps
 from tests.boxkit.conftest import Box, box, boxkit, script, shell, start
 
-__all__ = ["bench", "box", "boxkit", "shell", "start"]
+__all__ = ["bench", "box", "boxkit", "http", "shell", "start"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +247,72 @@ def _difference(before: Path, after: Path) -> dict[str, str | None]:
 
 def _options_of(step: str) -> str:
     return f"WERCKER_{step}_".replace("-", "_").upper()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request that a stub got."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpStub:
+    """An HTTP server on loopback that records requests and answers as it was set to, in order; the last for ever."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self._answers: list[tuple[int, bytes]] = [(200, b"ok")]
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                stub.requests.append(
+                    Request(
+                        method=self.command,
+                        path=self.path,
+                        headers=dict(self.headers.items()),
+                        body=body,
+                    )
+                )
+                status, text = stub._answers[0]
+                if len(stub._answers) > 1:
+                    stub._answers.pop(0)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _any
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def answer(self, *texts: str, status: int = 200) -> None:
+        """Answer with these bodies."""
+        self._answers = [(status, text.encode()) for text in texts]
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+
+@pytest.fixture
+def http() -> Iterator[HttpStub]:
+    """A recording HTTP server."""
+    stub = HttpStub()
+    yield stub
+    stub.close()
 
 
 @pytest.fixture

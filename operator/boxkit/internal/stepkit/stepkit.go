@@ -1,6 +1,6 @@
-// Package stepkit has what standard steps need and a box may lack: an HTTP client, JSON strings, and tools that the
-// owner of the operator provides. Its verbs are `boxkit http`, `boxkit json`, `boxkit url` and `boxkit tool`; their secrets come on
-// standard input, since everybody in the box can read a command line.
+// Package stepkit has what standard steps need and a box may lack: clients of HTTP and SMTP, JSON strings, and tools that
+// the owner of the operator provides. Each is a verb of boxkit. Secrets come on standard input, since every process in the
+// box can read a command line.
 package stepkit
 
 import (
@@ -16,7 +16,7 @@ const (
 )
 
 // Usage is how the verbs are called.
-const Usage = `boxkit http [--body FILE] [--timeout DURATION] < REQUEST | json quote < TEXT | json get KEY… < JSON | url quote < TEXT | tool NAME [VERSION]`
+const Usage = `boxkit http [--body FILE] [--timeout DURATION] < REQUEST | json quote < TEXT | json get KEY… < JSON | url quote < TEXT | mail < JSON | tool NAME [VERSION]`
 
 // Run is one call. `kit` is the directory that boxkit lies in, for its certificates. The result is the exit code.
 func Run(verb string, args []string, kit string, in io.Reader, out, diagnostics io.Writer) int {
@@ -27,6 +27,8 @@ func Run(verb string, args []string, kit string, in io.Reader, out, diagnostics 
 		code, err = runHTTP(args, kit, in, out)
 	case "json":
 		code, err = runJSON(args, in, out)
+	case "mail":
+		code, err = runMail(args, kit, in)
 	case "url":
 		code, err = runURL(args, in, out)
 	case "tool":
@@ -36,6 +38,7 @@ func Run(verb string, args []string, kit string, in io.Reader, out, diagnostics 
 	}
 	if err != nil {
 		fmt.Fprintln(diagnostics, err)
+		code = max(code, 1)
 	}
 	return code
 }
