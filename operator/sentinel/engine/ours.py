@@ -8,12 +8,13 @@ create and the write), the pod's spec must be the signed one as well: see `docs/
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.engine.board import Seen
 from sentinel.engine.run import Run
-from sentinel.errors import InternalError, NewerPlan, NotVerified
+from sentinel.errors import InternalError, NewerPlan, NotVerified, TransientError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import PODS
 from sentinel.plan.codec import decode
@@ -23,6 +24,7 @@ from sentinel.plan.model import Plan
 from sentinel.plan.names import (
     ATTEMPT_LABEL,
     BUILD_LABEL,
+    MANAGED_BY,
     PLAN_ANNOTATION,
     UID_LABEL,
     pod_name,
@@ -133,12 +135,31 @@ def check_unchanged(run: Run, seen: Seen | None, *, name: str) -> None:
             "the build's pod was deleted and replaced",
         )
     if not seen.deleted and sealed_plan(seen.raw) != run.sealed:
-        raise _refused(name, f"its annotation {PLAN_ANNOTATION} was changed while the build ran")
+        raise _refused(
+            name, f"its annotation {PLAN_ANNOTATION} was changed while the build ran", then=_OURS
+        )
 
 
-def _refused(name: str, why: str) -> NotVerified:
-    return NotVerified(
-        f"pod {name} is not verified: {why}. Nothing was done to it. Delete it and submit the Build again; the audit "
-        "log says who wrote it",
-        reason=Reason.NOT_VERIFIED,
-    )
+async def check_watched(run: Run, seen: Seen | None, *, name: str) -> None:
+    """Raise NotVerified where our pod left the watch although it is there: somebody took our label off it.
+
+    To a watch by label that looks like a deletion. The build would end as PodDeleted, with a pod that runs on.
+    """
+    if seen is None or not seen.deleted or not is_ours(run, seen):
+        return
+    with suppress(TransientError):
+        raw = await find_pod(run, attempt=run.writer.attempt)
+        if raw is not None and not raw["metadata"].get("deletionTimestamp"):
+            raise _refused(
+                name, f"its label {MANAGED_BY} was changed while the build ran", then=_OURS
+            )
+
+
+_THEIRS = (
+    "Nothing was done to it. Delete it and submit the Build again; the audit log shows who wrote it"
+)
+_OURS = "It was stopped. Submit the Build again; the audit log shows who changed it"
+
+
+def _refused(name: str, why: str, *, then: str = _THEIRS) -> NotVerified:
+    return NotVerified(f"pod {name} is not verified: {why}. {then}", reason=Reason.NOT_VERIFIED)

@@ -22,6 +22,7 @@ from sentinel.engine.ending import ending_of, why_box_ended
 from sentinel.engine.look import look_again, until
 from sentinel.engine.ours import (
     check_unchanged,
+    check_watched,
     is_ours,
     known_uid,
     sealed_plan,
@@ -125,6 +126,7 @@ async def watch_pod(run: Run, plan: Plan, session: Session) -> None:
     while True:
         seen = run.tools.pods.get(key)
         check_unchanged(run, seen, name=key[1])
+        await check_watched(run, seen, name=key[1])
         view = await _look(run, seen, session)
         if ending_of(plan, seen) is not None:
             raise await why_box_ended(run, plan, session)

@@ -262,6 +262,24 @@ async def test_a_plan_that_is_changed_while_the_build_runs_ends_it() -> None:
     assert server.patches[0][1]["metadata"] == {"uid": f"uid-{NAME}"}
 
 
+async def test_a_pod_whose_label_is_taken_off_is_not_taken_for_deleted() -> None:
+    server = Watched()
+    run = run_of(server)
+
+    def on_start(box: Box) -> None:
+        pod = changed(server.pods[NAME], labels={})
+        server.pods[NAME] = pod
+        run.tools.pods.offer(copy.deepcopy(pod), deleted=True)
+
+    server.boxes[NAME] = Box(on_start=on_start)
+    await asyncio.wait_for(run_build(run), 10)
+
+    phase, reason, message = outcome(server)
+    assert (phase, reason) == ("Errored", "NotVerified")
+    assert "its label app.kubernetes.io/managed-by was changed while the build ran" in message
+    assert ("patch pods", "ns", NAME) in server.acts
+
+
 async def test_a_pod_that_is_replaced_while_the_build_runs_ends_it_and_is_left_alone() -> None:
     server = Watched()
     run = run_of(server)
