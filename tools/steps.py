@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sentinel.source.steps.standard import StandardStep, standard_steps
+from sentinel.steps.standard import StandardStep, standard_steps
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/reference/steps.md"

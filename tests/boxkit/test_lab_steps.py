@@ -11,9 +11,9 @@ import pytest
 
 from sentinel.session.messages import StepSpec
 from sentinel.settings import StepSettings
-from sentinel.source.steps import WantedStep, step_source
-from sentinel.source.steps.serve import StepServer
 from sentinel.source.unpack import Limits, unpack
+from sentinel.steps import WantedStep, step_source
+from sentinel.steps.serve import StepServer
 from tests.boxkit.conftest import Box, script
 
 Use = Callable[..., Awaitable[StepSpec]]

@@ -21,7 +21,7 @@ import pytest
 from sentinel.plan.options import dashed
 from sentinel.session.messages import Result, StepSpec
 from sentinel.source.shipped import place
-from sentinel.source.steps.standard import standard_steps
+from sentinel.steps.standard import standard_steps
 from tests.boxkit.conftest import Box, box, boxkit, script, shell, start
 
 __all__ = ["bench", "box", "boxkit", "http", "shell", "start"]

@@ -9,8 +9,8 @@ import pytest
 from tools import steps as tool
 
 from sentinel.source.shipped import steps_folder
-from sentinel.source.steps import WantedStep
-from sentinel.source.steps.standard import find_standard, notes_of, standard_steps, suggestion
+from sentinel.steps import WantedStep
+from sentinel.steps.standard import find_standard, notes_of, standard_steps, suggestion
 
 STEPS = list(standard_steps().values())
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from sentinel.source.steps.standard import StandardStep
+    from sentinel.steps.standard import StandardStep
 
 
 @click.group()
@@ -25,7 +25,7 @@ def steps() -> None:
 )
 def list_(output: str) -> None:
     """List the standard steps: Sentinel's own, for those of wercker's public registry."""
-    from sentinel.source.steps.standard import standard_steps  # noqa: PLC0415
+    from sentinel.steps.standard import standard_steps  # noqa: PLC0415
 
     found = standard_steps().values()
     if output == "json":
@@ -43,7 +43,7 @@ def list_(output: str) -> None:
 )
 def show(name: str, output: str) -> None:
     """Show the standard step NAME: its options, and which old step it stands for."""
-    from sentinel.source.steps.standard import standard_steps  # noqa: PLC0415
+    from sentinel.steps.standard import standard_steps  # noqa: PLC0415
 
     step = standard_steps().get(name.rpartition("/")[2].partition("@")[0])
     if step is None:
@@ -103,7 +103,7 @@ def _described(step: StandardStep) -> dict[str, Any]:
 def serve(folder: Path, listen: str, url: str) -> None:
     """Serve the steps in FOLDER, owner/name/ or owner/name/version/, as a step registry."""
     # aiohttp takes a quarter of a second, and --help does without.
-    from sentinel.source.steps.folder import list_steps  # noqa: PLC0415
+    from sentinel.steps.folder import list_steps  # noqa: PLC0415
 
     host, port = _address(listen)
     if url and not url.startswith(("http://", "https://")):
@@ -130,7 +130,7 @@ def serve(folder: Path, listen: str, url: str) -> None:
 
 
 async def _serve(folder: Path, host: str, port: int, url: str, *, said: set[str]) -> None:
-    from sentinel.source.steps.serve import StepServer  # noqa: PLC0415 - as above
+    from sentinel.steps.serve import StepServer  # noqa: PLC0415 - as above
 
     def complain(problem: str) -> None:
         if problem not in said:

@@ -33,8 +33,8 @@ from sentinel.resolver.messages import (
     StepRules,
     StepWanted,
 )
-from sentinel.source.steps import WantedStep
-from sentinel.source.steps.standard import find_standard, standard_facts
+from sentinel.steps import WantedStep
+from sentinel.steps.standard import find_standard, standard_facts
 
 
 @dataclass(frozen=True, kw_only=True)

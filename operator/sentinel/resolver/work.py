@@ -47,9 +47,9 @@ from sentinel.resolver.messages import (
 from sentinel.settings import StepSettings
 from sentinel.source import archive, git
 from sentinel.source.address import without_query
-from sentinel.source.steps import FoundStep, Project, WantedStep, find_all, step_source
-from sentinel.source.steps.cache import Cache, Key, Known, Stored
-from sentinel.source.steps.manifest import Manifest
+from sentinel.steps import FoundStep, Project, WantedStep, find_all, step_source
+from sentinel.steps.cache import Cache, Key, Known, Stored
+from sentinel.steps.manifest import Manifest
 
 A = TypeVar("A")
 B = TypeVar("B")

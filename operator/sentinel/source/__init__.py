@@ -1,7 +1,17 @@
-"""Fetching a project: git, used by the operator (resolve a ref, read one file) and in the pod (check out).
+"""Where a project comes from, git or an archive: one synchronous library, standard library only.
 
-`fetch.py` and what it imports (`address`, `complaint`, `gitcommand`) use the standard library only: they stand on
-every build's critical path.
+A child of the resolver resolves (`git.resolve_now`, `archive.inspect_now`), the init container of a build's pod checks
+out (`fetch.main`), and `sentinel.steps` fetches steps with the same parts:
+
+* `address`: every form of URL, once; names of refs. `access`, `gitcommand`: git's environment, credentials and route.
+* `process`: one git process and its bounds. `repository`: git in one repository; `git`, `checkout` build on it.
+* `http`: one GET, bounded; `download`: what it means for an archive. `packed`, `tarreader`, `zipreader`, `tree`,
+  `unpack`: from an archive to a tree.
+* `failure`: errors, the `Deadline` that every call takes, and the retry loop.
+
+Every call takes a `network.Policy`, None for the strictest, and raises errors of `sentinel.errors` whose messages hold
+no credential and nothing that a server sent. `resolve` and `inspect` are the same for coroutines, in threads; a cancel
+ends git and downloads.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from sentinel.source.archive import inspect
 from sentinel.source.failure import Deadline
 from sentinel.source.git import Resolved, resolve
 from sentinel.source.gitcommand import environment
-from sentinel.source.steps import WantedStep, step_source
+from sentinel.steps import WantedStep, step_source
 
 TWO = Policy.make(allowed=["127.0.0.2/32"])
 """Of the tests' servers only those on 127.0.0.2 may be reached."""

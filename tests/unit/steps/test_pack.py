@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.source.steps.servers import entries, sha256
+from tests.unit.steps.servers import entries, sha256
 
-from sentinel.source.steps.pack import Limits, Packed, Unpackable, fingerprint, pack
 from sentinel.source.unpack import Limits as ArchiveLimits
 from sentinel.source.unpack import unpack
+from sentinel.steps.pack import Limits, Packed, Unpackable, fingerprint, pack
 
 LIMITS = Limits(packed=100_000, unpacked=50_000, entries=20)
 

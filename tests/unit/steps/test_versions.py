@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel.source.steps.versions import choose, is_exact, ordered
+from sentinel.steps.versions import choose, is_exact, ordered
 
 # semver.org §11, highest first.
 SEMVER = (

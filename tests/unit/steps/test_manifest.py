@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel.source.steps import Manifest, Property, read_manifest
+from sentinel.steps import Manifest, Property, read_manifest
 
 LIST = b"""\
 name: deploy

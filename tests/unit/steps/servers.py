@@ -17,9 +17,9 @@ from typing import Any
 from aiohttp import web
 
 from sentinel.settings import StepSettings
-from sentinel.source.steps import StepSource, step_source
+from sentinel.steps import StepSource, step_source
 
-LAB = Path(__file__).parents[3] / "steps"
+LAB = Path(__file__).parents[2] / "steps"
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.lab.tls import certificates
 from tests.unit.source.archives import Made, tar
-from tests.unit.source.steps.servers import (
+from tests.unit.steps.servers import (
     Reply,
     Scripted,
     entries,
@@ -22,7 +22,7 @@ from tests.unit.source.steps.servers import (
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
-from sentinel.source.steps import WantedStep, find_all
+from sentinel.steps import WantedStep, find_all
 
 WANTED = WantedStep(owner="lab", name="hello")
 PINNED = WantedStep(owner="lab", name="hello", version="1.0.0")

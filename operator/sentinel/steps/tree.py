@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from sentinel.source.failure import Deadline
-from sentinel.source.steps.folder import is_step
-from sentinel.source.steps.pack import Limits
-from sentinel.source.steps.wanted import invalid
 from sentinel.source.unpack import Limits as ArchiveLimits
 from sentinel.source.unpack import Refused, unpack
+from sentinel.steps.folder import is_step
+from sentinel.steps.pack import Limits
+from sentinel.steps.wanted import invalid
 
 
 def unpacked(

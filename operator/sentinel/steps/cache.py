@@ -25,8 +25,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentinel.source.steps.manifest import MANIFESTS, Manifest, read_manifest
-from sentinel.source.steps.pack import Limits, Packed, pack
+from sentinel.steps.manifest import MANIFESTS, Manifest, read_manifest
+from sentinel.steps.pack import Limits, Packed, pack
 
 SCRIPTS = ("run.sh", "init.sh")
 """What a step's root has if it does anything: they are sourced, `init.sh` first."""

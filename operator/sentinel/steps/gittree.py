@@ -19,9 +19,9 @@ from sentinel.source.gitcommand import write_repository
 from sentinel.source.process import Ended
 from sentinel.source.process import Limits as ProcessLimits
 from sentinel.source.repository import FETCH, Repository
-from sentinel.source.steps.pack import Limits
-from sentinel.source.steps.tree import unpacked
-from sentinel.source.steps.wanted import invalid, not_found, unavailable
+from sentinel.steps.pack import Limits
+from sentinel.steps.tree import unpacked
+from sentinel.steps.wanted import invalid, not_found, unavailable
 
 _MEMORY = 256 * 1024 * 1024
 _OUTPUT = 8 * 1024 * 1024

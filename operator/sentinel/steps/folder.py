@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentinel.source.failure import Deadline
-from sentinel.source.steps.cache import SCRIPTS
-from sentinel.source.steps.manifest import MANIFESTS, Manifest, read_manifest
-from sentinel.source.steps.pack import Limits
-from sentinel.source.steps.registry import Release
-from sentinel.source.steps.versions import choose, is_exact
-from sentinel.source.steps.wanted import (
+from sentinel.steps.cache import SCRIPTS
+from sentinel.steps.manifest import MANIFESTS, Manifest, read_manifest
+from sentinel.steps.pack import Limits
+from sentinel.steps.registry import Release
+from sentinel.steps.versions import choose, is_exact
+from sentinel.steps.wanted import (
     WantedStep,
     is_name,
     no_such_step,

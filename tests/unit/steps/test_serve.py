@@ -9,13 +9,13 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.unit.source.steps.servers import LAB, entries, sha256, source
+from tests.unit.steps.servers import LAB, entries, sha256, source
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.source.steps import WantedStep, find_all
-from sentinel.source.steps.folder import list_steps
-from sentinel.source.steps.serve import StepServer
+from sentinel.steps import WantedStep, find_all
+from sentinel.steps.folder import list_steps
+from sentinel.steps.serve import StepServer
 
 
 async def get(url: str) -> tuple[int, Any]:

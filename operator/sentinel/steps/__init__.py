@@ -6,10 +6,10 @@ its order) is not decided here, and nothing here runs a line of one.
 
 from __future__ import annotations
 
-from sentinel.source.steps.manifest import Manifest, Property, read_manifest
-from sentinel.source.steps.project import Project
-from sentinel.source.steps.source import StepSource, find_all, step_source
-from sentinel.source.steps.wanted import FoundStep, WantedStep
+from sentinel.steps.manifest import Manifest, Property, read_manifest
+from sentinel.steps.project import Project
+from sentinel.steps.source import StepSource, find_all, step_source
+from sentinel.steps.wanted import FoundStep, WantedStep
 
 __all__ = [
     "FoundStep",

@@ -22,16 +22,17 @@ from sentinel.errors import InfrastructureError, UserError
 from sentinel.settings import StepSettings
 from sentinel.source.address import parse_address, parse_web_address
 from sentinel.source.failure import Deadline
-from sentinel.source.steps.cache import Cache, Key, Known, Stored
-from sentinel.source.steps.folder import FolderRegistry, LocalStep
-from sentinel.source.steps.pack import Limits, Unpackable
-from sentinel.source.steps.project import Project, ProjectStep
-from sentinel.source.steps.registry import Registry, Release
-from sentinel.source.steps.remote import RemoteRegistry, UrlStep
-from sentinel.source.steps.repositories import RepositoryTemplate
-from sentinel.source.steps.standard import find_standard, notes_of, suggestion
-from sentinel.source.steps.versions import LATEST, bare, is_exact
-from sentinel.source.steps.wanted import (
+from sentinel.source.threads import in_thread
+from sentinel.steps.cache import Cache, Key, Known, Stored
+from sentinel.steps.folder import FolderRegistry, LocalStep
+from sentinel.steps.pack import Limits, Unpackable
+from sentinel.steps.project import Project, ProjectStep
+from sentinel.steps.registry import Registry, Release
+from sentinel.steps.remote import RemoteRegistry, UrlStep
+from sentinel.steps.repositories import RepositoryTemplate
+from sentinel.steps.standard import find_standard, notes_of, suggestion
+from sentinel.steps.versions import LATEST, bare, is_exact
+from sentinel.steps.wanted import (
     FoundStep,
     WantedStep,
     check_wanted,
@@ -40,7 +41,6 @@ from sentinel.source.steps.wanted import (
     unavailable,
     without_credentials,
 )
-from sentinel.source.threads import in_thread
 
 AT_ONCE = 8
 """Steps that are looked up and fetched at the same time."""

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.unit.source.steps.servers import (
+from tests.unit.steps.servers import (
     LAB,
     Reply,
     Scripted,
@@ -22,8 +22,8 @@ from tests.unit.source.steps.servers import (
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.settings import StepSettings
-from sentinel.source.steps import WantedStep, find_all, step_source
-from sentinel.source.steps.folder import FolderRegistry
+from sentinel.steps import WantedStep, find_all, step_source
+from sentinel.steps.folder import FolderRegistry
 
 GREET = WantedStep(owner="lab", name="greet")
 

@@ -13,7 +13,7 @@ from sentinel.api.reasons import Reason
 from sentinel.source.address import parse_web_address
 from sentinel.source.failure import TRIES, Deadline, Hopeless, patiently
 from sentinel.source.http import Answer, Client, HttpError, Login, tls_context
-from sentinel.source.steps.wanted import invalid, unavailable, without_credentials
+from sentinel.steps.wanted import invalid, unavailable, without_credentials
 
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 

@@ -3,9 +3,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.unit.source.steps.servers import LAB, Scripted, scripted
+from tests.unit.source.conftest import forget_hosts, loopback
+from tests.unit.steps.servers import LAB, Scripted, scripted
 
-from sentinel.source.steps.serve import StepServer
+from sentinel.steps.serve import StepServer
+
+__all__ = ["forget_hosts", "loopback"]
 
 
 @pytest.fixture

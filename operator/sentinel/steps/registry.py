@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from sentinel.source.failure import Deadline
-from sentinel.source.steps.pack import Limits
-from sentinel.source.steps.wanted import WantedStep
+from sentinel.steps.pack import Limits
+from sentinel.steps.wanted import WantedStep
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from sentinel.api.reasons import Reason
 from sentinel.config.findings import visible
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.nearest import nearest
-from sentinel.source.steps.manifest import Manifest
-from sentinel.source.steps.versions import LATEST, is_exact
+from sentinel.steps.manifest import Manifest
+from sentinel.steps.versions import LATEST, is_exact
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 

@@ -23,11 +23,11 @@ from urllib.parse import quote, urljoin, urlsplit
 from sentinel import network
 from sentinel.config.findings import visible
 from sentinel.source.failure import Deadline
-from sentinel.source.steps.pack import Limits
-from sentinel.source.steps.registry import Release
-from sentinel.source.steps.tree import unpacked
-from sentinel.source.steps.versions import LATEST, bare, choose, is_exact
-from sentinel.source.steps.wanted import (
+from sentinel.steps.pack import Limits
+from sentinel.steps.registry import Release
+from sentinel.steps.tree import unpacked
+from sentinel.steps.versions import LATEST, bare, choose, is_exact
+from sentinel.steps.wanted import (
     WantedStep,
     invalid,
     is_name,
@@ -36,7 +36,7 @@ from sentinel.source.steps.wanted import (
     unavailable,
     without_credentials,
 )
-from sentinel.source.steps.web import Web
+from sentinel.steps.web import Web
 
 _ANSWER_LIMIT = 1024 * 1024
 _INDEX_LIMIT = 16 * 1024 * 1024

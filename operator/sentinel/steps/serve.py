@@ -25,9 +25,9 @@ from typing import Any
 
 from aiohttp import web
 
-from sentinel.source.steps.folder import FolderStep, list_steps, versions_of
-from sentinel.source.steps.pack import Limits, Packed, Unpackable, fingerprint, pack
-from sentinel.source.steps.versions import choose
+from sentinel.steps.folder import FolderStep, list_steps, versions_of
+from sentinel.steps.pack import Limits, Packed, Unpackable, fingerprint, pack
+from sentinel.steps.versions import choose
 
 _PACKED_AT_ONCE = 2
 

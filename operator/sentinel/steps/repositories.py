@@ -14,12 +14,12 @@ from sentinel.config.findings import visible
 from sentinel.source.access import Credentials
 from sentinel.source.address import Address, parse_address
 from sentinel.source.failure import Deadline, patiently
-from sentinel.source.steps.folder import manifest_of
-from sentinel.source.steps.gittree import Host, fetch_tree, opened
-from sentinel.source.steps.pack import Limits
-from sentinel.source.steps.registry import Release
-from sentinel.source.steps.versions import LATEST, bare, choose, ordered
-from sentinel.source.steps.wanted import WantedStep, no_such_step, not_found
+from sentinel.steps.folder import manifest_of
+from sentinel.steps.gittree import Host, fetch_tree, opened
+from sentinel.steps.pack import Limits
+from sentinel.steps.registry import Release
+from sentinel.steps.versions import LATEST, bare, choose, ordered
+from sentinel.steps.wanted import WantedStep, no_such_step, not_found
 
 _TAGS = "refs/tags/"
 _LISTING = 16 * 1024 * 1024

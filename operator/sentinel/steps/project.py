@@ -9,10 +9,10 @@ from sentinel import network
 from sentinel.source.access import Credentials
 from sentinel.source.address import is_commit, parse_address, valid_ref
 from sentinel.source.failure import Deadline, patiently
-from sentinel.source.steps.gittree import Host, fetch_tree
-from sentinel.source.steps.pack import Limits
-from sentinel.source.steps.registry import Release
-from sentinel.source.steps.wanted import WantedStep
+from sentinel.steps.gittree import Host, fetch_tree
+from sentinel.steps.pack import Limits
+from sentinel.steps.registry import Release
+from sentinel.steps.wanted import WantedStep
 
 
 @dataclass(frozen=True, kw_only=True)

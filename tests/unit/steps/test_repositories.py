@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from tests.unit.source.gitserver import PASSWORD, USER, GitServer, git
-from tests.unit.source.steps.servers import entries, source
+from tests.unit.steps.servers import entries, source
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.source.git import Credentials
-from sentinel.source.steps import Project, StepSource, WantedStep, find_all
-from sentinel.source.steps.repositories import RepositoryTemplate
+from sentinel.steps import Project, StepSource, WantedStep, find_all
+from sentinel.steps.repositories import RepositoryTemplate
 
 WANTED = WantedStep(owner="lab", name="hello")
 

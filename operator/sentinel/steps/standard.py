@@ -16,9 +16,9 @@ from sentinel.config.document import Items, Scalar, Table, parse
 from sentinel.config.findings import Findings
 from sentinel.plan.model import StepFacts
 from sentinel.source.shipped import steps_folder
-from sentinel.source.steps.manifest import Manifest, read_manifest
-from sentinel.source.steps.versions import LATEST
-from sentinel.source.steps.wanted import WantedStep
+from sentinel.steps.manifest import Manifest, read_manifest
+from sentinel.steps.versions import LATEST
+from sentinel.steps.wanted import WantedStep
 
 
 @dataclass(frozen=True, kw_only=True)
