@@ -88,9 +88,9 @@ def verified_plan(run: Run, raw: dict[str, Any], *, attempt: int) -> Plan:
         raise _refused(
             name, f"it has uid {uid}, and the operator created the one with uid {expected}"
         )
-    text = sealed_plan(raw)
+    text, then = sealed_plan(raw), _OURS if expected else _THEIRS
     if not text:
-        raise _refused(name, "it has no plan of the operator's among its annotations")
+        raise _refused(name, "it has no plan of the operator's among its annotations", then=then)
     try:
         identity = identity_of(run, attempt=attempt)
         payload, imprint = open_plan(text, identity=identity, keys=run.tools.keys)
@@ -99,7 +99,7 @@ def verified_plan(run: Run, raw: dict[str, Any], *, attempt: int) -> Plan:
             raise NotVerified(f"its plan is for attempt {plan.attempt}")
         plan = derive_again(plan, build=run.build, settings=run.tools.settings)
     except NotVerified as e:
-        raise _refused(name, e.message) from e
+        raise _refused(name, e.message, then=then) from e
     if not expected and pod_imprint(raw["spec"], plan) != imprint:
         raise _refused(
             name, "its spec is not the one that was signed: the plan was copied from another pod"

@@ -197,6 +197,21 @@ async def test_a_pod_that_took_the_place_of_ours_while_nobody_watched_is_not_bel
     assert server.pods == {NAME: theirs}
 
 
+async def test_our_own_pod_whose_plan_was_changed_while_nobody_watched_is_stopped() -> None:
+    server = Watched(status_of(begun=True, ready=True))
+    server.add_pod(plan())
+    server.pods[NAME]["metadata"]["annotations"] = {PLAN_ANNOTATION: encode(EVIL)}
+
+    await asyncio.wait_for(run_build(run_of(server)), 10)
+
+    phase, reason, message = outcome(server)
+    assert (phase, reason) == ("Errored", "NotVerified")
+    assert "its plan is not signed" in message
+    assert "It was stopped" in message
+    assert server.acts == [("patch pods", "ns", NAME)]
+    assert server.patches[0][1]["metadata"] == {"uid": f"uid-{NAME}"}
+
+
 async def test_nothing_is_done_to_such_a_pod_where_the_result_was_written_before() -> None:
     status = status_of(begun=True, ready=True)
     status["conditions"][1] |= {"status": "True", "reason": "Passed", "message": "all passed"}
