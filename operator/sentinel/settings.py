@@ -431,3 +431,13 @@ class Settings(BaseSettings):
     ] = 0
     log_level: Annotated[str, Field(description="debug, info, warning or error.")] = "info"
     log_format: Annotated[str, Field(pattern="^(text|json)$", description="text or json.")] = "text"
+
+    def registry_policy(self) -> Policy:
+        """Where registry clients may connect: `network`, and the registries that the settings of `images` name."""
+        images = self.images
+        named = [images.prefix, *images.insecure_registries, *images.allowed_registries]
+        hosts = [name.partition("/")[0] for name in (*named, *images.allowed_repositories)]
+        allowed = [host for host in hosts if host and not set("*?[{") & set(host)]
+        return Policy.make(
+            denied=self.network.cluster_ranges, allowed=[*self.network.allowed, *allowed]
+        )

@@ -41,7 +41,7 @@ from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL
 from sentinel.clock import SystemClock, rfc3339
 from sentinel.kube.client import Kube
 from sentinel.registry import Reference, RegistryClient, parse_reference
-from sentinel.settings import ImageSettings, Settings
+from sentinel.settings import ImageSettings, NetworkSettings, Settings
 
 GROUP = "sentinel.wercker.com"
 SECRET = "hunter2-is-not-for-everybody"
@@ -154,6 +154,8 @@ def settings_for(lab: Lab, node: Node, spool: Path) -> Settings:
         runtime_root=node.root,
         spool=str(spool),
         images=ImageSettings(insecure_registries=[lab.registry], allowed_repositories=["*"]),
+        # Registries of the tests' own.
+        network=NetworkSettings(allowed=["127.0.0.0/8"]),
     )
 
 

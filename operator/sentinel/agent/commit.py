@@ -53,6 +53,7 @@ _REASONS = {
     Reason.REGISTRY_UNAVAILABLE: CommitReason.REGISTRY_UNAVAILABLE,
     Reason.PUSH_FAILED: CommitReason.PUSH_REFUSED,
     Reason.IMAGE_NOT_FOUND: CommitReason.UNSUPPORTED,
+    Reason.REGISTRY_NOT_ALLOWED: CommitReason.REPOSITORY_NOT_ALLOWED,
 }
 
 
@@ -203,7 +204,11 @@ async def _pusher(
     pull = await read_keychain(commit, spec.pull_secret_refs, tools)
     client, reader = [
         await stack.enter_async_context(
-            RegistryClient(credentials=keychain, insecure=images.insecure_registries)
+            RegistryClient(
+                credentials=keychain,
+                insecure=images.insecure_registries,
+                policy=tools.settings.registry_policy(),
+            )
         )
         for keychain in (push, pull)
     ]

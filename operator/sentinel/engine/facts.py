@@ -213,6 +213,7 @@ async def _request(run: Run, steps: Sequence[StepWanted], *, source: PlanSource)
         project=await _project(run, steps, source=source),
         ca=settings.source.ca,
         network=settings.network.policy().to_json(),
+        registries=settings.registry_policy().to_json(),
     )
 
 

@@ -55,6 +55,7 @@ async def _compare(run: Run, plan: Plan, ended: ImageCommit) -> str:
         pull_logins=logins_of(pull),
         insecure_registries=tuple(settings.insecure_registries),
         default_registry=settings.default_registry,
+        registries=run.tools.settings.registry_policy().to_json(),
     )
     resolver = run.tools.resolver
     async with resolver.session(namespace=plan.namespace, build=plan.build) as session:

@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.network import Policy
 from sentinel.registry import images
 from sentinel.registry.credentials import NO_CREDENTIALS, Keychain
 from sentinel.registry.images import Descriptor, ImageInfo, Manifest
@@ -33,7 +34,8 @@ _MISSING_CODES = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN", "NAME_INVA
 class RegistryClient:
     """Talks to all registries of one keychain.
 
-    `insecure` are host or host:port of registries that speak plain http; loopback always does.
+    `insecure` are host or host:port of registries that speak plain http; loopback always does. `policy` says which
+    addresses may be connected to, None for all.
     """
 
     def __init__(
@@ -42,8 +44,11 @@ class RegistryClient:
         credentials: Keychain = NO_CREDENTIALS,
         insecure: Sequence[str] = (),
         patience: Patience = DEFAULT_PATIENCE,
+        policy: Policy | None = None,
     ) -> None:
-        self._transport = Transport(credentials=credentials, insecure=insecure, patience=patience)
+        self._transport = Transport(
+            credentials=credentials, insecure=insecure, patience=patience, policy=policy
+        )
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()

@@ -29,7 +29,9 @@ class Logins:
         *,
         credentials: Keychain,
         is_insecure: Callable[[Reference], bool],
+        check: Callable[[str], None],
     ) -> None:
+        self._check = check
         self._session = session
         self._credentials = credentials
         self._is_insecure = is_insecure
@@ -76,6 +78,7 @@ class Logins:
                 f"registry {reference.registry} names a token server that is not https: {challenge.realm[:100]!r}",
                 reason=Reason.IMAGE_AUTH_FAILED,
             )
+        self._check(challenge.realm)
         status, body = await self._ask(scopes, challenge, credential)
         if status in TRY_AGAIN:
             raise aiohttp.ClientError(f"its token server answers HTTP {status}")

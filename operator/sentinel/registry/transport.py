@@ -17,8 +17,10 @@ import aiohttp
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.network import Denied, Policy
 from sentinel.registry.auth import is_usable_realm, parse_challenges
 from sentinel.registry.credentials import Keychain
+from sentinel.registry.hosts import CheckedResolver, check_url
 from sentinel.registry.login import Logins
 from sentinel.registry.pace import Pace, TooSlow
 from sentinel.registry.reference import Reference
@@ -94,7 +96,9 @@ class Transport:
         credentials: Keychain,
         insecure: Sequence[str] = (),
         patience: Patience = DEFAULT_PATIENCE,
+        policy: Policy | None = None,
     ) -> None:
+        self._policy = policy
         self._credentials = credentials
         self._insecure = frozenset(insecure)
         self._patience = patience
@@ -105,22 +109,27 @@ class Transport:
             sock_connect=self._patience.connect_seconds,
             sock_read=self._patience.read_seconds,
         )
+        resolver = CheckedResolver(self._policy) if self._policy is not None else None
         # No decompression: a layer is passed on as it is, and a small answer cannot unfold into a large one.
         self._session = aiohttp.ClientSession(
             timeout=timeout,
             max_headers=_MAX_HEADERS,
             auto_decompress=False,
             headers={"Accept-Encoding": "identity"},
+            connector=aiohttp.TCPConnector(resolver=resolver),
         )
         self._logins = Logins(
-            self._session, credentials=self._credentials, is_insecure=self.is_insecure
+            self._session,
+            credentials=self._credentials,
+            is_insecure=self.is_insecure,
+            check=self._check,
         )
         # aiohttp sends a PUT again by itself when a kept-alive connection turns out dead, and by then the body is
         # half read. A connection that was never used cannot be stale.
         self._uploads = aiohttp.ClientSession(
             timeout=timeout,
             max_headers=_MAX_HEADERS,
-            connector=aiohttp.TCPConnector(force_close=True),
+            connector=aiohttp.TCPConnector(force_close=True, resolver=resolver),
         )
         return self
 
@@ -142,8 +151,9 @@ class Transport:
     async def send(self, request: Request) -> Answer:
         """Send until there is an answer that is worth reading, whatever its status.
 
-        Raises UserError(ImageAuthFailed) when the token server refuses, InfrastructureError(RegistryUnavailable) when
-        the registry cannot be reached or goes on failing.
+        Raises UserError(ImageAuthFailed) when the token server refuses, UserError(RegistryNotAllowed) when the network
+        policy denies an address, InfrastructureError(RegistryUnavailable) when the registry cannot be reached or goes
+        on failing.
         """
         tries = request.tries or self._patience.tries
         for attempt in range(1, tries + 1):
@@ -155,6 +165,8 @@ class Transport:
                     f"{request.reference}: the registry's answer is larger than {request.limit} bytes",
                     reason=Reason.IMAGE_NOT_FOUND,
                 ) from error
+            except Denied as error:
+                raise self._denied(request, error) from error
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 trouble, hopeless = describe(error)
                 if hopeless:
@@ -175,8 +187,11 @@ class Transport:
         breaks.
         """
         pace = self._pace()
-        async with pace.kept():
-            response = await self._authorized(request, pace)
+        try:
+            async with pace.kept():
+                response = await self._authorized(request, pace)
+        except Denied as error:
+            raise self._denied(request, error) from error
         async with response:
             if response.status != 200:
                 async with pace.kept():
@@ -238,6 +253,7 @@ class Transport:
         """One request, with redirects. Credentials never leave the registry's own host, nor https."""
         url = urljoin(self.base_url(request.reference), request.url)
         for _ in range(_MAX_REDIRECTS):
+            self._check(url)
             headers = dict(request.headers)
             if authorization and self._is_registry(request, url):
                 headers["Authorization"] = authorization
@@ -259,6 +275,16 @@ class Transport:
                     reason=Reason.IMAGE_NOT_FOUND,
                 )
         raise aiohttp.ClientError(f"more than {_MAX_REDIRECTS} redirects")
+
+    def _check(self, url: str) -> None:
+        if self._policy is not None:
+            check_url(self._policy, url)
+
+    def _denied(self, request: Request, error: Denied) -> SentinelError:
+        return UserError(
+            f"connecting to the registry of {request.reference} was denied: {error}",
+            reason=Reason.REGISTRY_NOT_ALLOWED,
+        )
 
     def _is_registry(self, request: Request, url: str) -> bool:
         return url.startswith(f"{self.base_url(request.reference)}/")

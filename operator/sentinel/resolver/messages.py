@@ -148,7 +148,10 @@ class ProjectWanted(Message):
 
 
 class FactsRequest(Message):
-    """What registries say of a build's images and steps."""
+    """What registries say of a build's images and steps.
+
+    `network` is for steps; `registries` for images: it allows the registries that the operator's settings name.
+    """
 
     kind: Literal["facts"] = "facts"
     images: tuple[ImageWanted, ...] = ()
@@ -162,6 +165,7 @@ class FactsRequest(Message):
     project: ProjectWanted | None = None
     ca: str = ""
     network: Network = {}
+    registries: Network = {}
 
 
 class PushedRequest(Message):
@@ -181,6 +185,7 @@ class PushedRequest(Message):
     pull_logins: tuple[Login, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     default_registry: str = "docker.io"
+    registries: Network = {}
 
 
 Request = Annotated[SourceRequest | FactsRequest | PushedRequest, Field(discriminator="kind")]

@@ -195,9 +195,11 @@ def choose_config(
 
 async def _pushed(request: PushedRequest) -> PushedAnswer:
     insecure, default = request.insecure_registries, request.default_registry
+    policy = Policy.from_json(request.registries)
+    push, pull = keychain_of(request.push_logins), keychain_of(request.pull_logins)
     async with (
-        RegistryClient(credentials=keychain_of(request.push_logins), insecure=insecure) as client,
-        RegistryClient(credentials=keychain_of(request.pull_logins), insecure=insecure) as reader,
+        RegistryClient(credentials=push, insecure=insecure, policy=policy) as client,
+        RegistryClient(credentials=pull, insecure=insecure, policy=policy) as reader,
     ):
         try:
             await check_pushed(
@@ -240,7 +242,11 @@ async def _images(request: FactsRequest) -> tuple[ImageFound, ...]:
     slots = asyncio.Semaphore(IMAGES_AT_ONCE)
     distinct = list(dict.fromkeys(request.images))
     keychain = keychain_of(request.logins)
-    async with RegistryClient(credentials=keychain, insecure=request.insecure_registries) as client:
+    async with RegistryClient(
+        credentials=keychain,
+        insecure=request.insecure_registries,
+        policy=Policy.from_json(request.registries),
+    ) as client:
 
         async def one(wanted: ImageWanted) -> ImageFound:
             async with slots:

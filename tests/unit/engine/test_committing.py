@@ -25,6 +25,7 @@ from sentinel.registry.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIF
 from sentinel.resolver.client import raise_failure
 from sentinel.resolver.messages import PushedRequest
 from sentinel.resolver.work import work
+from sentinel.settings import NetworkSettings, Settings
 
 LAYER, BASE_LAYER = digest_of(b"the box's layer"), digest_of(b"the base's layer")
 
@@ -143,7 +144,8 @@ def about_to_commit(
     name = server.add_pod(the_plan)
     server.pods[name]["status"]["containerStatuses"][0]["containerID"] = "containerd://x"
     run = run_of(server)
-    run.tools = replace(run.tools, resolver=cast(Any, InProcess()))
+    settings = Settings(network=NetworkSettings(allowed=["127.0.0.0/8"]))
+    run.tools = replace(run.tools, resolver=cast(Any, InProcess()), settings=settings)
     run.tools.pods.offer(server.pods[name])
     run.report = Notices()
     return run, the_plan, run.report

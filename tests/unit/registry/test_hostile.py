@@ -14,6 +14,7 @@ from aiohttp import web
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
+from sentinel.network import Denied, Policy
 from sentinel.registry import (
     ImageInfo,
     Patience,
@@ -37,6 +38,7 @@ from sentinel.registry.images import (
 )
 from sentinel.registry.transport import Transport, is_loopback
 from sentinel.registry.words import registry_words
+from sentinel.settings import ImageSettings, Settings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -157,6 +159,56 @@ def test_only_loopback_and_listed_registries_speak_plain_http(host: str, plain: 
 @pytest.mark.parametrize("host", ["", "127", "0x7f.1", "127.0.0.1.", "::ffff:10.0.0.1"])
 def test_what_only_looks_like_loopback_is_not(host: str) -> None:
     assert not is_loopback(host)
+
+
+ONLY_ONE = Policy.make(allowed=["127.0.0.1/32"])
+
+
+async def test_registries_do_not_lead_to_addresses_of_the_cluster() -> None:
+    """Every hop is checked: the registry itself, a redirect to either kind of address, and a token server."""
+
+    async def leading(request: web.Request) -> web.Response:
+        port = request.url.port
+        if "/redirect/" in request.path:
+            return web.Response(status=307, headers={"Location": f"http://127.0.0.2:{port}/x"})
+        if "/name/" in request.path:
+            return web.Response(status=307, headers={"Location": f"http://[::1]:{port}/x"})
+        if "/token/" in request.path:
+            realm = f'Bearer realm="http://127.0.0.2:{port}/token"'
+            return web.Response(status=401, headers={"WWW-Authenticate": realm})
+        return web.Response(body=image()[1])
+
+    async with (
+        serving(leading) as host,
+        RegistryClient(patience=QUICK, policy=ONLY_ONE) as client,
+        RegistryClient(patience=QUICK, policy=Policy.make(denied=["10.96.0.0/12"])) as strict,
+    ):
+        await client.get_image_manifest(parse_reference(f"{host}/plain/x:1"))
+        for path in ("redirect", "name", "token"):
+            with pytest.raises(UserError, match=r"denied: .* is a loopback address") as caught:
+                await client.get_image_manifest(parse_reference(f"{host}/{path}/x:1"))
+            assert caught.value.reason is Reason.REGISTRY_NOT_ALLOWED
+            with pytest.raises(UserError, match="is a loopback address"):
+                async for _ in client.stream_blob(parse_reference(f"{host}/{path}/x"), "sha256:0"):
+                    pass
+        for registry in (host, "10.96.0.1:443", "169.254.169.254", "[::1]:5000"):
+            with pytest.raises(UserError, match=r"network\.allowed"):
+                await strict.get_image_manifest(parse_reference(f"{registry}/x:1"))
+
+
+def test_registries_that_the_settings_name_may_be_in_the_cluster() -> None:
+    settings = Settings(
+        images=ImageSettings(
+            prefix="registry.svc:5000/builds",
+            allowed_registries=["mirror.svc"],
+            allowed_repositories=["*/team/*", "other.svc/{namespace}/*"],
+        )
+    )
+    policy = settings.registry_policy()
+    for host, port in (("registry.svc", 5000), ("mirror.svc", 443), ("other.svc", 443)):
+        policy.check("10.96.0.7", host=host, port=port)
+    with pytest.raises(Denied):
+        policy.check("10.96.0.7", host="tenant.example", port=443)
 
 
 async def test_many_long_authentication_headers_cost_nothing() -> None:

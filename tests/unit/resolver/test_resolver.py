@@ -44,6 +44,8 @@ deploy:
 """
 RULES = StepRules(packed_bytes=1 << 20, unpacked_bytes=10 << 20, entries=100)
 
+LOOPBACK = {"allowed": ["127.0.0.0/8"]}
+
 
 @pytest.fixture
 def resolver(tmp_path: Path) -> Iterator[ResolverProcess]:
@@ -166,19 +168,32 @@ async def test_images_are_looked_up_and_a_known_digest_is_kept(
         name = f"{host}/team/app:1"
         async with RegistryClient() as client:
             await push_image(client, parse_reference(name), run={"Env": ["A=1"]})
-        request = FactsRequest(images=(ImageWanted(name=name),))
+        request = FactsRequest(images=(ImageWanted(name=name),), registries=LOOPBACK)
         (found,) = (await ask(resolver, request)).images
         assert (found.kept, found.env) == (False, (("A", "1"),))
-        request = FactsRequest(images=(ImageWanted(name=name, known=found.digest),))
+        request = FactsRequest(
+            images=(ImageWanted(name=name, known=found.digest),), registries=LOOPBACK
+        )
         (kept,) = (await ask(resolver, request)).images
         assert (kept.kept, kept.digest, kept.env) == (True, found.digest, ())
         missing = FactsRequest(
-            images=(ImageWanted(name=f"{host}/a:1"), ImageWanted(name=f"{host}/b:1"))
+            images=(ImageWanted(name=f"{host}/a:1"), ImageWanted(name=f"{host}/b:1")),
+            registries=LOOPBACK,
         )
         with pytest.raises(UserError) as caught:
             await ask(resolver, missing)
         assert caught.value.reason is Reason.IMAGE_NOT_FOUND
         assert [f"{host}/{each}:1" in caught.value.message for each in "ab"] == [True, True]
+
+
+async def test_a_registry_of_the_cluster_itself_is_not_connected_to(
+    resolver: ResolverProcess,
+) -> None:
+    resolver.start()
+    request = FactsRequest(images=(ImageWanted(name="127.0.0.1:1/team/app:1"),))
+    with pytest.raises(UserError, match="is a loopback address") as caught:
+        await ask(resolver, request)
+    assert caught.value.reason is Reason.REGISTRY_NOT_ALLOWED
 
 
 async def test_steps_come_with_their_archives(resolver: ResolverProcess, tmp_path: Path) -> None:
@@ -305,7 +320,9 @@ class Slow:
 
     @property
     def image(self) -> FactsRequest:
-        return FactsRequest(images=(ImageWanted(name=f"127.0.0.1:{self.port}/a:1"),))
+        return FactsRequest(
+            images=(ImageWanted(name=f"127.0.0.1:{self.port}/a:1"),), registries=LOOPBACK
+        )
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
