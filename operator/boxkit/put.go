@@ -121,7 +121,20 @@ func putOnce(ctx context.Context, client *http.Client, to upload, what content) 
 	if response.StatusCode >= 200 && response.StatusCode < 300 {
 		return nil
 	}
+	if response.StatusCode == http.StatusPreconditionFailed && conditional(to) {
+		return nil // an earlier try stored it, and we did not hear of that
+	}
 	return &putError{status: response.StatusCode, text: strings.TrimSpace(string(text))}
+}
+
+// conditional says whether a URL stores an object once only.
+func conditional(to upload) bool {
+	for name := range to.Headers {
+		if strings.EqualFold(name, "if-none-match") {
+			return true
+		}
+	}
+	return false
 }
 
 // withoutURL keeps a presigned URL, which is a secret, out of errors.

@@ -310,3 +310,77 @@ async def test_collect_packs_a_path_and_puts_it_once(box: Box, store: Store) -> 
     }
     big = state.collected["big"]
     assert isinstance(big, CollectFailed) and big.reason == "TooLarge"
+
+
+async def test_a_log_waits_for_its_own_url_until_the_box_is_closed(box: Box, store: Store) -> None:
+    async with box.session() as session:
+        await session.open(box.open(store=True))
+        await session.start([script(1, "echo hello"), script(2, "echo again")])
+        await session.wait_for(lambda state: state.done([1, 2]))
+        closing = asyncio.create_task(session.close())
+        for ordinal in (1, 2):
+            await session.upload(f"log/{ordinal}", Upload(url=f"{store.url}/{ordinal}"))
+        state = await closing
+    assert {put[0].split()[1]: put[2] for put in store.puts} == {"/1": b"hello\n", "/2": b"again\n"}
+    assert state.closed is not None and state.closed.pending == ()
+
+
+async def test_a_box_that_gets_term_waits_for_the_url_of_its_log(box: Box, store: Store) -> None:
+    async with box.session() as session:
+        await session.open(box.open(store=True))
+        await session.start([script(1, "echo on; sleep 60")])
+        await session.wait_for(lambda state: 1 in state.steps and state.steps[1].state == "running")
+        box.process.terminate()
+        state = await session.wait_for(lambda state: state.done([1]))
+        assert state.steps[1].log.bytes == 3
+        await session.upload("log/1", Upload(url=f"{store.url}/1"))
+        state = await session.wait_for(lambda state: state.closed is not None)
+    assert state.uploads["log/1"].state == "uploaded"
+    assert [put[2] for put in store.puts] == [b"on\n"]
+
+
+async def test_a_log_that_was_changed_is_not_uploaded(box: Box, store: Store) -> None:
+    log = box.session_dir / "log" / "1"
+    async with box.session() as session:
+        await session.open(box.open(store=True, limits=Limits(close=0.3)))
+        await session.start([script(1, "echo the truth"), script(2, f"printf 'a lie!!!!!' >{log}")])
+        await session.wait_for(lambda state: state.done([1, 2]))
+        await session.upload("log/1", Upload(url=f"{store.url}/1"))
+        state = await session.wait_for(lambda state: "log/1" in state.uploads)
+        assert state.uploads["log/1"].state == "failed"
+        assert state.uploads["log/1"].text.startswith(
+            "the log was changed after its step had ended: its sha256 is "
+        )
+        await session.close()
+    assert store.puts == []
+
+
+async def test_an_archive_gets_its_url_when_its_size_is_known(box: Box, store: Store) -> None:
+    out = box.root / "output"
+    out.mkdir()
+    (out / "file").write_bytes(b"content")
+    async with box.session() as session:
+        await session.open(box.open(store=True))
+        await session.collect(Collect(what="output", path=str(out)))
+        state = await session.wait_for(lambda state: "output" in state.packed)
+        packed = state.packed["output"]
+        assert "output" not in state.collected and store.puts == []
+        await session.collect(
+            Collect(what="output", path=str(out))
+        )  # after a restart: it is under way
+        await session.upload("output", Upload(url=f"{store.url}/output.tar"))
+        state = await session.wait_for(lambda state: "output" in state.collected)
+        await session.close()
+    collected = state.collected["output"]
+    assert isinstance(collected, Collected)
+    assert (packed.bytes, packed.sha256) == (collected.bytes, collected.sha256)
+    assert [hashlib.sha256(put[2]).hexdigest() for put in store.puts] == [packed.sha256]
+
+
+async def test_a_put_that_was_stored_before_its_answer_was_lost_is_no_failure(
+    box: Box, store: Store
+) -> None:
+    store.answers = [503, 412]
+    upload = Upload(url=store.url, headers={"If-None-Match": "*"})
+    state = await box.run("echo x", uploads={"log/1": upload})
+    assert state.uploads["log/1"].state == "uploaded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -47,9 +48,24 @@ def store(lab: Lab) -> Iterator[ObjectStore]:
 async def test_a_presigned_url_carries_bytes_both_ways(store: ObjectStore) -> None:
     prefix = f"test-{uuid.uuid4().hex}/"
     key, data = prefix + "step/a b+ü/log.txt", b"line\n" * 100_000
+    digest = hashlib.sha256(data).hexdigest()
+    url, headers = store.presign_put(key, size=len(data), sha256=digest)
+    again, plain = store.presign_put(key, size=len(data), sha256=digest, once=False)
     async with aiohttp.ClientSession() as http:
-        async with http.put(store.presign_put(key), data=data) as answer:
+        for other, headers_sent in ((data + b"more", headers), (data, {}), (data[:-1], headers)):
+            async with http.put(url, data=other, headers=headers_sent) as answer:
+                assert answer.status == 403, "only for its length, with its headers"
+        async with http.put(url, data=data, headers=headers) as answer:
             assert answer.status == 200, await answer.text()
+        async with http.put(url, data=data, headers=headers) as answer:
+            assert answer.status == 412, "not writable again"
+        async with http.put(again, data=b"x" * len(data), headers=plain) as answer:
+            assert answer.status == 200, await answer.text()
+        with pytest.raises(InfrastructureError, match="was changed: its sha256 is"):
+            await store.get(key)
+        async with http.put(again, data=data, headers=plain) as answer:
+            assert answer.status == 200, await answer.text()
+        assert await store.get(key) == data
         async with http.get(store.presign_get(key)) as answer:
             assert (answer.status, await answer.read()) == (200, data)
         async with http.put(store.presign_get(key), data=b"") as answer:

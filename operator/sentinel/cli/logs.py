@@ -17,7 +17,7 @@ from sentinel.api.build import Build
 from sentinel.api.conditions import ConditionType, get_condition
 from sentinel.cli.printer import Printer
 from sentinel.config.findings import visible
-from sentinel.errors import GoneError, NotYet, SentinelError
+from sentinel.errors import GoneError, InfrastructureError, NotYet, SentinelError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
@@ -133,7 +133,7 @@ async def _stored(build: Build, printer: Printer) -> None:
             "SENTINEL_STORE__ENDPOINT and, if needed, SENTINEL_STORE__ACCESS_KEY_ID and "
             "SENTINEL_STORE__SECRET_ACCESS_KEY; without a store use kubectl logs"
         )
-    missing = []
+    missing, wrong = [], []
     try:
         for ordinal, step in started:
             try:
@@ -142,6 +142,9 @@ async def _stored(build: Build, printer: Printer) -> None:
                 # A box that was killed uploads nothing more: the other steps' logs are there all the same.
                 missing.append(visible(step.display_name or step.name))
                 continue
+            except InfrastructureError as e:
+                wrong.append(f"the log of {visible(step.display_name or step.name)}: {e.message}")
+                continue
             have = printer.have(ordinal)
             printer.take(
                 build.status.steps, ordinal, have, data[have:], ran={o for o, _ in started}
@@ -149,4 +152,6 @@ async def _stored(build: Build, printer: Printer) -> None:
     finally:
         store.close()
     if missing:
-        raise GoneError(f"no log in the store for: {', '.join(missing)}")
+        wrong.append(f"no log in the store for: {', '.join(missing)}")
+    if wrong:
+        raise GoneError("; ".join(wrong))

@@ -18,19 +18,19 @@ from sentinel.engine.board import Board
 from sentinel.engine.ours import known_uid
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.status import progress, step_statuses
+from sentinel.engine.uploads import Uploads
 from sentinel.errors import InfrastructureError, NotYet, UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.plan.environment import ResolvedEnvironment
 from sentinel.plan.generic import CACHE_DIR, OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
-from sentinel.plan.keys import step_log
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.names import BOX, is_dns_name, pod_name
 from sentinel.plan.observe import observe
 from sentinel.plan.users import is_read_only
 from sentinel.session.client import ByteStream, RequestRefused, Session
 from sentinel.session.journal import SessionState
-from sentinel.session.messages import Copy, Limits, Open, Result, Service, StepSpec, Upload
+from sentinel.session.messages import Copy, Limits, Open, Result, Service, StepSpec
 from sentinel.session.records import AnyRecord, Finished, Opened, ServiceSeen, Skipped, Started
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,12 @@ async def box_session(run: Run, plan: Plan) -> AsyncIterator[Session]:
         connect, box=(plan.uid, plan.attempt), on_record=heard, known=run.writer.begun
     )
     async with session:
-        yield session
+        signing = asyncio.create_task(Uploads(run, plan, session).sign(), name="sign URLs")
+        try:
+            yield session
+        finally:
+            signing.cancel()
+            await asyncio.gather(signing, return_exceptions=True)
 
 
 def connector(
@@ -94,8 +99,8 @@ async def open_box(
 ) -> None:
     """Have the box prepared for the steps, unless it was before: then its Secrets need not exist any more."""
     # A new box is not asked first whether it is open: that would cost every build a round trip.
-    resolved = environment.done() and environment.exception() is None
-    if not (resolved and not run.writer.begun) and await session.is_open():
+    ready = environment.done() and environment.exception() is None
+    if not (ready and not run.writer.begun) and await session.is_open():
         return
     if run.writer.begun:
         # Begun is only ever written of an open box. To open this one would run the steps a second time.
@@ -104,13 +109,6 @@ async def open_box(
             "restored cluster, or a node made anew under its old name)",
             reason=Reason.BOX_TERMINATED,
         )
-    await refresh_box(run, plan, session, environment)
-
-
-async def refresh_box(
-    run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
-) -> None:
-    """Open the box, or give an open one fresh URLs for its logs."""
     resolved = await environment
     if session.state.opened is None and resolved.warnings:
         run.report.noticed(message="; ".join(resolved.warnings))
@@ -282,19 +280,8 @@ def _open_message(run: Run, plan: Plan, environment: ResolvedEnvironment) -> Ope
             Service(alias=service.alias, ports=service.ports, hosts=not is_dns_name(service.alias))
             for service in plan.services
         ),
-        uploads=log_uploads(run, plan),
+        store=run.tools.store is not None,
     )
-
-
-def log_uploads(run: Run, plan: Plan) -> dict[str, Upload]:
-    """Where each step's log goes: presigned, fresh."""
-    store = run.tools.store
-    if store is None:
-        return {}
-    return {
-        f"log/{step.ordinal}": Upload(url=store.presign_put(step_log(plan.results_prefix, step.id)))
-        for step in plan.steps
-    }
 
 
 def _step_spec(step: PlanStep) -> StepSpec:

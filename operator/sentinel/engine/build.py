@@ -126,12 +126,8 @@ async def _close_again(run: Run) -> bool:
         return False
     if plan is None:
         return True
-    environment = asyncio.ensure_future(resolve_environment(run, plan))
-    try:
-        async with box_session(run, plan) as session:
-            return await close_box(run, plan, session, environment)
-    finally:
-        await _drop(environment)
+    async with box_session(run, plan) as session:
+        return await close_box(run, plan, session)
 
 
 async def _attempts(run: Run) -> tuple[Outcome, bool]:
@@ -173,7 +169,7 @@ async def _attempt(run: Run, plan: Plan) -> tuple[Outcome, bool]:
                 outcome = await _outlived(run, plan, session, e)
             decide(run, outcome)
             await run.writer.flush()
-            return outcome, await close_box(run, plan, session, environment)
+            return outcome, await close_box(run, plan, session)
     finally:
         await _drop(environment)
 

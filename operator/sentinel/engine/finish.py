@@ -15,7 +15,7 @@ from sentinel.api.build import OutputStatus, Results
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
-from sentinel.engine.box import OUTPUT, refresh_box
+from sentinel.engine.box import OUTPUT as OUTPUT_PATH
 from sentinel.engine.guard import guarded
 from sentinel.engine.ours import find_pod, is_ours
 from sentinel.engine.pod import box_ended
@@ -24,18 +24,17 @@ from sentinel.engine.run import Outcome, Run
 from sentinel.engine.salvage import salvage_logs
 from sentinel.engine.status import progress, settled
 from sentinel.engine.steps import drop_steps
-from sentinel.errors import BoxEnded, InfrastructureError, InternalError, UserError
+from sentinel.engine.uploads import OUTPUT, artifacts_of
+from sentinel.errors import BoxEnded, InfrastructureError, InternalError
 from sentinel.kube.errors import Conflict as ApiConflict
 from sentinel.kube.errors import Invalid, NotFound
 from sentinel.kube.resources import BUILDS, PODS
-from sentinel.plan.environment import ResolvedEnvironment
 from sentinel.plan.generic import REPORT_DIR
-from sentinel.plan.keys import output as output_key
-from sentinel.plan.keys import step_artifacts, step_log
+from sentinel.plan.keys import step_log
 from sentinel.plan.model import Plan
 from sentinel.plan.names import FINISHED_LABEL, pod_name
 from sentinel.session.client import Session
-from sentinel.session.messages import Collect, Upload
+from sentinel.session.messages import Collect
 from sentinel.session.records import CollectFailed
 
 log = logging.getLogger(__name__)
@@ -56,10 +55,9 @@ async def store_output(run: Run, plan: Plan, session: Session, outcome: Outcome)
     store = run.tools.store
     if store is None or not outcome.succeeded:
         return outcome
-    upload = Upload(url=store.presign_put(output_key(plan.results_prefix)))
-    await session.collect(Collect(what="output", path=OUTPUT, upload=upload, limit=OUTPUT_LIMIT))
-    state = await session.wait_for(lambda state: "output" in state.collected)
-    collected = state.collected["output"]
+    await session.collect(Collect(what=OUTPUT, path=OUTPUT_PATH, limit=OUTPUT_LIMIT))
+    state = await session.wait_for(lambda state: OUTPUT in state.collected)
+    collected = state.collected[OUTPUT]
     if isinstance(collected, CollectFailed):
         if collected.reason == "TooLarge":
             return Outcome.failed(
@@ -86,51 +84,47 @@ async def store_artifacts(run: Run, plan: Plan, session: Session) -> None:
     What cannot be stored is told and changes nothing. Without artifacts this does nothing at all.
     """
     store = run.tools.store
-    left = {n: step.id for n, step in session.state.steps.items() if step.artifacts}
+    known = session.state.steps
+    left = {
+        s.ordinal: s.id for s in plan.steps if s.ordinal in known and known[s.ordinal].artifacts
+    }
     if store is None or not left:
         return
     for ordinal, step_id in left.items():
         collect = Collect(
-            what=f"artifacts/{ordinal}",
+            what=artifacts_of(ordinal),
             path=f"{REPORT_DIR}/{step_id}/artifacts",
-            upload=Upload(url=store.presign_put(step_artifacts(plan.results_prefix, step_id))),
             limit=ARTIFACTS_LIMIT,
         )
         await session.collect(collect)
-    wanted = {f"artifacts/{ordinal}" for ordinal in left}
+    wanted = {artifacts_of(ordinal) for ordinal in left}
     state = await session.wait_for(lambda state: wanted <= state.collected.keys())
-    for what in sorted(wanted):
-        collected = state.collected[what]
+    for ordinal, step_id in left.items():
+        collected = state.collected[artifacts_of(ordinal)]
         if isinstance(collected, CollectFailed):
-            step_id = left[int(what.partition("/")[2])]
             run.report.noticed(
                 message=f"the report artifacts of {step_id} are not stored: {collected.text}"
             )
         elif collected.notice:
-            step_id = left[int(what.partition("/")[2])]
             run.report.noticed(message=f"report artifacts of {step_id}: {collected.notice}")
 
 
-async def close_box(
-    run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
-) -> bool:
+async def close_box(run: Run, plan: Plan, session: Session) -> bool:
     """No more steps. Whether all logs are in the store; without a store they are not.
 
     The result stands before: a box that is lost now costs its logs at most, and never changes how the build ended.
     """
     try:
         async with asyncio.timeout(CLOSED_WITHIN):
-            return await _close(run, plan, session, environment)
+            return await _close(run, plan, session)
     except (BoxEnded, InfrastructureError, InternalError, TimeoutError) as e:
         why = str(e) or f"no end within {CLOSED_WITHIN:.0f} s"
         log.warning("build %s/%s: the box could not be closed: %s", *run.key, why)
         return False
 
 
-async def _close(
-    run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
-) -> bool:
-    # After a restart the journal must be heard first: it tells which logs were refused.
+async def _close(run: Run, plan: Plan, session: Session) -> bool:
+    # After a restart the journal must be heard first: it tells which steps left artifacts.
     with suppress(BoxEnded):
         await guarded(_heard(session), box_ended(run, plan))
     if run.tools.store is None:
@@ -140,12 +134,6 @@ async def _close(
         return False
     with suppress(BoxEnded):
         await guarded(store_artifacts(run, plan, session), box_ended(run, plan))
-    if session.state.refused:
-        # URLs expire: a build that waited long for its commit gets fresh ones.
-        try:
-            await refresh_box(run, plan, session, environment)
-        except UserError as e:
-            log.warning("build %s/%s: no fresh URLs for its logs: %s", *run.key, e.message)
     try:
         await guarded(session.close(), box_ended(run, plan))
         run.closed = session.state.closed is not None

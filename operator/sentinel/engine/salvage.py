@@ -39,7 +39,7 @@ PARTIAL = (
     b"--- sentinel: the box ended before this log was stored; this is what the node had of it\n"
 )
 
-_HEADER = re.compile(rb"^--- sentinel step=(\d+) offset=0 id=(\S+) name=.*\n", re.MULTILINE)
+_HEADER = re.compile(rb"^--- sentinel step=([0-9]{1,9}) offset=0 id=(\S+) name=.*\n", re.MULTILINE)
 
 
 async def salvage_logs(run: Run, *, attempt: int, reason: Reason | str, message: str) -> bool:

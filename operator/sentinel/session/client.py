@@ -37,6 +37,7 @@ from sentinel.session.messages import (
     Open,
     Result,
     StepSpec,
+    Upload,
     Welcome,
     parse_welcome,
 )
@@ -185,8 +186,12 @@ class Session:
         """Put lines into the build's log, where they are masked; a key that was noted before is not noted again."""
         await self._request(messages.note(key, text))
 
+    async def upload(self, what: str, to: Upload) -> None:
+        """Say where a finished log or a packed archive goes; the outcome is in `state`."""
+        await self._request(messages.upload(what, to))
+
     async def collect(self, collect: Collect) -> None:
-        """Have a path packed and PUT; the outcome is in `state.collected[what]`."""
+        """Have a path packed and PUT; the outcome is in `state.collected[what]`, its size before in `state.packed`."""
         await self._request(collect.message())
 
     async def close(self) -> SessionState:

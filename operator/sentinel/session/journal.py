@@ -66,6 +66,7 @@ class SessionState:
     services: Mapping[str, r.ServiceSeen] = field(default_factory=dict)
     steps: Mapping[int, StepState] = field(default_factory=dict)
     uploads: Mapping[str, UploadState] = field(default_factory=dict)
+    packed: Mapping[str, r.Packed] = field(default_factory=dict)
     collected: Mapping[str, r.Collected | r.CollectFailed] = field(default_factory=dict)
     cancelled: r.CancelSeen | None = None
     stopping: r.Stopping | None = None
@@ -106,6 +107,8 @@ def _change(state: SessionState, record: r.AnyRecord) -> dict[str, Any]:
             change = {"cancelled": record}
         case r.Uploaded() | r.UploadRefused() | r.UploadFailed():
             change = {"uploads": {**state.uploads, record.what: _upload(record)}}
+        case r.Packed():
+            change = {"packed": {**state.packed, record.what: record}}
         case r.Collected() | r.CollectFailed():
             change = {"collected": {**state.collected, record.what: record}}
         case r.Stopping():

@@ -64,7 +64,8 @@ class Open:
 
     `env` is literal and laid over the image's environment in order. `masks` are protected values, as bytes.
     `shell` is an argv, empty for bash or else sh. `source_dir` is where every step begins. `dirs` are made, then
-    `copies` done. `uploads` maps "log/<ordinal>" to where that log goes.
+    `copies` done. `uploads` maps "log/<ordinal>" to where that log goes; with `store` each log gets its URL later
+    (`upload`), and the box waits for it before it ends.
     """
 
     build: str
@@ -82,6 +83,7 @@ class Open:
     limits: Limits = Limits()
     services: Sequence[Service] = ()
     uploads: Mapping[str, Upload] = field(default_factory=dict)
+    store: bool = False
     ca: str = ""
     proxy: str = ""
 
@@ -112,6 +114,7 @@ class Open:
                 what: {"url": upload.url, "headers": dict(upload.headers)}
                 for what, upload in self.uploads.items()
             },
+            "store": self.store,
             "ca": self.ca,
             "proxy": self.proxy,
         }
@@ -178,12 +181,13 @@ class Result:
 class Collect:
     """Pack `path` of the box as tar (gzip if asked) and PUT it. `what` names it in the journal, for ever.
 
+    Without `upload` the box says how large it is (record `packed`) and waits for its URL (`upload`).
     `limit` is in bytes of the archive; 0 is none.
     """
 
     what: str
     path: str
-    upload: Upload
+    upload: Upload | None = None
     limit: int = 0
     gzip: bool = False
 
@@ -193,8 +197,8 @@ class Collect:
             "type": "collect",
             "what": self.what,
             "path": self.path,
-            "url": self.upload.url,
-            "headers": dict(self.upload.headers),
+            "url": self.upload.url if self.upload is not None else "",
+            "headers": dict(self.upload.headers) if self.upload is not None else {},
             "limit": self.limit,
             "gzip": self.gzip,
         }
@@ -254,6 +258,11 @@ def start(steps: Sequence[StepSpec], *, result: Result | None = None) -> Message
 def cancel(reason: str, *, after: bool = False) -> Message:
     """Stop what runs, skip what is queued; `after` lets after-steps run all the same."""
     return {"type": "cancel", "reason": reason, "after": after}
+
+
+def upload(what: str, to: Upload) -> Message:
+    """Where a finished log ("log/<ordinal>") or a packed archive goes."""
+    return {"type": "upload", "what": what, "url": to.url, "headers": dict(to.headers)}
 
 
 def note(key: str, text: str) -> Message:

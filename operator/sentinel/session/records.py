@@ -143,6 +143,15 @@ class UploadFailed(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Packed(Record):
+    """An archive is packed and waits for its URL."""
+
+    what: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Collected(Record):
     """An archive is in the object store; `empty`: there was nothing, and nothing was put.
 
@@ -199,6 +208,7 @@ AnyRecord: TypeAlias = (
     | Uploaded
     | UploadRefused
     | UploadFailed
+    | Packed
     | Collected
     | CollectFailed
     | Stopping
@@ -266,6 +276,9 @@ _KINDS: dict[str, _Make] = {
     ),
     "upload-failed": lambda m, b: UploadFailed(
         **b, what=str(m["what"]), text=str(m.get("text", ""))
+    ),
+    "packed": lambda m, b: Packed(
+        **b, what=str(m["what"]), bytes=int(m["bytes"]), sha256=str(m["sha256"])
     ),
     "collected": lambda m, b: Collected(
         **b,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WORKERS = 8
+_DIGEST = "sha256"  # of our objects' metadata
+_PUT_SECONDS = 900  # for which a URL to PUT to is valid, beside what the bytes take
+_SLOWEST = 256 * 1024  # bytes a second
 _MISSING = ("NoSuchKey", "404", "NotFound")
 _ADVICE = {
     "NoSuchBucket": "Create the bucket or correct store.bucket",
@@ -95,28 +99,47 @@ class ObjectStore:
             url_seconds=settings.url_seconds,
         )
 
-    def presign_put(self, key: str) -> str:
-        """A URL to PUT the object to, without headers that the caller must repeat."""
-        return self._presign("put_object", key)
+    def presign_put(
+        self, key: str, *, size: int, sha256: str, once: bool = True
+    ) -> tuple[str, dict[str, str]]:
+        """A URL to PUT these very bytes to, and the headers that must be sent with it: they are signed too.
+
+        The URL is for `size` bytes and keeps `sha256` (hex) with the object, so that `get` finds out whether others
+        were stored. With `once` it does not replace an object that is there (HTTP 412); not every server knows that.
+        """
+        params: dict[str, Any] = {"ContentLength": size, "Metadata": {_DIGEST: sha256}}
+        headers = {f"x-amz-meta-{_DIGEST}": sha256}
+        if once:
+            params["IfNoneMatch"] = headers["If-None-Match"] = "*"
+        seconds = min(self._url_seconds, _PUT_SECONDS + size // _SLOWEST)
+        return self._presign("put_object", key, seconds, **params), headers
 
     def presign_get(self, key: str) -> str:
         """A URL to GET the object from."""
-        return self._presign("get_object", key)
+        return self._presign("get_object", key, self._url_seconds)
 
-    def _presign(self, method: str, key: str) -> str:
+    def _presign(self, method: str, key: str, seconds: int, **params: Any) -> str:
         with self._mapped(f"sign a URL for {key}"):
             url: str = self._client.generate_presigned_url(
-                method,
-                Params={"Bucket": self._bucket, "Key": key},
-                ExpiresIn=self._url_seconds,
+                method, Params={"Bucket": self._bucket, "Key": key, **params}, ExpiresIn=seconds
             )
             return url
 
     async def get(self, key: str) -> bytes:
-        """The object's bytes. GoneError where there is none. For small objects."""
+        """The object's bytes. GoneError where there is none. For small objects.
+
+        InfrastructureError StoreFailed where they are not those that the object was signed for.
+        """
 
         def read() -> bytes:
-            data: bytes = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            data: bytes = answer["Body"].read()
+            signed, found = answer["Metadata"].get(_DIGEST), hashlib.sha256(data).hexdigest()
+            if signed is not None and signed != found:
+                raise InfrastructureError(
+                    f"{self._where}: {key} was changed: its sha256 is {found}, and {signed} when it was stored",
+                    reason=Reason.STORE_FAILED,
+                )
             return data
 
         return await self._call(f"get {key}", read)

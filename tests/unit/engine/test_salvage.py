@@ -18,6 +18,8 @@ from sentinel.kube.errors import NotFound
 FIRST = b'--- sentinel step=1 offset=0 id=a-1 name="first"\n'
 SECOND = b'--- sentinel step=2 offset=0 id=b-2 name="second \\"x\\""\n'
 FORGED = b"--- sentinel step=2 offset=0 id=x name=y\n"
+LONG = b"--- sentinel step=%s offset=0 id=x name=\n" % (b"9" * 5000)
+ARABIC = "--- sentinel step=\u0662 offset=0 id=b-2 name=\n".encode()
 STEPS = {1: "a-1", 2: "b-2"}
 
 
@@ -32,6 +34,9 @@ STEPS = {1: "a-1", 2: "b-2"}
         # Lines that a step prints, after our own.
         (FIRST + b"one\n" + FIRST + b"more\n", {1: b"one\n" + FIRST + b"more\n"}),
         (FIRST + FORGED + b"mine\n", {1: FORGED + b"mine\n"}),
+        # More digits than int() takes, and digits that are not ours.
+        (FIRST + LONG, {1: LONG}),
+        (FIRST + ARABIC, {1: ARABIC}),
         (b"", {}),
         (b"\xff\x00 no header", {}),
     ],

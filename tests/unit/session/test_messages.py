@@ -21,6 +21,7 @@ def test_open() -> None:
         limits=Limits(log=10, build=1.5, grace=2, close=3),
         services=[Service(alias="db", ports=(5432,), hosts=True)],
         uploads={"log/1": Upload(url="http://store/1", headers={"X": "y"})},
+        store=True,
         ca="PEM",
         proxy="http://proxy",
     )
@@ -43,6 +44,7 @@ def test_open() -> None:
         "limits": {"log": 10, "build": 1.5, "grace": 2, "close": 3},
         "services": [{"alias": "db", "ports": [5432], "hosts": True}],
         "uploads": {"log/1": {"url": "http://store/1", "headers": {"X": "y"}}},
+        "store": True,
         "ca": "PEM",
         "proxy": "http://proxy",
     }

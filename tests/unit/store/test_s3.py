@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.objects: dict[str, bytes] = {}
+        self.digests: dict[str, str] = {}
         self.refusal: tuple[int, str] | None = None
         self.refuse_deletes = False
         self.headers: list[dict[str, str]] = []
@@ -61,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         elif not key and self.command == "GET":
             self.answer(200, content=self.listing(parse_qs(parts.query)))
         elif not key or key in store:
-            self.answer(200, content=store.get(key, b""))
+            self.answer(200, content=store.get(key, b""), digest=self.server.digests.get(key, ""))
         else:
             self.answer(404, "NoSuchKey")
 
@@ -81,11 +83,13 @@ class Handler(BaseHTTPRequestHandler):
             f"<ListBucketResult><IsTruncated>{truncated}</IsTruncated>{more}{rows}</ListBucketResult>"
         ).encode()
 
-    def answer(self, status: int, code: str = "", content: bytes = b"") -> None:
+    def answer(self, status: int, code: str = "", content: bytes = b"", digest: str = "") -> None:
         if code:
             content = f"<Error><Code>{code}</Code><Message>because</Message></Error>".encode()
         self.send_response(status)
         self.send_header("ETag", '"e"')
+        if digest:
+            self.send_header("x-amz-meta-sha256", digest)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD" and status != 204:
@@ -122,11 +126,10 @@ def test_without_a_bucket_there_is_no_store() -> None:
     assert ObjectStore.from_settings(StoreSettings()) is None
 
 
-@pytest.mark.parametrize("method", ["presign_put", "presign_get"])
-def test_a_presigned_url_asks_for_no_header_and_no_server(
-    store: ObjectStore, server: Server, method: str
+def test_a_presigned_get_asks_for_no_header_and_no_server(
+    store: ObjectStore, server: Server
 ) -> None:
-    parts = urlsplit(getattr(store, method)("ns/step/a b/log.txt"))
+    parts = urlsplit(store.presign_get("ns/step/a b/log.txt"))
     query = parse_qs(parts.query)
     assert (parts.netloc, parts.path) == (
         f"127.0.0.1:{server.server_port}",
@@ -142,6 +145,32 @@ def test_a_presigned_url_asks_for_no_header_and_no_server(
         "X-Amz-Signature",
     }
     assert server.headers == []
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_presigned_put_is_for_these_bytes_and_for_a_short_time(
+    store: ObjectStore, once: bool
+) -> None:
+    url, headers = store.presign_put("ns/log.txt", size=5, sha256="ab12", once=once)
+    query = parse_qs(urlsplit(url).query)
+    signed = {"content-length", "host", "x-amz-meta-sha256"} | (
+        {"if-none-match"} if once else set()
+    )
+    assert set(query["X-Amz-SignedHeaders"][0].split(";")) == signed
+    assert headers == {"x-amz-meta-sha256": "ab12"} | ({"If-None-Match": "*"} if once else {})
+    assert query["X-Amz-Expires"] == ["600"]
+
+
+async def test_bytes_that_were_not_signed_for_are_found_out(
+    store: ObjectStore, server: Server
+) -> None:
+    server.objects["log"] = b"forged"
+    server.digests["log"] = hashlib.sha256(b"the real one").hexdigest()
+    with pytest.raises(InfrastructureError, match="log was changed: its sha256 is") as caught:
+        await store.get("log")
+    assert caught.value.reason is Reason.STORE_FAILED
+    server.objects["log"] = b"the real one"
+    assert await store.get("log") == b"the real one"
 
 
 async def test_an_object_is_written_seen_and_read(store: ObjectStore, server: Server) -> None:
