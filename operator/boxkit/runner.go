@@ -25,6 +25,7 @@ type runner struct {
 const (
 	messageMax = 4096
 	startLimit = 60 * time.Second // for a new shell to begin
+	pendingMax = 1000             // names in the last record
 
 	terminatedUploads = 15 * time.Second // for uploads once the kubelet wants the box to end
 )
@@ -607,6 +608,7 @@ func (r *runner) finish(reason string) {
 		}
 	}
 	pending := r.uploads.pending()
+	pending = pending[:min(len(pending), pendingMax)]
 	r.stop()
 	r.journal.append(time.Now(), "closed", closedRecord{Pending: pending, Reason: reason})
 }

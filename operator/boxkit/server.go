@@ -150,10 +150,20 @@ func (a *attach) drop() {
 	}
 }
 
+const repliesMax = 256 // answers that wait for a peer to read them
+
+// reply queues an answer. Who asks and does not read is hung up on.
 func (a *attach) reply(frame []byte) {
 	a.mu.Lock()
-	a.replies = append(a.replies, frame)
+	full := len(a.replies) >= repliesMax
+	if !full {
+		a.replies = append(a.replies, frame)
+	}
 	a.mu.Unlock()
+	if full {
+		a.drop()
+		return
+	}
 	a.wake()
 }
 

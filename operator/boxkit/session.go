@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -344,6 +343,8 @@ func (s *session) doNote(m *noteMessage) error {
 	return nil
 }
 
+const environmentMax = 1 << 20 // as much as the operator gives a build
+
 // environment is what the last step exported, read back by a shell of its own: only a shell understands what a shell
 // wrote. Values that are no UTF-8 are not told exactly.
 func (s *session) environment() ([][2]string, error) {
@@ -366,9 +367,13 @@ func (s *session) environment() ([][2]string, error) {
 		pairs = strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
 	}
 	var result [][2]string
+	size := 0
 	for _, pair := range pairs {
 		name, value, found := strings.Cut(pair, "=")
 		if found && name != "_" && name != "SHLVL" {
+			if size += len(pair) + 1; size > environmentMax {
+				return nil, refuse("EnvironmentTooLarge", "the steps export more than %d bytes", environmentMax)
+			}
 			result = append(result, [2]string{name, value})
 		}
 	}
@@ -501,5 +506,5 @@ func (s *session) handle(kind string, id int64, message []byte) []byte {
 	if !errors.As(err, &refused) {
 		refused = refuse("InvalidRequest", "%v", err)
 	}
-	return encode(errorReply{Type: "error", ID: id, Code: refused.code, Text: fmt.Sprint(s.mask(refused.text))})
+	return encode(errorReply{Type: "error", ID: id, Code: refused.code, Text: s.short(refused.text)})
 }

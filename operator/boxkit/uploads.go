@@ -108,7 +108,7 @@ func (u *uploads) try(what string) {
 			u.journal.append(time.Now(), "upload-refused",
 				uploadRefusedRecord{What: what, Status: refused.status, Text: refused.text})
 		default:
-			u.journal.append(time.Now(), "upload-failed", uploadFailedRecord{What: what, Text: err.Error()})
+			u.journal.append(time.Now(), "upload-failed", uploadFailedRecord{What: what, Text: err.Error()[:min(len(err.Error()), messageMax)]})
 		}
 	}()
 }

@@ -137,14 +137,18 @@ async def test_a_follower_gets_bytes_from_its_offset_while_the_step_runs(box: Bo
         assert seen[1:] == [(1, 10, b"end\n")]
 
 
-async def talk(box: Box, *frames: bytes) -> list[JsonFrame | LogFrame]:
-    """Everything boxkit says to these bytes until it ends the connection."""
+async def until_connected(box: Box) -> SocketStream:
+    """A connection to a boxkit that may only just have started."""
     while True:
         try:
-            stream = await box.connect()
-            break
+            return await box.connect()
         except NotYet:
             await asyncio.sleep(0.01)
+
+
+async def talk(box: Box, *frames: bytes) -> list[JsonFrame | LogFrame]:
+    """Everything boxkit says to these bytes until it ends the connection."""
+    stream = await until_connected(box)
     decoder = FrameDecoder()
     heard: list[JsonFrame | LogFrame] = []
     for frame in frames:
@@ -300,3 +304,32 @@ async def test_noise_on_the_fifo_decides_nothing(box: Box, shell: list[str]) -> 
     state = await box.run(noise + "; exit 4", shell=shell)
     assert (state.steps[1].exit, state.steps[1].reason) == (4, "ExitCode")
     assert box.log(1) == b""
+
+
+async def test_an_environment_that_is_too_large_is_refused_and_a_large_one_arrives(
+    box: Box,
+) -> None:
+    export = "export BIG{n}=$(head -c 100000 /dev/zero | tr '\\0' '\\001')"
+    async with box.session() as session:
+        await session.open(box.open())
+        await session.start([script(1, "\n".join(export.format(n=n) for n in range(9)))])
+        await session.wait_for(lambda state: state.done([1]))
+        names = [name for name, value in await session.environment() if value == "\1" * 100_000]
+        assert len(names) == 9
+        await session.start([script(2, "\n".join(export.format(n=n) for n in range(12)))])
+        await session.wait_for(lambda state: state.done([2]))
+        with pytest.raises(RequestRefused, match="EnvironmentTooLarge"):
+            await session.environment()
+        await session.close()
+
+
+async def test_who_pings_and_does_not_read_is_hung_up_on(box: Box) -> None:
+    stream = await until_connected(box)
+    hello = {"type": "hello", "protocol": 1, "since": 0, "follow": None}
+    await stream.write(encode_json(hello))
+    ping = encode_json({"type": "ping", "n": 1}) * 1000
+    with pytest.raises(OSError):
+        async with asyncio.timeout(20):
+            while True:
+                await stream.write(ping)
+    await stream.close()

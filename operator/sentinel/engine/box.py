@@ -29,7 +29,7 @@ from sentinel.plan.names import BOX, is_dns_name, pod_name
 from sentinel.plan.observe import observe
 from sentinel.plan.users import is_read_only
 from sentinel.session.client import ByteStream, RequestRefused, Session
-from sentinel.session.journal import SessionState
+from sentinel.session.journal import Expected, SessionState
 from sentinel.session.messages import Copy, Limits, Open, Result, Service, StepSpec
 from sentinel.session.records import AnyRecord, Finished, Opened, ServiceSeen, Skipped, Started
 
@@ -55,7 +55,14 @@ async def box_session(run: Run, plan: Plan) -> AsyncIterator[Session]:
         uid=lambda: known_uid(run),
     )
     session = Session(
-        connect, box=(plan.uid, plan.attempt), on_record=heard, known=run.writer.begun
+        connect,
+        box=(plan.uid, plan.attempt),
+        on_record=heard,
+        known=run.writer.begun,
+        expected=Expected(
+            steps={step.ordinal: step.id for step in plan.steps},
+            services=frozenset(service.alias for service in plan.services),
+        ),
     )
     async with session:
         signing = asyncio.create_task(Uploads(run, plan, session).sign(), name="sign URLs")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sentinel.api.build import StepStatus
 from sentinel.api.reasons import Reason
@@ -11,13 +11,17 @@ from sentinel.engine.reporter import Reporter
 from sentinel.kube.events import Recorder
 from sentinel.plan.model import Plan
 
+MOST_EVENTS = 100
+"""Of one Build while one operator drives it: what a box does decides over how many there are."""
+
 
 class EventReporter(Reporter):
-    """Events of one Build; `raw` is the object they are about."""
+    """Events of one Build; `raw` is the object they are about. Past MOST_EVENTS only its end is reported."""
 
     def __init__(self, recorder: Recorder, raw: dict[str, Any]) -> None:
         self._recorder = recorder
         self._raw = raw
+        self._count = 0
 
     def accepted(self, *, plan: Plan) -> None:
         self._say(
@@ -46,12 +50,20 @@ class EventReporter(Reporter):
         self._warn("AttemptLost", "Retry", f"attempt {attempt}: {reason}: {message}; {then}")
 
     def finished(self, *, succeeded: bool, reason: Reason | str, message: str) -> None:
+        self._count = 0
         (self._say if succeeded else self._warn)("Finished", "Finish", f"{reason}: {message}")
 
     def _say(self, reason: str, action: str, note: str) -> None:
-        self._recorder.record(self._raw, reason=reason, action=action, note=note[:1024])
+        self._record(reason, action, note, "Normal")
 
     def _warn(self, reason: str, action: str, note: str) -> None:
-        self._recorder.record(
-            self._raw, reason=reason, action=action, note=note[:1024], type="Warning"
-        )
+        self._record(reason, action, note, "Warning")
+
+    def _record(
+        self, reason: str, action: str, note: str, type_: Literal["Normal", "Warning"]
+    ) -> None:
+        self._count += 1
+        if self._count <= MOST_EVENTS:
+            self._recorder.record(
+                self._raw, reason=reason, action=action, note=note[:1024], type=type_
+            )

@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -28,9 +29,17 @@ from sentinel.errors import (
     TransientError,
 )
 from sentinel.session import messages
-from sentinel.session.frames import FrameDecoder, JsonFrame, LogFrame, encode_json
+from sentinel.session.allowance import Allowance
+from sentinel.session.frames import (
+    MAX_ENVIRONMENT,
+    MAX_HEARD,
+    FrameDecoder,
+    JsonFrame,
+    LogFrame,
+    encode_json,
+)
 from sentinel.session.greeting import check_welcome, mismatch
-from sentinel.session.journal import SessionState, fold
+from sentinel.session.journal import Expected, SessionState, fold
 from sentinel.session.messages import (
     Collect,
     Message,
@@ -49,6 +58,10 @@ FIRST_WORD = 2.0
 """Seconds for which a new connection may say nothing before it is taken for dead. Each that says nothing doubles it."""
 LOST_AFTER = 300.0
 """Seconds without a word from a box that we spoke to before, until SessionLost."""
+
+
+MOST_WAITING = 1000
+"""Messages that wait to be sent."""
 
 
 class ByteStream(Protocol):
@@ -71,6 +84,7 @@ class RequestRefused(InternalError):
     """boxkit refused a request; its state is unchanged. `code` is a word of operator/boxkit/README.md."""
 
     def __init__(self, code: str, text: str) -> None:
+        code, text = code[:64], text[:4096].encode("utf-8", "replace").decode()
         super().__init__(f"boxkit refused: {code}: {text}")
         self.code = code
         self.text = text
@@ -83,6 +97,8 @@ class Session:
     whose box it must be: another one's ends the session with NotVerified before anything is started; None takes any.
     `on_record` is called for every new journal record after `state` took it in. `on_log(ordinal, offset, data)` gets
     every step's log bytes, each byte once and in order, from `follow[ordinal]` or 0; without it none travel.
+    `expected`: what the journal may be about. Other records are ignored, and the box is read no faster than an honest
+    one needs (`allowance`). Without it only the size of each message is limited.
     `known`: the box was spoken to before, by an operator that is gone, so that silence counts from the beginning.
     `clock` (monotonic seconds) and `jitter` (0 ≤ x < 1) are injected by tests.
     """
@@ -100,6 +116,7 @@ class Session:
         first_word: float = FIRST_WORD,
         lost_after: float = LOST_AFTER,
         known: bool = False,
+        expected: Expected | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -122,6 +139,7 @@ class Session:
         self._heard: float | None = None
         self._began = clock()
         self._known = known
+        self._expected = expected
         self._first: Welcome | None = None
         self._greeted = False
         self._known_box = box is None
@@ -180,7 +198,10 @@ class Session:
     async def environment(self) -> list[tuple[str, str]]:
         """The exported environment at the last step boundary."""
         answer = await self._request(messages.environment())
-        return [(str(name), str(value)) for name, value in answer.get("env", [])]
+        try:
+            return [(str(name), str(value)) for name, value in answer["env"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProtocolError("boxkit sent an environment that cannot be read") from error
 
     async def note(self, key: str, text: str) -> None:
         """Put lines into the build's log, where they are masked; a key that was noted before is not noted again."""
@@ -346,6 +367,7 @@ class Session:
 
     async def _read(self, stream: ByteStream) -> None:
         decoder = FrameDecoder()
+        allowance = Allowance(now=self._clock())
         # boxkit greets at once. An exec that was accepted and leads nowhere would else cost the whole silence.
         patience = self._first_word_now
         while True:
@@ -354,6 +376,8 @@ class Session:
             if not data:
                 return
             patience = self._silence
+            asked = any(message["type"] == "environment" for message, _ in self._pending.values())
+            decoder.largest = MAX_ENVIRONMENT if asked else MAX_HEARD
             try:
                 frames = decoder.feed(data)
             except ProtocolError as error:
@@ -366,6 +390,9 @@ class Session:
                         self._take_log(frame)
                 # An error that ends the connection has raised: a box that only refuses has said nothing.
                 self._heard = self._clock()
+            owed = allowance.spend(len(data), messages=len(frames), now=self._clock())
+            if owed and self._expected is not None:
+                await asyncio.sleep(min(owed, self._silence / 2))
 
     async def _write(self, stream: ByteStream, outbox: asyncio.Queue[Message]) -> None:
         while True:
@@ -387,14 +414,16 @@ class Session:
             case "welcome":
                 self._take_welcome(parse_welcome(message))
             case "ping" if self._outbox is not None:
-                self._outbox.put_nowait(messages.pong(int(message.get("n", 0))))
+                if self._outbox.qsize() > MOST_WAITING:
+                    raise _Cut("the box sends pings and does not read what is sent to it")
+                self._outbox.put_nowait(messages.pong(_number(message.get("n"))))
             case "error" if not message.get("id"):
-                text = f"{message.get('code')}: {message.get('text')}"
+                text = f"{str(message.get('code'))[:64]}: {str(message.get('text'))[:1024]}"
                 if not self._greeted:
                     raise mismatch(f"boxkit refused the session: {text}")
                 raise _Cut(f"boxkit ended the connection: {text}")
             case "ok" | "error" | "environment":
-                _, future = self._pending.get(message.get("id", 0), (None, None))
+                _, future = self._pending.get(_number(message.get("id")), (None, None))
                 if future is not None and not future.done():
                     future.set_result(message)
             case _:
@@ -416,8 +445,10 @@ class Session:
         record = parse_record(message)
         if record.seq <= self.state.seq:
             return
-        self.state = fold(self.state, record)
-        if self._on_record is not None:
+        before = self.state
+        self.state = fold(before, record, self._expected)
+        news = self.state != replace(before, seq=record.seq)
+        if self._on_record is not None and (news or self._expected is None):
             self._on_record(record)
         self._tell()
 
@@ -440,6 +471,11 @@ class Session:
             if not future.done():
                 future.set_exception(error)
         self._tell()
+
+
+def _number(value: Any) -> int:
+    """A number of the other side's choice; 0 for anything else."""
+    return value if isinstance(value, int) and abs(value) < 2**63 else 0
 
 
 class _Cut(Exception):

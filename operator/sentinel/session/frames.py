@@ -16,7 +16,16 @@ MAX_FRAME = 1024 * 1024
 """Bytes that a frame's length may count: its type and its payload."""
 
 MAX_MESSAGE = 16 * 1024 * 1024
-"""Bytes of one JSON message, over all its parts."""
+"""Bytes of one JSON message to a box, over all its parts."""
+
+MAX_HEARD = 64 * 1024
+"""Bytes of one JSON message from a box, which any process there can send: small whatever it is parsed to."""
+
+MAX_ENVIRONMENT = 8 * 1024 * 1024
+"""Bytes of the one kind that may be larger: an exported environment of 1 MiB, each byte escaped."""
+
+MAX_ITEMS = 500_000
+"""Commas and brackets of such a message: what is parsed from `[{},{},…` takes fifty times its bytes."""
 
 _LENGTH = Struct(">I")
 _LOG = Struct(">IQ")
@@ -42,9 +51,13 @@ Frame: TypeAlias = JsonFrame | LogFrame
 
 
 class FrameDecoder:
-    """Bytes in any pieces → frames. After a ProtocolError it must not be fed again: the connection is worthless."""
+    """Bytes in any pieces → frames. After a ProtocolError it must not be fed again: the connection is worthless.
 
-    def __init__(self) -> None:
+    `largest` is in bytes of a JSON message, over all its parts; it may be changed between two messages.
+    """
+
+    def __init__(self, *, largest: int = MAX_HEARD) -> None:
+        self.largest = largest
         self._buffer = bytearray()
         self._parts = bytearray()
 
@@ -76,8 +89,8 @@ class FrameDecoder:
                 ordinal, offset = _LOG.unpack_from(payload)
                 return LogFrame(ordinal=ordinal, offset=offset, data=payload[_LOG.size :])
             case 0x4A | 0x50:  # J, P
-                if len(self._parts) + len(payload) > MAX_MESSAGE:
-                    raise ProtocolError(f"a message of more than {MAX_MESSAGE} bytes")
+                if len(self._parts) + len(payload) > self.largest:
+                    raise ProtocolError(f"a message of more than {self.largest} bytes")
                 self._parts += payload
                 if kind == 0x50:
                     return None
@@ -89,6 +102,8 @@ class FrameDecoder:
 
 
 def _parse(text: bytes) -> dict[str, Any]:
+    if len(text) > MAX_HEARD and sum(text.count(c) for c in (b",", b"[", b"{")) > MAX_ITEMS:
+        raise ProtocolError(f"a message of more than {MAX_ITEMS} items")
     try:
         message = json.loads(text)
     except (ValueError, RecursionError) as error:

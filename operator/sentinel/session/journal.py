@@ -82,12 +82,59 @@ class SessionState:
         return frozenset(what for what, each in self.uploads.items() if each.state != "uploaded")
 
 
-def fold(state: SessionState, record: r.AnyRecord) -> SessionState:
+MOST_RECORDS = 20_000
+"""Of one journal. A build of a hundred steps writes some five hundred."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a journal may be about: the ids of the Plan's steps by ordinal, and its services' aliases.
+
+    Any process in a box can speak to boxkit, so that a journal can name anything.
+    """
+
+    steps: Mapping[int, str]
+    services: frozenset[str]
+
+    def covers(self, record: r.AnyRecord) -> bool:
+        """Whether a record is about the Plan. What is not is counted and otherwise ignored."""
+        match record:
+            case r.ServiceSeen():
+                return record.alias in self.services
+            case r.Queued():
+                return self.steps.get(record.ordinal) == record.id
+            case r.Started() | r.Finished() | r.Skipped():
+                return record.ordinal in self.steps
+            case (
+                r.Uploaded()
+                | r.UploadRefused()
+                | r.UploadFailed()
+                | r.Packed()
+                | r.Collected()
+                | r.CollectFailed()
+            ):
+                kind, _, ordinal = record.what.partition("/")
+                if not ordinal:
+                    return kind in ("output", "cache")
+                known = any(ordinal == str(each) for each in self.steps)
+                return kind in ("log", "artifacts") and known
+        return True
+
+
+def fold(
+    state: SessionState, record: r.AnyRecord, expected: Expected | None = None
+) -> SessionState:
     """The state after `record`. Raises ProtocolError on a gap or on a step that was never queued."""
     if record.seq <= state.seq:
         return state
     if record.seq != state.seq + 1:
         raise ProtocolError(f"journal record {record.seq} came after {state.seq}")
+    if record.seq > MOST_RECORDS:
+        raise ProtocolError(
+            f"the box wrote more than {MOST_RECORDS} journal records: something in it speaks to boxkit's socket"
+        )
+    if expected is not None and not expected.covers(record):
+        return replace(state, seq=record.seq)
     return replace(state, seq=record.seq, **_change(state, record))
 
 
@@ -96,7 +143,7 @@ def _change(state: SessionState, record: r.AnyRecord) -> dict[str, Any]:
     match record:
         case r.Opened():
             change = {"opened": record}
-        case r.ServiceSeen():
+        case r.ServiceSeen() if record.alias not in state.services:
             change = {"services": {**state.services, record.alias: record}}
         case r.Queued():
             step = StepState(ordinal=record.ordinal, id=record.id, phase=record.phase)
@@ -115,7 +162,7 @@ def _change(state: SessionState, record: r.AnyRecord) -> dict[str, Any]:
             change = {"stopping": record}
         case r.Closed():
             change = {"closed": record}
-        case r.Unknown():
+        case _:
             pass
     return change
 
@@ -126,6 +173,8 @@ def _step(state: SessionState, record: r.Started | r.Finished | r.Skipped) -> St
         raise ProtocolError(f"journal record {record.seq}: step {record.ordinal} was never queued")
     if step.done:
         raise ProtocolError(f"journal record {record.seq}: step {record.ordinal} had ended before")
+    if isinstance(record, r.Started) and step.state == "running":
+        raise ProtocolError(f"journal record {record.seq}: step {record.ordinal} ran before")
     match record:
         case r.Started():
             return replace(

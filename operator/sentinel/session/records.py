@@ -219,25 +219,50 @@ AnyRecord: TypeAlias = (
 _Make: TypeAlias = Callable[[Mapping[str, Any], dict[str, Any]], AnyRecord]
 
 
+MOST_TEXT = 8 * 1024
+"""Characters of any text in a record: boxkit's own have at most 4 KiB."""
+
+
+def _text(value: Any) -> str:
+    """A text that can be encoded, cut to what boxkit would write."""
+    if not isinstance(value, str):
+        raise TypeError(f"not a text: {type(value).__name__}")
+    return value[:MOST_TEXT].encode("utf-8", "replace").decode()
+
+
+def _count(value: Any, *, least: int = 0, most: int = 2**63 - 1) -> int:
+    number = int(value)
+    if not least <= number <= most:
+        raise ValueError("a number out of its range")
+    return number
+
+
+def _seconds(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number <= 1e9:
+        raise ValueError("not a time in seconds")
+    return number
+
+
 def _finished(m: Mapping[str, Any], base: dict[str, Any]) -> Finished:
     log = m.get("log") or {}
     usage = m.get("usage") or {}
     return Finished(
         **base,
-        ordinal=int(m["ordinal"]),
-        exit=int(m["exit"]),
-        reason=str(m["reason"]),
-        message=str(m.get("message", "")),
+        ordinal=_count(m["ordinal"]),
+        exit=_count(m["exit"], least=-1, most=255),
+        reason=_text(m["reason"]),
+        message=_text(m.get("message", "")),
         log=LogFacts(
-            bytes=int(log.get("bytes", 0)),
-            sha256=str(log.get("sha256", "")),
-            dropped=int(log.get("dropped", 0)),
-            error=str(log.get("error", "")),
+            bytes=_count(log.get("bytes", 0)),
+            sha256=_text(log.get("sha256", "")),
+            dropped=_count(log.get("dropped", 0)),
+            error=_text(log.get("error", "")),
         ),
         usage=Usage(
-            seconds=float(usage.get("seconds", 0)),
-            cpu_seconds=float(usage.get("cpuSeconds", 0)),
-            peak_memory_bytes=int(usage.get("peakMemoryBytes", 0)),
+            seconds=_seconds(usage.get("seconds", 0)),
+            cpu_seconds=_seconds(usage.get("cpuSeconds", 0)),
+            peak_memory_bytes=_count(usage.get("peakMemoryBytes", 0)),
         ),
         artifacts=bool(m.get("artifacts", False)),
     )
@@ -246,62 +271,65 @@ def _finished(m: Mapping[str, Any], base: dict[str, Any]) -> Finished:
 _KINDS: dict[str, _Make] = {
     "opened": lambda m, b: Opened(
         **b,
-        build=str(m["build"]),
-        attempt=int(m["attempt"]),
-        plan=str(m.get("plan", "")),
-        shell=str(m.get("shell", "")),
+        build=_text(m["build"]),
+        attempt=_count(m["attempt"]),
+        plan=_text(m.get("plan", "")),
+        shell=_text(m.get("shell", "")),
     ),
     "service": lambda m, b: ServiceSeen(
-        **b, alias=str(m["alias"]), ready=bool(m["ready"]), seconds=float(m["seconds"])
+        **b, alias=_text(m["alias"]), ready=bool(m["ready"]), seconds=_seconds(m["seconds"])
     ),
     "queued": lambda m, b: Queued(
-        **b, ordinal=int(m["ordinal"]), id=str(m["id"]), phase=str(m["phase"])
+        **b, ordinal=_count(m["ordinal"]), id=_text(m["id"]), phase=_text(m["phase"])
     ),
-    "started": lambda m, b: Started(**b, ordinal=int(m["ordinal"])),
+    "started": lambda m, b: Started(**b, ordinal=_count(m["ordinal"])),
     "finished": _finished,
     "skipped": lambda m, b: Skipped(
         **b,
-        ordinal=int(m["ordinal"]),
-        reason=str(m["reason"]),
-        message=str(m.get("message", "")),
+        ordinal=_count(m["ordinal"]),
+        reason=_text(m["reason"]),
+        message=_text(m.get("message", "")),
     ),
     "cancelled": lambda m, b: CancelSeen(
-        **b, reason=str(m.get("reason", "")), after=bool(m.get("after", False))
+        **b, reason=_text(m.get("reason", "")), after=bool(m.get("after", False))
     ),
     "uploaded": lambda m, b: Uploaded(
-        **b, what=str(m["what"]), bytes=int(m.get("bytes", 0)), sha256=str(m.get("sha256", ""))
+        **b,
+        what=_text(m["what"]),
+        bytes=_count(m.get("bytes", 0)),
+        sha256=_text(m.get("sha256", "")),
     ),
     "upload-refused": lambda m, b: UploadRefused(
-        **b, what=str(m["what"]), status=int(m["status"]), text=str(m.get("text", ""))
+        **b, what=_text(m["what"]), status=_count(m["status"]), text=_text(m.get("text", ""))
     ),
     "upload-failed": lambda m, b: UploadFailed(
-        **b, what=str(m["what"]), text=str(m.get("text", ""))
+        **b, what=_text(m["what"]), text=_text(m.get("text", ""))
     ),
     "packed": lambda m, b: Packed(
-        **b, what=str(m["what"]), bytes=int(m["bytes"]), sha256=str(m["sha256"])
+        **b, what=_text(m["what"]), bytes=_count(m["bytes"]), sha256=_text(m["sha256"])
     ),
     "collected": lambda m, b: Collected(
         **b,
-        what=str(m["what"]),
-        path=str(m.get("path", "")),
+        what=_text(m["what"]),
+        path=_text(m.get("path", "")),
         empty=bool(m.get("empty", False)),
-        files=int(m.get("files", 0)),
-        bytes=int(m.get("bytes", 0)),
-        sha256=str(m.get("sha256", "")),
-        notice=str(m.get("notice", "")),
+        files=_count(m.get("files", 0)),
+        bytes=_count(m.get("bytes", 0)),
+        sha256=_text(m.get("sha256", "")),
+        notice=_text(m.get("notice", "")),
     ),
     "collect-failed": lambda m, b: CollectFailed(
         **b,
-        what=str(m["what"]),
-        path=str(m.get("path", "")),
-        reason=str(m["reason"]),
-        text=str(m.get("text", "")),
+        what=_text(m["what"]),
+        path=_text(m.get("path", "")),
+        reason=_text(m["reason"]),
+        text=_text(m.get("text", "")),
     ),
     "stopping": lambda m, b: Stopping(**b),
     "closed": lambda m, b: Closed(
         **b,
-        pending=tuple(str(what) for what in m.get("pending") or ()),
-        reason=str(m.get("reason", "Closed")),
+        pending=tuple(_text(what) for what in m.get("pending") or ()),
+        reason=_text(m.get("reason", "Closed")),
     ),
 }
 
@@ -309,12 +337,14 @@ _KINDS: dict[str, _Make] = {
 def parse_record(message: Mapping[str, Any]) -> AnyRecord:
     """The record in a message of type `record`. Raises ProtocolError where a field is missing or of another type."""
     try:
-        base = {"seq": int(message["seq"])} | _times(message["time"])
-        kind = str(message["kind"])
+        base = {"seq": _count(message["seq"])} | _times(message["time"])
+        kind = _text(message["kind"])
         make = _KINDS.get(kind)
         return Unknown(**base, kind=kind) if make is None else make(message, base)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ProtocolError(f"boxkit sent a journal record we cannot read: {error!r}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ProtocolError(
+            f"boxkit sent a journal record we cannot read: {repr(error)[:200]}"
+        ) from error
 
 
 def _times(text: str) -> dict[str, Any]:

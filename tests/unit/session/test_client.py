@@ -20,8 +20,9 @@ from sentinel.errors import (
     SessionLost,
     TransientError,
 )
-from sentinel.session.client import RequestRefused, Session
+from sentinel.session.client import MOST_WAITING, RequestRefused, Session
 from sentinel.session.frames import FrameDecoder, JsonFrame, encode_json, encode_log
+from sentinel.session.journal import Expected
 from sentinel.session.messages import Open, Welcome
 
 
@@ -371,3 +372,108 @@ async def test_the_first_welcome_is_kept() -> None:
         assert not await session.is_open()
         await session.wait_for(lambda state: state.seq == 1)
         assert session.welcome == Welcome(protocol=1, version="0.1.0")
+
+
+TIME = "2026-01-01T00:00:00Z"
+
+
+def record(seq: int, kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "record", "seq": seq, "time": TIME, "kind": kind, **fields}
+
+
+async def test_only_records_about_the_plan_are_taken() -> None:
+    """Any process in a box may write what it likes into the journal; it can neither grow our memory nor tell people."""
+    stream, heard = MemoryStream(), []
+    expected = Expected(steps={1: "one"}, services=frozenset({"db"}))
+    queued, service = {"id": "one", "phase": "main"}, {"ready": False, "seconds": 30}
+    finished = {"exit": 1, "reason": "ExitCode", "message": "m" * 60_000}
+    records = [
+        record(1, "service", alias="db", **service),
+        record(2, "service", alias="db", **service),
+        record(3, "service", alias="other", **service),
+        record(4, "queued", ordinal=1, **queued),
+        record(5, "queued", ordinal=2, **queued),
+        record(6, "queued", ordinal=1, id="../other", phase="main"),
+        record(7, "finished", ordinal=2, **finished),
+        record(8, "uploaded", what="x" * 60_000),
+        record(9, "uploaded", what="log/2"),
+        record(10, "packed", what="artifacts/01", bytes=1, sha256="x"),
+        record(11, "never heard of", text="x" * 60_000),
+        record(12, "finished", ordinal=1, **finished),
+        record(13, "uploaded", what="log/1"),
+    ]
+    async with fast(Exec(stream), expected=expected, on_record=heard.append) as session:
+        stream.say({"type": "welcome", "protocol": 1})
+        for each in records:
+            stream.say(each)
+        state = await session.wait_for(lambda state: state.seq == 13)
+    assert [each.seq for each in heard] == [1, 4, 12, 13]
+    assert (set(state.steps), set(state.uploads), set(state.services)) == ({1}, {"log/1"}, {"db"})
+    assert (state.steps[1].id, len(state.steps[1].message), state.packed) == ("one", 8192, {})
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        record(1, "finished", ordinal=1, exit=10**30, reason="ExitCode", message=""),
+        record(1, "finished", ordinal=1, exit=256, reason="ExitCode", message=""),
+        record(1, "service", alias="db", ready=False, seconds=float("inf")),
+        record(1, "service", alias=["db"], ready=False, seconds=1),
+        record(2**70, "queued", ordinal=1, id="x", phase="main"),
+        record(1, "queued", ordinal=-1, id="x", phase="main"),
+    ],
+)
+async def test_a_record_that_cannot_be_true_ends_the_session(lie: dict[str, Any]) -> None:
+    stream = MemoryStream()
+    async with fast(Exec(stream)) as session:
+        stream.say({"type": "welcome", "protocol": 1}, lie)
+        with pytest.raises(ProtocolError):
+            await session.wait_for(lambda state: state.seq > 0)
+
+
+async def test_half_a_character_is_replaced() -> None:
+    """JSON can hold surrogates, which no API server takes."""
+    stream = MemoryStream()
+    async with fast(Exec(stream)) as session:
+        stream.say({"type": "welcome", "protocol": 1})
+        stream.say(record(1, "service", alias="\ud800db", ready=True, seconds=1))
+        state = await session.wait_for(lambda state: state.seq == 1)
+    assert set(state.services) == {"?db"}
+
+
+async def test_a_large_message_is_taken_only_while_an_environment_is_asked_for() -> None:
+    first, second = MemoryStream(), MemoryStream()
+    large = {"type": "environment", "id": 1, "env": [["A", "x" * 500_000]]}
+    async with fast(Exec(first, second)) as session:
+        first.say({"type": "welcome", "protocol": 1}, large)
+        assert (await second.hear())["type"] == "hello"
+        second.say({"type": "welcome", "protocol": 1})
+        asking = asyncio.create_task(session.environment())
+        assert (await second.hear())["type"] == "environment"
+        second.say(large)
+        assert await asking == [("A", "x" * 500_000)]
+
+
+class Deaf(MemoryStream):
+    """A box that sends and does not read."""
+
+    async def write(self, data: bytes) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_box_that_pings_and_does_not_read_is_cut() -> None:
+    deaf, next_one = Deaf(), MemoryStream()
+    async with fast(Exec(deaf, next_one)):
+        for n in range(2 * MOST_WAITING):
+            deaf.say({"type": "ping", "n": n})
+        assert (await next_one.hear())["type"] == "hello"
+    assert deaf.closed
+
+
+@pytest.mark.parametrize("n", [None, "x", [], {}, 10**4000, 1.5])
+async def test_a_ping_of_any_kind_is_answered(n: Any) -> None:
+    stream = MemoryStream()
+    async with fast(Exec(stream)):
+        await stream.hear()
+        stream.say({"type": "ok", "id": n}, {"type": "ping", "n": n})
+        assert await stream.hear() == {"type": "pong", "n": 0}

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from sentinel.errors import ProtocolError
 from sentinel.session.frames import (
+    MAX_ENVIRONMENT,
     MAX_FRAME,
+    MAX_HEARD,
+    MAX_ITEMS,
     MAX_MESSAGE,
     FrameDecoder,
     JsonFrame,
@@ -68,7 +71,15 @@ def test_a_long_message_travels_in_parts_of_at_most_a_frame() -> None:
         b"P",
         b"J",
     ]
-    assert FrameDecoder().feed(wire) == [JsonFrame(message=message)]
+    assert FrameDecoder(largest=MAX_MESSAGE).feed(wire) == [JsonFrame(message=message)]
+
+
+def test_a_large_message_that_is_expected_may_not_be_many_small_things() -> None:
+    decoder = FrameDecoder(largest=MAX_ENVIRONMENT)
+    many = encode_json({"type": "environment", "env": [["A", "x"]] * (MAX_ITEMS // 4)})
+    assert len(decoder.feed(many)) == 1
+    with pytest.raises(ProtocolError, match=f"more than {MAX_ITEMS} items"):
+        decoder.feed(encode_json({"type": "environment", "env": [{}] * MAX_ITEMS}))
 
 
 def frame(kind: bytes, payload: bytes) -> bytes:
@@ -83,11 +94,12 @@ def frame(kind: bytes, payload: bytes) -> bytes:
         (frame(b"X", b""), "unknown type 0x58"),
         (frame(b"L", b"short"), "no header"),
         (frame(b"J", b"{"), "no JSON"),
-        (frame(b"J", b"[" * 100_000), "no JSON"),
+        (frame(b"J", b"[" * 60_000), "no JSON"),
         (frame(b"J", b"[]"), "no object"),
         (frame(b"J", b"\xff"), "no JSON"),
         (frame(b"J", b'{"type":1}'), "no object with a `type`"),
-        (frame(b"P", bytes(MAX_FRAME - 1)) * 17, f"more than {MAX_MESSAGE} bytes"),
+        (frame(b"P", bytes(MAX_FRAME - 1)), f"more than {MAX_HEARD} bytes"),
+        (frame(b"J", b'{"type":"ping","x":[' + b"{}," * 30_000 + b"{}]}"), "more than"),
     ],
 )
 def test_nonsense_is_a_protocol_error(wire: bytes, says: str) -> None:
