@@ -128,7 +128,7 @@ async def test_the_short_form_of_an_ssh_url(hidden: Project, tmp_path: Path, for
     [
         (
             {"known_hosts": ""},
-            r"the host key of git\.lab:2222 is not known, so nobody could tell .* Put the server's line into "
+            r"the host key of git\.lab:2222 is not in known_hosts: .* Put the server's line into "
             r"`known_hosts` of the Secret .*`ssh-keyscan -p 2222 git\.lab` prints it",
         ),
         (
@@ -137,7 +137,7 @@ async def test_the_short_form_of_an_ssh_url(hidden: Project, tmp_path: Path, for
         ),
         (
             {"known_hosts": "STRANGE"},
-            r"is another than known_hosts says: .*SHA256:.* put its line into `known_hosts`",
+            r"does not match known_hosts: .*SHA256:.* put its line into `known_hosts`",
         ),
         (
             {"ssh-privatekey": "STRANGE"},
@@ -195,7 +195,7 @@ def test_a_build_does_not_talk_to_a_host_with_another_key(builds: Builds, hidden
     url = f"{services.GIT_SSH_URL}/{hidden.path}"
     raw = builds.run(url=url, git={"secretRef": {"name": "git"}})
     assert verdict(raw) == ("Failed", "SourceAuthFailed")
-    assert "the host key of git.lab:2222 is another than known_hosts says" in message(raw)
+    assert "the host key of git.lab:2222 does not match known_hosts" in message(raw)
     assert builds.pods("b") == []
 
 
@@ -211,7 +211,7 @@ def test_a_build_trusts_the_authority_in_its_secret(builds: Builds, hidden: Proj
 def test_a_build_trusts_no_authority_that_nobody_named(builds: Builds, hidden: Project) -> None:
     raw = builds.run(url=f"{services.GIT_TLS_URL}/{hidden.path}")
     assert verdict(raw) == ("Failed", "SourceAuthFailed")
-    assert "the certificate of git.lab:3443 is not one we trust" in message(raw)
+    assert "the certificate of git.lab:3443 is not trusted" in message(raw)
     assert "`ca.crt` of the Secret" in message(raw)
 
 

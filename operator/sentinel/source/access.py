@@ -125,8 +125,11 @@ class Access:
     def _resolve(self, address: Address) -> list[str]:
         host, port = address.hostname, address.port_number
         if address.is_http and _proxied(address):
-            self._policy.check_name(host, port)
-            return []
+            # curl may still think that this host is to be reached without the proxy: it reads no_proxy differently.
+            try:
+                return self._policy.resolve(host, port)
+            except network.Unresolved:
+                return []
         found = self._policy.resolve(host, port)
         if _is_literal(host):
             return []

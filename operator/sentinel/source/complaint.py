@@ -40,10 +40,10 @@ def quote(stderr: str, secrets: Iterable[str] = ()) -> str:
     text = clean(stderr.replace("\r", "\n"), secrets)
     lines = [line.strip() for line in text.split("\n")]
     lines = [_REMOTE_ERROR[:-2] if line.startswith(_REMOTE_ERROR) else line for line in lines]
-    told = list(dict.fromkeys(line for line in lines if line and not line.startswith(_NOISE)))
-    if len(told) > 1 and _AFTER_SSH in told:
-        told.remove(_AFTER_SSH)  # ssh has said why
-    return "; ".join(line.rstrip(".") for line in told)[:_MAX_QUOTE] or "git said nothing"
+    lines = list(dict.fromkeys(line for line in lines if line and not line.startswith(_NOISE)))
+    if len(lines) > 1 and _AFTER_SSH in lines:
+        lines.remove(_AFTER_SSH)  # ssh printed the cause
+    return "; ".join(line.rstrip(".") for line in lines)[:_MAX_QUOTE] or "no error message"
 
 
 class Kind:
@@ -63,7 +63,7 @@ class Kind:
     UNAVAILABLE = "unavailable"
 
 
-# In this order: ssh says "Could not read from remote repository" after every failure, git wraps 403 in many ways.
+# In this order: ssh prints "Could not read from remote repository" after every failure, git wraps 403 in many ways.
 _KINDS = (
     (
         Kind.FILTER,
@@ -132,25 +132,25 @@ _STATUS = "The requested URL returned error: "
 _WORDS = {
     Kind.CERTIFICATE: (
         Reason.SOURCE_AUTH_FAILED,
-        "the certificate of {host} is not one we trust: git says: {said}. If an authority of your own made it, "
+        "the certificate of {host} is not trusted: git: {said}. If an authority of your own made it, "
         "put that authority's certificate (PEM) into `ca.crt` of the Secret that spec.source.git.secretRef names, or "
         "have the cluster's administrator set source.ca",
     ),
     Kind.REDIRECT: (
         Reason.SOURCE_NOT_FOUND,
-        "{url} leads elsewhere: git says: {said}. Give the URL that it leads to: a `token` follows no redirect",
+        "{url} leads elsewhere: git: {said}. Give the URL that it leads to: a `token` follows no redirect",
     ),
     Kind.PATHS: (
         Reason.SOURCE_INVALID,
-        "{url} holds a name that git writes to no disk, because it would harm whoever checks it out: git says: {said}. "
+        "{url} holds a file name that git refuses to check out, because it could be harmful: git: {said}. "
         "Take it out of the repository",
     ),
     Kind.MEMORY: (
         Reason.SOURCE_INVALID,
-        "{url} needs more memory than a checkout may have: git says: {said}. A tree with millions of files, or one "
+        "{url} needs more memory than a checkout may have: git: {said}. A tree with millions of files, or one "
         "single huge object, does that",
     ),
-    Kind.UNAVAILABLE: (Reason.SOURCE_UNAVAILABLE, "cannot fetch from {url}: git says: {said}"),
+    Kind.UNAVAILABLE: (Reason.SOURCE_UNAVAILABLE, "cannot fetch from {url}: git: {said}"),
 }
 """What to say where the address and git's words are all there is to know."""
 
@@ -172,7 +172,7 @@ def diagnose(stderr: str) -> str:
 
 
 def _of_status(code: str) -> str:
-    """What an http status says. A server that is busy or ill is worth another try; one that says no is not."""
+    """The kind for an HTTP status. Overload and server errors are worth another try, other refusals are not."""
     if code in ("401", "403", "407"):
         return Kind.AUTH
     if code.startswith("3"):
@@ -206,11 +206,11 @@ def explain(
     if kind == Kind.REPOSITORY:
         hint = "" if has_credentials else ", or, if it is private, set spec.source.git.secretRef"
         return Reason.SOURCE_NOT_FOUND, (
-            f"{url} is not a repository: git says: {said}. Check spec.source.git.url{hint}"
+            f"{url} is not a repository: git: {said}. Check spec.source.git.url{hint}"
         )
     if kind in (Kind.AUTH, Kind.SSH_KEY):
         advice = _auth_advice(address, kind, has_credentials)
-        return Reason.SOURCE_AUTH_FAILED, f"{url} refuses us: git says: {said}. {advice}"
+        return Reason.SOURCE_AUTH_FAILED, f"{url} denied access: git: {said}. {advice}"
     reason, words = _WORDS.get(kind, _WORDS[Kind.UNAVAILABLE])
     return reason, words.format(url=url, host=address.host, said=said)
 
@@ -226,10 +226,10 @@ def _explain_submodule(
             else "The credentials of spec.source.git.secretRef are for the source's own server and are sent to no "
             "other, so a submodule must lie there or be open to everybody"
         )
-        return Reason.SOURCE_AUTH_FAILED, f"{what}: {url} refuses us: git says: {said}. {advice}"
+        return Reason.SOURCE_AUTH_FAILED, f"{what}: {url} denied access: git: {said}. {advice}"
     if kind == Kind.REPOSITORY:
         return Reason.SOURCE_NOT_FOUND, (
-            f"{what}: {url} is not a repository: git says: {said}. Correct its url in .gitmodules"
+            f"{what}: {url} is not a repository: git: {said}. Correct its url in .gitmodules"
         )
     return Reason.SOURCE_NOT_FOUND, (
         f"{what}: {url} has no commit {clean(ref)!r}. Push it there, or have the project name one that exists"
@@ -242,13 +242,13 @@ def _host_key(address: Address, said: str) -> str:
     where = "`known_hosts` of the Secret that spec.source.git.secretRef names"
     if "has changed" in said:
         return (
-            f"the host key of {address.host} is another than known_hosts says: somebody may stand in between. git "
-            f"says: {said}. If the server's administrator confirms the new key, put its line into {where} in place of "
-            f"the old one ({line})"
+            f"the host key of {address.host} does not match known_hosts: the server was replaced, or the connection "
+            f"is intercepted: git: {said}. If the server's administrator confirms the new key, put its line into {where} "
+            f"in place of the old one ({line})"
         )
     return (
-        f"the host key of {address.host} is not known, so nobody could tell the server from another: git says: {said}. "
-        f"Put the server's line into {where} ({line}; compare it with what the server's administrator says)"
+        f"the host key of {address.host} is not in known_hosts: git: {said}. "
+        f"Put the server's line into {where} ({line}; compare it with the one that the server's administrator has)"
     )
 
 

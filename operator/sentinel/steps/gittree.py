@@ -46,18 +46,16 @@ class StepRepository(Repository):
         kind, said = diagnose(ended.err), quote(ended.err, self.access.hidden)
         url = self.address.url
         if kind == Kind.REPOSITORY:
-            return not_found(f"{self.what}: there is no repository {url}: git says: {said}")
+            return not_found(f"{self.what}: there is no repository {url}: git: {said}")
         if kind in (Kind.REF, Kind.UNADVERTISED):
-            return unavailable(
-                f"{self.what} changed in {url} while it was fetched: git says: {said}"
-            )
+            return unavailable(f"{self.what} changed in {url} while it was fetched: git: {said}")
         if kind == Kind.AUTH and not self.access.offers(self.address):
             # Hosts of git do not tell strangers what does not exist.
             return not_found(
                 f"{self.what}: there is no repository {url}, or it is private and the operator's setting steps.token "
-                f"is empty: git says: {said}"
+                f"is empty: git: {said}"
             )
-        return self.unavailable(f"git says: {said}")
+        return self.unavailable(f"git: {said}")
 
     def denied(self, why: Exception) -> SentinelError:
         return invalid(f"{self.what}: {self.address.url} is not fetched from: {why}")

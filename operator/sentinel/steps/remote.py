@@ -128,7 +128,7 @@ class RemoteRegistry:
         )
         if status in _REFUSED and with_token:
             raise unavailable(
-                f"the step registry {self.title} refuses us with HTTP {status}: check the operator's setting "
+                f"the step registry {self.title} denied access: HTTP {status}. Check the operator's setting "
                 "steps.token"
             )
         if status not in (200, 404, 410, *_REFUSED):

@@ -57,7 +57,7 @@ async def test_an_authority_of_ones_own_is_trusted_when_it_is_given(
 async def test_an_authority_that_nobody_gave_is_not_trusted_and_asked_once(
     secure: GitServer, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"is not one we trust: git says: .*certificate") as caught:
+    with pytest.raises(UserError, match=r"is not trusted: git: .*certificate") as caught:
         await ask(f"{secure.url}/open/project.git", tmp_path)
     assert caught.value.reason is Reason.SOURCE_AUTH_FAILED
     assert (
@@ -70,7 +70,7 @@ async def test_a_trusted_authority_does_not_vouch_for_another_name(
     secure: GitServer, certificates: Certificates, tmp_path: Path
 ) -> None:
     url = secure.url.replace("localhost", "127.0.0.1")
-    with pytest.raises(UserError, match="is not one we trust") as caught:
+    with pytest.raises(UserError, match="is not trusted") as caught:
         await ask(
             f"{url}/private/project.git",
             tmp_path,

@@ -269,7 +269,7 @@ def test_a_refusal_says_which_field_to_set(url: str, has_credentials: bool, advi
         ref="main",
         has_credentials=has_credentials,
     )
-    assert found == ("SourceAuthFailed", f"{url} refuses us: git says: fatal: no. {advice}")
+    assert found == ("SourceAuthFailed", f"{url} denied access: git: fatal: no. {advice}")
 
 
 SHOUT = """\
@@ -302,7 +302,7 @@ def test_of_what_ssh_shouts_the_key_stays() -> None:
         has_credentials=True,
     )
     assert found[0] == "SourceAuthFailed"
-    assert found[1].startswith("the host key of h:22 is another than known_hosts says")
+    assert found[1].startswith("the host key of h:22 does not match known_hosts")
     assert found[1].endswith("in place of the old one (`ssh-keyscan -p 22 h` prints it)")
 
 

@@ -97,7 +97,7 @@ def test_a_name_that_would_reach_gits_own_files_is_refused(
     tree = maker.tree(("40000", name, maker.tree(("100644", "config", config))))
     done = fetched(pod, server, maker, maker.commit(tree))
     assert (done.returncode, pod.said()["reason"]) == (1, "SourceInvalid"), done.stderr
-    assert "a name that git writes to no disk" in pod.said()["message"]
+    assert "a file name that git refuses to check out" in pod.said()["message"]
     assert not owned.exists()
     assert "fsmonitor" not in (pod.dest / ".git" / "config").read_text()
     assert not (pod.dest.parent / "config").exists()
@@ -209,7 +209,7 @@ def test_a_checkout_that_takes_too_much_memory_is_stopped(
     done = fetched(pod, server, maker, bomb(maker, 7))
     assert (done.returncode, pod.said()["reason"]) == (1, "SourceInvalid"), done.stderr
     assert (
-        "needs more memory than a checkout may have: git says: fatal: Out of memory"
+        "needs more memory than a checkout may have: git: fatal: Out of memory"
         in pod.said()["message"]
     )
 

@@ -219,7 +219,7 @@ def test_no_other_server_is_sent_a_credential(
         return
     said = pod.said()
     assert (done.returncode, said["reason"]) == (1, "SourceAuthFailed")
-    assert f"submodule 'lib': {other.url}/private/project.git refuses us" in said["message"]
+    assert f"submodule 'lib': {other.url}/private/project.git denied access" in said["message"]
     assert "are for the source's own server and are sent to no other" in said["message"]
 
 

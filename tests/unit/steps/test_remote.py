@@ -329,7 +329,7 @@ async def test_a_token_that_is_refused_is_the_operator_s_business(
     script: Scripted, tmp_path: Path, status: int
 ) -> None:
     script.add(f"{API}*", Reply(status=status))
-    with pytest.raises(InfrastructureError, match=r"check the operator's setting steps.token"):
+    with pytest.raises(InfrastructureError, match=r"Check the operator's setting steps.token"):
         await source(script.url, tmp_path, token="wrong").find(WANTED)
     assert len(script.requests) == 1
 
