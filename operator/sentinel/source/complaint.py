@@ -242,8 +242,8 @@ def _host_key(address: Address, said: str) -> str:
     where = "`known_hosts` of the Secret that spec.source.git.secretRef names"
     if "has changed" in said:
         return (
-            f"the host key of {address.host} does not match known_hosts: the server was replaced, or the connection "
-            f"is intercepted: git: {said}. If the server's administrator confirms the new key, put its line into {where} "
+            f"the host key of {address.host} does not match known_hosts: the server was replaced, or the connection is "
+            f"intercepted: git: {said}. If the server's administrator confirms the new key, put its line into {where} "
             f"in place of the old one ({line})"
         )
     return (
