@@ -5,6 +5,7 @@ One rule for the operator, which refuses before a pod exists, and for the agent,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from fnmatch import fnmatchcase
 
@@ -63,9 +64,11 @@ def _below_prefix(images: ImageSettings, namespace: str) -> Reference | None:
     if not images.prefix:
         return None
     try:
-        return parse_repository(
-            f"{images.prefix.rstrip('/')}/{namespace}", default_registry=images.default_registry
+        # With an image's name behind it: docker.io/team alone would be the official image docker.io/library/team.
+        some = parse_repository(
+            f"{images.prefix.rstrip('/')}/{namespace}/x", default_registry=images.default_registry
         )
     except UserError:
         # The prefix itself is no name: whoever pushes there is told so.
         return None
+    return replace(some, repository=some.repository.removesuffix("/x"))

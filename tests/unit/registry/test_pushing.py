@@ -29,6 +29,8 @@ PATTERNS = {"allowed_repositories": ["r.example.com:5000/{namespace}/*", "other.
         ({}, "r.example.com:5000/builds/team/app", Pushing.WITH_LOGIN),
         ({"prefix": "acme"}, "acme/team/app", Pushing.ALLOWED),
         ({"prefix": "acme"}, "docker.io/acme/other/app", Pushing.DENIED),
+        ({"prefix": "docker.io"}, "docker.io/team/app", Pushing.ALLOWED),
+        ({"prefix": "docker.io"}, "docker.io/other/app", Pushing.DENIED),
         ({**PREFIX, **PATTERNS}, "r.example.com:5000/builds/team/app", Pushing.ALLOWED),
         (PATTERNS, "r.example.com:5000/team/app", Pushing.ALLOWED),
         (PATTERNS, "other.example.com/team", Pushing.ALLOWED),
