@@ -65,6 +65,30 @@ def test_what_a_spec_may_not_say_ends_the_build_before_its_pod(builds: Builds) -
         assert builds.pods(name) == []
 
 
+def test_a_spec_as_deep_as_the_server_takes_it_stops_nobody(builds: Builds) -> None:
+    """Python's json gives up at 1000 levels: one such Build ended the watch of all of them."""
+    deep = '{"x":' * 9000 + "1" + "}" * 9000
+    url, namespace = builds.script("true"), builds.namespace
+    text = (
+        '{"apiVersion": "sentinel.wercker.com/v1alpha1", "kind": "Build", "metadata": {"name": "deeper"}, "spec": '
+        f'{{"source": {{"git": {{"url": "{url}"}}}}, "pod": {{"affinity": {deep}}}}}}}'
+    )
+    builds.kubectl("create", "-n", namespace, "-f", "-", stdin=text)
+    try:
+        builds.kubectl(
+            "wait", "build/deeper", "-n", namespace, "--for=condition=Finished", "--timeout=60s"
+        )
+        path = "jsonpath={.status.conditions[?(@.type=='Succeeded')].message}"
+        message = builds.kubectl("get", "build", "deeper", "-n", namespace, "-o", path)
+        assert (
+            message
+            == "the Build's spec is nested more than 32 levels deep, which no field of it is"
+        )
+        assert builds.run("after", url=url)["status"]["phase"] == "Succeeded"
+    finally:
+        builds.kubectl("delete", "build", "deeper", "-n", namespace, "--wait")
+
+
 READ_ONLY = """\
 echo x > new && echo x > "$WERCKER_OUTPUT_DIR/o" && echo x > "$WERCKER_STEP_TEMP/t"
 echo x > "$WERCKER_REPORT_ARTIFACTS_DIR/a" && mktemp >/dev/null

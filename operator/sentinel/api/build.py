@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from sentinel.api.conditions import Condition, Phase
-from sentinel.api.model import Duration, KeyRef, LocalRef, Model, Resource
+from sentinel.api.model import Duration, KeyRef, LocalRef, Model, Resource, is_deeper
 from sentinel.api.podshape import AFFINITY, RESOURCES, SECURITY_CONTEXT, TOLERATION
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
@@ -424,6 +424,10 @@ class BuildStatus(Model):
     ] = []
 
 
+DEEPEST = 32
+"""Levels of a spec: the deepest field, an affinity's match expression, has 10."""
+
+
 class Build(Resource):
     """A Build as read from the API server."""
 
@@ -433,6 +437,11 @@ class Build(Resource):
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Build:
         """The Build in `raw`, or UserError InvalidSpec that names every wrong field."""
+        if is_deeper(raw.get("spec"), DEEPEST):
+            raise UserError(
+                f"the Build's spec is nested more than {DEEPEST} levels deep, which no field of it is",
+                reason=Reason.INVALID_SPEC,
+            )
         try:
             return cls.model_validate(raw)
         except ValidationError as e:

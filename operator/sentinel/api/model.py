@@ -25,6 +25,19 @@ def seconds(duration: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
+def is_deeper(value: object, levels: int) -> bool:
+    """Whether lists and maps are nested more than `levels` deep in `value`. Takes no stack, however deep it is."""
+    level = [value]
+    for _ in range(levels):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return any(isinstance(each, dict | list) for each in level)
+
+
 class Model(BaseModel):
     """A part of a resource: camelCase on the wire, frozen here, unknown fields ignored as the server prunes them."""
 
