@@ -44,8 +44,8 @@ def resolver() -> None:
 
 NESTING = 24_000
 """Calls and nested values in this process. The API server takes objects of 10,000 levels (sigs.k8s.io/json); one that
-Python cannot read, or kopf cannot copy, would end the watch of all Builds. json takes less than 4 of a thread's 8 MiB of stack
-for as many.
+Python cannot read, or kopf cannot copy, would end the watch of all Builds. For as many levels as this, json takes less
+than 4 of the 8 MiB of a thread's stack.
 """
 
 
