@@ -15,9 +15,9 @@ import resource
 import shutil
 import signal
 import socket
-import sys
 import threading
 import traceback
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,8 @@ def _confine(
     with suppress(OSError):
         # The kernel takes a child before the server, where it has to choose.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    # A thread's stack counts as memory, 8 MiB by default, however little of it is used.
+    threading.stack_size(1024 * 1024)
     memory = _data_bytes() + settings.memory_mib * 1024 * 1024
     # git is given limits of its own by `prlimit`, which may not raise a hard one.
     _limit(resource.RLIMIT_DATA, memory, hard=False)
@@ -105,29 +107,31 @@ def _data_bytes() -> int:
 
 def _serve(connection: socket.socket, scratch: Path, settings: ResolverSettings) -> int:
     """Answer request after request until the operator closes the connection; the exit code."""
-    # A thread's stack counts as memory, 8 MiB by default, however little of it is used.
-    threading.stack_size(1024 * 1024)
-    if sys.version_info < (3, 12):
-        # One thread less for each git process.
-        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+    while True:
+        try:
+            text = wire.receive_document(connection, limit=wire.REQUEST_LIMIT)
+        except (wire.Closed, ConnectionError):
+            return 0
+        try:
+            done = work(_requests.validate_json(text), scratch, _run)
+        except MemoryError:
+            # Cleaning up takes memory, and without it the interpreter aborts.
+            os._exit(EXIT_CODES[Limit.MEMORY])
+        document = done.answer.model_dump_json().encode()
+        if len(document) > settings.answer_kib * 1024:
+            return EXIT_CODES[Limit.ANSWER]
+        wire.send_document(connection, document)
+        for path in done.files:
+            wire.send_file(connection, str(path))
+
+
+def _run(work: Coroutine[Any, Any, Done]) -> Done:
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(_on_loop_error)
-        while True:
-            try:
-                text = wire.receive_document(connection, limit=wire.REQUEST_LIMIT)
-            except (wire.Closed, ConnectionError):
-                return 0
-            try:
-                done: Done = runner.run(work(_requests.validate_json(text), scratch))
-            except MemoryError:
-                # Cleaning up takes memory, and without it the interpreter aborts.
-                os._exit(EXIT_CODES[Limit.MEMORY])
-            document = done.answer.model_dump_json().encode()
-            if len(document) > settings.answer_kib * 1024:
-                return EXIT_CODES[Limit.ANSWER]
-            wire.send_document(connection, document)
-            for path in done.files:
-                wire.send_file(connection, str(path))
+        try:
+            return runner.run(work)
+        except MemoryError:
+            os._exit(EXIT_CODES[Limit.MEMORY])
 
 
 def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -12,11 +12,13 @@ from pathlib import Path
 from sentinel.resolver import wire
 from sentinel.resolver.server import Server
 from sentinel.settings import ResolverSettings
+from sentinel.source.http import system_context
 
 
 def serve(settings: ResolverSettings) -> None:
     """Serve on `settings.socket` until SIGTERM, or until standard input, where it is a pipe, is closed."""
     Path(settings.socket).parent.mkdir(parents=True, exist_ok=True)
     lifeline = 0 if stat.S_ISFIFO(os.fstat(0).st_mode) else -1
+    system_context()
     with wire.listen(settings.socket) as listener:
         Server(listener, settings=settings, lifeline=lifeline).run()

@@ -6,10 +6,10 @@ Everything here reads a tenant's bytes, or a server's that a tenant named. Runs 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from sentinel.api.reasons import Reason
 from sentinel.config.detect import detect
@@ -47,6 +47,7 @@ from sentinel.resolver.messages import (
 from sentinel.settings import StepSettings
 from sentinel.source import archive, git
 from sentinel.source.address import without_query
+from sentinel.source.failure import Deadline
 from sentinel.steps import FoundStep, Project, WantedStep, find_all, step_source
 from sentinel.steps.cache import Cache, Key, Known, Stored
 from sentinel.steps.manifest import Manifest
@@ -54,8 +55,13 @@ from sentinel.steps.manifest import Manifest
 A = TypeVar("A")
 B = TypeVar("B")
 
+Run: TypeAlias = Callable[[Coroutine[Any, Any, "Done"]], "Done"]
+
 GENERATED = "generated wercker.yml"
 """What diagnostics call a wercker.yml that was made for a project without one."""
+
+GIT_SECONDS = 60.0
+"""Seconds for a ref to become a commit, all tries together."""
 
 IMAGES_AT_ONCE = 8
 """Images that are looked up at the same time."""
@@ -69,14 +75,14 @@ class Done:
     files: Sequence[Path] = field(default=())
 
 
-async def work(request: Request, scratch: Path) -> Done:
-    """The answer to a request; what it needs on disk lies below `scratch`, and stays there."""
+def work(request: Request, scratch: Path, run: Run) -> Done:
+    """The answer to a request; what it needs on disk lies below `scratch`, and stays there. `run` runs a coroutine."""
     try:
         if isinstance(request, SourceRequest):
-            return Done(answer=Answer(source=await _source(request, scratch)))
+            return Done(answer=Answer(source=_source(request, scratch)))
         if isinstance(request, PushedRequest):
-            return Done(answer=Answer(pushed=await _pushed(request)))
-        return await _facts(request, scratch)
+            return run(_pushed(request))
+        return run(_facts(request, scratch))
     except SentinelError as error:
         return Done(answer=Answer(failure=failure_of(error)))
 
@@ -97,12 +103,12 @@ def failure_of(error: SentinelError) -> Failure:
     )
 
 
-async def _source(request: SourceRequest, scratch: Path) -> SourceAnswer:
+def _source(request: SourceRequest, scratch: Path) -> SourceAnswer:
     if request.git is not None:
-        answer, files, root = await _git(request, request.git, scratch)
+        answer, files, root = _git(request, request.git, scratch)
         what = f"commit {answer.commit[:12]} of {without_query(request.git.url)}"
     elif request.archive is not None:
-        answer, files, root = await _archive(request, request.archive, scratch)
+        answer, files, root = _archive(request, request.archive, scratch)
         what = f"{without_query(request.archive.url)} (archive sha256:{answer.digest[:12]})"
     else:
         raise UserError("there is no source to resolve", reason=Reason.INVALID_SPEC)
@@ -122,15 +128,16 @@ async def _source(request: SourceRequest, scratch: Path) -> SourceAnswer:
     return answer.model_copy(update={**more, "config": only})
 
 
-async def _git(
+def _git(
     request: SourceRequest, wanted: GitWanted, scratch: Path
 ) -> tuple[SourceAnswer, Mapping[str, bytes], Sequence[str]]:
-    found = await git.resolve(
+    found = git.resolve_now(
         url=wanted.url,
         ref=wanted.ref,
         credentials=_git_credentials(wanted.credentials),
         paths=() if request.config else FILE_NAMES,
         cache_dir=scratch / "git",
+        deadline=Deadline(GIT_SECONDS),
         ca=request.ca,
         allow_file=request.allow_file,
         policy=Policy.from_json(request.network),
@@ -141,11 +148,11 @@ async def _git(
     return answer, found.files, found.root
 
 
-async def _archive(
+def _archive(
     request: SourceRequest, wanted: ArchiveWanted, scratch: Path
 ) -> tuple[SourceAnswer, Mapping[str, bytes], Sequence[str]]:
     known = wanted.credentials
-    found = await archive.inspect(
+    found = archive.inspect_now(
         url=wanted.url,
         sha256=wanted.sha256,
         credentials=None
@@ -159,6 +166,7 @@ async def _archive(
         ca=request.ca,
         paths=() if request.config else FILE_NAMES,
         cache_dir=scratch / "archive",
+        deadline=Deadline(archive.TIMEOUT),
         allow_file=request.allow_file,
     )
     return SourceAnswer(digest=found.digest), found.files, found.root
@@ -193,7 +201,7 @@ def choose_config(
     return (GENERATED, detect(root).text.encode()) if generate else None
 
 
-async def _pushed(request: PushedRequest) -> PushedAnswer:
+async def _pushed(request: PushedRequest) -> Done:
     insecure, default = request.insecure_registries, request.default_registry
     policy = Policy.from_json(request.registries)
     push, pull = keychain_of(request.push_logins), keychain_of(request.pull_logins)
@@ -212,8 +220,8 @@ async def _pushed(request: PushedRequest) -> PushedAnswer:
                 reader=reader,
             )
         except NotAsReported as error:
-            return PushedAnswer(problem=str(error)[:4096])
-    return PushedAnswer()
+            return Done(answer=Answer(pushed=PushedAnswer(problem=str(error)[:4096])))
+    return Done(answer=Answer(pushed=PushedAnswer()))
 
 
 async def _facts(request: FactsRequest, scratch: Path) -> Done:

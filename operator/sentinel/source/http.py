@@ -23,6 +23,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import BinaryIO
 from urllib.parse import unquote, urljoin
 
@@ -89,10 +90,17 @@ class Answer:
 
 def tls_context(*, ca_file: str = "", ca: str = "") -> ssl.SSLContext:
     """How servers are verified: by the system's authorities ($SSL_CERT_FILE), and by those given (PEM) as well."""
+    if not ca_file and not ca:
+        return system_context()
     context = ssl.create_default_context()
-    if ca_file or ca:
-        context.load_verify_locations(cafile=ca_file or None, cadata=ca or None)
+    context.load_verify_locations(cafile=ca_file or None, cadata=ca or None)
     return context
+
+
+@cache
+def system_context() -> ssl.SSLContext:
+    """The system's authorities: reading them takes 30 ms, so a process does it once, and its forks not at all."""
+    return ssl.create_default_context()
 
 
 class Client:

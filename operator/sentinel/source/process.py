@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -57,7 +58,9 @@ def run(
 
     TimeoutError or CalledOff at the deadline; TooMuch where its output, or the files below `root`, pass the limits.
     """
-    bounded = ["prlimit", f"--data={limits.memory}"] if limits.memory else []
+    # A process that is limited itself (the resolver's child) hands that down, and saves a program.
+    inherited = resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
+    bounded = ["prlimit", f"--data={limits.memory}"] if limits.memory and not inherited else []
     process = subprocess.Popen(
         [*bounded, *argv],
         cwd=cwd,
