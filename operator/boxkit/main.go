@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"sentinel.wercker.com/boxkit/internal/stepkit"
 )
@@ -31,7 +32,7 @@ func main() {
 		err = runAttach(os.Stdin, os.Stdout)
 	case verb == "env":
 		err = printEnv(os.Stdout)
-	case verb == "http" || verb == "json" || verb == "url" || verb == "mail" || verb == "tool":
+	case slices.Contains(stepkit.Verbs, verb):
 		code = stepkit.Run(verb, os.Args[2:], fromEnv("SENTINEL_KIT_DIR", "/run/sentinel/kit"), os.Stdin, os.Stdout, os.Stderr)
 	case verb == "version":
 		fmt.Printf("boxkit %s, protocol %d to %d\n", version, protocolMin, protocolMax)

@@ -97,3 +97,31 @@ post_json() {
 		[ ! -s "$WERCKER_STEP_TEMP/answer" ] || printf ': %s' "$(head -c 200 "$WERCKER_STEP_TEMP/answer")"
 	)"
 }
+
+# git_login USER PASSWORD: lets git_quiet log in by https. The password is in no command line, and no prompt ever waits.
+git_login() {
+	umask 077
+	printf '%s' "$1" >"$WERCKER_STEP_TEMP/git-user"
+	printf '%s' "$2" >"$WERCKER_STEP_TEMP/git-password"
+	cat >"$WERCKER_STEP_TEMP/git-askpass" <<-END
+		#!/bin/sh
+		case "\$1" in
+		(Username*) cat '$WERCKER_STEP_TEMP/git-user' ;;
+		(*) cat '$WERCKER_STEP_TEMP/git-password' ;;
+		esac
+	END
+	chmod 700 "$WERCKER_STEP_TEMP/git-askpass"
+	GIT_ASKPASS="$WERCKER_STEP_TEMP/git-askpass" GIT_TERMINAL_PROMPT=0
+	export GIT_ASKPASS GIT_TERMINAL_PROMPT
+}
+
+# git_quiet ARGUMENT…: git, its words in $WERCKER_STEP_TEMP/git.txt.
+git_quiet() { git -c credential.helper= "$@" >"$WERCKER_STEP_TEMP/git.txt" 2>&1; }
+
+# absolute PATH
+absolute() {
+	case "$1" in
+	(/*) printf '%s' "$1" ;;
+	(*) printf '%s/%s' "$PWD" "$1" ;;
+	esac
+}

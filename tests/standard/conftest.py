@@ -211,7 +211,11 @@ class Bench:
             exit=ended.exit,
             reason=str(ended.reason),
             message=ended.message,
-            log="".join(self.box.log(each).decode() for each in ordinals),
+            log="".join(
+                self.box.log(each).decode()
+                for each in ordinals
+                if state.steps[each].state == "finished"
+            ),
             exports=_difference(*seen) if all(each.exists() for each in seen) else {},
             calls=tuple(_call(each) for each in sorted(self._calls.iterdir())),
         )

@@ -199,7 +199,7 @@ class Mailbox:
             connection, _ = self._socket.accept()
         except OSError:
             return
-        with connection, connection.makefile("rw", newline="\r\n") as stream:
+        with connection, connection.makefile("rw", newline="") as stream:
             data = False
             stream.write("220 test\r\n")
             stream.flush()

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/mail"
 	"net/smtp"
+	"net/textproto"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,7 +57,12 @@ func runMail(args []string, kit string, in io.Reader) (int, error) {
 	}
 	defer connection.Close()
 	_ = connection.SetDeadline(time.Now().Add(mailTimeout))
-	return 0, send(connection, name, kit, m, from, to)
+	err = send(connection, name, kit, m, from, to)
+	var refused *textproto.Error
+	if errors.As(err, &refused) {
+		err = fmt.Errorf("%d %s", refused.Code, refused.Msg)
+	}
+	return 0, err
 }
 
 func send(connection net.Conn, host, kit string, m message, from *mail.Address, to []*mail.Address) error {

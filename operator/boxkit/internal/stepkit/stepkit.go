@@ -15,8 +15,11 @@ const (
 	codeStatus  = 22
 )
 
+// Verbs are the first arguments that Run takes.
+var Verbs = []string{"http", "json", "url", "mail", "s3sync", "tool"}
+
 // Usage is how the verbs are called.
-const Usage = `boxkit http [--body FILE] [--timeout DURATION] < REQUEST | json quote < TEXT | json get KEY… < JSON | url quote < TEXT | mail < JSON | tool NAME [VERSION]`
+const Usage = `boxkit http [--body FILE] [--timeout DURATION] < REQUEST | json quote < TEXT | json get KEY… < JSON | url quote < TEXT | mail < JSON | s3sync < JSON | tool NAME [VERSION]`
 
 // Run is one call. `kit` is the directory that boxkit lies in, for its certificates. The result is the exit code.
 func Run(verb string, args []string, kit string, in io.Reader, out, diagnostics io.Writer) int {
@@ -27,6 +30,8 @@ func Run(verb string, args []string, kit string, in io.Reader, out, diagnostics 
 		code, err = runHTTP(args, kit, in, out)
 	case "json":
 		code, err = runJSON(args, in, out)
+	case "s3sync":
+		code, err = runS3Sync(args, kit, in, out)
 	case "mail":
 		code, err = runMail(args, kit, in)
 	case "url":
