@@ -25,7 +25,7 @@ from sentinel.api.reasons import PUSH_REASONS, CommitReason, Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.board import Seen, key_of
 from sentinel.engine.create import create
-from sentinel.engine.grants import let_agent_read
+from sentinel.engine.grants import let_agent_read, pull_secrets
 from sentinel.engine.look import until
 from sentinel.engine.ours import is_ours
 from sentinel.engine.readback import Problem, read_back
@@ -74,7 +74,7 @@ async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
         asked = await _ask(run, plan, outcome, pod=pod)
         await let_agent_read(
             run,
-            [plan.image.push_secret, *plan.image.pull_secrets],
+            [plan.image.push_secret, *pull_secrets(run, plan)],
             commit=asked,
             within=plan.pending_timeout,
         )
@@ -195,7 +195,7 @@ async def _ask(run: Run, plan: Plan, outcome: Outcome, *, pod: dict[str, Any]) -
             "tags": tags_of(plan, outcome),
             "config": {"labels": _image_labels(plan, outcome)},
             "baseImage": plan.box.reference,
-            "pullSecretRefs": [{"name": secret} for secret in plan.image.pull_secrets],
+            "pullSecretRefs": [{"name": secret} for secret in pull_secrets(run, plan)],
             "excludePaths": list(plan.image.exclude_paths),
             "deadline": rfc3339(run.tools.clock.now() + QUEUED),
             "timeoutSeconds": round(TIMEOUT.total_seconds()),

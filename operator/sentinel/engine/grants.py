@@ -16,6 +16,10 @@ from sentinel.engine.create import create
 from sentinel.engine.run import Run
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import ROLE_BINDINGS, ROLES
+from sentinel.plan.model import Plan
+
+_MOST = 16
+"""As many as an ImageCommit may name."""
 
 _RBAC = "rbac.authorization.k8s.io"
 
@@ -38,6 +42,12 @@ async def let_agent_read(run: Run, secrets: Sequence[str], *, commit: Json, with
             await create(run, resource, body, within=within)
         except AlreadyExists:
             continue
+
+
+def pull_secrets(run: Run, plan: Plan) -> list[str]:
+    """The Secrets that the box's image is pulled with, by the kubelet and so by whoever reads its layers."""
+    of_pod = (ref.name for ref in run.build.spec.pod.image_pull_secrets)
+    return list(dict.fromkeys((*plan.image.pull_secrets, *of_pod)))[:_MOST]
 
 
 def grant(names: Sequence[str], *, commit: Json, account: str, home: str) -> tuple[Json, Json]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sentinel.api.imagecommit import ImageCommit
 from sentinel.api.reasons import Reason
+from sentinel.engine.grants import pull_secrets
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import named_keychain
 from sentinel.errors import InfrastructureError, UserError
@@ -44,7 +45,7 @@ async def _compare(run: Run, plan: Plan, ended: ImageCommit) -> str:
     push = await named_keychain(
         run, filter(None, [image.push_secret]), wanted_by="spec.image.pushSecretRef"
     )
-    pull = await named_keychain(run, image.pull_secrets, wanted_by="spec.image.pullSecretRefs")
+    pull = await named_keychain(run, pull_secrets(run, plan), wanted_by="spec.image.pullSecretRefs")
     request = PushedRequest(
         repository=image.repository,
         digest=ended.status.digest,

@@ -134,7 +134,7 @@ class InProcess:
 
 
 def about_to_commit(
-    server: Committing, *, host: str = "", base: bytes = BASE
+    server: Committing, *, host: str = "", base: bytes = BASE, **spec: Any
 ) -> tuple[Run, Plan, Notices]:
     image = PlanImage(
         commit="end", repository=f"{host or '127.0.0.1:1'}/ns/app", push_secret="push"
@@ -143,7 +143,7 @@ def about_to_commit(
     the_plan = replace(plan(), image=image, box=box)
     name = server.add_pod(the_plan)
     server.pods[name]["status"]["containerStatuses"][0]["containerID"] = "containerd://x"
-    run = run_of(server)
+    run = run_of(server, **spec)
     settings = Settings(network=NetworkSettings(allowed=["127.0.0.0/8"]))
     run.tools = replace(run.tools, resolver=cast(Any, InProcess()), settings=settings)
     run.tools.pods.offer(server.pods[name])
@@ -246,6 +246,16 @@ async def test_the_grant_goes_with_the_commit_and_names_its_secrets_only() -> No
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["push"], "verbs": ["get"]}
     ]
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
+
+
+async def test_the_box_is_read_with_the_secrets_that_its_pod_pulls_with() -> None:
+    server = Committing({"phase": "Failed", "reason": "PodGone"})
+    run, the_plan, _ = about_to_commit(server, pod={"imagePullSecrets": [{"name": "of-pod"}]})
+    the_plan = replace(the_plan, image=replace(the_plan.image, pull_secrets=("named",)))
+    await commit(run, the_plan, PASSED)
+    asked, role, _ = server.made
+    assert asked["spec"]["pullSecretRefs"] == [{"name": "named"}, {"name": "of-pod"}]
+    assert role["rules"][0]["resourceNames"] == ["named", "of-pod", "push"]
 
 
 def changed(**more: str) -> str:
