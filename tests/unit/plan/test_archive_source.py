@@ -84,6 +84,7 @@ def test_the_pod_fetches_exactly_these_bytes() -> None:
         "secretDir": "/run/sentinel/git",
         "ignoreFile": ".werckerignore",
         "maxBytes": settings().source.max_gib * 1024**3,
+        "network": settings().network.policy().to_json(),
     }
     assert {"name": "git", "mountPath": "/run/sentinel/git", "readOnly": True} in (
         container["volumeMounts"]
