@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from tests.cluster.conftest import Builds
@@ -131,22 +132,25 @@ def test_builds_that_wait_for_a_node_stop_nobody(builds: Builds) -> None:
     assert verdict(builds.finish("b3", timeout=20)) == ("Cancelled", "Cancelled")
 
 
+def being_prepared(raw: dict[str, Any]) -> bool:
+    return bool(raw.get("status", {}).get("crashes"))
+
+
 @pytest.mark.usefixtures("hasty")
 def test_a_source_that_never_answers_holds_nobody(builds: Builds) -> None:
     """Cancel and delete act at once; without them the deadline of the preparation does."""
     with socket.create_server((builds.lab.gateway, 0)) as silent:
         url = f"http://{builds.lab.gateway}:{silent.getsockname()[1]}/silent.git"
+        # A namespace has two slots: the third begins when the second is cancelled.
         for name in ("slow", "cancelled", "deleted"):
             builds.apply(name, url=url)
             builds.kubectl.wait_for(
-                "build",
-                name,
-                namespace=builds.namespace,
-                until=lambda raw: raw.get("status", {}).get("crashes") == 1,
+                "build", name, namespace=builds.namespace, until=being_prepared, timeout=10
             )
-        cancel = ("patch", "build", "cancelled", "-n", builds.namespace, "--type=merge", "-p")
-        builds.kubectl(*cancel, '{"spec":{"cancel":true}}')
-        assert verdict(builds.finish("cancelled", timeout=10)) == ("Cancelled", "Cancelled")
+            if name == "cancelled":
+                patch = ("patch", "build", name, "-n", builds.namespace, "--type=merge", "-p")
+                builds.kubectl(*patch, '{"spec":{"cancel":true}}')
+                assert verdict(builds.finish(name, timeout=10)) == ("Cancelled", "Cancelled")
         builds.kubectl("delete", "build", "deleted", "-n", builds.namespace, "--timeout=10s")
         raw = builds.finish("slow", timeout=60)
     assert verdict(raw) == ("Errored", "SourceUnavailable")
