@@ -45,12 +45,13 @@ WAYS: dict[str, tuple[str, str, str]] = {
     "evict": ("main", "Errored", "PodEvicted"),
     "term": ("main", "Errored", "BoxTerminated"),
     "limit": ("main", "Failed", "StorageLimitExceeded"),
+    "limit deaf": ("deaf", "Failed", "StorageLimitExceeded"),
     "oom": ("main", "Failed", "OutOfMemory"),
     "evict starting": ("starting", "Succeeded", "Passed"),
     "term after": ("after", "Succeeded", "Passed"),
     "evict after": ("after", "Succeeded", "Passed"),
 }
-"""How a box is ended → in which phase of its build, and the phase and reason that the Build must end with."""
+"""How a box is ended → in which phase of its build ("deaf": in a main step that ignores TERM), and the phase and reason that the Build must end with."""
 NODE = "node stopped"
 NODES = 2
 """Builds on the node whose kubelet is stopped, in a whole run."""
@@ -70,7 +71,7 @@ async def terminated(*, lab: Lab, count: int, seed: int) -> dict[str, Any]:
     """`count` boxes are ended by the eviction API, a limit of their own, TERM, OOM and, in a whole run, a lost node."""
     dice = random.Random(seed)
     findings = Findings.of("wrong_end", "hang", "late", "skipped", "short", "unmarked", "pod_left")
-    shapes = {phase: _publish(lab, dice, phase) for phase in ("main", "after", "starting")}
+    shapes = {phase: _publish(lab, dice, phase) for phase in ("main", "deaf", "after", "starting")}
     nodes = NODES if count >= 20 else 0
     ways = [list(WAYS)[n % len(WAYS)] for n in range(count - nodes)]
     dice.shuffle(ways)
@@ -103,7 +104,8 @@ async def terminated(*, lab: Lab, count: int, seed: int) -> dict[str, Any]:
 
 def _publish(lab: Lab, dice: random.Random, phase: str) -> Shape:
     """A project whose main steps, or whose after-steps, go on until their box is ended."""
-    loop = json.dumps("true" if phase == "starting" else LOOP)
+    code = {"starting": "true", "deaf": f"trap '' TERM\n{LOOP}"}.get(phase, LOOP)
+    loop = json.dumps(code)
     quick = json.dumps("true")
     text = (
         f"box: {lab.registry}/box/debian:12\nno-response-timeout: 5\nbuild:\n  steps:\n"
@@ -126,7 +128,8 @@ async def _end_one(
     ground: Ground, shape: Shape, way: str, delay: float, findings: Findings
 ) -> Ended:
     """Create a Build, end its box in the phase of `way` after `delay` seconds, and wait for the Build's end."""
-    limits = {"limit": {"ephemeral-storage": "64Mi"}, "oom": {"memory": "96Mi"}}.get(way)
+    how = way.partition(" ")[0]
+    limits = {"limit": {"ephemeral-storage": "64Mi"}, "oom": {"memory": "96Mi"}}.get(how)
     box = {"box": {"resources": {"limits": limits}}} if limits else {}
     build = await ground.build(shape, pod=box)
     ended = Ended(build=build, way=way)
@@ -147,7 +150,7 @@ async def _end_one(
     ground.spawn(_remember(ground, ended, name))
     ended.at = datetime.now(UTC).timestamp()
     try:
-        await asyncio.to_thread(_strike, ground, name, way.partition(" ")[0])
+        await asyncio.to_thread(_strike, ground, name, how)
     except KubectlError as error:
         # An exec ends with its box.
         findings.more.setdefault("strikes", []).append(f"{way}: {error}"[:200])

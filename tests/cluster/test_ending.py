@@ -45,6 +45,21 @@ def test_a_pod_over_its_own_storage_limit_fails_with_the_limit_and_a_remedy(
     assert builds.pods("b") == []
 
 
+def test_the_log_of_a_step_that_ignores_term_is_kept_as_far_as_its_node_had_it(
+    builds: Builds,
+) -> None:
+    """The kubelet leaves it one second, and removes its output with the container."""
+    limits = {"box": {"resources": {"limits": {"ephemeral-storage": "64Mi"}}}}
+    code = f"trap '' TERM; {FILL}"
+    builds.apply("b", url=project(builds, code, after=False), pod=limits)
+    raw = builds.finish("b", timeout=150)
+    assert end(raw) == ("Failed", "StorageLimitExceeded")
+    log = builds.log(raw, "one")
+    assert "written 60\n" in log
+    assert log.endswith("this is what the node had of it\n")
+    assert builds.pods("b") == []
+
+
 @pytest.mark.parametrize("after", [False, True])
 def test_kill_1_is_a_box_that_was_terminated(builds: Builds, after: bool) -> None:
     builds.apply("b", url=project(builds, "echo begun; sleep 1; kill 1; sleep 30", after=after))
