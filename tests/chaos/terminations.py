@@ -51,7 +51,9 @@ WAYS: dict[str, tuple[str, str, str]] = {
     "term after": ("after", "Succeeded", "Passed"),
     "evict after": ("after", "Succeeded", "Passed"),
 }
-"""How a box is ended → in which phase of its build ("deaf": in a main step that ignores TERM), and the phase and reason that the Build must end with."""
+"""How a box is ended → in which phase of its build, and the phase and reason that the Build must end with.
+
+"deaf" is a main step that ignores TERM."""
 NODE = "node stopped"
 NODES = 2
 """Builds on the node whose kubelet is stopped, in a whole run."""
