@@ -126,8 +126,12 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
         await pusher.push_base(box.manifest.layers)
         tar = size.tar_bytes + size.tar_bytes // 8 + _SLACK
         gzip = spec.compression == "gzip"
+        needed = tar + (packed_at_most(tar) if gzip else 0)
+        if not tools.spool.fits(needed, owner=commit.namespace):
+            waiting = f"waiting for {gib(needed)} of disk space in the node's spool, which other commits use"
+            await status.write(ImageCommitStatus(phase=CommitPhase.CLAIMED, message=waiting))
         space = await stack.enter_async_context(
-            tools.spool.reserved(tar + (packed_at_most(tar) if gzip else 0), owner=commit.namespace)
+            tools.spool.reserved(needed, owner=commit.namespace)
         )
         plain, freeze = await copied(
             commit, box, upper, space.folder / "layer.tar", most=tar, stop=stop, tools=tools

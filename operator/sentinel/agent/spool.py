@@ -56,7 +56,7 @@ class Spool:
         `owner` is a namespace: it does not get a second reservation while its own take half of the spool.
         Raises CommitFailure(NoSpace) when it would not fit into the empty spool.
         """
-        while not self._fits(size, owner):
+        while not self.fits(size, owner=owner):
             self._changes.clear()
             log.info("%s waits for %s of the spool", owner, gib(size))
             await self._changes.wait()
@@ -75,7 +75,8 @@ class Spool:
         """Let those who wait look again."""
         self._changes.set()
 
-    def _fits(self, size: int, owner: str) -> bool:
+    def fits(self, size: int, *, owner: str) -> bool:
+        """Whether `reserved` would not have to wait now. Raises CommitFailure(NoSpace) as it does."""
         space = self._space()
         if size > space:
             raise CommitFailure(

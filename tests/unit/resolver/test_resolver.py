@@ -22,11 +22,14 @@ from tests.unit.resolver.process import ResolverProcess, until
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.registry import RegistryClient, parse_reference
+from sentinel.resolver.logins import keychain_of, logins_of
 from sentinel.resolver.messages import (
     ArchiveWanted,
     FactsRequest,
     GitWanted,
     ImageWanted,
+    Login,
+    PushedRequest,
     SourceRequest,
     StepRules,
     StepWanted,
@@ -184,6 +187,34 @@ async def test_images_are_looked_up_and_a_known_digest_is_kept(
             await ask(resolver, missing)
         assert caught.value.reason is Reason.IMAGE_NOT_FOUND
         assert [f"{host}/{each}:1" in caught.value.message for each in "ab"] == [True, True]
+
+
+async def test_a_pushed_image_is_compared_with_what_was_reported(
+    resolver: ResolverProcess, tmp_path: Path
+) -> None:
+    resolver.start()
+    with server.registry(tmp_path, login=True) as host:
+        login = Login(host=host, path="", username=server.USER, password=server.PASSWORD)
+        keys = keychain_of([login])
+        name = parse_reference(f"{host}/team/app:1")
+        async with RegistryClient(credentials=keys) as client:
+            pushed = await push_image(client, name)
+            (layer,) = (await client.get_image_manifest(name)).layers
+        request = PushedRequest(
+            repository=name.name,
+            digest=pushed["digest"],
+            layer=layer.digest,
+            base=f"{name.name}@{pushed['digest']}",
+            architecture="amd64",
+            push_logins=(login,),
+            pull_logins=logins_of(keys),
+            registries=LOOPBACK,
+        )
+        async with resolver.client().session(namespace="team", build="b") as session:
+            # An image of one layer is not its own base with that layer on top.
+            assert "layers of" in await session.pushed(request)
+            with pytest.raises(UserError, match="denied pull of"):
+                await session.pushed(request.model_copy(update={"push_logins": ()}))
 
 
 async def test_a_registry_of_the_cluster_itself_is_not_connected_to(
