@@ -21,8 +21,9 @@ from sentinel.kube.client import Kube
 from sentinel.kube.errors import Expired, NotFound
 from sentinel.kube.resources import BUILDS, NAMESPACES, PODS
 from sentinel.plan.names import pod_name
-from sentinel.session.client import ByteStream, Session
+from sentinel.session.client import Session
 from sentinel.session.records import AnyRecord
+from sentinel.session.stream import ByteStream
 from tests.lab import git
 from tests.lab.state import Lab
 

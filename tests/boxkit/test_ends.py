@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.session.client import RequestRefused
 from sentinel.session.messages import Copy, Limits, Result, Service
+from sentinel.session.stream import RequestRefused
 
 from .conftest import Box, Start, script
 

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from sentinel.errors import NotYet
-from sentinel.session.client import RequestRefused
 from sentinel.session.messages import Limits, Service
+from sentinel.session.stream import RequestRefused
 
 from .conftest import Box, SocketStream, Start, script
 

@@ -11,10 +11,11 @@ import pytest
 
 from sentinel.errors import BoxEnded, NotYet
 from sentinel.session import messages
-from sentinel.session.client import RequestRefused, Session
+from sentinel.session.client import Session
 from sentinel.session.frames import MAX_FRAME, FrameDecoder, JsonFrame, LogFrame, encode_json
 from sentinel.session.journal import SessionState, fold
 from sentinel.session.records import parse_record
+from sentinel.session.stream import RequestRefused
 
 from .conftest import Box, SocketStream, Start, script
 

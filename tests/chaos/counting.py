@@ -27,8 +27,9 @@ from sentinel.kube.client import Kube
 from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import BUILDS, IMAGE_COMMITS, NAMESPACES, PODS, Resource
 from sentinel.plan.names import pod_name
-from sentinel.session.client import ByteStream, Session
+from sentinel.session.client import Session
 from sentinel.session.journal import SessionState
+from sentinel.session.stream import ByteStream
 from tests.chaos.findings import Findings
 from tests.kubectl import condition, finished
 from tests.lab import git

@@ -23,7 +23,8 @@ from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
 from sentinel.plan.keys import step_log
 from sentinel.plan.names import BOX
-from sentinel.session.client import ByteStream, Session
+from sentinel.session.client import Session
+from sentinel.session.stream import ByteStream
 from sentinel.settings import Settings
 from sentinel.store.s3 import ObjectStore
 

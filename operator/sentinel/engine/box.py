@@ -28,10 +28,11 @@ from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.names import BOX, is_dns_name, pod_name
 from sentinel.plan.observe import observe
 from sentinel.plan.users import is_read_only
-from sentinel.session.client import ByteStream, RequestRefused, Session
+from sentinel.session.client import Session
 from sentinel.session.journal import Expected, SessionState
 from sentinel.session.messages import Copy, Limits, Open, Result, Service, StepSpec
 from sentinel.session.records import AnyRecord, Finished, Opened, ServiceSeen, Skipped, Started
+from sentinel.session.stream import ByteStream, RequestRefused
 
 log = logging.getLogger(__name__)
 

@@ -13,16 +13,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Self
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import (
     BoxEnded,
-    InternalError,
     NotYet,
     ProtocolError,
     SessionLost,
@@ -48,9 +47,11 @@ from sentinel.session.messages import (
     StepSpec,
     Upload,
     Welcome,
+    number,
     parse_welcome,
 )
 from sentinel.session.records import AnyRecord, parse_record
+from sentinel.session.stream import ByteStream, Connect, Cut, RequestRefused
 
 HEARTBEAT = 15.0
 SILENCE = 45.0
@@ -62,32 +63,6 @@ LOST_AFTER = 300.0
 
 MOST_WAITING = 1000
 """Messages that wait to be sent."""
-
-
-class ByteStream(Protocol):
-    """One connection to `boxkit attach`: bytes both ways."""
-
-    async def read(self) -> bytes:
-        """The next bytes; b"" when the stream was cut or ended. May raise OSError or TransientError instead."""
-
-    async def write(self, data: bytes) -> None:
-        """Send all of `data`."""
-
-    async def close(self) -> None:
-        """Drop the connection, without waiting for the other side."""
-
-
-Connect: TypeAlias = Callable[[], Awaitable[ByteStream]]
-
-
-class RequestRefused(InternalError):
-    """boxkit refused a request; its state is unchanged. `code` is a word of operator/boxkit/README.md."""
-
-    def __init__(self, code: str, text: str) -> None:
-        code, text = code[:64], text[:4096].encode("utf-8", "replace").decode()
-        super().__init__(f"boxkit refused: {code}: {text}")
-        self.code = code
-        self.text = text
 
 
 class Session:
@@ -361,7 +336,7 @@ class Session:
                 task.cancel()
             outcomes = await asyncio.gather(reading, *others, return_exceptions=True)
         for outcome in outcomes:
-            cut = isinstance(outcome, (OSError, TransientError, _Cut))
+            cut = isinstance(outcome, (OSError, TransientError, Cut))
             if isinstance(outcome, NotYet) or (isinstance(outcome, Exception) and not cut):
                 raise outcome
 
@@ -381,7 +356,7 @@ class Session:
             try:
                 frames = decoder.feed(data)
             except ProtocolError as error:
-                raise _Cut(str(error)) from error
+                raise Cut(str(error)) from error
             for frame in frames:
                 match frame:
                     case JsonFrame(message=message):
@@ -409,21 +384,21 @@ class Session:
         match message["type"]:
             case "record":
                 if not self._known_box:
-                    raise _Cut("a record came before the welcome")
+                    raise Cut("a record came before the welcome")
                 self._take_record(message)
             case "welcome":
                 self._take_welcome(parse_welcome(message))
             case "ping" if self._outbox is not None:
                 if self._outbox.qsize() > MOST_WAITING:
-                    raise _Cut("the box sends pings and does not read what is sent to it")
-                self._outbox.put_nowait(messages.pong(_number(message.get("n"))))
+                    raise Cut("the box sends pings and does not read what is sent to it")
+                self._outbox.put_nowait(messages.pong(number(message.get("n"))))
             case "error" if not message.get("id"):
                 text = f"{str(message.get('code'))[:64]}: {str(message.get('text'))[:1024]}"
                 if not self._greeted:
                     raise mismatch(f"boxkit refused the session: {text}")
-                raise _Cut(f"boxkit ended the connection: {text}")
+                raise Cut(f"boxkit ended the connection: {text}")
             case "ok" | "error" | "environment":
-                _, future = self._pending.get(_number(message.get("id")), (None, None))
+                _, future = self._pending.get(number(message.get("id")), (None, None))
                 if future is not None and not future.done():
                     future.set_result(message)
             case _:
@@ -471,12 +446,3 @@ class Session:
             if not future.done():
                 future.set_exception(error)
         self._tell()
-
-
-def _number(value: Any) -> int:
-    """A number of the other side's choice; 0 for anything else."""
-    return value if isinstance(value, int) and abs(value) < 2**63 else 0
-
-
-class _Cut(Exception):
-    """This connection is worthless; the session is not."""

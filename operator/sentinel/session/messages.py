@@ -288,3 +288,8 @@ def ping(n: int) -> Message:
 def pong(n: int) -> Message:
     """The answer to boxkit's `ping`."""
     return {"type": "pong", "n": n}
+
+
+def number(value: Any) -> int:
+    """A number of the other side's choice; 0 for anything else."""
+    return value if isinstance(value, int) and abs(value) < 2**63 else 0

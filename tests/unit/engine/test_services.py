@@ -17,9 +17,9 @@ from sentinel.engine.services import blame_services, tell_dead_services
 from sentinel.errors import BoxEnded, SentinelError
 from sentinel.plan.model import ImageFacts, PlanService
 from sentinel.plan.observe import Ended, PodView
-from sentinel.session.client import RequestRefused
 from sentinel.session.journal import SessionState, StepState
 from sentinel.session.messages import Result
+from sentinel.session.stream import RequestRefused
 
 IMAGE = ImageFacts(name="x", reference="x")
 PLAN = replace(

@@ -20,10 +20,11 @@ from sentinel.errors import (
     SessionLost,
     TransientError,
 )
-from sentinel.session.client import MOST_WAITING, RequestRefused, Session
+from sentinel.session.client import MOST_WAITING, Session
 from sentinel.session.frames import FrameDecoder, JsonFrame, encode_json, encode_log
 from sentinel.session.journal import Expected
 from sentinel.session.messages import Open, Welcome
+from sentinel.session.stream import RequestRefused
 
 
 class MemoryStream:
