@@ -159,7 +159,7 @@ async def _attempt(run: Run, plan: Plan) -> tuple[Outcome, bool]:
     environment = asyncio.ensure_future(resolve_environment(run, plan))
     try:
         await ensure_pod(run, plan, environment)
-        run.printed = b""
+        run.printed = {}
         async with box_session(run, plan) as session, output_kept(run, plan, session):
             try:
                 outcome = await guarded(

@@ -6,7 +6,7 @@ Not a manager: it holds values and hands out waiting; what happens is written in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -69,10 +69,10 @@ class Run:
     """One Build while it is driven. `invalid` ends it at once: its spec cannot be read (`build` has then an empty
     one), or we failed with it too often. `closed`: the box has ended by itself. `dead_services` says by alias how a
     service ended before the steps did. `result` is how the build ends whatever happens to its box from then on; `lost`
-    is why the box ended after that and before its after-steps did. `printed` is what a box that is being stopped had
-    printed by then, from its node. `park(True)` gives the build's slot back while it
-    only waits for room in the cluster, `park(False)` takes one again. `sealed` is the signed plan in the annotation of
-    the attempt's pod."""
+    is why the box ended after that and before its after-steps did. `printed` has, by ordinal,
+    the end of what the steps of a box had printed when it was told to stop. `park(True)` gives the build's slot back
+    while it only waits for room in the cluster, `park(False)` takes one again. `sealed` is the signed plan in the
+    annotation of the attempt's pod."""
 
     build: Build
     tools: Tools
@@ -84,7 +84,7 @@ class Run:
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     result: Outcome | None = None
     lost: SentinelError | None = None
-    printed: bytes = b""
+    printed: Mapping[int, bytes] = field(default_factory=dict)
     dead_services: dict[str, str] = field(default_factory=dict)
     sealed: str = ""
 

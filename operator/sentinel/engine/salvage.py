@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from sentinel.api.reasons import Reason
@@ -35,9 +35,19 @@ MOST_BYTES = 16 * 1024 * 1024
 READ_WITHIN = 10.0
 """Seconds for the output of a box that is being stopped."""
 
+READ_AT_ONCE = 4
+"""Outputs that are in memory whole at a time: a drained node ends many boxes together."""
+
+KEPT_BYTES = 512 * 1024
+"""Of a box's output, kept until its logs are known to be stored."""
+
+CUT = b"--- sentinel: the beginning of this log is missing\n"
+
 PARTIAL = (
     b"--- sentinel: the box ended before this log was stored; this is what the node had of it\n"
 )
+
+_reading = asyncio.Semaphore(READ_AT_ONCE)
 
 _HEADER = re.compile(rb"^--- sentinel step=([0-9]{1,9}) offset=0 id=(\S+) name=.*\n", re.MULTILINE)
 
@@ -52,17 +62,18 @@ async def salvage_logs(run: Run, *, attempt: int, reason: Reason | str, message:
         return False
     try:
         missing = await _missing(store, results.prefix, run)
-        printed = await _printed(run, attempt=attempt)
-        if printed is None:
-            return not missing
         ids = {ordinal: step.id for ordinal, step in enumerate(run.writer.status.steps, start=1)}
-        found = _longest(split_log(run.printed, ids), split_log(printed, ids))
-        if _note_begun(run, found.keys(), reason=reason, message=message):
-            missing = await _missing(store, results.prefix, run)
-        for ordinal in missing:
-            await store.put(
-                step_log(results.prefix, ids[ordinal]), found.get(ordinal, b"") + PARTIAL
-            )
+        async with _reading:
+            printed = await _printed(run, attempt=attempt)
+            if printed is None:
+                return not missing
+            found = _longest(run.printed, split_log(printed, ids))
+            if _note_begun(run, found.keys(), reason=reason, message=message):
+                missing = await _missing(store, results.prefix, run)
+            for ordinal in missing:
+                await store.put(
+                    step_log(results.prefix, ids[ordinal]), found.get(ordinal, b"") + PARTIAL
+                )
     except SentinelError as e:
         log.warning("build %s/%s: no logs from the node: %s", *run.key, e.message)
         return False
@@ -87,8 +98,8 @@ async def output_kept(run: Run, plan: Plan, session: Session) -> AsyncIterator[N
 async def _keep_output(run: Run, plan: Plan, session: Session) -> None:
     try:
         await session.wait_for(lambda state: state.stopping is not None)
-        async with asyncio.timeout(READ_WITHIN):
-            run.printed = await run.tools.kube.logs(
+        async with asyncio.timeout(READ_WITHIN), _reading:
+            printed = await run.tools.kube.logs(
                 namespace=plan.namespace,
                 pod=pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt),
                 container=BOX,
@@ -96,6 +107,22 @@ async def _keep_output(run: Run, plan: Plan, session: Session) -> None:
             )
     except (SentinelError, TimeoutError) as e:
         log.info("build %s/%s: no output of a box that stops: %s", *run.key, e)
+        return
+    found = split_log(printed, {step.ordinal: step.id for step in plan.steps})
+    run.printed = _ends(found, stored=session.state.uploads.keys())
+
+
+def _ends(found: Mapping[int, bytes], *, stored: Collection[str]) -> dict[int, bytes]:
+    """The last KEPT_BYTES of what the steps printed whose logs are not stored, the latest step first."""
+    ends: dict[int, bytes] = {}
+    room = KEPT_BYTES
+    for ordinal in sorted(found, reverse=True):
+        if room <= 0 or f"log/{ordinal}" in stored:
+            continue
+        text = found[ordinal]
+        ends[ordinal] = text if len(text) <= room else CUT + text[-room:]
+        room -= len(text)
+    return ends
 
 
 def _longest(*found: Mapping[int, bytes]) -> dict[int, bytes]:
@@ -128,6 +155,10 @@ async def _printed(run: Run, *, attempt: int) -> bytes | None:
         )
     except NotFound:
         return b""
+    except SentinelError:
+        if not run.printed:
+            raise
+        return b""  # what was read when the box was told to stop
 
 
 def _note_begun(run: Run, ordinals: Iterable[int], *, reason: Reason | str, message: str) -> bool:

@@ -10,6 +10,7 @@ from tests.unit.engine.world import UID, Box, Server, plan, run_of, status_of
 
 from sentinel.api.build import PodStatus, Results, StepStatus
 from sentinel.api.reasons import Reason
+from sentinel.engine import salvage
 from sentinel.engine.box import box_session
 from sentinel.engine.salvage import PARTIAL, output_kept, salvage_logs, split_log
 from sentinel.errors import InfrastructureError
@@ -167,8 +168,10 @@ async def test_what_a_stopping_box_had_printed_is_read_at_once() -> None:
 
     box = Box(opened=True)
     box.record("opened", build=UID, attempt=1, plan="", shell="/bin/bash")
+    made = plan("first")
+    made = replace(made, steps=(replace(made.steps[0], id="a-1"),))
     server = Removed(status_of(ready=True, begun=True))
-    server.add_pod(plan("first"), box=box)
+    server.add_pod(made, box=box)
     store = Store()
     del store.objects["r/step/a-1/log.txt"]
     run = run_of(server)
@@ -178,10 +181,21 @@ async def test_what_a_stopping_box_had_printed_is_read_at_once() -> None:
         results=Results(prefix="r/"),
         steps=[StepStatus(id="a-1", name="first", start_time="2026-11-27T10:00:00Z")],
     )
-    async with box_session(run, plan("first")) as session, output_kept(run, plan("first"), session):
+    async with box_session(run, made) as session, output_kept(run, made, session):
         assert server.asked == 0
         box.record("stopping")
         await session.wait_for(lambda state: state.stopping is not None)
     server.pods.clear()
     assert await salvage_logs(run, attempt=1, reason=Reason.POD_EVICTED, message="full")
     assert store.objects["r/step/a-1/log.txt"] == b"one\n" + PARTIAL
+
+
+def test_of_a_long_output_the_end_is_kept_and_of_what_is_stored_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(salvage, "KEPT_BYTES", 10)
+    found = {1: b"stored", 2: b"0123456789abcdef", 3: b"last\n"}
+    assert salvage._ends(found, stored={"log/1"}) == {
+        3: b"last\n",
+        2: salvage.CUT + b"bcdef",
+    }
