@@ -56,7 +56,7 @@ async def create(
             if not isinstance(answer, Refusal):
                 if shown and not run.writer.begun:
                     text = f"{refused(body)} was created"
-                    run.writer.condition(ConditionType.POD_READY, "False", Reason.PENDING, text)
+                    run.writer.waits(Reason.PENDING, text)
                 return answer
             waited = clock.monotonic() - began
             if answer.verdict == "fail" or waited >= min(answer.grace, within):
@@ -115,7 +115,7 @@ def _show(run: Run, refusal: Refusal, *, again: bool) -> None:
         )
     else:
         run.park(True)
-        run.writer.condition(ConditionType.POD_READY, "False", refusal.reason, refusal.message)
+        run.writer.waits(refusal.reason, refusal.message)
     if not again:
         log.info("build %s/%s: waiting: %s", *run.key, refusal.message)
         run.report.noticed(message=f"waiting: {refusal.message}")

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 from sentinel.api.build import PodStatus
-from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Blame, Reason
 from sentinel.engine.board import Seen
 from sentinel.engine.create import create
@@ -141,14 +140,16 @@ async def watch_pod(run: Run, plan: Plan, session: Session) -> None:
             since.setdefault(problem.reason, now)
             if problem.verdict == "fail":
                 raise _error(problem.reason, problem.message)
+        unschedulable = problem is not None and problem.reason is Reason.UNSCHEDULABLE
+        run.park(unschedulable and not spoken_to)
         if not spoken_to:
-            run.park(problem is not None and problem.reason is Reason.UNSCHEDULABLE)
             _raise_if_overdue(run, plan, view, problem, watched=now - began)
             if problem is not None and told != (problem.reason, problem.message):
                 told = (problem.reason, problem.message)
-                run.writer.condition(
-                    ConditionType.POD_READY, "False", problem.reason, problem.message
-                )
+                run.writer.waits(problem.reason, problem.message)
+            elif problem is None and told is not None:
+                told = None
+                run.writer.waits(Reason.PENDING, "the pod is starting")
             # Later the box itself is told, and what it makes of it stands in its journal.
             if run.cancelled.is_set():
                 raise CancelledByUser("spec.cancel was set", reason=Reason.CANCELLED)

@@ -210,6 +210,12 @@ class StatusWriter:
         )
         self.change(conditions=list(conditions))
 
+    def waits(self, reason: Reason, message: str) -> None:
+        """Say what keeps an attempt's pod from running. The reason also stands where `kubectl get` shows it."""
+        self.condition(ConditionType.POD_READY, "False", reason, message)
+        if not self.begun:
+            self.condition(ConditionType.SUCCEEDED, "Unknown", reason)
+
     def holds(self, type_: ConditionType) -> bool | None:
         """Whether a condition is True or False; None while unknown."""
         found = get_condition(self.status.conditions, type_)

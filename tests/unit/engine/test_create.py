@@ -89,6 +89,8 @@ async def test_a_quota_that_stays_ends_the_build_after_its_pending_timeout() -> 
     assert 100 <= clock.passed < 120
     status, reason, message = shown(run, ConditionType.POD_READY)
     assert (status, reason) == ("False", "QuotaExceeded")
+    # The reason that `kubectl get builds -o wide` prints.
+    assert shown(run, ConditionType.SUCCEEDED)[:2] == ("Unknown", "QuotaExceeded")
     assert QUOTA in message
 
 
