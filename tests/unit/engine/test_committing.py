@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -126,7 +127,7 @@ class InProcess:
         yield self
 
     async def pushed(self, request: PushedRequest) -> str:
-        done = await work(request, Path("/nonexistent"))
+        done = await asyncio.to_thread(work, request, Path("/nonexistent"), asyncio.run)
         if done.answer.failure is not None:
             raise_failure(done.answer.failure)
         assert done.answer.pushed is not None
