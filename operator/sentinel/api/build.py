@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from sentinel.api.conditions import Condition, Phase
-from sentinel.api.model import Duration, KeyRef, LocalRef, Model, Resource, is_deeper
+from sentinel.api.model import Duration, KeyRef, LocalRef, Model, Resource, findings, is_deeper
 from sentinel.api.podshape import AFFINITY, RESOURCES, SECURITY_CONTEXT, TOLERATION
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
@@ -445,10 +445,6 @@ class Build(Resource):
         try:
             return cls.model_validate(raw)
         except ValidationError as e:
-            findings = "; ".join(
-                f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
-                for error in e.errors(include_url=False, include_input=False)
-            )
             raise UserError(
-                f"the Build's spec is not valid: {findings}", reason=Reason.INVALID_SPEC
+                f"the Build's spec is not valid: {findings(e)}", reason=Reason.INVALID_SPEC
             ) from e

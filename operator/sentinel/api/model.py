@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
@@ -36,6 +36,14 @@ def is_deeper(value: object, levels: int) -> bool:
             for inner in (each.values() if isinstance(each, dict) else each)
         ]
     return any(isinstance(each, dict | list) for each in level)
+
+
+def findings(error: ValidationError) -> str:
+    """Every wrong field with what is wrong with it, without the values."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
+        for each in error.errors(include_url=False, include_input=False)
+    )
 
 
 class Model(BaseModel):
