@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 GRACE_MORE = 10.0
 """Seconds beyond a pod's own grace until a box that should have ended is not waited for any longer."""
 
+LONGEST_GRACE = 60.0
+"""Seconds that a grace counts for, whatever a `kubectl delete --grace-period` of somebody's says: ours is 30."""
+
 REPORTED_WITHIN = 20.0
 """Seconds from the end of the session until the pod shows anything of the box's end."""
 
@@ -126,4 +129,4 @@ def _grace(pods: Board, key: tuple[str, str]) -> float:
         return 0.0
     told = seen.raw["metadata"].get("deletionGracePeriodSeconds")
     spec = seen.raw["spec"].get("terminationGracePeriodSeconds", 30)
-    return float(spec if told is None else told)
+    return min(float(spec if told is None else told), LONGEST_GRACE)
