@@ -135,6 +135,7 @@ async def _stored(build: Build, printer: Printer) -> None:
             "SENTINEL_STORE__SECRET_ACCESS_KEY; without a store use kubectl logs"
         )
     missing, wrong = [], []
+    ran = {ordinal for ordinal, _ in started}
     try:
         for ordinal, step in started:
             try:
@@ -142,14 +143,14 @@ async def _stored(build: Build, printer: Printer) -> None:
             except GoneError:
                 # A box that was killed uploads nothing more: the other steps' logs are there all the same.
                 missing.append(visible(step.display_name or step.name))
+                ran.discard(ordinal)
                 continue
             except InfrastructureError as e:
                 wrong.append(f"the log of {visible(step.display_name or step.name)}: {e.message}")
+                ran.discard(ordinal)
                 continue
             have = printer.have(ordinal)
-            printer.take(
-                build.status.steps, ordinal, have, data[have:], ran={o for o, _ in started}
-            )
+            printer.take(build.status.steps, ordinal, have, data[have:], ran=ran)
     finally:
         store.close()
     if missing:

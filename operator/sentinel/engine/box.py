@@ -15,6 +15,7 @@ from sentinel.api.build import PodStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason, read_reason
 from sentinel.engine.board import Board
+from sentinel.engine.deadline import steps_done
 from sentinel.engine.ours import known_uid
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.status import progress, step_statuses
@@ -162,7 +163,7 @@ async def run_main(plan: Plan, session: Session) -> SessionState:
     """Queue all main steps in one go and wait until each has ended or been skipped."""
     steps = [step for step in plan.steps if step.phase == "main"]
     await session.start([_step_spec(step) for step in steps])
-    return await session.wait_for(lambda state: state.done({step.ordinal for step in steps}))
+    return await steps_done(plan, session, steps)
 
 
 async def run_after(plan: Plan, session: Session, outcome: Outcome) -> None:
@@ -172,7 +173,7 @@ async def run_after(plan: Plan, session: Session, outcome: Outcome) -> None:
         return
     result = result_of(plan, session.state, outcome)
     await session.start([_step_spec(step) for step in steps], result=result)
-    await session.wait_for(lambda state: state.done({step.ordinal for step in steps}))
+    await steps_done(plan, session, steps)
 
 
 def result_of(plan: Plan, state: SessionState, outcome: Outcome) -> Result:

@@ -24,6 +24,7 @@ from sentinel.engine.box import (
     was_stopped,
 )
 from sentinel.engine.commit import commit
+from sentinel.engine.deadline import cancelled
 from sentinel.engine.ending import box_ends, why_box_ended
 from sentinel.engine.finish import close_box, decide, finish, label_finished, store_output
 from sentinel.engine.guard import guarded
@@ -222,7 +223,7 @@ async def _outlived(
 async def _pass_on_cancel(run: Run, session: Session) -> None:
     """The user's cancel, told to the box: what runs gets TERM, what waits is skipped, and the journal says so."""
     await run.cancelled.wait()
-    await session.cancel("spec.cancel was set")
+    await cancelled(session, "spec.cancel was set")
 
 
 LOST = frozenset(

@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 CLOSED_WITHIN = 360.0
 """Seconds for the end of a box: its own limit for uploads is a minute, and a session is lost after five."""
 
+COLLECTED_WITHIN = 3600.0
+"""Seconds for the output, of which boxkit takes half for the upload at most."""
+
 OUTPUT_LIMIT = 5000 * 1024 * 1024
 """Bytes of a build's output; wercker's own limit (`wercker-semantics.md` §5.3)."""
 
@@ -56,7 +59,13 @@ async def store_output(run: Run, plan: Plan, session: Session, outcome: Outcome)
     if store is None or not outcome.succeeded:
         return outcome
     await session.collect(Collect(what=OUTPUT, path=OUTPUT_PATH, limit=OUTPUT_LIMIT))
-    state = await session.wait_for(lambda state: OUTPUT in state.collected)
+    try:
+        async with asyncio.timeout(COLLECTED_WITHIN):
+            state = await session.wait_for(lambda state: OUTPUT in state.collected)
+    except TimeoutError:
+        return Outcome.failed(
+            Reason.STORE_FAILED, f"the output was not stored within {COLLECTED_WITHIN:.0f} s"
+        )
     collected = state.collected[OUTPUT]
     if isinstance(collected, CollectFailed):
         if collected.reason == "TooLarge":
