@@ -317,6 +317,22 @@ def test_the_checkout_in_the_box_is_clean_and_its_branch_may_have_a_plus(
     assert "quiet\nbranch=[main+next] tag=[] status=[]\n" in builds.log(raw, "look")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://kubernetes.default.svc/x.git",
+        "http://169.254.169.254/x.git",
+        "git://localhost/x.git",
+        "ssh://git@10.96.0.10/x.git",
+    ],
+)
+def test_a_build_does_not_reach_the_cluster_through_the_operator(builds: Builds, url: str) -> None:
+    raw = builds.run(url=url)
+    assert verdict(raw) == ("Failed", "SourceNotFound")
+    assert "which builds may not reach" in message(raw)
+    assert builds.pods("b") == []
+
+
 @pytest.fixture
 def trusting(builds: Builds, tmp_path: Path) -> Iterator[Builds]:
     """An operator that was told of the lab's authority, for as long as the test lasts."""
