@@ -20,6 +20,7 @@ from tests.lab.state import GIT_SSH_PORT, Lab, locked
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
+from sentinel.source.failure import Deadline
 from sentinel.source.git import Credentials, Resolved, resolve
 
 SCRIPT = """\
@@ -96,30 +97,31 @@ def ssh_secret(*, key: Path | None = None, known_hosts: str | None = None) -> di
 # --- ssh, asked from this machine ---
 
 
-async def ask(url: str, secret: Mapping[str, str], tmp_path: Path) -> Resolved:
-    return await resolve(
+def ask(url: str, secret: Mapping[str, str], tmp_path: Path) -> Resolved:
+    return resolve(
         url=url,
         ref="main",
         credentials=Credentials.from_secret(secret),
         paths=[],
         cache_dir=tmp_path / "cache",
+        deadline=Deadline(60),
     )
 
 
-async def test_ssh_lets_the_key_in_where_the_host_is_known(hidden: Project, tmp_path: Path) -> None:
-    found = await ask(f"{services.GIT_SSH_URL}/{hidden.path}", ssh_secret(), tmp_path)
+def test_ssh_lets_the_key_in_where_the_host_is_known(hidden: Project, tmp_path: Path) -> None:
+    found = ask(f"{services.GIT_SSH_URL}/{hidden.path}", ssh_secret(), tmp_path)
     assert (found.commit, found.branch, found.subject) == (hidden.commit, "main", "Publish")
 
 
 @pytest.mark.parametrize("form", ["short", "bracketed"])
-async def test_the_short_form_of_an_ssh_url(hidden: Project, tmp_path: Path, form: str) -> None:
+def test_the_short_form_of_an_ssh_url(hidden: Project, tmp_path: Path, form: str) -> None:
     """git@host:path can name no port; where the machine's own sshd has port 22, git's longer form stands for both."""
     name = services.GIT_NAME
     short = form == "short" and services.SSH.serves_short()
     port = SHORT_PORT if short else GIT_SSH_PORT
     host = f"git@{name}" if short else f"[git@{name}:{port}]"
     secret = ssh_secret(known_hosts=services.SSH.known_host(name, port))
-    found = await ask(f"{host}:{hidden.path}", secret, tmp_path)
+    found = ask(f"{host}:{hidden.path}", secret, tmp_path)
     assert found.commit == hidden.commit
 
 
@@ -150,7 +152,7 @@ async def test_the_short_form_of_an_ssh_url(hidden: Project, tmp_path: Path, for
         ({"ssh-privatekey": "no key\n"}, "`ssh-privatekey` of the Secret is not a private key"),
     ],
 )
-async def test_ssh_says_what_to_put_into_the_secret(
+def test_ssh_says_what_to_put_into_the_secret(
     hidden: Project, tmp_path: Path, change: dict[str, str], words: str
 ) -> None:
     strange = {
@@ -161,14 +163,14 @@ async def test_ssh_says_what_to_put_into_the_secret(
         key: strange[key] if value == "STRANGE" else value for key, value in change.items()
     }
     with pytest.raises(UserError, match=words) as caught:
-        await ask(f"{services.GIT_SSH_URL}/{hidden.path}", secret, tmp_path)
+        ask(f"{services.GIT_SSH_URL}/{hidden.path}", secret, tmp_path)
     assert caught.value.reason is Reason.SOURCE_AUTH_FAILED
     assert str(tmp_path) not in caught.value.message
 
 
-async def test_a_repository_that_is_not_behind_ssh(hidden: Project, tmp_path: Path) -> None:
+def test_a_repository_that_is_not_behind_ssh(hidden: Project, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing\.git is not a repository") as caught:
-        await ask(f"{services.GIT_SSH_URL}/private/nothing.git", ssh_secret(), tmp_path)
+        ask(f"{services.GIT_SSH_URL}/private/nothing.git", ssh_secret(), tmp_path)
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
 
 

@@ -131,7 +131,7 @@ def _source(request: SourceRequest, scratch: Path) -> SourceAnswer:
 def _git(
     request: SourceRequest, wanted: GitWanted, scratch: Path
 ) -> tuple[SourceAnswer, Mapping[str, bytes], Sequence[str]]:
-    found = git.resolve_now(
+    found = git.resolve(
         url=wanted.url,
         ref=wanted.ref,
         credentials=_git_credentials(wanted.credentials),
@@ -152,7 +152,7 @@ def _archive(
     request: SourceRequest, wanted: ArchiveWanted, scratch: Path
 ) -> tuple[SourceAnswer, Mapping[str, bytes], Sequence[str]]:
     known = wanted.credentials
-    found = archive.inspect_now(
+    found = archive.inspect(
         url=wanted.url,
         sha256=wanted.sha256,
         credentials=None
@@ -309,7 +309,7 @@ async def _steps(
     if not request.steps or request.rules is None:
         return (), ()
     rules = request.rules
-    settings = StepSettings.model_validate({**rules.model_dump(), "cache_bytes": 2**62})
+    settings = StepSettings.model_validate(rules.model_dump())
     known = _Known(scratch / "steps", request.known_steps)
     policy = Policy.from_json(request.network)
     source = step_source(
@@ -371,7 +371,7 @@ class _Known(Cache):
     ELSEWHERE = Path("/nonexistent/operator")
 
     def __init__(self, directory: Path, steps: Sequence[KnownStep]) -> None:
-        super().__init__(directory, limit=2**62)
+        super().__init__(directory)
         self.keys: dict[tuple[str, str, str], tuple[Key, str]] = {}
         self._known = {
             Key(

@@ -1,6 +1,6 @@
 """Where a project comes from, git or an archive: one synchronous library, standard library only.
 
-A child of the resolver resolves (`git.resolve_now`, `archive.inspect_now`), the init container of a build's pod checks
+A child of the resolver resolves (`git.resolve`, `archive.inspect`), the init container of a build's pod checks
 out (`fetch.main`), and `sentinel.steps` fetches steps with the same parts:
 
 * `address`: every form of URL, once; names of refs. `access`, `gitcommand`: git's environment, credentials and route.
@@ -10,8 +10,7 @@ out (`fetch.main`), and `sentinel.steps` fetches steps with the same parts:
 * `failure`: errors, the `Deadline` that every call takes, and the retry loop.
 
 Every call takes a `network.Policy`, None for the strictest, and raises errors of `sentinel.errors` whose messages hold
-no credential and nothing that a server sent. `resolve` and `inspect` are the same for coroutines, in threads; a cancel
-ends git and downloads.
+no credential and nothing that a server sent.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from sentinel import network
@@ -22,7 +21,6 @@ from sentinel.source.download import download
 from sentinel.source.failure import Deadline, failed
 from sentinel.source.gitcommand import write_ca_file
 from sentinel.source.http import Login
-from sentinel.source.threads import in_thread
 from sentinel.source.unpack import Limits, Refused, unpack
 
 ROOT_NAMES = 1000
@@ -58,35 +56,7 @@ class Inspected:
     root: tuple[str, ...] = field(default=(), compare=False)
 
 
-async def inspect(
-    *,
-    url: str,
-    sha256: str,
-    credentials: Credentials | None,
-    paths: Sequence[str],
-    cache_dir: Path,
-    ca: str = "",
-    allow_file: bool = False,
-    policy: network.Policy | None = None,
-) -> Inspected:
-    """`inspect_now` in a thread; a cancel ends it."""
-    deadline = Deadline(TIMEOUT)
-    work = partial(
-        inspect_now,
-        url=url,
-        sha256=sha256,
-        credentials=credentials,
-        paths=paths,
-        cache_dir=cache_dir,
-        ca=ca,
-        allow_file=allow_file,
-        deadline=deadline,
-        policy=policy,
-    )
-    return await in_thread(work, deadline)
-
-
-def inspect_now(
+def inspect(
     *,
     url: str,
     sha256: str,

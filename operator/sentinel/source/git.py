@@ -14,7 +14,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -37,9 +36,8 @@ from sentinel.source.failure import Deadline, patiently
 from sentinel.source.gitcommand import write_repository
 from sentinel.source.process import Ended, Limits
 from sentinel.source.repository import FETCH, Repository
-from sentinel.source.threads import in_thread
 
-__all__ = ["Credentials", "Resolved", "resolve", "resolve_now"]
+__all__ = ["Credentials", "Resolved", "resolve"]
 
 MAX_DISK = 512 * 1024 * 1024
 """Bytes a fetch may bring. Only servers that ignore filters come near."""
@@ -75,36 +73,7 @@ class Resolved:
     root: tuple[str, ...] = field(default=(), compare=False)
 
 
-async def resolve(
-    *,
-    url: str,
-    ref: str,
-    credentials: Credentials | None,
-    paths: Sequence[str],
-    cache_dir: Path,
-    ca: str = "",
-    allow_file: bool = False,
-    timeout: float = 60,  # noqa: ASYNC109 - part of the interface: it bounds all tries together
-    policy: network.Policy | None = None,
-) -> Resolved:
-    """`resolve_now` in a thread; a cancel ends git."""
-    deadline = Deadline(timeout)
-    work = partial(
-        resolve_now,
-        url=url,
-        ref=ref,
-        credentials=credentials,
-        paths=paths,
-        cache_dir=cache_dir,
-        ca=ca,
-        allow_file=allow_file,
-        deadline=deadline,
-        policy=policy,
-    )
-    return await in_thread(work, deadline)
-
-
-def resolve_now(
+def resolve(
     *,
     url: str,
     ref: str,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentinel.source.failure import Deadline
-from sentinel.steps.cache import SCRIPTS
 from sentinel.steps.manifest import MANIFESTS, Manifest, read_manifest
 from sentinel.steps.pack import Limits
 from sentinel.steps.registry import Release
@@ -22,6 +21,9 @@ from sentinel.steps.wanted import (
     not_found,
     unavailable,
 )
+
+SCRIPTS = ("run.sh", "init.sh")
+"""What a step's root has if it does anything: they are sourced, `init.sh` first."""
 
 NO_VERSION = "0.0.0"
 """The version of a step whose manifest names none."""

@@ -22,7 +22,6 @@ from sentinel.errors import InfrastructureError, UserError
 from sentinel.settings import StepSettings
 from sentinel.source.address import parse_address, parse_web_address
 from sentinel.source.failure import Deadline
-from sentinel.source.threads import in_thread
 from sentinel.steps.cache import Cache, Key, Known, Stored
 from sentinel.steps.folder import FolderRegistry, LocalStep
 from sentinel.steps.pack import Limits, Unpackable
@@ -31,6 +30,7 @@ from sentinel.steps.registry import Registry, Release
 from sentinel.steps.remote import RemoteRegistry, UrlStep
 from sentinel.steps.repositories import RepositoryTemplate
 from sentinel.steps.standard import find_standard, notes_of, suggestion
+from sentinel.steps.threads import in_thread
 from sentinel.steps.versions import LATEST, bare, is_exact
 from sentinel.steps.wanted import (
     FoundStep,
@@ -145,11 +145,6 @@ class StepSource:
             warnings=notes_of(step, wanted),
             standard=True,
         )
-
-    async def archive(self, digest: str) -> Path | None:
-        """The archive of a step that was found before, by its digest; None where the cache has it no more."""
-        stored = await asyncio.to_thread(self._cache.get, digest)
-        return None if stored is None else stored.archive
 
     def _choose(self, wanted: WantedStep, project: Project | None) -> Registry:
         """Whom to ask. UserError for what the operator does not allow."""
@@ -280,7 +275,7 @@ def step_source(
     The registry is the operator's own choice, so its own host may be anywhere: `policy` is for what a tenant names, and
     for what a registry answers with.
     """
-    cache = cache or Cache(cache_dir, limit=settings.cache_bytes)
+    cache = cache or Cache(cache_dir)
     return StepSource(
         _registry(settings, scratch=cache_dir / "work", ca=ca, pause=pause, policy=policy),
         cache=cache,

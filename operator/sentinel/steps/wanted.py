@@ -55,8 +55,7 @@ class FoundStep:
 
     A `standard` step is a part of our own image: `archive` is its directory there, and it has no digest.
 
-    The archive stays as long as the cache has room for it, which is at least until as many bytes of other steps were
-    looked up: link or copy it at once, or find the step again.
+    The archive stays as long as the cache's directory.
     """
 
     owner: str

@@ -15,13 +15,14 @@ from tests.unit.source.pod import Pod
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
 from sentinel.source.access import KEYS, Credentials
+from sentinel.source.failure import Deadline
 from sentinel.source.git import Resolved, resolve
 from sentinel.source.gitcommand import write_ca_file
 
 
-async def ask(url: str, tmp_path: Path, **options: Any) -> Resolved:
+def ask(url: str, tmp_path: Path, **options: Any) -> Resolved:
     options = {"ref": "main", "credentials": None, "paths": ["wercker.yml"]} | options
-    return await resolve(url=url, cache_dir=tmp_path / "cache", **options)
+    return resolve(url=url, cache_dir=tmp_path / "cache", deadline=Deadline(60), **options)
 
 
 @pytest.fixture
@@ -41,11 +42,11 @@ def test_a_secret_is_read_and_given_on_key_by_key() -> None:
 
 
 @pytest.mark.parametrize("by", ["secret", "operator"])
-async def test_an_authority_of_ones_own_is_trusted_when_it_is_given(
+def test_an_authority_of_ones_own_is_trusted_when_it_is_given(
     secure: GitServer, commits: dict[str, Any], certificates: Certificates, tmp_path: Path, by: str
 ) -> None:
     text = certificates.authority.read_text()
-    found = await ask(
+    found = ask(
         f"{secure.url}/open/project.git",
         tmp_path,
         credentials=Credentials(ca=text.replace("\n", "\r\n")) if by == "secret" else None,
@@ -54,11 +55,11 @@ async def test_an_authority_of_ones_own_is_trusted_when_it_is_given(
     assert found.commit == commits["second"]
 
 
-async def test_an_authority_that_nobody_gave_is_not_trusted_and_asked_once(
+def test_an_authority_that_nobody_gave_is_not_trusted_and_asked_once(
     secure: GitServer, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"is not trusted: git: .*certificate") as caught:
-        await ask(f"{secure.url}/open/project.git", tmp_path)
+        ask(f"{secure.url}/open/project.git", tmp_path)
     assert caught.value.reason is Reason.SOURCE_AUTH_FAILED
     assert (
         "put that authority's certificate (PEM) into `ca.crt` of the Secret" in caught.value.message
@@ -66,12 +67,12 @@ async def test_an_authority_that_nobody_gave_is_not_trusted_and_asked_once(
     assert (secure.requests, secure.connections) == ([], 1)
 
 
-async def test_a_trusted_authority_does_not_vouch_for_another_name(
+def test_a_trusted_authority_does_not_vouch_for_another_name(
     secure: GitServer, certificates: Certificates, tmp_path: Path
 ) -> None:
     url = secure.url.replace("localhost", "127.0.0.1")
     with pytest.raises(UserError, match="is not trusted") as caught:
-        await ask(
+        ask(
             f"{url}/private/project.git",
             tmp_path,
             ca=certificates.authority.read_text(),
@@ -81,13 +82,13 @@ async def test_a_trusted_authority_does_not_vouch_for_another_name(
     assert secure.requests == []
 
 
-async def test_a_ca_that_is_none_is_told_before_anybody_is_asked(
+def test_a_ca_that_is_none_is_told_before_anybody_is_asked(
     secure: GitServer, tmp_path: Path
 ) -> None:
     with pytest.raises(
         UserError, match=r"secretRef: `ca\.crt` .* holds no certificate in PEM"
     ) as caught:
-        await ask(f"{secure.url}/open/project.git", tmp_path, credentials=Credentials(ca="hello"))
+        ask(f"{secure.url}/open/project.git", tmp_path, credentials=Credentials(ca="hello"))
     assert caught.value.reason is Reason.SOURCE_AUTH_FAILED
     assert secure.connections == 0
 
@@ -130,11 +131,11 @@ def basic(username: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
-async def test_a_password_alone_goes_with_a_name_that_servers_ignore(
+def test_a_password_alone_goes_with_a_name_that_servers_ignore(
     server: GitServer, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError):  # our test server does not ignore it
-        await ask(
+        ask(
             f"{server.url}/private/project.git",
             tmp_path,
             credentials=Credentials(password=PASSWORD),
@@ -142,11 +143,11 @@ async def test_a_password_alone_goes_with_a_name_that_servers_ignore(
     assert {sent for _, sent in server.requests} == {"", basic("git", PASSWORD)}
 
 
-async def test_a_token_is_a_bearer_token(
+def test_a_token_is_a_bearer_token(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
     url = f"{server.url}/bearer/project.git"
-    found = await ask(url, tmp_path, credentials=Credentials(token=TOKEN + "\n"))
+    found = ask(url, tmp_path, credentials=Credentials(token=TOKEN + "\n"))
     assert found.commit == commits["second"]
     assert {sent for _, sent in server.requests} == {f"Bearer {TOKEN}"}
 
@@ -165,11 +166,9 @@ def test_the_pod_uses_the_token_and_leaves_no_trace_of_it(
             assert TOKEN.encode() not in path.read_bytes()
 
 
-async def test_a_token_that_no_header_can_hold_is_refused(
-    server: GitServer, tmp_path: Path
-) -> None:
+def test_a_token_that_no_header_can_hold_is_refused(server: GitServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`token` of the Secret is none") as caught:
-        await ask(
+        ask(
             f"{server.url}/bearer/project.git",
             tmp_path,
             credentials=Credentials(token="secret\r\nX-Other: 1"),
@@ -186,16 +185,16 @@ async def test_a_token_that_no_header_can_hold_is_refused(
     "credentials", [Credentials(username=USER, password=PASSWORD), Credentials(token=TOKEN)]
 )
 @pytest.mark.parametrize("kind", ["private", "bearer", "open"])
-async def test_no_credential_follows_a_redirect(
+def test_no_credential_follows_a_redirect(
     server: GitServer, other: GitServer, tmp_path: Path, credentials: Credentials, kind: str
 ) -> None:
     server.redirect_to = f"{other.url}/{kind}"
     url = f"{server.url}/moved/project.git"
     if kind == "open" and credentials.password:
-        await ask(url, tmp_path, credentials=credentials)
+        ask(url, tmp_path, credentials=credentials)
     else:
         with pytest.raises(UserError):
-            await ask(url, tmp_path, credentials=credentials)
+            ask(url, tmp_path, credentials=credentials)
     assert [sent for _, sent in other.requests if sent] == []
     assert bool(other.requests) == bool(credentials.password), "a token follows no redirect at all"
 
@@ -211,23 +210,23 @@ def test_no_credential_of_the_pods_follows_a_redirect(
     assert {sent for _, sent in other.requests} == {""}
 
 
-async def test_a_token_on_a_server_that_moved_says_where_to_look(
+def test_a_token_on_a_server_that_moved_says_where_to_look(
     server: GitServer, other: GitServer, tmp_path: Path
 ) -> None:
     server.redirect_to = f"{other.url}/open"
     with pytest.raises(UserError, match="Give the URL that it leads to") as caught:
-        await ask(f"{server.url}/moved/project.git", tmp_path, credentials=Credentials(token=TOKEN))
+        ask(f"{server.url}/moved/project.git", tmp_path, credentials=Credentials(token=TOKEN))
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("target", ["file:///etc", "ftp://127.0.0.1:1", "ext::sh -c id %S "])
-async def test_a_redirect_to_another_protocol_leads_nowhere(
+def test_a_redirect_to_another_protocol_leads_nowhere(
     server: GitServer, tmp_path: Path, target: str
 ) -> None:
     server.redirect_to = target
     with pytest.raises(UserError) as caught:
-        await ask(f"{server.url}/moved/project.git", tmp_path)
+        ask(f"{server.url}/moved/project.git", tmp_path)
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
     assert len(server.requests) == 2, "git's own, and one to see where it leads"
 
@@ -245,7 +244,7 @@ async def test_a_redirect_to_another_protocol_leads_nowhere(
         ("forbidden/project.git", Credentials(username=USER, password=PASSWORD), 1),
     ],
 )
-async def test_a_server_that_says_no_is_not_asked_again(
+def test_a_server_that_says_no_is_not_asked_again(
     server: GitServer,
     commits: dict[str, Any],
     pod: Pod,
@@ -256,7 +255,7 @@ async def test_a_server_that_says_no_is_not_asked_again(
     """Twice where git first asks without the password, as it does unless told that one is wanted."""
     url = f"{server.url}/{path}"
     with pytest.raises(UserError) as caught:
-        await ask(url, pod.path, credentials=credentials)
+        ask(url, pod.path, credentials=credentials)
     assert len(server.requests) == times
     server.requests.clear()
     secret = pod.secret(credentials.as_secret()) if credentials else ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sentinel.api.reasons import Blame, Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.source import archive
 from sentinel.source.archive import Credentials, Inspected, inspect
+from sentinel.source.failure import CalledOff, Deadline
 
 NAMES = ("wercker.yml", "ewok.yml", ".wercker.yml")
 
@@ -29,18 +30,18 @@ def server() -> Iterator[WebServer]:
     server.close()
 
 
-async def look(url: str, tmp_path: Path, **more: Any) -> Inspected:
+def look(url: str, tmp_path: Path, **more: Any) -> Inspected:
     """What is found; and the operator's disk is as it was."""
     said = {"sha256": "", "credentials": None, "paths": NAMES, **more}
     try:
-        return await inspect(url=url, cache_dir=tmp_path / "cache", **said)
+        return inspect(url=url, cache_dir=tmp_path / "cache", deadline=Deadline(60), **said)
     finally:
         assert list((tmp_path / "cache").iterdir()) == []
 
 
-async def refused(url: str, tmp_path: Path, **more: Any) -> tuple[Reason | None, str]:
+def refused(url: str, tmp_path: Path, **more: Any) -> tuple[Reason | None, str]:
     with pytest.raises(SentinelError) as caught:
-        await look(url, tmp_path, **more)
+        look(url, tmp_path, **more)
     assert caught.value.reason is not None
     kind = InfrastructureError if caught.value.reason.blame is Blame.PLATFORM else UserError
     assert isinstance(caught.value, kind)
@@ -48,7 +49,7 @@ async def refused(url: str, tmp_path: Path, **more: Any) -> tuple[Reason | None,
 
 
 @pytest.mark.parametrize("form", FORMATS)
-async def test_digest_configuration_and_names_of_the_root(
+def test_digest_configuration_and_names_of_the_root(
     server: WebServer, tmp_path: Path, form: str
 ) -> None:
     data = pack(
@@ -60,69 +61,69 @@ async def test_digest_configuration_and_names_of_the_root(
     )
     server.answers["/a"] = body(data)
     digest = hashlib.sha256(data).hexdigest()
-    found = await look(f"{server.url}/a", tmp_path, sha256=digest)
+    found = look(f"{server.url}/a", tmp_path, sha256=digest)
     assert found == Inspected(
         digest=digest, files={"wercker.yml": b"box: a\n", ".wercker.yml": b"box: a\n"}
     )
     assert found.root == (".wercker.yml", "go.mod", "src", "wercker.yml")
 
 
-async def test_links_below_the_root_are_not_followed(server: WebServer, tmp_path: Path) -> None:
+def test_links_below_the_root_are_not_followed(server: WebServer, tmp_path: Path) -> None:
     data = tar(
         Made(name="wercker.yml", kind="symlink", target="ci/wercker.yml"),
         Made(name="ci/wercker.yml", data=b"box: a\n"),
         Made(name="ewok.yml", kind="dir"),
     )
     server.answers["/a"] = body(data)
-    assert (await look(f"{server.url}/a", tmp_path)).files == {}
+    assert (look(f"{server.url}/a", tmp_path)).files == {}
 
 
-async def test_a_configuration_that_is_too_large_says_so(server: WebServer, tmp_path: Path) -> None:
+def test_a_configuration_that_is_too_large_says_so(server: WebServer, tmp_path: Path) -> None:
     server.answers["/a"] = body(tar(Made(name="wercker.yml", data=b"#" * (1024 * 1024 + 1))))
-    reason, message = await refused(f"{server.url}/a", tmp_path)
+    reason, message = refused(f"{server.url}/a", tmp_path)
     assert reason is Reason.CONFIG_INVALID
     assert "wercker.yml is larger than 1024 KiB" in message
 
 
-async def test_refusals_name_the_archive_and_the_entry(server: WebServer, tmp_path: Path) -> None:
+def test_refusals_name_the_archive_and_the_entry(server: WebServer, tmp_path: Path) -> None:
     server.answers["/a?signature=secret"] = body(tar(Made(name="../evil")))
-    assert await refused(f"{server.url}/a?signature=secret", tmp_path) == (
+    assert refused(f"{server.url}/a?signature=secret", tmp_path) == (
         Reason.SOURCE_INVALID,
         f"{server.url}/a: entry '../evil' has `..` in its name, which leads out of its directory. "
         "Pack the archive without it",
     )
 
 
-async def test_what_lies_deep_is_looked_through_as_well(server: WebServer, tmp_path: Path) -> None:
+def test_what_lies_deep_is_looked_through_as_well(server: WebServer, tmp_path: Path) -> None:
     data = tar(Made(name="wercker.yml"), Made(name="a/b/c/bomb", data=bytes(9 << 20)))
     server.answers["/a"] = body(pack("tar.gz", Made(name="a/b/c/bomb", data=bytes(9 << 20))))
-    reason, message = await refused(f"{server.url}/a", tmp_path)
+    reason, message = refused(f"{server.url}/a", tmp_path)
     assert reason is Reason.SOURCE_INVALID
     assert "'a/b/c/bomb'" in message
     server.answers["/a"] = body(data)
-    assert (await look(f"{server.url}/a", tmp_path)).root == ("a", "wercker.yml")
+    assert (look(f"{server.url}/a", tmp_path)).root == ("a", "wercker.yml")
 
 
-async def test_failures_are_whose_they_are(server: WebServer, tmp_path: Path) -> None:
+def test_failures_are_whose_they_are(server: WebServer, tmp_path: Path) -> None:
     server.answers |= {"/401": status(401), "/503": status(503), "/ok": body(tar(Made(name="a")))}
     secret = Credentials(username="u", password="hidden-password")
     url = server.url
-    assert (await refused(f"{url}/404", tmp_path))[0] is Reason.SOURCE_NOT_FOUND
-    reason, message = await refused(f"{url}/401", tmp_path, credentials=secret)
+    assert (refused(f"{url}/404", tmp_path))[0] is Reason.SOURCE_NOT_FOUND
+    reason, message = refused(f"{url}/401", tmp_path, credentials=secret)
     assert reason is Reason.SOURCE_AUTH_FAILED
     assert "hidden-password" not in message
-    assert (await refused(f"{url}/503", tmp_path))[0] is Reason.SOURCE_UNAVAILABLE
-    reason, message = await refused(f"{url}/ok", tmp_path, sha256="f" * 64)
+    assert (refused(f"{url}/503", tmp_path))[0] is Reason.SOURCE_UNAVAILABLE
+    reason, message = refused(f"{url}/ok", tmp_path, sha256="f" * 64)
     assert reason is Reason.SOURCE_INVALID
     assert "f" * 64 in message
-    assert (await refused("file:///etc/passwd", tmp_path))[0] is Reason.SOURCE_NOT_FOUND
+    assert (refused("file:///etc/passwd", tmp_path))[0] is Reason.SOURCE_NOT_FOUND
     bad = Credentials(ca="-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
-    assert (await refused("https://127.0.0.1:1/a", tmp_path, credentials=bad))[0] is (
+    assert (refused("https://127.0.0.1:1/a", tmp_path, credentials=bad))[0] is (
         Reason.SOURCE_AUTH_FAILED
     )
 
 
-async def test_a_cancelled_build_stops_its_download(server: WebServer, tmp_path: Path) -> None:
+def test_a_cancelled_build_stops_its_download(server: WebServer, tmp_path: Path) -> None:
     begun, ended, let_go = threading.Event(), threading.Event(), threading.Event()
 
     def endless(handler: BaseHTTPRequestHandler) -> None:
@@ -136,17 +137,25 @@ async def test_a_cancelled_build_stops_its_download(server: WebServer, tmp_path:
             ended.set()
 
     server.answers["/a"] = endless
-    task = asyncio.create_task(
-        inspect(url=f"{server.url}/a", sha256="", credentials=None, paths=(), cache_dir=tmp_path)
-    )
-    try:
-        assert await asyncio.to_thread(begun.wait, 20)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert await asyncio.to_thread(ended.wait, 20), "the thread reads on"
-    finally:
-        let_go.set()
+    deadline = Deadline(60)
+    with ThreadPoolExecutor() as pool:
+        work = pool.submit(
+            inspect,
+            url=f"{server.url}/a",
+            sha256="",
+            credentials=None,
+            paths=(),
+            cache_dir=tmp_path,
+            deadline=deadline,
+        )
+        try:
+            assert begun.wait(20)
+            deadline.cancel()
+            with pytest.raises(CalledOff):
+                work.result()
+            assert ended.wait(20), "the thread reads on"
+        finally:
+            let_go.set()
 
 
 def test_the_bounds_that_are_documented() -> None:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.network import Policy
 from sentinel.source import git as module
-from sentinel.source.failure import TRIES
+from sentinel.source.failure import TRIES, CalledOff, Deadline
 from sentinel.source.git import Credentials, Resolved, resolve
 
 WANTED = ["ewok.yml", "wercker.yml", "link.yml", "deep"]
@@ -22,10 +23,10 @@ FIRST_FILES = {"wercker.yml": b"box: debian\n", "link.yml": b"box: debian\n"}
 SECOND_FILES = {"wercker.yml": b"box: busybox\n", "link.yml": b"box: busybox\n"}
 
 
-async def ask(url: str, ref: str, tmp_path: Path, **options: Any) -> Resolved:
-    options = {"credentials": None, "paths": WANTED} | options
+def ask(url: str, ref: str, tmp_path: Path, *, timeout: float = 60, **options: Any) -> Resolved:
+    options = {"credentials": None, "paths": WANTED, "deadline": Deadline(timeout)} | options
     try:
-        return await resolve(url=url, ref=ref, cache_dir=tmp_path / "cache", **options)
+        return resolve(url=url, ref=ref, cache_dir=tmp_path / "cache", **options)
     finally:
         if url.startswith("http"):
             assert list((tmp_path / "cache").iterdir()) == [], "nothing is left behind"
@@ -48,7 +49,7 @@ async def ask(url: str, ref: str, tmp_path: Path, **options: Any) -> Resolved:
     ],
 )
 @pytest.mark.parametrize("repository", ["project.git", "plain.git"])
-async def test_a_ref_becomes_a_commit_with_its_files(
+def test_a_ref_becomes_a_commit_with_its_files(
     server: GitServer,
     commits: dict[str, Any],
     tmp_path: Path,
@@ -59,7 +60,7 @@ async def test_a_ref_becomes_a_commit_with_its_files(
     tag: str,
 ) -> None:
     known = commits if repository == "project.git" else commits["plain"]
-    assert await ask(f"{server.url}/open/{repository}", ref, tmp_path) == Resolved(
+    assert ask(f"{server.url}/open/{repository}", ref, tmp_path) == Resolved(
         commit=known[commit],
         branch=branch,
         tag=tag,
@@ -68,36 +69,36 @@ async def test_a_ref_becomes_a_commit_with_its_files(
     )
 
 
-async def test_a_full_commit_id_takes_two_requests(
+def test_a_full_commit_id_takes_two_requests(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
-    found = await ask(f"{server.url}/open/project.git", commits["first"].upper(), tmp_path)
+    found = ask(f"{server.url}/open/project.git", commits["first"].upper(), tmp_path)
     assert (found.commit, found.branch, found.files) == (commits["first"], "", FIRST_FILES)
     assert len(server.requests) == 2
 
 
-async def test_a_branch_takes_three_requests(server: GitServer, tmp_path: Path) -> None:
-    await ask(f"{server.url}/open/project.git", "main", tmp_path)
+def test_a_branch_takes_three_requests(server: GitServer, tmp_path: Path) -> None:
+    ask(f"{server.url}/open/project.git", "main", tmp_path)
     assert len(server.requests) == 3
 
 
-async def test_head_and_its_branch_take_three_requests(server: GitServer, tmp_path: Path) -> None:
-    found = await ask(f"{server.url}/open/project.git", "", tmp_path)
+def test_head_and_its_branch_take_three_requests(server: GitServer, tmp_path: Path) -> None:
+    found = ask(f"{server.url}/open/project.git", "", tmp_path)
     assert found.branch == "main"
     assert len(server.requests) == 3
 
 
-async def test_a_detached_head_is_a_commit_without_a_branch(
+def test_a_detached_head_is_a_commit_without_a_branch(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
     server.root = tmp_path / "served"
     head = shutil.copytree(commits["root"] / "project.git", server.root / "p.git") / "HEAD"
     head.write_text(commits["lost"] + "\n")
-    found = await ask(f"{server.url}/open/p.git", "", tmp_path)
+    found = ask(f"{server.url}/open/p.git", "", tmp_path)
     assert (found.commit, found.branch) == (commits["lost"], "")
 
 
-async def test_a_head_that_leads_nowhere_names_the_branches(
+def test_a_head_that_leads_nowhere_names_the_branches(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
     server.root = tmp_path / "served"
@@ -106,30 +107,30 @@ async def test_a_head_that_leads_nowhere_names_the_branches(
     with pytest.raises(
         UserError, match=r"'HEAD'.*for example: feature/one, light, main, twice, v1\.0$"
     ):
-        await ask(f"{server.url}/open/p.git", "", tmp_path)
+        ask(f"{server.url}/open/p.git", "", tmp_path)
 
 
-async def test_an_abbreviated_commit_is_found_at_the_tip_of_a_branch(
+def test_an_abbreviated_commit_is_found_at_the_tip_of_a_branch(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
-    found = await ask(f"{server.url}/open/project.git", commits["second"][:9], tmp_path)
+    found = ask(f"{server.url}/open/project.git", commits["second"][:9], tmp_path)
     assert found.commit == commits["second"]
 
 
-async def test_a_server_that_refuses_the_filter_gets_the_next(
+def test_a_server_that_refuses_the_filter_gets_the_next(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
     server.config = {"uploadpackfilter.tree.maxDepth": "0"}
-    found = await ask(f"{server.url}/open/project.git", "main", tmp_path)
+    found = ask(f"{server.url}/open/project.git", "main", tmp_path)
     assert (found.commit, found.files) == (commits["second"], SECOND_FILES)
     server.requests.clear()
-    await ask(f"{server.url}/open/project.git", "main", tmp_path, paths=[])
+    ask(f"{server.url}/open/project.git", "main", tmp_path, paths=[])
     assert len(server.requests) == 3, "it is remembered which filter the host refused"
 
 
-async def test_an_unknown_ref_names_close_ones(server: GitServer, tmp_path: Path) -> None:
+def test_an_unknown_ref_names_close_ones(server: GitServer, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        await ask(f"{server.url}/open/project.git", "mian", tmp_path)
+        ask(f"{server.url}/open/project.git", "mian", tmp_path)
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
     assert caught.value.message == (
         f"{server.url}/open/project.git has no branch, tag or commit 'mian'. "
@@ -137,18 +138,18 @@ async def test_an_unknown_ref_names_close_ones(server: GitServer, tmp_path: Path
     )
 
 
-async def test_an_unknown_ref_that_is_like_none_names_what_there_is(
+def test_an_unknown_ref_that_is_like_none_names_what_there_is(
     server: GitServer, tmp_path: Path
 ) -> None:
     with pytest.raises(
         UserError, match=r"There are, for example: feature/one, light, main, twice, v1\.0$"
     ):
-        await ask(f"{server.url}/open/project.git", "zzzzzzzz", tmp_path)
+        ask(f"{server.url}/open/project.git", "zzzzzzzz", tmp_path)
 
 
-async def test_an_empty_repository_says_so(server: GitServer, tmp_path: Path) -> None:
+def test_an_empty_repository_says_so(server: GitServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no branches or tags at all") as caught:
-        await ask(f"{server.url}/open/empty.git", "", tmp_path)
+        ask(f"{server.url}/open/empty.git", "", tmp_path)
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
 
 
@@ -160,45 +161,43 @@ async def test_an_empty_repository_says_so(server: GitServer, tmp_path: Path) ->
         ("open/project.git", "a:b", "cannot be the name of a branch"),
     ],
 )
-async def test_what_is_not_there_is_the_users(
+def test_what_is_not_there_is_the_users(
     server: GitServer, tmp_path: Path, path: str, ref: str, words: str
 ) -> None:
     (tmp_path / "cache").mkdir()
     with pytest.raises(UserError, match=re.escape(words)) as caught:
-        await ask(f"{server.url}/{path}", ref, tmp_path)
+        ask(f"{server.url}/{path}", ref, tmp_path)
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
 
 
-async def test_a_password_opens_a_private_repository(
+def test_a_password_opens_a_private_repository(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
     credentials = Credentials(username=USER, password=PASSWORD + "\n")
-    found = await ask(
-        f"{server.url}/private/project.git", "main", tmp_path, credentials=credentials
-    )
+    found = ask(f"{server.url}/private/project.git", "main", tmp_path, credentials=credentials)
     assert found.commit == commits["second"]
     assert repr(credentials) == "Credentials()"
 
 
 @pytest.mark.parametrize("login", ["wrong-one", "builder:wrong-one", ":wrong-one"])
-async def test_a_login_in_the_url_is_refused_and_not_repeated(
+def test_a_login_in_the_url_is_refused_and_not_repeated(
     server: GitServer, tmp_path: Path, login: str
 ) -> None:
     (tmp_path / "cache").mkdir()
     host = server.url.removeprefix("http://")
     with pytest.raises(UserError, match=r"secretRef") as caught:
-        await ask(f"http://{login}@{host}/private/project.git", "main", tmp_path)
+        ask(f"http://{login}@{host}/private/project.git", "main", tmp_path)
     assert caught.value.reason is Reason.INVALID_SPEC
     assert "wrong-one" not in caught.value.message
     assert server.requests == []
 
 
-async def test_a_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
+def test_a_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
     server: GitServer, tmp_path: Path
 ) -> None:
     (tmp_path / "cache").mkdir()
     with pytest.raises(UserError, match=r"network\.plainHttp") as caught:
-        await ask(
+        ask(
             f"{server.url}/private/project.git",
             "main",
             tmp_path,
@@ -225,24 +224,24 @@ async def test_a_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
         ),
     ],
 )
-async def test_a_refusal_is_the_users(
+def test_a_refusal_is_the_users(
     server: GitServer, tmp_path: Path, path: str, credentials: Credentials | None, advice: str
 ) -> None:
     with pytest.raises(UserError, match=advice) as caught:
-        await ask(f"{server.url}/{path}/project.git", "main", tmp_path, credentials=credentials)
+        ask(f"{server.url}/{path}/project.git", "main", tmp_path, credentials=credentials)
     assert caught.value.reason is Reason.SOURCE_AUTH_FAILED
     assert PASSWORD not in caught.value.message
     assert "wrong-one" not in caught.value.message
 
 
-async def test_a_redirect_does_not_take_the_password_to_another_host(
+def test_a_redirect_does_not_take_the_password_to_another_host(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
     other = GitServer(commits["root"], host="127.0.0.2")
     try:
         server.redirect_to = f"{other.url}/private"
         with pytest.raises(UserError) as caught:
-            await ask(
+            ask(
                 f"{server.url}/moved/project.git",
                 "main",
                 tmp_path,
@@ -255,42 +254,43 @@ async def test_a_redirect_does_not_take_the_password_to_another_host(
     assert [authorization for _, authorization in other.requests if authorization] == []
 
 
-async def test_a_server_that_fails_once_is_asked_again(
+def test_a_server_that_fails_once_is_asked_again(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
     server.failures = 1
-    found = await ask(f"{server.url}/flaky/project.git", "main", tmp_path)
+    found = ask(f"{server.url}/flaky/project.git", "main", tmp_path)
     assert found.commit == commits["second"]
 
 
-async def test_a_server_that_keeps_failing_is_the_platforms(
-    server: GitServer, tmp_path: Path
-) -> None:
+def test_a_server_that_keeps_failing_is_the_platforms(server: GitServer, tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match=r"git: .*returned error: 503") as caught:
-        await ask(f"{server.url}/broken/project.git", "main", tmp_path)
+        ask(f"{server.url}/broken/project.git", "main", tmp_path)
     assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
     assert len(server.requests) == TRIES
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/p.git", "ssh://git@127.0.0.1:1/p.git"])
-async def test_a_refused_connection_is_the_platforms(tmp_path: Path, url: str) -> None:
+def test_a_refused_connection_is_the_platforms(tmp_path: Path, url: str) -> None:
     with pytest.raises(InfrastructureError, match="git: ") as caught:
-        await ask(url, "main", tmp_path)
+        ask(url, "main", tmp_path)
     assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
 
 
-async def test_a_server_that_never_answers_is_given_up(server: GitServer, tmp_path: Path) -> None:
+def test_a_server_that_never_answers_is_given_up(server: GitServer, tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match=r"did not answer within 0\.5 seconds"):
-        await ask(f"{server.url}/slow/project.git", "main", tmp_path, timeout=0.5)
+        ask(f"{server.url}/slow/project.git", "main", tmp_path, timeout=0.5)
 
 
-async def test_a_cancel_leaves_no_process(server: GitServer, tmp_path: Path) -> None:
-    task = asyncio.create_task(ask(f"{server.url}/slow/project.git", "main", tmp_path))
-    while not server.requests:
-        await asyncio.sleep(0.01)  # the server's own thread notes them
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+def test_a_cancel_leaves_no_process(server: GitServer, tmp_path: Path) -> None:
+    deadline = Deadline(60)
+    with ThreadPoolExecutor() as pool:
+        url = f"{server.url}/slow/project.git"
+        work = pool.submit(ask, url, "main", tmp_path, deadline=deadline)
+        while not server.requests and not work.done():
+            time.sleep(0.01)
+        deadline.cancel()
+        with pytest.raises(CalledOff):
+            work.result()
     assert _processes_with(f"{server.url}/slow") == []
 
 
@@ -307,26 +307,26 @@ def _processes_with(text: str) -> list[str]:
     return found
 
 
-async def test_a_repository_that_floods_us_is_stopped(
+def test_a_repository_that_floods_us_is_stopped(
     server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_DISK", 1)
     with pytest.raises(UserError, match="partial clones"):
-        await ask(f"{server.url}/slow/project.git", "main", tmp_path)
+        ask(f"{server.url}/slow/project.git", "main", tmp_path)
 
 
-async def test_a_wanted_file_that_is_too_large_is_refused(
+def test_a_wanted_file_that_is_too_large_is_refused(
     server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_FILE", 5)
     with pytest.raises(UserError, match=r"wercker\.yml at .* is larger than") as caught:
-        await ask(f"{server.url}/open/project.git", "main", tmp_path)
+        ask(f"{server.url}/open/project.git", "main", tmp_path)
     assert caught.value.reason is Reason.CONFIG_INVALID
 
 
-async def test_a_file_url_needs_permission(commits: dict[str, Any], tmp_path: Path) -> None:
+def test_a_file_url_needs_permission(commits: dict[str, Any], tmp_path: Path) -> None:
     url = f"file://{commits['root']}/project.git"
     with pytest.raises(UserError, match="may be used here"):
-        await ask(url, "main", tmp_path)
-    found = await ask(url, "main", tmp_path, allow_file=True)
+        ask(url, "main", tmp_path)
+    found = ask(url, "main", tmp_path, allow_file=True)
     assert found.commit == commits["second"]

@@ -11,6 +11,7 @@ from tests.unit.source.pod import Pod
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
+from sentinel.source.failure import Deadline
 from sentinel.source.git import Resolved, resolve
 
 BRANCHES = (
@@ -23,20 +24,22 @@ BRANCHES = (
 )
 
 
-async def _resolve(server: GitServer, maker: Maker, ref: str, cache: Path) -> Resolved:
+def _resolve(server: GitServer, maker: Maker, ref: str, cache: Path) -> Resolved:
     url = f"{server.url}/open/{maker.bare.name}"
-    return await resolve(url=url, ref=ref, credentials=None, paths=(), cache_dir=cache)
+    return resolve(
+        url=url, ref=ref, credentials=None, paths=(), cache_dir=cache, deadline=Deadline(60)
+    )
 
 
 @pytest.mark.parametrize("ref", BRANCHES)
 @pytest.mark.parametrize("kind", ["heads", "tags"])
-async def test_every_name_that_git_accepts_is_built(
+def test_every_name_that_git_accepts_is_built(
     server: GitServer, maker: Maker, pod: Pod, tmp_path: Path, ref: str, kind: str
 ) -> None:
     commit = maker.files({"which": ref})
     maker.files({"which": "main"})
     git("update-ref", f"refs/{kind}/{ref}", commit, cwd=maker.bare)
-    found = await _resolve(server, maker, ref, tmp_path)
+    found = _resolve(server, maker, ref, tmp_path)
     name = {"branch": ref, "tag": ""} if kind == "heads" else {"branch": "", "tag": ref}
     assert (found.commit, found.branch, found.tag) == (commit, name["branch"], name["tag"])
 
@@ -51,34 +54,34 @@ async def test_every_name_that_git_accepts_is_built(
 
 
 @pytest.mark.parametrize("branch", ["main+next", "--upload-pack=id"])
-async def test_the_default_branch_may_have_any_name(
+def test_the_default_branch_may_have_any_name(
     server: GitServer, maker: Maker, tmp_path: Path, branch: str
 ) -> None:
     commit = maker.files({"which": "head"})
     git("update-ref", f"refs/heads/{branch}", commit, cwd=maker.bare)
     git("symbolic-ref", "HEAD", f"refs/heads/{branch}", cwd=maker.bare)
-    found = await _resolve(server, maker, "", tmp_path)
+    found = _resolve(server, maker, "", tmp_path)
     assert (found.commit, found.branch) == (commit, branch)
 
 
-async def test_an_empty_repository_has_nothing_to_build(
+def test_an_empty_repository_has_nothing_to_build(
     server: GitServer, maker: Maker, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="has no branches or tags") as caught:
-        await _resolve(server, maker, "", tmp_path)
+        _resolve(server, maker, "", tmp_path)
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
 
 
-async def test_a_head_that_leads_nowhere_names_the_branches(
+def test_a_head_that_leads_nowhere_names_the_branches(
     server: GitServer, maker: Maker, tmp_path: Path
 ) -> None:
     commit = maker.files({"which": "trunk"})
     git("branch", "-m", "main", "trunk", cwd=maker.bare)
     git("symbolic-ref", "HEAD", "refs/heads/master", cwd=maker.bare)
     with pytest.raises(UserError, match="trunk") as caught:
-        await _resolve(server, maker, "", tmp_path)
+        _resolve(server, maker, "", tmp_path)
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
-    assert (await _resolve(server, maker, "trunk", tmp_path)).commit == commit
+    assert (_resolve(server, maker, "trunk", tmp_path)).commit == commit
 
 
 def test_a_copy_of_the_checkout_is_clean_before_the_index_is_refreshed(

@@ -15,7 +15,7 @@ from sentinel.errors import UserError
 from sentinel.source import fetch
 from sentinel.source import git as source_git
 from sentinel.source.failure import Deadline
-from sentinel.source.git import resolve, resolve_now
+from sentinel.source.git import resolve
 
 
 def fetched(
@@ -131,12 +131,17 @@ def test_odd_names_arrive_as_they_are(pod: Pod, server: GitServer, maker: Maker)
         "https://good#evil/x",
     ],
 )
-async def test_a_url_that_would_run_something_is_refused(
-    pod: Pod, tmp_path: Path, url: str
-) -> None:
+def test_a_url_that_would_run_something_is_refused(pod: Pod, tmp_path: Path, url: str) -> None:
     url = url.replace("OWNED", str(pod.path / "owned"))
     with pytest.raises(UserError) as caught:
-        await resolve(url=url, ref="main", credentials=None, paths=[], cache_dir=tmp_path / "cache")
+        resolve(
+            url=url,
+            ref="main",
+            credentials=None,
+            paths=[],
+            cache_dir=tmp_path / "cache",
+            deadline=Deadline(60),
+        )
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
     done = pod.fetch(url, "1" * 40)
     assert (done.returncode, pod.said()["reason"]) == (1, "SourceNotFound")
@@ -150,7 +155,7 @@ def test_a_ref_that_looks_like_an_option_is_only_a_name(
 ) -> None:
     url = f"{server.url}/open/project.git"
     with pytest.raises(UserError, match="has no branch, tag or commit"):
-        resolve_now(
+        resolve(
             url=url,
             ref=ref,
             credentials=None,
@@ -164,16 +169,17 @@ def test_a_ref_that_looks_like_an_option_is_only_a_name(
 
 
 @pytest.mark.parametrize("ref", ["a:b", "main^", "a\nb", "a b"])
-async def test_a_ref_that_would_be_a_refspec_is_refused(
+def test_a_ref_that_would_be_a_refspec_is_refused(
     server: GitServer, tmp_path: Path, ref: str
 ) -> None:
     with pytest.raises(UserError, match="cannot be the name of a branch") as caught:
-        await resolve(
+        resolve(
             url=f"{server.url}/open/project.git",
             ref=ref,
             credentials=None,
             paths=[],
             cache_dir=tmp_path / "cache",
+            deadline=Deadline(60),
         )
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
     assert server.requests == []
@@ -223,7 +229,7 @@ def test_the_fetcher_bounds_its_memory(
     assert (pod.kit / "limit").read_text() == f"{fetch.MAX_MEMORY // 1024}\n"
 
 
-async def test_the_operators_git_bounds_its_memory(
+def test_the_operators_git_bounds_its_memory(
     server: GitServer, maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wanted tree is one object, which git holds in memory whole: 400 000 entries, and little in the pack."""
@@ -232,17 +238,18 @@ async def test_the_operators_git_bounds_its_memory(
     maker.commit(maker.tree(*entries))
     monkeypatch.setattr(source_git, "MAX_MEMORY", 32 * 1024**2)
     with pytest.raises(UserError, match="needs more memory than a checkout may have") as caught:
-        await resolve(
+        resolve(
             url=f"{server.url}/open/{maker.bare.name}",
             ref="main",
             credentials=None,
             paths=[],
             cache_dir=tmp_path / "cache",
+            deadline=Deadline(60),
         )
     assert caught.value.reason is Reason.SOURCE_INVALID
 
 
-async def test_a_server_that_talks_without_an_end_is_not_listened_to_for_ever(
+def test_a_server_that_talks_without_an_end_is_not_listened_to_for_ever(
     pod: Pod, server: GitServer, maker: Maker
 ) -> None:
     """Only the end of what git says is kept, and of that a line is quoted."""

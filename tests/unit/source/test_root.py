@@ -9,25 +9,33 @@ import pytest
 from tests.unit.source.gitserver import GitServer
 
 from sentinel.source import git
+from sentinel.source.failure import Deadline
 from sentinel.source.git import resolve
 
 
 @pytest.mark.parametrize("repository", ["project.git", "plain.git"])
-async def test_the_names_of_the_root_are_told_in_order_and_bounded(
+def test_the_names_of_the_root_are_told_in_order_and_bounded(
     server: GitServer,
     commits: dict[str, Any],
     tmp_path: Path,
     repository: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def names() -> tuple[str, ...]:
+    def names() -> tuple[str, ...]:
         url = f"{server.url}/open/{repository}"
-        found = await resolve(url=url, ref="main", credentials=None, paths=(), cache_dir=tmp_path)
+        found = resolve(
+            url=url,
+            ref="main",
+            credentials=None,
+            paths=(),
+            cache_dir=tmp_path,
+            deadline=Deadline(60),
+        )
         return found.root
 
-    everything = await names()
+    everything = names()
     assert {"wercker.yml", "deep"} <= set(everything)
     assert list(everything) == sorted(everything)
 
     monkeypatch.setattr(git, "ROOT_NAMES", 2)
-    assert await names() == everything[:2]
+    assert names() == everything[:2]

@@ -59,12 +59,18 @@ def named(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     return answers
 
 
-async def ask(url: str, tmp_path: Path, policy: Policy, **more: Any) -> Resolved:
+def ask(url: str, tmp_path: Path, policy: Policy, **more: Any) -> Resolved:
     options = {"credentials": None, "ref": "main", "paths": ["wercker.yml"]} | more
-    return await resolve(url=url, cache_dir=tmp_path / "cache", policy=policy, **options)
+    return resolve(
+        url=url,
+        cache_dir=tmp_path / "cache",
+        policy=policy,
+        deadline=Deadline(60),
+        **options,
+    )
 
 
-async def test_git_is_not_run_for_an_address_that_is_refused(
+def test_git_is_not_run_for_an_address_that_is_refused(
     server: GitServer, tmp_path: Path, named: dict[str, list[str]]
 ) -> None:
     named["git.example"] = ["127.0.0.1"]
@@ -73,15 +79,15 @@ async def test_git_is_not_run_for_an_address_that_is_refused(
         with pytest.raises(
             UserError, match="loopback address, which builds may not reach"
         ) as caught:
-            await ask(f"http://{host}:{port}/open/project.git", tmp_path, TWO)
+            ask(f"http://{host}:{port}/open/project.git", tmp_path, TWO)
         assert caught.value.reason is Reason.SOURCE_NOT_FOUND
     for url in ("ssh://git@git.example/p.git", "git://git.example/p.git", "git@git.example:p.git"):
         with pytest.raises(UserError, match="loopback address"):
-            await ask(url, tmp_path, TWO)
+            ask(url, tmp_path, TWO)
     assert server.connections == 0
 
 
-async def test_git_connects_to_the_address_that_was_checked(
+def test_git_connects_to_the_address_that_was_checked(
     other: GitServer,
     server: GitServer,
     commits: dict[str, Any],
@@ -91,32 +97,32 @@ async def test_git_connects_to_the_address_that_was_checked(
     """A name server that answers differently the second time changes nothing, and git asks none."""
     named["git.example"] = ["127.0.0.2", "127.0.0.1"]
     url = f"http://git.example:{other.server_address[1]}/open/project.git"
-    found = await ask(url, tmp_path, TWO)
+    found = ask(url, tmp_path, TWO)
     assert (found.commit, server.connections) == (commits["second"], 0)
     assert other.requests
 
 
-async def test_a_redirect_of_git_leads_to_no_refused_address(
+def test_a_redirect_of_git_leads_to_no_refused_address(
     other: GitServer, server: GitServer, commits: dict[str, Any], tmp_path: Path, pod: Pod
 ) -> None:
     other.redirect_to = f"{server.url}/open"
     url = f"{other.url}/moved/project.git"
     with pytest.raises(UserError, match="loopback address") as caught:
-        await ask(url, tmp_path, TWO)
+        ask(url, tmp_path, TWO)
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
     done = pod.fetch(url, commits["second"], network=TWO.to_json())
     assert (done.returncode, pod.said()["reason"]) == (1, "SourceNotFound")
     assert server.connections == 0
 
 
-async def test_a_redirect_of_git_to_another_allowed_server_is_followed(
+def test_a_redirect_of_git_to_another_allowed_server_is_followed(
     other: GitServer, server: GitServer, commits: dict[str, Any], tmp_path: Path, pod: Pod
 ) -> None:
     server.redirect_to = f"{other.url}/open"
     url = f"{server.url}/moved/project.git"
     both = Policy.make(allowed=["127.0.0.0/30"])
     for ref in ("main", ""):
-        assert (await ask(url, tmp_path, both, ref=ref)).commit == commits["second"]
+        assert (ask(url, tmp_path, both, ref=ref)).commit == commits["second"]
     done = pod.fetch(url, commits["second"], network=both.to_json())
     assert done.returncode == 0, done.stderr
     assert pod.git("remote", "get-url", "origin") == url
@@ -143,37 +149,43 @@ def test_the_git_protocol_goes_to_the_address_and_names_the_host() -> None:
     assert env["GIT_OVERRIDE_VIRTUAL_HOST"] == "git.example"
 
 
-async def test_behind_a_proxy_literals_are_still_refused(
+def test_behind_a_proxy_literals_are_still_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with pytest.raises(UserError, match="link-local address"):
-        await ask("http://169.254.169.254/p.git", tmp_path, TWO)
+        ask("http://169.254.169.254/p.git", tmp_path, TWO)
     with pytest.raises(SentinelError, match="link-local address"):
-        await look("http://169.254.169.254/p.tar", tmp_path, TWO)
+        look("http://169.254.169.254/p.tar", tmp_path, TWO)
     # The proxy resolves names itself.
     with pytest.raises(InfrastructureError, match=r"127\.0\.0\.1 port 1"):
-        await ask("http://git.example/p.git", tmp_path, TWO)
+        ask("http://git.example/p.git", tmp_path, TWO)
 
 
-async def look(url: str, tmp_path: Path, policy: Policy, **more: Any) -> archive.Inspected:
+def look(url: str, tmp_path: Path, policy: Policy, **more: Any) -> archive.Inspected:
     options = {"sha256": "", "credentials": None, "paths": ()} | more
-    return await inspect(url=url, cache_dir=tmp_path / "cache", policy=policy, **options)
+    return inspect(
+        url=url,
+        cache_dir=tmp_path / "cache",
+        policy=policy,
+        deadline=Deadline(60),
+        **options,
+    )
 
 
-async def test_an_archive_comes_from_no_refused_address(
+def test_an_archive_comes_from_no_refused_address(
     web: WebServer, tmp_path: Path, named: dict[str, list[str]]
 ) -> None:
     named["files.example"] = ["127.0.0.1"]
     web.answers["/a"] = body(tar(Made(name="a")))
     for host in ("127.0.0.1", "files.example"):
         with pytest.raises(UserError, match="builds may not reach") as caught:
-            await look(f"http://{host}:{web.port}/a", tmp_path, TWO)
+            look(f"http://{host}:{web.port}/a", tmp_path, TWO)
         assert caught.value.reason is Reason.SOURCE_NOT_FOUND
     assert web.asked == []
 
 
-async def test_a_redirect_of_an_archive_leads_to_no_refused_address(
+def test_a_redirect_of_an_archive_leads_to_no_refused_address(
     web: WebServer, tmp_path: Path, named: dict[str, list[str]]
 ) -> None:
     """The first answer for the name is allowed; the redirect's is another."""
@@ -181,9 +193,7 @@ async def test_a_redirect_of_an_archive_leads_to_no_refused_address(
     named["metadata.example"] = ["169.254.169.254"]
     web.answers["/a"] = redirect("http://metadata.example/latest?x=1")
     with pytest.raises(UserError, match="link-local address") as caught:
-        await look(
-            f"http://files.example:{web.port}/a", tmp_path, Policy.make(allowed=["127.0.0.1"])
-        )
+        look(f"http://files.example:{web.port}/a", tmp_path, Policy.make(allowed=["127.0.0.1"]))
     assert len(web.asked) == 1
     assert "x=1" not in caught.value.message
 
@@ -207,7 +217,7 @@ async def test_a_step_by_url_comes_from_no_refused_address_though_the_registry_m
 # --- What a server sends stays out of messages ---
 
 
-async def test_no_page_of_a_server_is_quoted(web: WebServer, tmp_path: Path) -> None:
+def test_no_page_of_a_server_is_quoted(web: WebServer, tmp_path: Path) -> None:
     page = b"internal page: token=abcdef"
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -221,40 +231,40 @@ async def test_no_page_of_a_server_is_quoted(web: WebServer, tmp_path: Path) -> 
     web.answers["/a"] = answer
     loopback = Policy.make(allowed=["127.0.0.0/8"])
     with pytest.raises(UserError) as caught:
-        await ask(f"{web.url}/p", tmp_path, loopback)
+        ask(f"{web.url}/p", tmp_path, loopback)
     assert "abcdef" not in caught.value.message
     with pytest.raises(UserError) as caught:
-        await look(f"{web.url}/a", tmp_path, loopback)
+        look(f"{web.url}/a", tmp_path, loopback)
     assert "abcdef" not in caught.value.message
     web.answers["/a"] = body(page)
     for sha256 in ("0" * 64, ""):
         with pytest.raises(UserError) as caught:
-            await look(f"{web.url}/a", tmp_path, loopback, sha256=sha256)
+            look(f"{web.url}/a", tmp_path, loopback, sha256=sha256)
         assert "abcdef" not in caught.value.message
         assert hashlib.sha256(page).hexdigest() not in caught.value.message
 
 
-async def test_an_archive_s_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
+def test_an_archive_s_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
     web: WebServer, tmp_path: Path
 ) -> None:
     web.answers["/a"] = body(tar(Made(name="a")))
     given = archive.Credentials(token="t0ken")
     loopback = Policy.make(allowed=["127.0.0.0/8"])
     with pytest.raises(UserError, match=r"network\.plainHttp") as caught:
-        await look(f"{web.url}/a", tmp_path, loopback, credentials=given)
+        look(f"{web.url}/a", tmp_path, loopback, credentials=given)
     assert caught.value.reason is Reason.INVALID_SPEC
     with pytest.raises(UserError, match=r"spec\.source\.archive\.url holds a user name"):
-        await look(web.url.replace("://", "://t0ken@") + "/a", tmp_path, loopback)
+        look(web.url.replace("://", "://t0ken@") + "/a", tmp_path, loopback)
     assert web.asked == []
     allowed = Policy.make(allowed=["127.0.0.0/8"], plain_http=[f"127.0.0.1:{web.port}"])
-    await look(f"{web.url}/a", tmp_path, allowed, credentials=given)
+    look(f"{web.url}/a", tmp_path, allowed, credentials=given)
     assert web.asked == [("/a", "Bearer t0ken")]
 
 
-async def test_an_ssh_key_is_no_login_for_plain_http(
+def test_an_ssh_key_is_no_login_for_plain_http(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
-    found = await ask(
+    found = ask(
         f"{server.url}/open/project.git",
         tmp_path,
         Policy.make(allowed=["127.0.0.0/8"]),

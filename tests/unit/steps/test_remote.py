@@ -174,7 +174,7 @@ async def test_a_version_is_looked_up_each_time_and_fetched_once(
     steps = source(script.url, tmp_path)
     first = await steps.find(WANTED)
     second = await steps.find(WANTED)
-    third = await source(script.url, tmp_path).find(PINNED)
+    third = await steps.find(PINNED)
 
     assert first == second == third
     assert script.paths() == [f"{API}*", "/1.0.0.tgz", f"{API}*", f"{API}1.0.0"]

@@ -194,59 +194,6 @@ async def test_a_mistake_is_told_before_a_registry_that_is_down(
         await find_all(steps, [GREET])
 
 
-async def test_the_cache_is_bounded_and_what_was_not_used_for_longest_goes(
-    script: Scripted, tmp_path: Path
-) -> None:
-    wanted = index(script, 4, size=10_000)
-    steps = source(script.url, tmp_path, cache_bytes=3 * 13_000)
-    found = [await steps.find(each) for each in wanted[:3]]
-    size = found[0].size
-    assert 3 * size <= 3 * 13_000 < 4 * size
-    for age, each in enumerate(found):
-        os.utime(each.archive.parent, (1000 + age, 1000 + age))
-    await steps.find(wanted[0])
-    await steps.find(wanted[3])
-
-    kept = {path.name for path in (tmp_path / "archives").iterdir()}
-    assert kept == {found[0].digest, found[2].digest, (await steps.find(wanted[3])).digest}
-    assert await steps.archive(found[1].digest) is None
-    assert await steps.archive(found[2].digest) == found[2].archive
-    assert len(list((tmp_path / "index").iterdir())) == 3
-    assert script.paths().count("/1.tgz") == 1
-    await steps.find(wanted[1])
-    assert script.paths().count("/1.tgz") == 2
-
-
-async def test_a_spoiled_copy_is_noticed_and_fetched_again(
-    script: Scripted, tmp_path: Path
-) -> None:
-    wanted = index(script, 1)
-    steps = source(script.url, tmp_path)
-    before = await steps.find(wanted[0])
-    content = before.archive.read_bytes()
-    before.archive.write_bytes(content[:-1])
-    after = await steps.find(wanted[0])
-
-    assert after == before
-    assert after.archive.read_bytes() == content
-    assert script.paths().count("/0.tgz") == 2
-
-
-async def test_the_cache_outlives_its_process_and_clears_up_what_was_half_done(
-    script: Scripted, tmp_path: Path
-) -> None:
-    wanted = index(script, 1)
-    await source(script.url, tmp_path).find(wanted[0])
-    for name, age in (("old", 10_000), ("new", 0)):
-        (tmp_path / "work" / name).mkdir()
-        stamp = (tmp_path / "work" / name).stat().st_mtime - age
-        os.utime(tmp_path / "work" / name, (stamp, stamp))
-    await source(script.url, tmp_path).find(wanted[0])
-
-    assert script.paths().count("/0.tgz") == 1
-    assert [path.name for path in (tmp_path / "work").iterdir()] == ["new"]
-
-
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 10, 20, 40, 80])
 async def test_who_is_cancelled_leaves_nothing_and_the_next_one_goes_on(
     script: Scripted, tmp_path: Path, turns: int
