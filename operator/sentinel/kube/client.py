@@ -128,7 +128,7 @@ class Kube:
         *,
         namespace: str | None = None,
         labels: str = "",
-        limit: int = 100,
+        limit: int = 50,
     ) -> AsyncGenerator[Json, None]:
         """As `list`, with only one page of `limit` objects in memory. Raises Expired where that takes too long."""
         following = ""

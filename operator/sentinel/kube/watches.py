@@ -29,7 +29,8 @@ def tune(settings: kopf.OperatorSettings) -> None:
     settings.watching.server_timeout = 280
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = 10
-    settings.watching.chunk_size = 500
+    # A Build may take 1.5 MB: a page is held in memory as a whole.
+    settings.watching.chunk_size = 50
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
     settings.process.ultimate_exiting_timeout = 120
