@@ -125,3 +125,16 @@ absolute() {
 	(*) printf '%s/%s' "$PWD" "$1" ;;
 	esac
 }
+
+# github METHOD URL TOKEN [HEADER…]: as `http`, for GitHub's API. A refusal fails the step with GitHub's own message.
+github() {
+	github_method="$1" github_url="$2" github_token="$3"
+	shift 3
+	http "$github_method" "$github_url" "Authorization: token $github_token" 'Accept: application/vnd.github+json' "$@" \
+		>"$WERCKER_STEP_TEMP/answer" && return
+	github_why="$(http_failure)"
+	if github_message="$("$boxkit" json get message <"$WERCKER_STEP_TEMP/answer" 2>/dev/null)"; then
+		github_why="$github_why: $github_message"
+	fi
+	fail "GitHub refused: $github_why"
+}

@@ -245,12 +245,15 @@ def _difference(before: Path, after: Path) -> dict[str, str | None]:
         if one.get(name) != other.get(name)
         and name not in ours
         and not name.startswith(ours[:2])
-        and not any(name.startswith(_options_of(step)) for step in standard_steps())
+        and name not in _OPTIONS
     }
 
 
-def _options_of(step: str) -> str:
-    return f"WERCKER_{step}_".replace("-", "_").upper()
+_OPTIONS = frozenset(
+    f"WERCKER_{step.name}_{each.name}".replace("-", "_").upper()
+    for step in standard_steps().values()
+    for each in step.manifest.properties
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,10 @@ STANDARD: dict[str, tuple[str, ...]] = {
         "output",
         "error-on-empty",
     ),
+    "bower-install": (
+        "options",
+        "use-cache",
+    ),
     "bundle-install": (
         "path",
         "without",
@@ -45,11 +49,32 @@ STANDARD: dict[str, tuple[str, ...]] = {
         "failed-message",
         "on",
     ),
+    "cap": (
+        "stage",
+        "tasks",
+    ),
+    "composer-install": (
+        "dev",
+        "opts",
+        "use-cache",
+        "clear-cache-on-failed",
+    ),
+    "copy-to-output": (
+        "exclude",
+    ),
     "create-file": (
         "filename",
         "content",
         "overwrite",
         "hide-from-log",
+    ),
+    "dep": (
+        "update",
+        "verbose",
+        "opt",
+        "version",
+    ),
+    "elasticsearch-rails-env-var": (
     ),
     "email-notify": (
         "from",
@@ -65,12 +90,27 @@ STANDARD: dict[str, tuple[str, ...]] = {
         "on",
         "branch",
     ),
+    "expandenv": (
+        "input_file",
+        "output_file",
+        "output_env_var",
+    ),
     "gh-pages": (
         "token",
         "repo",
         "basedir",
         "domain",
         "branch",
+    ),
+    "ghr": (
+        "token",
+        "input",
+        "version",
+        "owner",
+        "repo",
+        "pre_release",
+        "replace",
+        "opt",
     ),
     "git-push": (
         "gh_oauth",
@@ -88,10 +128,63 @@ STANDARD: dict[str, tuple[str, ...]] = {
         "tag_overwrite",
         "debug",
     ),
+    "github-create-release": (
+        "token",
+        "tag",
+        "owner",
+        "repo",
+        "target-commitish",
+        "title",
+        "body",
+        "draft",
+        "prerelease",
+        "export_id",
+    ),
+    "github-upload-asset": (
+        "token",
+        "file",
+        "filename",
+        "owner",
+        "repo",
+        "content-type",
+        "release_id",
+        "export_id",
+    ),
+    "glide-install": (
+    ),
     "golint": (
         "exclude",
         "threshold-warn",
         "threshold-fail",
+    ),
+    "goveralls": (
+        "token",
+    ),
+    "gox": (
+        "os",
+        "arch",
+        "ldflags",
+        "output",
+        "dest",
+    ),
+    "gradle": (
+        "task",
+        "version",
+        "build_file",
+        "settings_file",
+        "init_script",
+        "system_props",
+        "gradle_opts",
+        "cache_project_cache",
+        "debug",
+    ),
+    "grunt": (
+        "tasks",
+        "gruntfile",
+        "debug",
+        "verbose",
+        "stack",
+        "fail-on-warnings",
     ),
     "heroku-deploy": (
         "key",
@@ -130,9 +223,22 @@ STANDARD: dict[str, tuple[str, ...]] = {
         "install_pygments",
         "clean_before",
     ),
+    "install-aws-cli": (
+        "key",
+        "secret",
+        "region",
+    ),
     "install-packages": (
         "packages",
         "clear-cache",
+    ),
+    "install-phantomjs": (
+        "version",
+    ),
+    "jshint": (
+        "files",
+        "version",
+        "type",
     ),
     "kubectl": (
         "command",
@@ -169,15 +275,39 @@ STANDARD: dict[str, tuple[str, ...]] = {
         "overwrite",
         "debug",
     ),
+    "marathon-deploy": (
+        "marathon-url",
+        "app-json-file",
+        "auth-token",
+    ),
+    "maven": (
+        "goals",
+        "version",
+        "settings",
+        "profiles",
+        "maven_opts",
+        "pom",
+        "debug",
+        "cache_repo",
+        "security_settings",
+        "sudo_user",
+    ),
     "mktemp": (
         "envvar",
         "directory",
+    ),
+    "nodebrew-use": (
+        "version",
+        "create",
     ),
     "npm-install": (
         "options",
         "command",
         "use-cache",
         "clear-cache-on-failed",
+    ),
+    "npm-run": (
+        "script",
     ),
     "npm-test": (
     ),
@@ -205,6 +335,18 @@ STANDARD: dict[str, tuple[str, ...]] = {
         "service",
         "postgresql-min-message",
     ),
+    "rails-mongoid-yml": (
+        "db_name",
+    ),
+    "rsync-deploy": (
+        "host",
+        "directory",
+        "user",
+        "sshkey",
+        "sshport",
+        "source",
+        "exclude",
+    ),
     "rvm-use": (
         "version",
         "create",
@@ -222,6 +364,13 @@ STANDARD: dict[str, tuple[str, ...]] = {
     "setup-go-workspace": (
         "gopath",
         "package-dir",
+    ),
+    "shellcheck": (
+        "files",
+        "separator",
+        "exclude",
+        "format",
+        "shell",
     ),
     "slack-notifier": (
         "url",
@@ -246,10 +395,33 @@ STANDARD: dict[str, tuple[str, ...]] = {
         "failed_message",
         "on",
     ),
+    "terraform-install": (
+        "version",
+    ),
+    "validate-wercker-box": (
+    ),
+    "validate-wercker-step": (
+    ),
     "virtualenv": (
         "python_location",
         "virtualenv_location",
         "install_wheel",
+    ),
+    "yarn": (
+        "options",
+        "production",
+        "cache",
+        "pure-lockfile",
+    ),
+    "yarn-install": (
+        "opts",
+        "production",
+        "clear-cache-on-failed",
+        "use-cache",
+    ),
+    "zip": (
+        "input",
+        "output",
     ),
 }  # fmt: skip
 """Name of a step, whoever owns it → options."""

@@ -10,7 +10,7 @@ import (
 )
 
 // runJSON quotes a text as a JSON string (`quote`), or prints one value of a document (`get KEY…`): a string as it is,
-// anything else as JSON. It ends with 1 where there is no such value.
+// anything else as JSON; or of an object in a list (`find KEY TEXT WANTED`). It ends with 1 where there is none.
 func runJSON(args []string, in io.Reader, out io.Writer) (int, error) {
 	text, err := io.ReadAll(io.LimitReader(in, requestLimit))
 	if err != nil {
@@ -26,6 +26,8 @@ func runJSON(args []string, in io.Reader, out io.Writer) (int, error) {
 		}
 		_, err := out.Write(bytes.TrimSuffix(quoted.Bytes(), []byte("\n")))
 		return 0, err
+	case len(args) == 4 && args[0] == "find":
+		return findInList(text, args[1], args[2], args[3], out)
 	case len(args) >= 2 && args[0] == "get":
 		decoder := json.NewDecoder(bytes.NewReader(text))
 		decoder.UseNumber()
@@ -54,6 +56,22 @@ func runJSON(args []string, in io.Reader, out io.Writer) (int, error) {
 		return 0, err
 	}
 	return codeUsage, fmt.Errorf("usage: %s", Usage)
+}
+
+// findInList prints the member `wanted` of the object in a list whose member `key` is the text `value`.
+func findInList(text []byte, key, value, wanted string, out io.Writer) (int, error) {
+	var rows []map[string]json.RawMessage
+	if err := json.Unmarshal(text, &rows); err != nil {
+		return 1, fmt.Errorf("the answer is not a list of objects: %w", err)
+	}
+	for _, row := range rows {
+		var found string
+		if json.Unmarshal(row[key], &found) == nil && found == value {
+			_, err := out.Write(row[wanted])
+			return 0, err
+		}
+	}
+	return 1, fmt.Errorf("the answer has no %s %s", key, value)
 }
 
 // runURL escapes a text for a URL's path or query.

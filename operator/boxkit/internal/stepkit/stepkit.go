@@ -16,10 +16,10 @@ const (
 )
 
 // Verbs are the first arguments that Run takes.
-var Verbs = []string{"http", "json", "url", "mail", "s3sync", "tool"}
+var Verbs = []string{"http", "json", "url", "mail", "s3sync", "expand", "tool"}
 
 // Usage is how the verbs are called.
-const Usage = `boxkit http [--body FILE] [--timeout DURATION] < REQUEST | json quote < TEXT | json get KEY… < JSON | url quote < TEXT | mail < JSON | s3sync < JSON | tool NAME [VERSION]`
+const Usage = `boxkit http [--body FILE] [--timeout DURATION] < REQUEST | json quote < TEXT | json get KEY… < JSON | json find KEY TEXT WANTED < JSON | url quote < TEXT | mail < JSON | s3sync < JSON | expand < TEXT | tool NAME [VERSION]`
 
 // Run is one call. `kit` is the directory that boxkit lies in, for its certificates. The result is the exit code.
 func Run(verb string, args []string, kit string, in io.Reader, out, diagnostics io.Writer) int {
@@ -36,6 +36,8 @@ func Run(verb string, args []string, kit string, in io.Reader, out, diagnostics 
 		code, err = runMail(args, kit, in)
 	case "url":
 		code, err = runURL(args, in, out)
+	case "expand":
+		code, err = runExpand(args, in, out)
 	case "tool":
 		code, err = runTool(args, toolsDir(), out)
 	default:

@@ -101,6 +101,9 @@ func TestJSON(t *testing.T) {
 		{document, []string{"get", "nested", "list"}, 0, "[1,2]"},
 		{document, []string{"get", "nothing"}, 1, ""},
 		{document, []string{"get", "name", "more"}, 1, ""},
+		{`[{"name": "a", "id": 1}, {"name": "b", "id": 2}]`, []string{"find", "name", "b", "id"}, 0, "2"},
+		{`[{"name": "a", "id": 1}, {"id": 2}]`, []string{"find", "name", "b", "id"}, 1, ""},
+		{`{}`, []string{"find", "name", "b", "id"}, 1, ""},
 		{"<html>", []string{"get", "id"}, 1, ""},
 		{"", []string{"get"}, codeUsage, ""},
 	} {
