@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sentinel.source.address import clean, parse_address, valid_ref
+from sentinel.source.address import clean, holds_login, parse_address, valid_ref, without_query
 from sentinel.source.complaint import Kind, diagnose, explain, quote
 from sentinel.source.gitcommand import environment, write_ssh_files
 
@@ -92,6 +92,49 @@ def test_what_may_not_be_fetched_from_is_refused(url: str) -> None:
 def test_refs_that_git_accepts(ref: str) -> None:
     assert valid_ref(ref)
     assert _git_accepts(ref)
+
+
+@pytest.mark.parametrize(
+    ("url", "holds"),
+    [
+        ("https://ghp_TOKEN@h/r.git", True),
+        ("HTTP://u:p@h/r", True),
+        ("https://:p@h/r", True),
+        ("ssh://git:p@h/r", True),
+        ("ssh://git@h/r", False),
+        ("git@h:r.git", False),
+        ("https://h/r@1", False),
+        ("https://h/?to=a@b", False),
+        ("https://h?a@b", False),
+        ("", False),
+    ],
+)
+def test_a_user_of_an_http_url_is_a_login(url: str, holds: bool) -> None:
+    assert holds_login(url) == holds
+    for secret in ("TOKEN", "u:p", ":p@"):
+        assert secret not in without_query(url), "as images are labelled"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "h%41",
+        "ｈ.example",
+        "１２７.0.0.1",
+        "h:0",
+        "h:70000",
+        "h:1:2",
+        "[fe80::1%eth0]",
+        "[h]",
+        "h#x",
+        "h?x",
+        "-h",
+    ],
+)
+def test_a_host_that_programs_read_differently_is_refused(host: str) -> None:
+    for url in (f"https://{host}/p", f"ssh://git@{host}/p", f"git://{host}/p"):
+        with pytest.raises(ValueError, match="names no host"):
+            parse_address(url)
 
 
 @given(st.text(st.sampled_from("ab+-./@{}~^:?*[\\ \x7f'$ü"), max_size=8))
