@@ -119,8 +119,8 @@ def test_a_user_of_an_http_url_is_a_login(url: str, holds: bool) -> None:
     "host",
     [
         "h%41",
-        "ｈ.example",
-        "１２７.0.0.1",
+        "\uff48.example",
+        "\uff11\uff12\uff17.0.0.1",
         "h:0",
         "h:70000",
         "h:1:2",
