@@ -18,6 +18,7 @@ from sentinel.plan.codec import encode
 from sentinel.plan.derive import derive_again
 from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import PlanImage, Variable
+from sentinel.plan.names import pull_secret_name
 from sentinel.plan.pod import make_pod
 from sentinel.plan.seal import (
     Identity,
@@ -214,6 +215,14 @@ def test_what_gives_a_pod_more_or_makes_it_another_changes_the_imprint(change: A
 
 def test_a_plan_of_ours_comes_back_as_it_was() -> None:
     assert derive_again(plan(), build=build(), settings=settings()) == plan()
+
+
+def test_the_builds_own_pull_secret_stays_in_its_plan() -> None:
+    own = pull_secret_name(build=plan().build, uid=plan().uid)
+    image = plan().image
+    made = replace(plan(), image=replace(image, pull_secrets=(*image.pull_secrets, own)))
+
+    assert derive_again(made, build=build(), settings=settings()) == made
 
 
 def test_where_results_and_images_go_is_never_the_annotations_to_say() -> None:

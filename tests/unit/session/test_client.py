@@ -14,6 +14,7 @@ from sentinel.api.reasons import Reason
 from sentinel.errors import (
     BoxEnded,
     InfrastructureError,
+    NotVerified,
     NotYet,
     ProtocolError,
     ProtocolMismatch,
@@ -373,6 +374,51 @@ async def test_the_first_welcome_is_kept() -> None:
         assert not await session.is_open()
         await session.wait_for(lambda state: state.seq == 1)
         assert session.welcome == Welcome(protocol=1, version="0.1.0")
+
+
+@pytest.mark.parametrize(("build", "attempt"), [("other", 1), ("b", 2)])
+async def test_a_box_of_another_build_is_asked_nothing_and_believed_nothing(
+    build: str, attempt: int
+) -> None:
+    stream = MemoryStream()
+    async with fast(Exec(stream), box=("b", 1)) as session:
+        starting = asyncio.create_task(session.start([]))
+        assert (await stream.hear())["type"] == "hello"
+        stream.say({"type": "welcome", "protocol": 1, "seq": 1, "build": build, "attempt": attempt})
+        stream.say(queued(1))
+        with pytest.raises(NotVerified, match=f"answers for attempt {attempt} of build {build}"):
+            await starting
+        assert session.state.seq == 0
+        assert stream._heard.empty()
+
+
+async def test_requests_but_open_wait_for_the_welcome_on_every_connection() -> None:
+    first, second = MemoryStream(), MemoryStream()
+    welcome = {"type": "welcome", "protocol": 1, "seq": 0, "build": "b", "attempt": 1}
+    async with fast(Exec(first, second), box=("b", 1)) as session:
+        requests = [
+            asyncio.create_task(session.open(Open(build="b", attempt=1))),
+            asyncio.create_task(session.start([])),
+        ]
+        assert [(await first.hear())["type"] for _ in range(2)] == ["hello", "open"]
+        first.say(welcome)
+        assert (await first.hear())["type"] == "start"
+        first.cut()
+        assert [(await second.hear())["type"] for _ in range(2)] == ["hello", "open"]
+        second.say(welcome)
+        again = await second.hear()
+        assert again["type"] == "start"
+        second.say({"type": "ok", "id": again["id"]}, {"type": "ok", "id": again["id"] - 1})
+        await asyncio.gather(*requests)
+
+
+async def test_a_record_before_the_welcome_is_not_taken() -> None:
+    first, second = MemoryStream(), MemoryStream()
+    first.say(queued(1))
+    second.say({"type": "welcome", "protocol": 1, "seq": 0, "build": ""})
+    async with fast(Exec(first, second), box=("b", 1)) as session:
+        assert not await session.is_open()
+        assert session.state.seq == 0
 
 
 TIME = "2026-01-01T00:00:00Z"
