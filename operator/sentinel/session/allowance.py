@@ -6,7 +6,10 @@ A box that says more is read more slowly, not cut: its own connection fills up, 
 from __future__ import annotations
 
 BURST = 2 * 1024 * 1024
-"""Bytes at once: more than the journal of the largest build, replayed."""
+"""Bytes at once."""
+
+STEP = 4 * 1024
+"""Bytes at once for each step of the Plan: twice its records, which a replay brings all together."""
 
 RATE = 16 * 1024
 """Bytes a second after that: a step's records have some hundred bytes, a heartbeat thirty."""

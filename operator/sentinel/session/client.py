@@ -28,7 +28,7 @@ from sentinel.errors import (
     TransientError,
 )
 from sentinel.session import messages
-from sentinel.session.allowance import Allowance
+from sentinel.session.allowance import BURST, STEP, Allowance
 from sentinel.session.frames import (
     MAX_ENVIRONMENT,
     MAX_HEARD,
@@ -342,7 +342,8 @@ class Session:
 
     async def _read(self, stream: ByteStream) -> None:
         decoder = FrameDecoder()
-        allowance = Allowance(now=self._clock())
+        steps = len(self._expected.steps) if self._expected is not None else 0
+        allowance = Allowance(burst=BURST + STEP * steps, now=self._clock())
         # boxkit greets at once. An exec that was accepted and leads nowhere would else cost the whole silence.
         patience = self._first_word_now
         while True:
