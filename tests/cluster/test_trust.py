@@ -177,7 +177,7 @@ def test_the_image_of_a_running_box_is_swapped(builds: Builds, mallory: Kubectl)
     builds.apply("b", url=builds.script(WAITS))
     running(builds)
     (pod,) = builds.pods("b")
-    other = f"box={builds.lab.registry}/box/alpine:3"
+    other = f"box={builds.lab.registry}/box/busybox:1"
     mallory(
         "set", "image", f"pod/{pod['metadata']['name']}", other, MALLORY, "-n", builds.namespace
     )
