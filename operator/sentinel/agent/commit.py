@@ -162,7 +162,7 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
         digest = await pusher.push_image(image, layer, tag=spec.tags[0])
         tags = [PushedTag(name=spec.tags[0], pushed=True)]
         moving = spec.tags[1:]
-        if moving and not await _is_wanted(commit, tools):
+        if moving and not await is_wanted(commit, tools):
             message = "the build was cancelled, or ended before its image was pushed"
             tags += [PushedTag(name=tag, pushed=False, message=message) for tag in moving]
         else:
@@ -233,7 +233,7 @@ def _base_reference(spec: ImageCommitSpec, *, default_registry: str) -> Referenc
         return None
 
 
-async def _is_wanted(commit: ImageCommit, tools: Tools) -> bool:
+async def is_wanted(commit: ImageCommit, tools: Tools) -> bool:
     """Whether the Build still waits for its image: one that was deleted, cancelled or given up moves no tags."""
     owner = next(each for each in commit.metadata["ownerReferences"] if each.get("controller"))
     try:
