@@ -14,8 +14,8 @@ import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from gzip import decompress
@@ -26,7 +26,7 @@ import pytest
 from aiohttp import web
 from tests.cluster.conftest import Builds
 from tests.install import NAMESPACE
-from tests.kubectl import Kubectl, KubectlError
+from tests.kubectl import Kubectl
 from tests.lab.state import Lab
 from tests.unit.agent.trees import tar_of
 from tests.unit.registry import server
@@ -40,6 +40,8 @@ from sentinel.agent.tools import Tools
 from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL
 from sentinel.clock import SystemClock, rfc3339
 from sentinel.kube.client import Kube
+from sentinel.kube.errors import Forbidden
+from sentinel.kube.resources import IMAGE_COMMITS
 from sentinel.registry import Reference, RegistryClient, parse_reference
 from sentinel.settings import ImageSettings, NetworkSettings, Settings
 
@@ -560,48 +562,45 @@ async def test_an_agent_writes_only_its_own_nodes_commits(
     status = {"status": {"message": "written by a test"}}
     forged = {"metadata": {"labels": {NODE_LABEL: "another-node"}}}
     retired = {"metadata": {"labels": {ACTIVE_LABEL: "false"}}}
-    with (
-        opened_kubeconfig(world.kubectl, bound) as ours,
-        opened_kubeconfig(world.kubectl, loose) as unbound,
+    async with (
+        opened_kube(world.kubectl, bound) as ours,
+        opened_kube(world.kubectl, loose) as unbound,
     ):
-        patch(ours, world, "ours", status, "--subresource=status")
-        patch(ours, world, "ours", retired)
-        with pytest.raises(KubectlError, match="the agent's token is of node"):
-            patch(ours, world, "others", status, "--subresource=status")
-        with pytest.raises(KubectlError, match="the agent's token is of node ''"):
-            patch(unbound, world, "ours", status, "--subresource=status")
-        with pytest.raises(KubectlError, match="agents change the label"):
-            patch(ours, world, "ours", forged)
-        with pytest.raises(KubectlError, match="agents change the label"):
-            patch(ours, world, "ours", {"metadata": {"finalizers": ["example.com/keep"]}})
+        await patch(ours, world, "ours", status, subresource="status")
+        await patch(ours, world, "ours", retired)
+        with pytest.raises(Forbidden, match="the agent's token is of node"):
+            await patch(ours, world, "others", status, subresource="status")
+        with pytest.raises(Forbidden, match="the agent's token is of node ''"):
+            await patch(unbound, world, "ours", status, subresource="status")
+        with pytest.raises(Forbidden, match="agents change the label"):
+            await patch(ours, world, "ours", forged)
+        with pytest.raises(Forbidden, match="agents change the label"):
+            await patch(ours, world, "ours", {"metadata": {"finalizers": ["example.com/keep"]}})
     assert world.status("ours")["message"] == "written by a test"
     assert world.status("others") == {}
 
 
-def patch(kubectl: Kubectl, world: World, name: str, body: dict[str, Any], *more: str) -> None:
-    kubectl(
-        "patch",
-        "imagecommit",
-        name,
-        "-n",
-        world.namespace,
-        "--type=merge",
-        f"-p={json.dumps(body)}",
-        *more,
+async def patch(
+    kube: Kube, world: World, name: str, body: dict[str, Any], *, subresource: str = ""
+) -> None:
+    await kube.patch(
+        IMAGE_COMMITS, namespace=world.namespace, name=name, body=body, subresource=subresource
     )
 
 
-@contextmanager
-def opened_kubeconfig(kubectl: Kubectl, token: str) -> Iterator[Kubectl]:
-    """kubectl that authenticates with a token and nothing else."""
+@asynccontextmanager
+async def opened_kube(kubectl: Kubectl, token: str) -> AsyncIterator[Kube]:
+    """A client that authenticates with a token and nothing else."""
     config = json.loads(kubectl("config", "view", "--raw", "-o", "json"))
-    config["users"] = [
-        {"name": each["name"], "user": {"token": token.strip()}} for each in config["users"]
-    ]
+    for user in config["users"]:
+        user["user"] = {"token": token.strip()}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(config, file)
         file.flush()
-        yield Kubectl(replace(kubectl.lab, kubeconfig=file.name))
+        async with await Kube.connect(
+            user_agent="sentinel-agent/test", kubeconfig=file.name
+        ) as kube:
+            yield kube
 
 
 async def test_an_agent_killed_while_the_box_is_frozen_is_made_good_by_the_next(

@@ -146,12 +146,12 @@ def test_what_is_not_in_the_image_is_said_with_counts(builds: Builds) -> None:
         {"path": "/opt/nothing", "entries": 0},
     ]
     assert status["leftOut"] == [
-        "1 with names beginning with .wh., which in an image layer delete a file of the base image, the first at "
+        "names beginning with .wh., which in an image layer delete a file of the base image: 1, the first at "
         "'/keep/.wh.gone'",
-        "1 device nodes, the first at '/keep/null'",
+        "device nodes: 1, the first at '/keep/null'",
     ]
     events = builds.kubectl("describe", "build", "b", "-n", builds.namespace)
-    assert "not in the image: 1 with names beginning with .wh." in events
+    assert "not in the image: names beginning with .wh." in events
     assert "/opt/c (2 entries), /opt/nothing (matched nothing)" in events
     assert run_image(builds, raw, "ls /opt/c /keep; echo end").endswith("end\n")
 

@@ -42,11 +42,11 @@ class LeftOut:
     first: str
 
     def __str__(self) -> str:
-        return f"{self.count} {self.what}, the first at {shown(self.first)}"
+        return f"{self.what}: {self.count}, the first at {shown(self.first)}"
 
 
 RESERVED = (
-    f"with names beginning with {WHITEOUT}, which in an image layer delete a file of the base image"
+    f"names beginning with {WHITEOUT}, which in an image layer delete a file of the base image"
 )
 DEVICES = "device nodes"
 SOCKETS = "sockets"

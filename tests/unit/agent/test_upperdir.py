@@ -106,7 +106,7 @@ def test_names_that_would_delete_files_of_the_base_are_dropped(upper: Path, tmp_
     layer, members = write(upper, tmp_path / "layer.tar")
     assert names(members) == ["kept"]
     assert layer.dropped == (LeftOut(what=RESERVED, count=2, first=".wh..wh..opq"),)
-    assert "2 with names beginning with .wh., which" in str(layer.dropped[0])
+    assert "of the base image: 2, the first at '/.wh..wh..opq'" in str(layer.dropped[0])
 
 
 @needs_root

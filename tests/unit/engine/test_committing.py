@@ -222,7 +222,7 @@ async def test_whose_fault_it_is_follows_from_the_agents_reason(
 
 
 async def test_what_is_not_in_the_image_is_noticed_on_the_build() -> None:
-    left_out = ["2 with names beginning with .wh., the first at '/keep/.wh.gone'"]
+    left_out = ["names beginning with .wh.: 2, the first at '/keep/.wh.gone'"]
     excluded = [{"path": "/opt/c", "entries": 3}, {"path": "/opt/x", "entries": 0}]
     status = succeeded(leftOut=left_out, excluded=excluded)
     async with registry(GOOD, BASE) as host:
