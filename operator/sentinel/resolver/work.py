@@ -134,7 +134,7 @@ def _git(
     found = git.resolve(
         url=wanted.url,
         ref=wanted.ref,
-        credentials=_git_credentials(wanted.credentials),
+        credentials=_credentials(wanted.credentials),
         paths=() if request.config else FILE_NAMES,
         cache_dir=scratch / "git",
         deadline=Deadline(GIT_SECONDS),
@@ -151,18 +151,10 @@ def _git(
 def _archive(
     request: SourceRequest, wanted: ArchiveWanted, scratch: Path
 ) -> tuple[SourceAnswer, Mapping[str, bytes], Sequence[str]]:
-    known = wanted.credentials
     found = archive.inspect(
         url=wanted.url,
         sha256=wanted.sha256,
-        credentials=None
-        if known is None
-        else archive.Credentials(
-            username=known.get("username", ""),
-            password=known.get("password", ""),
-            token=known.get("token", ""),
-            ca=known.get("ca.crt", ""),
-        ),
+        credentials=_credentials(wanted.credentials),
         ca=request.ca,
         paths=() if request.config else FILE_NAMES,
         cache_dir=scratch / "archive",
@@ -172,7 +164,7 @@ def _archive(
     return SourceAnswer(digest=found.digest), found.files, found.root
 
 
-def _git_credentials(known: Mapping[str, str] | None) -> git.Credentials | None:
+def _credentials(known: Mapping[str, str] | None) -> git.Credentials | None:
     return None if known is None else git.Credentials.from_secret(known)
 
 
@@ -321,7 +313,7 @@ async def _steps(
             url=request.project.url,
             commit=request.project.commit,
             ref=request.project.ref,
-            credentials=_git_credentials(request.project.credentials),
+            credentials=_credentials(request.project.credentials),
             ca=request.ca,
             allow_file=request.project.allow_file,
             policy=policy,

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from sentinel import network
-from sentinel.source.address import Address
+from sentinel.api.reasons import Reason
+from sentinel.errors import UserError
+from sentinel.source.address import Address, holds_login, parse_web_address, without_query
 from sentinel.source.gitcommand import environment, write_ca_file, write_ssh_files
 
 KEYS = ("username", "password", "token", "ssh-privatekey", "known_hosts", "ca.crt")
@@ -41,6 +43,32 @@ class Credentials:
     def as_secret(self) -> dict[str, str]:
         """A Secret's keys with these values."""
         return {key: getattr(self, f.name) for f, key in zip(fields(self), KEYS, strict=True)}
+
+
+def check_login(
+    url: str, given: Credentials, *, field: str, policy: network.Policy | None = None
+) -> None:
+    """UserError where a Build's URL holds a login, or the login of its Secret would go over plain http.
+
+    `field` is where the URL is: `spec.source.git`.
+    """
+    if holds_login(url):
+        raise UserError(
+            f"{field}.url holds a user name or password, which everybody who sees the Build or its pod can read: put "
+            f"it into a Secret of type kubernetes.io/basic-auth and name that in {field}.secretRef",
+            reason=Reason.INVALID_SPEC,
+        )
+    try:
+        address = parse_web_address(url)
+    except ValueError:
+        return
+    has_login = bool(given.username or given.password or given.token)
+    if has_login and not (policy or network.STRICT).may_send_secret(*address.origin):
+        raise UserError(
+            f"{field}.secretRef: its login would be sent to {without_query(address.url)} without encryption. Use "
+            "https, or have an administrator add the host to network.plainHttp",
+            reason=Reason.INVALID_SPEC,
+        )
 
 
 class Access:

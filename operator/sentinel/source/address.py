@@ -6,7 +6,7 @@ Pure. Nothing that this module accepts is an option of git or ssh, or means anot
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
@@ -159,29 +159,6 @@ def holds_login(url: str) -> bool:
     authority = re.split(r"[/?#]", rest if separator else url, maxsplit=1)[0]
     user, at, _ = authority.rpartition("@")
     return bool(at) and (":" in user or (bool(separator) and scheme.lower() in WEB))
-
-
-def check_login(
-    url: str, *, field: str, shows_login: bool, may_send: Callable[[str, str, int], bool]
-) -> None:
-    """ValueError where a Build's URL holds a login, or the login of its Secret would go over plain http.
-
-    `field` is where the URL is (`spec.source.git`), `may_send` is `Policy.may_send_secret`.
-    """
-    if holds_login(url):
-        raise ValueError(
-            f"{field}.url holds a user name or password, which everybody who sees the Build or its pod can read: put "
-            f"it into a Secret of type kubernetes.io/basic-auth and name that in {field}.secretRef"
-        )
-    try:
-        address = parse_web_address(url)
-    except ValueError:
-        return
-    if shows_login and not may_send(*address.origin):
-        raise ValueError(
-            f"{field}.secretRef: its login would be sent to {without_query(address.url)} without encryption. Use "
-            "https, or have an administrator add the host to network.plainHttp"
-        )
 
 
 def without_query(url: str) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path
 from sentinel import network
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.source.address import check_login, without_query
+from sentinel.source.access import Credentials, check_login
+from sentinel.source.address import without_query
 from sentinel.source.download import download
 from sentinel.source.failure import Deadline, failed
 from sentinel.source.gitcommand import write_ca_file
@@ -32,16 +33,6 @@ TIMEOUT = 300.0
 
 _UNPACKING = threading.BoundedSemaphore(2)
 """So many are looked through at once: one with many entries takes up to 100 MiB of memory."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Credentials:
-    """What the Secret of an archive holds: basic auth, or a bearer token; `ca` is PEM."""
-
-    username: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-    token: str = field(default="", repr=False)
-    ca: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +67,7 @@ def inspect(
     unpacked: which entry and why); InfrastructureError SOURCE_UNAVAILABLE.
     """
     given = credentials or Credentials()
-    try:
-        check_login(
-            url,
-            field="spec.source.archive",
-            shows_login=bool(given.username or given.password or given.token),
-            may_send=(policy or network.STRICT).may_send_secret,
-        )
-    except ValueError as error:
-        raise UserError(str(error), reason=Reason.INVALID_SPEC) from error
+    check_login(url, given, field="spec.source.archive", policy=policy)
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="archive-", dir=cache_dir) as directory:
         here = Path(directory)

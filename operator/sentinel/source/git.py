@@ -21,10 +21,9 @@ from sentinel import network
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.source import objects, refs
-from sentinel.source.access import Access, Credentials
+from sentinel.source.access import Access, Credentials, check_login
 from sentinel.source.address import (
     Address,
-    check_login,
     clean,
     is_commit,
     parse_address,
@@ -97,15 +96,7 @@ def resolve(
     except ValueError as error:
         raise UserError(f"spec.source.git.url: {error}", reason=Reason.SOURCE_NOT_FOUND) from error
     given = credentials or Credentials()
-    try:
-        check_login(
-            url,
-            field="spec.source.git",
-            shows_login=bool(given.username or given.password or given.token),
-            may_send=(policy or network.STRICT).may_send_secret,
-        )
-    except ValueError as error:
-        raise UserError(str(error), reason=Reason.INVALID_SPEC) from error
+    check_login(url, given, field="spec.source.git", policy=policy)
     ref = ref or "HEAD"
     if not valid_ref(ref):
         raise UserError(

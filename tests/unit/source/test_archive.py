@@ -17,7 +17,8 @@ from tests.unit.source.webserver import WebServer, body, status
 from sentinel.api.reasons import Blame, Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.source import archive
-from sentinel.source.archive import Credentials, Inspected, inspect
+from sentinel.source.access import Credentials
+from sentinel.source.archive import Inspected, inspect
 from sentinel.source.failure import CalledOff, Deadline
 
 NAMES = ("wercker.yml", "ewok.yml", ".wercker.yml")

@@ -248,7 +248,7 @@ def test_an_archive_s_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
     web: WebServer, tmp_path: Path
 ) -> None:
     web.answers["/a"] = body(tar(Made(name="a")))
-    given = archive.Credentials(token="t0ken")
+    given = Credentials(token="t0ken")
     loopback = Policy.make(allowed=["127.0.0.0/8"])
     with pytest.raises(UserError, match=r"network\.plainHttp") as caught:
         look(f"{web.url}/a", tmp_path, loopback, credentials=given)
