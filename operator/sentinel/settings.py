@@ -135,7 +135,7 @@ class NetworkSettings(BaseModel):
         list[str],
         Field(
             description="Exceptions: a host, host:port, or a CIDR. Loopback, link-local and metadata addresses need a "
-            "CIDR."
+            "CIDR. Registries that `images` names may be in the cluster's ranges without being listed here."
         ),
     ] = []
     plain_http: Annotated[
