@@ -14,7 +14,7 @@ from typing import Any
 from sentinel.api.reasons import Reason
 from sentinel.engine.board import Seen
 from sentinel.engine.run import Run
-from sentinel.errors import InternalError, NewerPlan, NotVerified, TransientError
+from sentinel.errors import InternalError, NewerPlan, NotVerified, TransientError, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import PODS
 from sentinel.plan.codec import decode
@@ -81,7 +81,8 @@ def sealed_plan(raw: dict[str, Any]) -> str:
 
 
 def verified_plan(run: Run, raw: dict[str, Any], *, attempt: int) -> Plan:
-    """The plan of a pod that is provably ours. Raises NotVerified, which says what was found."""
+    """The plan of a pod that is provably ours. Raises NotVerified, which says what was found, NewerPlan, and UserError
+    for what the settings do not allow any more."""
     name, uid = raw["metadata"]["name"], str(raw["metadata"]["uid"])
     expected = known_uid(run) if run.writer.attempt == attempt else ""
     if expected and uid != expected:
@@ -97,14 +98,13 @@ def verified_plan(run: Run, raw: dict[str, Any], *, attempt: int) -> Plan:
         plan = decode(payload)
         if plan.attempt != attempt:
             raise NotVerified(f"its plan is for attempt {plan.attempt}")
-        plan = derive_again(plan, build=run.build, settings=run.tools.settings)
+        if not expected and pod_imprint(raw["spec"], plan) != imprint:
+            raise NotVerified(
+                "its spec is not the one that was signed: the plan was copied from another pod"
+            )
+        return derive_again(plan, build=run.build, settings=run.tools.settings)
     except NotVerified as e:
         raise _refused(name, e.message, then=then) from e
-    if not expected and pod_imprint(raw["spec"], plan) != imprint:
-        raise _refused(
-            name, "its spec is not the one that was signed: the plan was copied from another pod"
-        )
-    return plan
 
 
 async def find_pod(run: Run, *, attempt: int) -> dict[str, Any] | None:
@@ -121,6 +121,8 @@ async def find_pod(run: Run, *, attempt: int) -> dict[str, Any] | None:
         verified_plan(run, raw, attempt=attempt)
     except (NotVerified, NewerPlan, InternalError):
         return None
+    except UserError:
+        pass  # ours, with a plan that the settings do not allow any more
     return raw
 
 
