@@ -49,7 +49,8 @@ ROOT_NAMES = 1000
 """Names of the root directory that are told."""
 MAX_FILE = 1024 * 1024
 """Bytes of a wanted file."""
-_MAX_COMMIT = 1024 * 1024
+_COMMIT_HEAD = 64 * 1024
+"""Bytes of a commit that are kept, for its subject: the message of a squash merge may have megabytes."""
 
 _FILTERS = (f"combine:tree:2+blob:limit={MAX_FILE + 1}", "blob:none", "")
 _CLONE = ("clone", "--quiet", "--bare", "--no-tags", "--single-branch", "--template=", "--depth=1")
@@ -240,11 +241,11 @@ class _Resolver(Repository):
             cwd=self.git_dir, env=self.environment, deadline=self.deadline, memory=MAX_MEMORY
         )
         with reader:
-            commit = reader.read(f"{found}^{{commit}}", most=_MAX_COMMIT)
+            commit = reader.read(f"{found}^{{commit}}", most=_COMMIT_HEAD, cut=True)
             if commit is None and found == "HEAD":
                 # A clone of nothing succeeds; this tells what there is instead.
                 self._find(found)
-            if commit is None or commit.kind != "commit" or commit.size > _MAX_COMMIT:
+            if commit is None or commit.kind != "commit":
                 raise UserError(
                     f"{self.address.url}: {clean(ref)!r} is not a commit, and no tag of one",
                     reason=Reason.SOURCE_NOT_FOUND,

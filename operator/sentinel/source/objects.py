@@ -85,8 +85,10 @@ class Reader:
                 with contextlib.suppress(OSError):
                     stream.close()
 
-    def read(self, name: str, *, most: int) -> Object | None:
+    def read(self, name: str, *, most: int, cut: bool = False) -> Object | None:
         """The object, without its bytes where those are more than `most`; then nothing more can be read.
+
+        With `cut` such an object has its first `most` bytes, and reading can go on.
 
         None where it is missing, or git ended. TimeoutError or CalledOff at the deadline.
         """
@@ -102,6 +104,11 @@ class Reader:
                 return None
             size = int(header[2])
             data = stdout.read(size + 1) if size <= most else b""
+            if cut and size > most:
+                data = stdout.read(most + 1)
+                rest = size - most
+                while rest > 0 and (part := stdout.read(min(rest, 1024 * 1024))):
+                    rest -= len(part)
         except BrokenPipeError:
             data, header, size = b"", ["", "", ""], 0
         self._deadline.left()
