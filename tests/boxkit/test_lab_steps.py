@@ -15,6 +15,7 @@ from sentinel.source.unpack import Limits, unpack
 from sentinel.steps import WantedStep, step_source
 from sentinel.steps.serve import StepServer
 from tests.boxkit.conftest import Box, script
+from tests.unit.source.conftest import loopback  # noqa: F401 - the registry of these steps is there
 
 Use = Callable[..., Awaitable[StepSpec]]
 
