@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import selectors
@@ -75,8 +76,10 @@ def run(
             process.stdin.write(stdin)
             process.stdin.close()
         out, err = _read(process, deadline, root, limits)
-        while process.poll() is None:
-            deadline.rest(0.02)
+        while process.returncode is None:
+            # One that has closed its output, and lives on.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(deadline.left(_LOOK))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
