@@ -22,7 +22,7 @@ from tests.kubectl import Kubectl, KubectlError, condition
 from tests.lab.state import Lab
 
 SELECTOR = "app.kubernetes.io/component=operator"
-TOKEN = "var/run/secrets/kubernetes.io/serviceaccount/token"
+TOKEN = "run/secrets/kubernetes.io/serviceaccount/token"
 
 
 def test_the_resolver_has_no_token_and_no_credentials(sentinel: Lab, kubectl: Kubectl) -> None:
@@ -68,7 +68,6 @@ def test_hostile_builds_end_and_an_honest_one_beside_them_does_not_notice(
     for name in accepted:
         ended = builds.finish(name, timeout=120)
         assert ended["status"]["phase"] == "Failed", ended["status"]
-        assert condition(ended, "Accepted").get("status") == "False", ended["status"]
         assert condition(ended, "Succeeded")["reason"] in (
             "InvalidSpec",
             "ConfigInvalid",
