@@ -65,7 +65,8 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
         resolved = run.writer.status.source is not None
         what = "its images and steps were not found" if resolved else "its source was not resolved"
         raise InfrastructureError(
-            f"{what} within {seconds:.0f} s (setting prepare_seconds): a server answers too slowly",
+            f"{what} within {seconds:.0f} s (setting prepare_seconds): a server answers too slowly, or other Builds of "
+            "the namespace take its share of the resolver (setting resolver.perNamespace)",
             reason=Reason.REGISTRY_UNAVAILABLE if resolved else Reason.SOURCE_UNAVAILABLE,
         ) from None
     # What waits for a quota does so until `timeouts.pending`.
