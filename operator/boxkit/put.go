@@ -79,8 +79,9 @@ func put(ctx context.Context, client *http.Client, to upload, what content) erro
 	}
 }
 
+// final says whether another try with the same URL is in vain. 501 is how stores refuse conditional writes.
 func (e *putError) final() bool {
-	return e.status < 500 && e.status != http.StatusTooManyRequests && e.status != http.StatusRequestTimeout
+	return e.status == http.StatusNotImplemented || e.status < 500 && e.status != http.StatusTooManyRequests && e.status != http.StatusRequestTimeout
 }
 
 var answerWithin = 30 * time.Second // a test has less

@@ -384,3 +384,20 @@ async def test_a_put_that_was_stored_before_its_answer_was_lost_is_no_failure(
     upload = Upload(url=store.url, headers={"If-None-Match": "*"})
     state = await box.run("echo x", uploads={"log/1": upload})
     assert state.uploads["log/1"].state == "uploaded"
+
+
+async def test_a_store_that_knows_no_conditional_writes_gets_a_second_url(
+    box: Box, store: Store
+) -> None:
+    store.answers = [501]
+    once = Upload(url=f"{store.url}/once", headers={"If-None-Match": "*"})
+    async with box.session() as session:
+        await session.open(box.open(store=True))
+        await session.start([script(1, "echo x")])
+        await session.wait_for(lambda state: state.done([1]))
+        await session.upload("log/1", once)
+        await session.wait_for(lambda state: "log/1" in state.refused)
+        await session.upload("log/1", Upload(url=f"{store.url}/again"))
+        state = await session.close()
+    assert state.uploads["log/1"].state == "uploaded"
+    assert [put[0] for put in store.puts] == ["PUT /again HTTP/1.1"]
