@@ -61,8 +61,9 @@ async def run_operator(settings: Settings) -> None:
             await Kube.connect(user_agent=f"sentinel-operator/{__version__}")
         )
         await check_installed(kube, BUILDS, IMAGE_COMMITS, namespaces=settings.namespaces)
+        wary = True
         if settings.leader_election:
-            await stack.enter_async_context(_leading(settings, kube, identity))
+            wary = await stack.enter_async_context(_leading(settings, kube, identity))
         cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-")))
         shelf = Shelf(
             cache / "steps",
@@ -79,6 +80,7 @@ async def run_operator(settings: Settings) -> None:
             kube=kube,
             keys=keys,
             settings=settings,
+            wary=wary,
             clock=SystemClock(),
             store=ObjectStore.from_settings(settings.store),
             builds=Board(),
@@ -108,13 +110,13 @@ async def run_operator(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _leading(settings: Settings, kube: Kube, identity: str) -> AsyncIterator[None]:
-    """Hold the Lease while the block runs; wait for it before."""
+async def _leading(settings: Settings, kube: Kube, identity: str) -> AsyncIterator[bool]:
+    """Hold the Lease while the block runs; wait for it before. Whether the leader before us was killed."""
     lease = LeaderLease(kube, name=LEASE, namespace=settings.pod_namespace, identity=identity)
     await lease.acquire()
     log.info("leading as %s", identity)
     async with _task(lease.run(), name="lease"), _task(_end_when_lost(lease), name="lease lost"):
-        yield
+        yield lease.unreleased
     await lease.release()
 
 

@@ -1,5 +1,9 @@
 """Work that may kill the operator is counted in the Build's status before it begins, so that a restart remembers it.
 
+That costs a write of the status, so it is waited for only where the operator before this one was killed, or the Build
+was counted before; else it goes out with the next write, within 0.3 s. A Build that kills faster than that is counted
+from the second time on.
+
 The count goes back when the work is over, however it ended. What stays is what never ended: a process that was killed,
 for its memory most likely. Whose fault that was nobody can tell while many builds are prepared at once, so those that
 were counted before are prepared one at a time: of them the next crash counts one more for the guilty one only.
@@ -35,7 +39,8 @@ async def counted(run: Run) -> AsyncIterator[None]:
 async def _written(run: Run, before: int | None) -> AsyncIterator[None]:
     run.writer.change(crashes=(before or 0) + 1)
     try:
-        await run.writer.flush()
+        if before is not None or run.tools.wary:
+            await run.writer.flush()
         yield
     except asyncio.CancelledError:
         # The operator stops, or the build is cancelled: this is no crash.

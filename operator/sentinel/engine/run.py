@@ -43,6 +43,8 @@ class Tools:
     resolver: Resolver
     shelf: Shelf
     known: Known
+    wary: bool = True
+    """The operator before this one did not stop in order: a Build may be why."""
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the build that is prepared alone, because the operator was killed while it was prepared before."""
 

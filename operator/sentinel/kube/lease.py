@@ -67,6 +67,8 @@ class LeaderLease:
         """leaseTransitions since we lead; higher than that of any leader before."""
         self.holder = ""
         """Whom we last saw leading."""
+        self.unreleased = False
+        """The leader before us did not hand the Lease back: it was killed, or cut off."""
         self._kube = kube
         self._name, self._namespace, self._identity = name, namespace, identity
         self._duration, self._renew_deadline, self._retry = duration, renew_deadline, retry
@@ -146,10 +148,11 @@ class LeaderLease:
         if self.holder not in ("", self._identity) and not self._ran_out(spec):
             return False
         epoch = int(spec.get("leaseTransitions") or 0) + 1
+        unreleased = bool(self.holder)
         self._lease = await self._write(
             lease, {**self._claim(), "acquireTime": self._stamp(), "leaseTransitions": epoch}
         )
-        self.epoch, self.holder = epoch, self._identity
+        self.epoch, self.holder, self.unreleased = epoch, self._identity, unreleased
         return True
 
     async def _create(self) -> None:

@@ -49,6 +49,16 @@ async def test_a_process_that_is_killed_while_it_prepares_leaves_a_count() -> No
     assert "crashes" not in server.build["status"]
 
 
+async def test_where_no_operator_was_killed_the_count_goes_out_with_the_next_write() -> None:
+    server = Server()
+    run = run_of(server)
+    object.__setattr__(run.tools, "wary", False)
+    async with counted(run):
+        assert server.writes == []
+        await run.writer.flush()
+        assert server.build["status"]["crashes"] == 1
+
+
 async def test_work_that_ends_is_no_crash() -> None:
     run = run_of(Server())
     with pytest.raises(UserError):
