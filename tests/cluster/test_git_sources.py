@@ -135,7 +135,7 @@ def test_the_short_form_of_an_ssh_url(hidden: Project, tmp_path: Path, form: str
         ),
         (
             {"known_hosts": "other.example ssh-ed25519 AAAA\n"},
-            r"the host key of git\.lab:2222 is not known",
+            r"the host key of git\.lab:2222 is not in known_hosts",
         ),
         (
             {"known_hosts": "STRANGE"},

@@ -11,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -20,7 +21,9 @@ from tests.lab.state import Lab
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import GoneError, InfrastructureError, UserError
+from sentinel.network import Policy
 from sentinel.settings import StoreSettings
+from sentinel.source.failure import Deadline
 from sentinel.source.git import Credentials, Resolved, resolve
 from sentinel.store.s3 import ObjectInfo, ObjectStore
 
@@ -121,16 +124,17 @@ def project(lab: Lab, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("ref", ["main", "", "commit"])
-async def test_a_ref_on_the_labs_server_becomes_a_commit(
+def test_a_ref_on_the_labs_server_becomes_a_commit(
     lab: Lab, project: str, tmp_path: Path, ref: str
 ) -> None:
     commit = git.commit_of(lab, project)
-    found = await resolve(
+    found = resolve(
         url=f"{lab.git_url}/public/{project}.git",
         ref=commit if ref == "commit" else ref,
         credentials=None,
         paths=["wercker.yml", "ewok.yml"],
         cache_dir=tmp_path,
+        deadline=Deadline(60),
     )
     assert found == Resolved(
         commit=commit,
@@ -141,16 +145,20 @@ async def test_a_ref_on_the_labs_server_becomes_a_commit(
     )
 
 
-async def test_the_labs_private_half_wants_the_password(
-    lab: Lab, project: str, tmp_path: Path
-) -> None:
+def test_the_labs_private_half_wants_the_password(lab: Lab, project: str, tmp_path: Path) -> None:
     url = f"{lab.git_url}/private/{project}.git"
     right = Credentials(username=lab.git_user, password=lab.git_password)
-    found = await resolve(url=url, ref="main", credentials=right, paths=[], cache_dir=tmp_path)
+    allowed = Policy.make(plain_http=[url.split("/")[2]])
+    more: dict[str, Any] = {
+        "cache_dir": tmp_path,
+        "deadline": Deadline(60),
+        "policy": allowed,
+    }
+    found = resolve(url=url, ref="main", credentials=right, paths=[], **more)
     assert found.commit == git.commit_of(lab, project, private=True)
     for wrong in (None, Credentials(username=lab.git_user, password="wrong-one")):
         with pytest.raises(UserError) as caught:
-            await resolve(url=url, ref="main", credentials=wrong, paths=[], cache_dir=tmp_path)
+            resolve(url=url, ref="main", credentials=wrong, paths=[], **more)
         assert caught.value.reason is Reason.SOURCE_AUTH_FAILED
 
 

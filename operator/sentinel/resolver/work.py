@@ -160,6 +160,7 @@ def _archive(
         cache_dir=scratch / "archive",
         deadline=Deadline(archive.TIMEOUT),
         allow_file=request.allow_file,
+        policy=Policy.from_json(request.network),
     )
     return SourceAnswer(digest=found.digest), found.files, found.root
 
