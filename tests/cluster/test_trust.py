@@ -172,21 +172,6 @@ def test_a_running_builds_pod_is_replaced_by_one_with_its_plan(
     untouched(builds, made)
 
 
-def test_the_image_of_a_running_box_is_swapped(builds: Builds, mallory: Kubectl) -> None:
-    """The one thing of a pod's spec that may be changed: the kubelet starts the box again, with nothing in it."""
-    builds.apply("b", url=builds.script(WAITS))
-    running(builds)
-    (pod,) = builds.pods("b")
-    other = f"box={builds.lab.registry}/box/busybox:1"
-    mallory(
-        "set", "image", f"pod/{pod['metadata']['name']}", other, MALLORY, "-n", builds.namespace
-    )
-
-    raw = builds.finish("b")
-
-    assert verdict(raw) == ("Errored", "BoxTerminated")
-
-
 def test_what_is_there_under_our_names_before_we_create_it(
     builds: Builds, mallory: Kubectl
 ) -> None:
