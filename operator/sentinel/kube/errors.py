@@ -141,7 +141,8 @@ _EARLY = re.compile(
     r"container not found|does not have a host assigned|pod does not exist|pod not found \("
     r"|is waiting to start|ContainerCreating|PodInitializing"
     r"|container is in CONTAINER_\w+ state|container \S+ is not running|container not running"
-    r"|cannot exec in a (stopped|created|deleted) (container|state|process)",
+    r"|cannot exec in a (stopped|created|deleted) (container|state|process)"
+    r"|task \S+ not found",
     re.IGNORECASE,
 )
 _PAUSED = re.compile(r"cannot exec in a paus\w+|is paused, unpause", re.IGNORECASE)

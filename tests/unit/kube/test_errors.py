@@ -72,6 +72,13 @@ def test_an_answer_of_a_proxy_is_quoted() -> None:
             'failed to create exec "e": cannot exec in a paused state: unknown',
             errors.Paused,
         ),
+        # A container that was killed a moment ago.
+        (
+            500,
+            "Internal error occurred: error executing command in container: failed to exec in container: "
+            'failed to create exec "c6": task 908e not found: not found',
+            NotYet,
+        ),
         (
             409,
             "Container 5f is paused, unpause the container before exec",
