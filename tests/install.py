@@ -83,6 +83,7 @@ def install(
                     "registry.lab:1/team/app",
                     # Builds that are tried by hand.
                     f"{lab.registry}/case-*",
+                    f"{PRIVATE_REGISTRY}/{{namespace}}/*",
                 )
             )
         },

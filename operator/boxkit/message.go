@@ -115,6 +115,10 @@ const (
 	phaseAfter = "after"
 )
 
+// kindOperator is a step that the operator does outside the box, such as pushing an image. It has its place in the
+// queue and the journal like any other; the box waits for the verdict.
+const kindOperator = "operator"
+
 type stepSpec struct {
 	Phase       string      `json:"phase"`
 	Ordinal     int         `json:"ordinal"`
@@ -141,8 +145,8 @@ func (s *stepSpec) check() error {
 		return fmt.Errorf("step %d: id %q cannot name a directory", s.Ordinal, s.ID)
 	case s.Phase != phaseMain && s.Phase != phaseAfter:
 		return fmt.Errorf("step %q: phase %q; main and after are known", s.ID, s.Phase)
-	case s.Kind != "script" && s.Kind != "step":
-		return fmt.Errorf("step %q: kind %q; script and step are known", s.ID, s.Kind)
+	case s.Kind != "script" && s.Kind != "step" && s.Kind != kindOperator:
+		return fmt.Errorf("step %q: kind %q; script, step and operator are known", s.ID, s.Kind)
 	case s.Kind == "step" && s.Dir == "":
 		return fmt.Errorf("step %q: kind step needs dir", s.ID)
 	}
@@ -177,6 +181,13 @@ type collectMessage struct {
 type uploadMessage struct {
 	What string `json:"what"`
 	upload
+}
+
+// A verdict ends a running step of kind operator. Exit 0 is a pass.
+type verdictMessage struct {
+	Ordinal int    `json:"ordinal"`
+	Exit    int    `json:"exit"`
+	Message string `json:"message"`
 }
 
 // A note is a line or more for the log of the step that runs, or the next one. Each key is noted once.

@@ -357,6 +357,11 @@ func (r *runner) attempt(s *step, log *stepLog, mended error, began *time.Time) 
 	if mended != nil {
 		return broken(fileReason(mended), fmt.Errorf("the session's files cannot be made again: %w", mended))
 	}
+	if spec.Kind == kindOperator {
+		r.pipe.drain(func() { r.out.begin(log) })
+		started()
+		return r.awaitVerdict(s, *began)
+	}
 	files, literals, err := prepareStep(spec, r.open, filepath.Join(r.dir, "tmp", spec.ID))
 	if err != nil {
 		return broken(fileReason(err), fmt.Errorf("cannot prepare the step: %w", err))
@@ -520,6 +525,44 @@ func (r *runner) wait(spec *stepSpec, began time.Time) (end outcome, ran bool) {
 			return r.stopped("Cancelled", cancel.Reason), true
 		case <-r.terminated:
 			return r.stopped("BoxTerminated", "the box got SIGTERM"), true
+		}
+	}
+}
+
+// awaitVerdict waits until the operator has done its step. No process of the box belongs to it.
+func (r *runner) awaitVerdict(s *step, began time.Time) outcome {
+	command := timer(s.spec.Timeouts.Command.duration(), began)
+	var build <-chan time.Time
+	if left, limited := r.buildLeft(); limited && s.spec.Phase == phaseMain {
+		build = time.After(max(left, 0))
+	}
+	cancelNow := r.cancelNow
+	over := func(reason, message string) outcome {
+		return outcome{exit: -1, reason: reason, message: message, at: time.Now()}
+	}
+	for {
+		select {
+		case got := <-s.verdict:
+			end := ended(got.Exit, time.Now())
+			if got.Message != "" {
+				end.message = got.Message
+			}
+			return end
+		case <-command:
+			return over("CommandTimeout", fmt.Sprintf("it ran longer than %s", s.spec.Timeouts.Command.duration()))
+		case <-build:
+			return over("BuildTimeout", fmt.Sprintf("the build ran longer than %s", r.open.Limits.Build.duration()))
+		case <-cancelNow:
+			r.mu.Lock()
+			cancel := r.cancelled
+			r.mu.Unlock()
+			if s.spec.Phase == phaseAfter && cancel.After {
+				cancelNow = nil // it is done in spite of the cancel
+				continue
+			}
+			return over("Cancelled", cancel.Reason)
+		case <-r.terminated:
+			return over("BoxTerminated", "the box got SIGTERM")
 		}
 	}
 }

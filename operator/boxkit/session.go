@@ -72,6 +72,8 @@ type step struct {
 	state string // queued, running, finished, skipped
 	// Of a finished one:
 	reason, message string
+
+	verdict chan verdictMessage // of kind operator
 }
 
 // newSession makes everything that needs no `open` in dir, which must exist.
@@ -257,7 +259,7 @@ func (s *session) doStart(m *startMessage) error {
 		s.result = m.Result
 	}
 	for _, spec := range fresh {
-		each := &step{spec: spec, state: "queued"}
+		each := &step{spec: spec, state: "queued", verdict: make(chan verdictMessage, 1)}
 		s.steps = append(s.steps, each)
 		s.byOrdinal[spec.Ordinal] = each
 		s.journal.append(time.Now(), "queued",
@@ -314,6 +316,25 @@ func (s *session) doUpload(m *uploadMessage) error {
 		return nil
 	}
 	s.uploads.refresh(map[string]upload{m.What: m.upload}, client)
+	return nil
+}
+
+// doVerdict ends the running step of kind operator. One that has ended already stays as it is.
+func (s *session) doVerdict(m *verdictMessage) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	each := s.byOrdinal[m.Ordinal]
+	switch {
+	case each == nil || each.spec.Kind != kindOperator:
+		return refuse("InvalidRequest", "step %d is not one of the operator's", m.Ordinal)
+	case each.state == "queued":
+		return refuse("NotRunning", "step %d has not started", m.Ordinal)
+	case each.state == "running":
+		select {
+		case each.verdict <- *m:
+		default: // it has one
+		}
+	}
 	return nil
 }
 
@@ -488,6 +509,11 @@ func (s *session) handle(kind string, id int64, message []byte) []byte {
 		m := &noteMessage{}
 		if err = decode(message, m); err == nil {
 			err = s.doNote(m)
+		}
+	case "verdict":
+		m := &verdictMessage{}
+		if err = decode(message, m); err == nil {
+			err = s.doVerdict(m)
 		}
 	case "close":
 		err = s.doClose()

@@ -6,10 +6,13 @@ hint, and fail in CI.
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.install import ROOT, build_image, install
+from tests.install import PRIVATE_REGISTRY, ROOT, build_image, install
 from tests.kubectl import Kubectl, finished
-from tests.lab import git
+from tests.lab import git, services
+from tests.lab import lab as the_lab
+from tests.lab.cluster import CERTS
 from tests.lab.shell import LabError
 from tests.lab.state import Lab
 
@@ -217,6 +222,59 @@ class Builds:
 def builds(sentinel: Lab, kubectl: Kubectl, namespace: str) -> Builds:
     """Builds in a fresh namespace, with Sentinel installed."""
     return Builds(sentinel, kubectl, namespace)
+
+
+REGISTRY_PASSWORD = "lab-registry-password"
+HTPASSWD = "ci:$2b$04$lBUOKLvx2LPaZBL6sw66purDUGmrPXrCz7LKL5pQaBMsIY.VybPei\n"
+
+
+@pytest.fixture
+def private_registry(lab: Lab, tmp_path: Path) -> Iterator[str]:
+    """The lab's registry once more, asking for a password; an image in it that no node has seen."""
+    host, _, port = PRIVATE_REGISTRY.partition(":")
+    address = socket.gethostbyname(host)
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    config = tmp_path / "registry.yml"
+    settings = {
+        "version": "0.1",
+        "storage": {"filesystem": {"rootdirectory": str(services.REGISTRY_ROOT)}},
+        "http": {"addr": f"{address}:{port}"},
+        "auth": {"htpasswd": {"realm": "lab", "path": str(tmp_path / "htpasswd")}},
+    }
+    config.write_text(json.dumps(settings))
+    name = f"test/{uuid.uuid4().hex[:8]}"
+    the_lab.push_image(f"{lab.registry}/box/busybox:1", f"{lab.registry}/{name}:1")
+    hosts = CERTS / PRIVATE_REGISTRY / "hosts.toml"
+    hosts.parent.mkdir(exist_ok=True)
+    hosts.write_text(
+        f'server = "http://{PRIVATE_REGISTRY}"\n\n[host."http://{PRIVATE_REGISTRY}"]\n'
+        '  capabilities = ["pull", "resolve"]\n'
+    )
+    server = subprocess.Popen(
+        ["docker-registry", "serve", str(config)],
+        env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _until_it_listens(address, int(port))
+        yield name
+    finally:
+        server.terminate()
+        server.wait()
+        hosts.unlink()
+        hosts.parent.rmdir()
+
+
+def _until_it_listens(address: str, port: int) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection((address, port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"nothing listens on {address}:{port}"
+            time.sleep(0.05)
 
 
 def steps(raw: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import time
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tests.cluster.conftest import Builds, steps
+from tests.cluster.conftest import REGISTRY_PASSWORD, Builds, steps
 from tests.install import PRIVATE_REGISTRY
 from tests.kubectl import condition
-from tests.lab import lab as the_lab
-from tests.lab import services
-from tests.lab.cluster import CERTS
-from tests.lab.state import Lab
 
 USER_BOX = """\
 box: {registry}/box/user:1
@@ -128,65 +117,12 @@ def test_a_user_by_name_is_refused_before_there_is_a_pod(builds: Builds) -> None
     assert builds.pods("b") == []
 
 
-PASSWORD = "lab-registry-password"
-HTPASSWD = "ci:$2b$04$lBUOKLvx2LPaZBL6sw66purDUGmrPXrCz7LKL5pQaBMsIY.VybPei\n"
-
-
-@pytest.fixture
-def private(lab: Lab, tmp_path: Path) -> Iterator[str]:
-    """The lab's registry once more, asking for a password; an image in it that no node has seen."""
-    host, _, port = PRIVATE_REGISTRY.partition(":")
-    address = socket.gethostbyname(host)
-    (tmp_path / "htpasswd").write_text(HTPASSWD)
-    config = tmp_path / "registry.yml"
-    settings = {
-        "version": "0.1",
-        "storage": {"filesystem": {"rootdirectory": str(services.REGISTRY_ROOT)}},
-        "http": {"addr": f"{address}:{port}"},
-        "auth": {"htpasswd": {"realm": "lab", "path": str(tmp_path / "htpasswd")}},
-    }
-    config.write_text(json.dumps(settings))
-    name = f"test/{uuid.uuid4().hex[:8]}"
-    the_lab.push_image(f"{lab.registry}/box/busybox:1", f"{lab.registry}/{name}:1")
-    hosts = CERTS / PRIVATE_REGISTRY / "hosts.toml"
-    hosts.parent.mkdir(exist_ok=True)
-    hosts.write_text(
-        f'server = "http://{PRIVATE_REGISTRY}"\n\n[host."http://{PRIVATE_REGISTRY}"]\n'
-        '  capabilities = ["pull", "resolve"]\n'
-    )
-    server = subprocess.Popen(
-        ["docker-registry", "serve", str(config)],
-        env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        until_it_listens(address, int(port))
-        yield name
-    finally:
-        server.terminate()
-        server.wait()
-        hosts.unlink()
-        hosts.parent.rmdir()
-
-
-def until_it_listens(address: str, port: int) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection((address, port), timeout=1).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"nothing listens on {address}:{port}"
-            time.sleep(0.05)
-
-
 def test_a_login_in_wercker_yml_pulls_from_a_private_registry_and_leaves_no_trace(
-    builds: Builds, private: str
+    builds: Builds, private_registry: str
 ) -> None:
-    builds.secret("registry", password=PASSWORD)
+    builds.secret("registry", password=REGISTRY_PASSWORD)
     text = (
-        f"box: {{id: {private}, tag: 1, registry: 'https://{PRIVATE_REGISTRY}/v2/', username: $USER_NAME, "
+        f"box: {{id: {private_registry}, tag: 1, registry: 'https://{PRIVATE_REGISTRY}/v2/', username: $USER_NAME, "
         "password: $PASSWORD}\n"
         "build:\n  steps:\n    - script: {name: wait, code: 'echo $PASSWORD; until [ -e /go ]; do sleep 0.1; done'}\n"
     )
@@ -212,11 +148,11 @@ def test_a_login_in_wercker_yml_pulls_from_a_private_registry_and_leaves_no_trac
     name = f"right-{uid[:8]}-pull"
     assert pod["spec"]["imagePullSecrets"] == [{"name": name}]
     image = next(c["image"] for c in pod["spec"]["containers"] if c["name"] == "box")
-    assert image.startswith(f"{PRIVATE_REGISTRY}/{private}@sha256:")
+    assert image.startswith(f"{PRIVATE_REGISTRY}/{private_registry}@sha256:")
     made = builds.kubectl.get("secret", name, namespace=builds.namespace)
     assert made is not None
     assert [owner["uid"] for owner in made["metadata"]["ownerReferences"]] == [uid]
-    assert PASSWORD not in json.dumps([pod, builds.get("right")])
+    assert REGISTRY_PASSWORD not in json.dumps([pod, builds.get("right")])
     builds.kubectl(
         "exec", "-n", builds.namespace, pod["metadata"]["name"], "-c", "box", "--", "touch", "/go"
     )

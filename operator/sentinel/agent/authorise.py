@@ -20,7 +20,7 @@ from sentinel.errors import UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, PODS
-from sentinel.plan.names import pull_secret_name
+from sentinel.plan.names import pull_secret_name, push_secret_name
 from sentinel.registry import Pushing, Reference, allowed_places, may_push, parse_repository
 from sentinel.settings import Settings
 
@@ -143,9 +143,16 @@ def _contradictions(commit: ImageCommit, pod: Json, build: Json) -> Iterator[str
         )
     image = build["spec"].get("image") or {}
     wanted = str(image.get("repository") or "").lower()
-    if wanted and wanted != spec.repository:
+    if wanted and wanted != spec.repository and not spec.step:
         yield f"the Build is pushed to {wanted}, not to {spec.repository}"
     push = {(image.get("pushSecretRef") or {}).get("name")} - {None}
+    if spec.step:
+        # The operator's own, of the login that the step has in wercker.yml.
+        push.add(
+            push_secret_name(
+                build=build["metadata"]["name"], uid=build["metadata"]["uid"], ordinal=spec.step
+            )
+        )
     pull = {ref["name"] for ref in image.get("pullSecretRefs") or ()}
     pull |= {ref["name"] for ref in (build["spec"].get("pod") or {}).get("imagePullSecrets") or ()}
     # The operator's own, of the logins in wercker.yml.

@@ -7,6 +7,7 @@ Nothing comes from the container's own config, which holds the pod's variables a
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -80,16 +81,18 @@ def build_image(
             f"the base image's config has {len(diff_ids)} layers and its manifest {len(base.layers)}",
         )
     moment = rfc3339(created)
+    added = {"created": moment, "created_by": created_by, "author": overlay.author or "sentinel"}
+    if overlay.message:
+        added["comment"] = overlay.message
+    history: list[Any] = [*(config.get("history") or []), added]
     content = _encode(
         {name: value for name, value in config.items() if name not in _OF_THE_MAKER}
         | {
             "created": moment,
+            **({"author": overlay.author} if overlay.author else {}),
             "config": _run_config(config.get("config") or {}, overlay),
             "rootfs": {"type": "layers", "diff_ids": [*diff_ids, layer.diff_id]},
-            "history": [
-                *(config.get("history") or []),
-                {"created": moment, "created_by": created_by, "author": "sentinel"},
-            ],
+            "history": history,
         }
     )
     config_descriptor = Descriptor(
@@ -114,12 +117,39 @@ def build_image(
 
 
 def _run_config(base: dict[str, Any], overlay: ImageConfig) -> dict[str, Any]:
-    """How the image is run: as the base image, with labels added and the working directory if one is given."""
-    labels = dict(base.get("Labels") or {}) | overlay.labels
-    changed: dict[str, Any] = {"Labels": labels} if labels else {}
-    if overlay.working_dir:
-        changed["WorkingDir"] = overlay.working_dir
+    """How the image is run: the base image's way, with the overlay's fields over it (Docker's rules for a commit).
+
+    Labels, ports and volumes are added, variables replace those of the same name, the rest replaces what was there. An
+    entrypoint without cmd takes the base image's cmd away.
+    """
+    changed: dict[str, Any] = {}
+    labels: dict[str, str]
+    if labels := dict(base.get("Labels") or {}) | overlay.labels:
+        changed["Labels"] = labels
+    for key, added in (("ExposedPorts", overlay.ports), ("Volumes", overlay.volumes)):
+        if added:
+            changed[key] = dict(base.get(key) or {}) | {name: {} for name in added}
+    if overlay.env:
+        changed["Env"] = _merged(base.get("Env") or [], overlay.env)
+    if overlay.entrypoint:
+        changed["Entrypoint"] = overlay.entrypoint
+        changed["Cmd"] = overlay.cmd or None
+    elif overlay.cmd:
+        changed["Cmd"] = overlay.cmd
+    for key, text in (
+        ("WorkingDir", overlay.working_dir),
+        ("User", overlay.user),
+        ("StopSignal", overlay.stop_signal),
+    ):
+        if text:
+            changed[key] = text
     return base | changed
+
+
+def _merged(base: Sequence[str], added: Sequence[str]) -> list[str]:
+    """Variables in the base's order, later ones of the same name in their place."""
+    found = {each.partition("=")[0]: each for each in base}
+    return list((found | {each.partition("=")[0]: each for each in added}).values())
 
 
 def _layer_descriptor(layer: PackedLayer, *, family: str) -> Descriptor:

@@ -44,6 +44,35 @@ class ImageConfig(Model):
         Field(description="Labels of the image.", json_schema_extra={"maxProperties": 64}),
     ] = {}
     working_dir: Annotated[str, Field(max_length=1024, description="Working directory.")] = ""
+    cmd: Annotated[
+        list[Annotated[str, Field(max_length=4096)]],
+        Field(max_length=128, description="Default arguments; empty: the base image's."),
+    ] = []
+    entrypoint: Annotated[
+        list[Annotated[str, Field(max_length=4096)]],
+        Field(
+            max_length=128,
+            description="What is run; empty: the base image's. With an entrypoint and no cmd there are no arguments.",
+        ),
+    ] = []
+    env: Annotated[
+        list[Annotated[str, Field(max_length=4096)]],
+        Field(max_length=128, description="Variables, NAME=value, over the base image's."),
+    ] = []
+    ports: Annotated[
+        list[Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,5}/(tcp|udp|sctp)$")]],
+        Field(max_length=64, description="Exposed ports, beside the base image's."),
+    ] = []
+    volumes: Annotated[
+        list[Annotated[str, Field(max_length=1024)]],
+        Field(max_length=32, description="Volumes, beside the base image's."),
+    ] = []
+    user: Annotated[str, Field(max_length=256, description="Who runs it; empty: as the base.")] = ""
+    stop_signal: Annotated[str, Field(max_length=32, description="The signal that stops it.")] = ""
+    author: Annotated[str, Field(max_length=256, description="The image's author.")] = ""
+    message: Annotated[
+        str, Field(max_length=1024, description="The comment of the new layer's history entry.")
+    ] = ""
 
 
 class CommitLimits(Model):
@@ -77,6 +106,14 @@ class ImageCommitSpec(Model):
             description="Its id as the pod's status gives it, with the scheme.",
         ),
     ]
+    step: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Ordinal of the step that pushes, which may name another repository than the Build; 0: the "
+            "end of the build.",
+        ),
+    ] = 0
     repository: Annotated[
         str, Field(min_length=1, max_length=1024, description="Where to push, without a tag.")
     ]

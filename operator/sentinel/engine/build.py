@@ -28,6 +28,7 @@ from sentinel.engine.deadline import cancelled
 from sentinel.engine.ending import box_ends, why_box_ended
 from sentinel.engine.finish import close_box, decide, finish, label_finished, store_output
 from sentinel.engine.guard import guarded
+from sentinel.engine.internalsteps import do_ours
 from sentinel.engine.pod import ensure_pod, pod_gone, stored_plan, vanished, watch_pod
 from sentinel.engine.prepare import prepare
 from sentinel.engine.run import Outcome, Run
@@ -191,7 +192,9 @@ async def _steps(
         await run.unless_cancelled(open_box(run, plan, session, environment))
         await run.unless_cancelled(services_tried(plan, session))
         await mark_begun(run)
-    state = await guarded(run_main(plan, session), _pass_on_cancel(run, session))
+    state = await guarded(
+        run_main(plan, session), _pass_on_cancel(run, session), do_ours(run, plan, session)
+    )
     if was_stopped(plan, state):
         raise BoxEnded("the box was stopped while its steps ran")
     outcome = judge(plan, state)
@@ -203,7 +206,7 @@ async def _steps(
         if run.result is None and not outcome.succeeded and box_ends(run, plan, session):
             raise BoxEnded(f"the box ended before its results were kept: {outcome.message}")
     run.result = outcome
-    await run_after(plan, session, outcome)
+    await guarded(run_after(plan, session, outcome), do_ours(run, plan, session))
     return blame_services(run, outcome)
 
 

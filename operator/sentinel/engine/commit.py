@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from sentinel.api.imagecommit import (
     CommitPhase,
     ImageCommit,
     ImageCommitStatus,
+    ImageConfig,
 )
 from sentinel.api.reasons import PUSH_REASONS, CommitReason, Reason
 from sentinel.clock import rfc3339
@@ -61,32 +62,35 @@ _REASONS: dict[str, Reason] = {
 """A Build's reason for each of an ImageCommit's; the others are CommitFailed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CommitRequest:
+    """One commit of the box. `name` is the ImageCommit's; `step` the ordinal of the step that asks, 0 for the end."""
+
+    name: str
+    repository: str
+    tags: tuple[str, ...]
+    push_secret: str = ""
+    config: ImageConfig = field(default_factory=ImageConfig)
+    exclude_paths: tuple[str, ...] = ()
+    step: int = 0
+
+
 async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
     """The outcome after the box was committed and pushed: unchanged, or failed where a green build has no image."""
     if plan.image.commit == "never":
         return outcome
-    pod = await _pod_with_container(run, plan)
-    if pod is None:
-        return _unless_red(
-            outcome, Reason.COMMIT_FAILED, "the box's container is not there any more"
-        )
-    try:
-        asked = await _ask(run, plan, outcome, pod=pod)
-        await let_agent_read(
-            run,
-            [plan.image.push_secret, *pull_secrets(run, plan)],
-            commit=asked,
-            within=plan.pending_timeout,
-        )
-    except (CancelledByUser, UserError, InfrastructureError) as e:
-        return _unless_red(
-            outcome, e.reason or Reason.INTERNAL, f"the box was not committed: {e.message}"
-        )
-    ended = await _wait(run, asked)
+    request = CommitRequest(
+        name=commit_name(build=plan.build, uid=plan.uid, attempt=plan.attempt),
+        repository=plan.image.repository,
+        tags=tuple(tags_of(plan, outcome)),
+        push_secret=plan.image.push_secret,
+        config=ImageConfig(labels=_image_labels(plan, outcome)),
+        exclude_paths=plan.image.exclude_paths,
+    )
+    ended = await commit_box(run, plan, request)
+    if not isinstance(ended, ImageCommit):
+        return _unless_red(outcome, *ended)
     status = ended.status
-    problem = _failure(plan, status) or await read_back(run, plan, ended)
-    if problem is not None:
-        return _unless_red(outcome, *problem)
     tags = [tag.name for tag in status.tags if tag.pushed]
     run.writer.change(
         image=ImageStatus(repository=plan.image.repository, digest=status.digest, tags=tags)
@@ -102,14 +106,44 @@ async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _failure(plan: Plan, status: ImageCommitStatus) -> Problem | None:
+async def commit_box(run: Run, plan: Plan, request: CommitRequest) -> ImageCommit | Problem:
+    """The ImageCommit that pushed the box as it was asked for, or why there is no image.
+
+    Asking again is asking once.
+    """
+    pod = await _pod_with_container(run, plan)
+    if pod is None:
+        return Reason.COMMIT_FAILED, "the box's container is not there any more"
+    try:
+        asked = await _ask(run, plan, request, pod=pod)
+        await let_agent_read(
+            run,
+            [request.push_secret, *pull_secrets(run, plan)],
+            commit=asked,
+            within=plan.pending_timeout,
+        )
+    except (CancelledByUser, UserError, InfrastructureError) as e:
+        return e.reason or Reason.INTERNAL, f"the box was not committed: {e.message}"
+    ended = await _wait(run, asked)
+    problem = _failure(request, ended.status) or await read_back(
+        run,
+        plan,
+        ended,
+        wanted_by="the step's username and password"
+        if request.step
+        else "spec.image.pushSecretRef",
+    )
+    return ended if problem is None else problem
+
+
+def _failure(request: CommitRequest, status: ImageCommitStatus) -> Problem | None:
     """Why there is no image, as the Build has it."""
     if status.phase is CommitPhase.SUCCEEDED:
         return None
     reason = _REASONS.get(status.reason, Reason.COMMIT_FAILED)
     return (
         reason,
-        f"the box was not pushed to {plan.image.repository}: {status.reason}: {status.message}",
+        f"the box was not pushed to {request.repository}: {status.reason}: {status.message}",
     )
 
 
@@ -169,8 +203,10 @@ def _container_id(pod: dict[str, Any]) -> str:
     )
 
 
-async def _ask(run: Run, plan: Plan, outcome: Outcome, *, pod: dict[str, Any]) -> dict[str, Any]:
-    name = commit_name(build=plan.build, uid=plan.uid, attempt=plan.attempt)
+async def _ask(
+    run: Run, plan: Plan, request: CommitRequest, *, pod: dict[str, Any]
+) -> dict[str, Any]:
+    name = request.name
     node = pod["spec"]["nodeName"]
     body = {
         "apiVersion": API_VERSION,
@@ -191,19 +227,16 @@ async def _ask(run: Run, plan: Plan, outcome: Outcome, *, pod: dict[str, Any]) -
             "podUid": pod["metadata"]["uid"],
             "containerName": BOX,
             "containerId": _container_id(pod),
-            "repository": plan.image.repository,
-            "tags": tags_of(plan, outcome),
-            "config": {"labels": _image_labels(plan, outcome)},
+            "repository": request.repository,
+            "tags": list(request.tags),
+            "step": request.step,
+            "config": request.config.model_dump(by_alias=True, exclude_defaults=True),
             "baseImage": plan.box.reference,
             "pullSecretRefs": [{"name": secret} for secret in pull_secrets(run, plan)],
-            "excludePaths": list(plan.image.exclude_paths),
+            "excludePaths": list(request.exclude_paths),
             "deadline": rfc3339(run.tools.clock.now() + QUEUED),
             "timeoutSeconds": round(TIMEOUT.total_seconds()),
-            **(
-                {"pushSecretRef": {"name": plan.image.push_secret}}
-                if plan.image.push_secret
-                else {}
-            ),
+            **({"pushSecretRef": {"name": request.push_secret}} if request.push_secret else {}),
         },
     }
     try:
@@ -226,7 +259,8 @@ def _check_request(there: dict[str, Any], ours: dict[str, Any]) -> None:
         # The server leaves defaults beside what we set, and an earlier try had an earlier deadline.
         if field not in ("deadline", "config") and (asked.get(field) or None) != (value or None)
     ]
-    if other or (asked.get("config") or {}).get("labels") != wanted["config"]["labels"]:
+    config = {key: (asked.get("config") or {}).get(key) for key in wanted["config"]}
+    if other or config != wanted["config"]:
         raise NotVerified(
             f"ImageCommit {there['metadata']['name']} is not the operator's: it asks for another "
             f"{', '.join(other or ['config'])}. Delete it, and submit the Build again",

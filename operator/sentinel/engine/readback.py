@@ -21,11 +21,11 @@ Problem = tuple[Reason, str]
 """Why there is no image: a reason and a message."""
 
 
-async def read_back(run: Run, plan: Plan, ended: ImageCommit) -> Problem | None:
+async def read_back(run: Run, plan: Plan, ended: ImageCommit, *, wanted_by: str) -> Problem | None:
     """Compare the image that the agent reported with the one in the registry; None if they are the same."""
     reason = Reason.COMMIT_FAILED
     try:
-        why = await _compare(run, plan, ended)
+        why = await _compare(run, plan, ended, wanted_by=wanted_by)
     except InfrastructureError as e:
         reason, why = e.reason or reason, e.message
     except UserError as e:
@@ -39,15 +39,14 @@ async def read_back(run: Run, plan: Plan, ended: ImageCommit) -> Problem | None:
     )
 
 
-async def _compare(run: Run, plan: Plan, ended: ImageCommit) -> str:
+async def _compare(run: Run, plan: Plan, ended: ImageCommit, *, wanted_by: str) -> str:
     """How the image differs from the report, "" where it does not."""
-    image, settings = plan.image, run.tools.settings.images
-    push = await named_keychain(
-        run, filter(None, [image.push_secret]), wanted_by="spec.image.pushSecretRef"
-    )
+    settings = run.tools.settings.images
+    ref = ended.spec.push_secret_ref
+    push = await named_keychain(run, [ref.name] if ref else [], wanted_by=wanted_by)
     pull = await named_keychain(run, pull_secrets(run, plan), wanted_by="spec.image.pullSecretRefs")
     request = PushedRequest(
-        repository=image.repository,
+        repository=ended.spec.repository,
         digest=ended.status.digest,
         layer=ended.status.layer_digest,
         base=plan.box.reference,

@@ -83,6 +83,7 @@ class PlanStep:
     `ordinal` is unique over both phases and counts from 1. `exports` are (name, text) with a live $ for the shell.
     `command_timeout` and `no_response_timeout` are in seconds. `version`, `digest` and `url` say which step of a
     registry it is, so that another attempt gets the same one; a script has none. A `standard` step is in our image.
+    One of kind `operator` is done by the operator with its `properties`, while the box waits.
     """
 
     ordinal: int
@@ -91,7 +92,7 @@ class PlanStep:
     name: str
     display_name: str
     phase: StepPhase
-    kind: Literal["script", "step"]
+    kind: Literal["script", "step", "operator"]
     version: str = ""
     digest: str = ""
     url: str = ""
@@ -99,6 +100,7 @@ class PlanStep:
     code: str = ""
     cwd: str = ""
     exports: tuple[tuple[str, str], ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
     command_timeout: float
     no_response_timeout: float
 

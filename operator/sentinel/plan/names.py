@@ -54,6 +54,16 @@ def commit_name(*, build: str, uid: str, attempt: int) -> str:
     return _named(build, uid, str(attempt), "end")
 
 
+def step_commit_name(*, build: str, uid: str, attempt: int, ordinal: int) -> str:
+    """The ImageCommit of a step that pushes."""
+    return _named(build, uid, str(attempt), f"step{ordinal}")
+
+
+def push_secret_name(*, build: str, uid: str, ordinal: int) -> str:
+    """The Secret with the login of a step that pushes, while it does."""
+    return _named(build, uid, f"push{ordinal}")
+
+
 def steps_name(*, build: str, uid: str, attempt: int) -> str:
     """The ConfigMap with the archives of the attempt's steps."""
     return _named(build, uid, str(attempt), "steps")

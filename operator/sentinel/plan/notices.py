@@ -12,6 +12,7 @@ from sentinel.api.build import Build
 from sentinel.config.model import Box, Pipeline
 from sentinel.plan.generic import application_name
 from sentinel.plan.images import WantedImages
+from sentinel.plan.internal import about_internal
 from sentinel.plan.links import exposed, link_prefix
 from sentinel.plan.model import Plan
 from sentinel.plan.names import is_dns_name
@@ -39,6 +40,8 @@ def _about_pipeline(build: Build, pipeline: Pipeline, plan: Plan) -> list[str]:
             f"pipeline {pipeline.name} has no target {target!r}, so its steps are run"
             + (f" (its targets: {known})" if known else "")
         )
+    steps = pipeline.targets.get(target, pipeline.steps) if target else pipeline.steps
+    found += about_internal([*steps, *pipeline.after_steps])
     if not any(step.phase == "main" for step in plan.steps):
         more = f"; it has targets: {', '.join(pipeline.targets)}" if pipeline.targets else ""
         found.append(f"pipeline {pipeline.name} has no steps to run{more}")

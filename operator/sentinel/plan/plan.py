@@ -9,6 +9,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Literal
 
 from sentinel.api.build import Build
 from sentinel.api.model import seconds
@@ -24,6 +25,7 @@ from sentinel.plan.generic import (
     is_deploy,
 )
 from sentinel.plan.images import WantedImages, wanted_images
+from sentinel.plan.internal import IN_THE_BOX, check_internal
 from sentinel.plan.interpolate import hidden_names, public_values
 from sentinel.plan.model import (
     ImageFacts,
@@ -209,14 +211,7 @@ def steps_for(build: Build, pipeline: Pipeline) -> tuple[tuple[StepPhase, Step],
     main = pipeline.targets.get(target, pipeline.steps) if target else pipeline.steps
     chosen: list[tuple[StepPhase, Step]] = [("main", step) for step in main]
     chosen += [("after", step) for step in pipeline.after_steps]
-    internal = [step for _, step in chosen if step.kind == "internal"]
-    if internal:
-        named = ", ".join(f"{step.identifier} (line {step.line})" for step in internal)
-        raise UserError(
-            f"internal steps are not supported yet: {named}. The box is committed and pushed without one; see "
-            "spec.image of the Build",
-            reason=Reason.STEP_NOT_FOUND,
-        )
+    check_internal([step for _, step in chosen])
     return tuple(chosen)
 
 
@@ -243,19 +238,28 @@ def _steps(
             name=step.name,
             display_name=step.display_name or step.name,
             phase=phase,
-            kind="script" if step.kind == "script" else "step",
+            kind=_kind(step),
             version=facts[step.identifier].version if step.kind == "registry" else "",
             digest=facts[step.identifier].digest if step.kind == "registry" else "",
             url=step.url,
             standard=step.kind == "registry" and facts[step.identifier].standard,
             code=step.code,
             cwd=step.cwd,
-            exports=step_exports(step, facts.get(step.identifier)),
+            exports=()
+            if _kind(step) == "operator"
+            else step_exports(step, facts.get(step.identifier)),
+            properties=step.properties if _kind(step) == "operator" else (),
             command_timeout=command,
             no_response_timeout=silence,
         )
         for ordinal, (phase, step) in enumerate(chosen, start=1)
     )
+
+
+def _kind(step: Step) -> Literal["script", "step", "operator"]:
+    if step.kind == "script" or (step.kind == "internal" and step.name in IN_THE_BOX):
+        return "script"
+    return "operator" if step.kind == "internal" else "step"
 
 
 def step_exports(step: Step, facts: StepFacts | None = None) -> tuple[tuple[str, str], ...]:

@@ -170,6 +170,10 @@ class Session:
         """TERM to what runs; returns when boxkit has it in its journal."""
         await self._request(messages.cancel(reason, after=after))
 
+    async def verdict(self, ordinal: int, *, exit_code: int, message: str = "") -> None:
+        """End a running step that the operator does itself."""
+        await self._request(messages.verdict(ordinal, exit_code=exit_code, message=message))
+
     async def environment(self) -> list[tuple[str, str]]:
         """The exported environment at the last step boundary."""
         answer = await self._request(messages.environment())

@@ -124,7 +124,8 @@ class Open:
 class StepSpec:
     """One step of a `start`. `ordinal` counts from 1, unique over both phases.
 
-    kind "script" runs `code`; kind "step" copies `dir` to <pipeline_dir>/<id> and runs its init.sh and run.sh.
+    kind "script" runs `code`; kind "step" copies `dir` to <pipeline_dir>/<id> and runs its init.sh and run.sh; kind
+    "operator" waits for a `verdict`.
     `exports` are (name, text) and `cwd` is text: a $ in them is the box's shell's. Timeouts: 0 is none.
     """
 
@@ -134,7 +135,7 @@ class StepSpec:
     phase: Phase = "main"
     display_name: str = ""
     owner: str = "wercker"
-    kind: Literal["script", "step"] = "script"
+    kind: Literal["script", "step", "operator"] = "script"
     code: str = ""
     dir: str = ""
     exports: Sequence[tuple[str, str]] = ()
@@ -263,6 +264,11 @@ def cancel(reason: str, *, after: bool = False) -> Message:
 def upload(what: str, to: Upload) -> Message:
     """Where a finished log ("log/<ordinal>") or a packed archive goes."""
     return {"type": "upload", "what": what, "url": to.url, "headers": dict(to.headers)}
+
+
+def verdict(ordinal: int, *, exit_code: int, message: str = "") -> Message:
+    """End a running step of kind "operator". Sent again it changes nothing."""
+    return {"type": "verdict", "ordinal": ordinal, "exit": exit_code, "message": message}
 
 
 def note(key: str, text: str) -> Message:

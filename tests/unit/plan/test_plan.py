@@ -206,15 +206,15 @@ def test_a_required_option_that_is_missing_is_a_warning_at_its_step() -> None:
     ]
 
 
-def test_internal_steps_are_refused_all_at_once() -> None:
+def test_internal_steps_that_need_an_engine_are_refused_all_at_once() -> None:
     yml = """\
 box: x
 build:
   steps:
-    - npm-install
-    - internal/docker-push: {tag: x}
+    - internal/docker-build: {image-name: a}
+    - internal/docker-push: {image-name: a, tag: x}
   after-steps:
-    - internal/shell
+    - internal/publish-step
 """
 
     with pytest.raises(UserError) as caught:
@@ -222,9 +222,30 @@ build:
 
     assert reason_of(caught) is Reason.STEP_NOT_FOUND
     assert caught.value.message == (
-        "internal steps are not supported yet: internal/docker-push (line 5), internal/shell (line 7). "
-        "The box is committed and pushed without one; see spec.image of the Build"
+        "internal/docker-build (line 4) needs a Docker Engine, which this operator has no setting for yet: build the "
+        "image in a step with a tool of the box, such as buildah or kaniko; internal/docker-push (line 5) pushes an "
+        "image of internal/docker-build (image-name), which needs a Docker Engine; internal/publish-step (line 7) is "
+        "not supported"
     )
+
+
+def test_internal_steps_have_their_place_in_the_plan() -> None:
+    yml = """\
+box: x
+build:
+  steps:
+    - internal/docker-push: {repository: a/b, tag: $TAG}
+    - internal/watch: {code: make watch, reload: true}
+"""
+
+    push, watch = plan(yml=yml, services=()).steps
+
+    assert (push.kind, push.properties, push.exports) == (
+        "operator",
+        (("repository", "a/b"), ("tag", "$TAG")),
+        (),
+    )
+    assert (watch.kind, watch.code) == ("script", "make watch")
 
 
 def test_two_services_of_one_name_are_refused() -> None:

@@ -1,0 +1,214 @@
+"""What `internal/docker-push` and `docker-scratch-push` are to push, read from their properties. Pure.
+
+Properties are interpolated with the box's environment at that moment (`wercker-semantics.md` §2.7); the registry is
+inferred as the original did (§6.3). Not here: pushing (`internalsteps.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from sentinel.api.imagecommit import ImageConfig
+from sentinel.api.reasons import Reason
+from sentinel.errors import UserError
+from sentinel.plan.interpolate import interpolate
+from sentinel.plan.logins import Login
+from sentinel.registry.reference import DOCKER_HUB, Reference, parse_repository
+
+_HUB = frozenset(
+    {
+        "docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com",
+        "www.docker.com", "cloud.docker.com", "registry.docker.io",
+    }
+)  # fmt: skip
+"""Hosts that people write for Docker Hub; not all of them have a registry."""
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_PORT = re.compile(r"(?:[0-9]+:)?([0-9]{1,5})(?:/(tcp|udp|sctp))?")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MOST_TAGS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push:
+    """One push. `notes` are lines for the step's log."""
+
+    target: Reference
+    tags: tuple[str, ...]
+    config: ImageConfig
+    login: Login | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+
+def read_push(
+    properties: Mapping[str, str],
+    env: Mapping[str, str],
+    *,
+    secret_values: Sequence[str] = (),
+    default_registry: str = DOCKER_HUB,
+) -> Push:
+    """The push that these properties ask for, in an environment. Raises UserError ConfigInvalid.
+
+    `secret_values` are those of protected variables: one that would stand in the image's configuration is refused.
+    """
+    said = _Properties(properties, env)
+    target, notes = _target(said, default_registry=default_registry)
+    config = ImageConfig(
+        labels=_labels(said),
+        working_dir=said.text("working-dir"),
+        cmd=said.words("cmd"),
+        entrypoint=said.words("entrypoint"),
+        env=_env(said, env),
+        ports=[_port(each) for each in said.items("ports")],
+        volumes=said.items("volumes"),
+        user=said.text("user"),
+        stop_signal=said.text("stopsignal"),
+        author=said.text("author"),
+        message=said.text("message"),
+    )
+    _check_secrets(config, secret_values)
+    return Push(
+        target=target, tags=_tags(said), config=config, login=_login(said, target), notes=notes
+    )
+
+
+class _Properties:
+    def __init__(self, properties: Mapping[str, str], env: Mapping[str, str]) -> None:
+        self._properties, self._env = properties, env
+
+    def raw(self, name: str) -> str:
+        return self._properties.get(name, "")
+
+    def text(self, name: str) -> str:
+        """The property with its variables replaced, trimmed."""
+        return interpolate(self.raw(name), public=self._env, where=name).strip()
+
+    def items(self, name: str) -> list[str]:
+        """Split at spaces and commas, after its variables were replaced."""
+        return [each for each in re.split(r"[\s,]+", self.text(name)) if each]
+
+    def words(self, name: str) -> list[str]:
+        """Split as a shell does, its variables left alone: the image's own environment replaces them."""
+        try:
+            return shlex.split(self.raw(name))
+        except ValueError as error:
+            raise _wrong(f"{name} cannot be split into words: {error}") from error
+
+
+def _target(said: _Properties, *, default_registry: str) -> tuple[Reference, tuple[str, ...]]:
+    repository = said.text("repository").lower()
+    if not repository:
+        raise _wrong("repository is missing: write where to push, e.g. repository: owner/name")
+    registry = said.text("registry")
+    given = _host_of(registry)
+    head, slash, rest = repository.partition("/")
+    own = head if slash and ("." in head or ":" in head or head == "localhost") else ""
+    notes: list[str] = []
+    if registry and not given:
+        notes.append(f"registry {registry!r} names no host: it is taken from repository")
+    if own and given and _plain(own) != _plain(given):
+        notes.append(f"repository names {own}, registry {given}: {own} is used")
+    host = _plain(own or given or default_registry)
+    path = rest if own else repository
+    if host == DOCKER_HUB:
+        # From the address of a page: hub.docker.com/r/owner/name.
+        path = re.sub(r"^(?:r|u|_)/(?=.)", "", path)
+    if ":" in path or "@" in path:
+        raise _wrong(f"repository {repository!r} holds a tag or digest: write it as tag")
+    try:
+        return parse_repository(f"{host}/{path}"), tuple(notes)
+    except UserError as error:
+        raise _wrong(f"repository: {error.message}") from error
+
+
+def _host_of(registry: str) -> str:
+    """The host of what people write as registry: an address, a host with a path, a host."""
+    if "://" in registry:
+        try:
+            return urlsplit(registry).netloc.rpartition("@")[2].lower()
+        except ValueError:
+            return ""
+    head = registry.partition("/")[0].lower()
+    return head if "." in head or ":" in head or head == "localhost" else ""
+
+
+def _plain(host: str) -> str:
+    return DOCKER_HUB if host in _HUB else host
+
+
+def _login(said: _Properties, target: Reference) -> Login | None:
+    for prefix, name in (("aws-", "Amazon ECR"), ("azure-", "Azure Container Registry")):
+        if any(key.startswith(prefix) and key != "aws-strict-auth" for key in said._properties):
+            raise _wrong(
+                f"logins of {name} by {prefix}… are not supported yet: get a password in an earlier step, and write it "
+                "as username and password"
+            )
+    username, password = said.text("username"), said.text("password")
+    if not username and not password:
+        return None
+    if not username or not password:
+        raise _wrong("username and password belong together, and one of them is empty")
+    if username == "_json_key":
+        # A key that went through a shell has its line ends escaped twice.
+        password = password.replace("\\\\n", "\\n")
+    return Login(username=username, password=password)
+
+
+def _tags(said: _Properties) -> tuple[str, ...]:
+    tags = tuple(dict.fromkeys(said.items("tag"))) or ("latest",)
+    wrong = [tag for tag in tags if not _TAG.fullmatch(tag)]
+    if wrong:
+        raise _wrong(
+            f"tag {wrong[0]!r} cannot be used: a tag has 1 to 128 letters, digits, dots, dashes and underscores, and "
+            "does not begin with a dot or dash"
+        )
+    if len(tags) > _MOST_TAGS:
+        raise _wrong(f"tag has {len(tags)} tags; at most {_MOST_TAGS} are pushed at once")
+    return tags
+
+
+def _port(text: str) -> str:
+    match = _PORT.fullmatch(text)
+    if match is None or not 0 < int(match[1]) < 65536:
+        raise _wrong(f"ports: {text!r} is not a port: write 8080 or 8080/udp")
+    return f"{int(match[1])}/{match[2] or 'tcp'}"
+
+
+def _env(said: _Properties, env: Mapping[str, str]) -> list[str]:
+    found: list[str] = []
+    for word in said.words("env"):
+        text = interpolate(word, public=env, where="env")
+        name, equals, _ = text.partition("=")
+        if not equals or not _NAME.fullmatch(name):
+            raise _wrong(f"env: {text[:80]!r} is not NAME=value")
+        found.append(text)
+    return found
+
+
+def _labels(said: _Properties) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for word in said.words("labels"):
+        if word.count("=") != 1 or word.startswith("="):
+            raise _wrong(f"labels: {word[:80]!r} is not key=value")
+        key, _, value = word.partition("=")
+        labels[key] = value
+    return labels
+
+
+def _check_secrets(config: ImageConfig, secret_values: Sequence[str]) -> None:
+    text = config.model_dump_json()
+    for value in secret_values:
+        if len(value) >= 4 and value in text:
+            raise _wrong(
+                "a value that comes from a Secret would stand in the image's configuration, where everybody who pulls "
+                "the image can read it: remove it from env, labels and the like, and give it to the container when it "
+                "runs"
+            )
+
+
+def _wrong(message: str) -> UserError:
+    return UserError(message, reason=Reason.CONFIG_INVALID)

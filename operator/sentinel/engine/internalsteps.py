@@ -1,0 +1,198 @@
+"""Steps that the operator does itself while the box waits: pushes of the box as it is at that moment.
+
+The box keeps their place in its queue and journal, so that a restart of the operator finds one that runs, does it
+again, and asks for the same ImageCommit: its name is a function of the attempt and the step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sentinel.api.imagecommit import ImageCommit
+from sentinel.api.reasons import Reason
+from sentinel.engine.commit import CommitRequest, commit_box, not_in_image
+from sentinel.engine.create import create
+from sentinel.engine.dockerpush import Push, read_push
+from sentinel.engine.ours import NO_ATTEMPT, identity_of
+from sentinel.engine.run import Run
+from sentinel.engine.secrets import resolve_environment
+from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.kube.errors import AlreadyExists, NotFound
+from sentinel.kube.resources import SECRETS
+from sentinel.plan.logins import docker_config
+from sentinel.plan.model import Plan, PlanStep
+from sentinel.plan.names import labels, push_secret_name, step_commit_name
+from sentinel.plan.pod import owner_reference
+from sentinel.plan.seal import check_object, sign_object
+from sentinel.registry.pushing import Pushing, allowed_places, may_push
+from sentinel.session.client import Session
+from sentinel.session.journal import SessionState
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How such a step ended."""
+
+    exit_code: int
+    message: str
+
+
+async def do_ours(run: Run, plan: Plan, session: Session) -> None:
+    """Do each of the operator's steps as the box comes to it, until cancelled."""
+    ours = {step.ordinal: step for step in plan.steps if step.kind == "operator"}
+    if not ours:
+        return
+
+    def due(state: SessionState) -> int | None:
+        return next(
+            (each for each in ours if each in state.steps and state.steps[each].state == "running"),
+            None,
+        )
+
+    while ours:
+        state = await session.wait_for(lambda state: due(state) is not None)
+        ordinal = due(state)
+        if ordinal is None:
+            continue
+        step = ours.pop(ordinal)
+        verdict = await _push(run, plan, session, step)
+        await session.verdict(ordinal, exit_code=verdict.exit_code, message=verdict.message)
+
+
+async def _push(run: Run, plan: Plan, session: Session, step: PlanStep) -> Verdict:
+    """`internal/docker-push`: the box as it is, to where the step's properties say now."""
+    try:
+        push = await _read(run, plan, session, step)
+        for number, text in enumerate(push.notes):
+            await session.note(f"{step.ordinal}-note-{number}", text)
+        _check_allowed(run, push)
+        names = ", ".join(push.tags)
+        await session.note(
+            f"{step.ordinal}-begin", f"pushing the box to {push.target.name}: {names}"
+        )
+        async with _login(run, plan, step, push) as secret:
+            ended = await commit_box(run, plan, _request(plan, step, push, secret=secret))
+    except (UserError, InfrastructureError) as e:
+        return await _failed(session, step, e.message)
+    if not isinstance(ended, ImageCommit):
+        return await _failed(session, step, ended[1])
+    status = ended.status
+    missing = [f"{tag.name} ({tag.message})" for tag in status.tags if not tag.pushed]
+    if missing:
+        return await _failed(session, step, f"tags not written: {', '.join(missing)}")
+    pushed = f"pushed {push.target.name} {names}: {status.digest}"
+    lines = [pushed, status.message, *filter(None, [not_in_image(status)])]
+    await session.note(f"{step.ordinal}-end", "\n".join(lines))
+    return Verdict(0, pushed)
+
+
+async def _failed(session: Session, step: PlanStep, message: str) -> Verdict:
+    await session.note(f"{step.ordinal}-failed", f"failed: {message}")
+    return Verdict(1, message)
+
+
+async def _read(run: Run, plan: Plan, session: Session, step: PlanStep) -> Push:
+    environment = dict(await session.environment())
+    return read_push(
+        dict(step.properties),
+        environment,
+        secret_values=await _secret_values(run, plan),
+        default_registry=run.tools.settings.images.default_registry,
+    )
+
+
+async def _secret_values(run: Run, plan: Plan) -> list[str]:
+    """The values of protected variables, as far as they can be read again."""
+    try:
+        resolved = await resolve_environment(run, plan)
+    except SentinelError as e:
+        # After a restart a Secret may be gone; the box masks its values all the same.
+        log.info("build %s/%s: %s", *run.key, e.message)
+        return []
+    return [each.decode(errors="replace") for each in resolved.masks]
+
+
+def _check_allowed(run: Run, push: Push) -> None:
+    """Raises UserError where builds of this namespace may not push there."""
+    images, build = run.tools.settings.images, run.build
+    decision = may_push(push.target, images=images, namespace=build.namespace)
+    has_login = push.login is not None or build.spec.image.push_secret_ref is not None
+    if decision is Pushing.DENIED or (decision is Pushing.WITH_LOGIN and not has_login):
+        raise UserError(
+            f"builds of namespace {build.namespace} may not push to {push.target.name}; allowed are "
+            f"{allowed_places(images, namespace=build.namespace)}. A login is username and password of the step, or "
+            "spec.image.pushSecretRef",
+            reason=Reason.INVALID_SPEC,
+        )
+
+
+def _request(plan: Plan, step: PlanStep, push: Push, *, secret: str) -> CommitRequest:
+    return CommitRequest(
+        name=step_commit_name(
+            build=plan.build, uid=plan.uid, attempt=plan.attempt, ordinal=step.ordinal
+        ),
+        repository=push.target.name,
+        tags=push.tags,
+        push_secret=secret,
+        config=push.config,
+        exclude_paths=plan.image.exclude_paths,
+        step=step.ordinal,
+    )
+
+
+@asynccontextmanager
+async def _login(run: Run, plan: Plan, step: PlanStep, push: Push) -> AsyncIterator[str]:
+    """The name of the Secret to push with, "" for none. One with the step's own login exists as long as the push."""
+    if push.login is None:
+        ref = run.build.spec.image.push_secret_ref
+        yield ref.name if ref is not None else ""
+        return
+    name = push_secret_name(build=plan.build, uid=plan.uid, ordinal=step.ordinal)
+    identity = identity_of(run, attempt=NO_ATTEMPT)
+    config = docker_config({push.target.name: push.login})
+    body: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/dockerconfigjson",
+        "metadata": {
+            "name": name,
+            "namespace": plan.namespace,
+            "labels": labels(build=plan.build, uid=plan.uid, attempt=plan.attempt),
+            "ownerReferences": [owner_reference(run.build)],
+        },
+        "data": {".dockerconfigjson": base64.b64encode(config.encode()).decode()},
+    }
+    body = sign_object(body, identity=identity, keys=run.tools.keys)
+    kube = run.tools.kube
+    try:
+        made = await create(run, SECRETS, body, within=plan.pending_timeout)
+    except AlreadyExists:
+        made = await kube.get(SECRETS, namespace=plan.namespace, name=name)
+        check_object(made, kind="Secret", identity=identity, keys=run.tools.keys)
+        metadata = {**body["metadata"], "resourceVersion": made["metadata"]["resourceVersion"]}
+        made = await kube.replace(SECRETS, {**body, "metadata": metadata})
+    try:
+        yield name
+    except asyncio.CancelledError:
+        if not run.cancelled.is_set():
+            # The operator is stopped: its successor goes on with this push, and the agent may still read the Secret.
+            raise
+        await _delete(run, made)
+        raise
+    await _delete(run, made)
+
+
+async def _delete(run: Run, secret: dict[str, Any]) -> None:
+    metadata = secret["metadata"]
+    with suppress(NotFound):
+        await run.tools.kube.delete(
+            SECRETS, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
+        )

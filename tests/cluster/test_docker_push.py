@@ -1,0 +1,125 @@
+"""internal/docker-push on the lab: images pushed in the middle of a build, with their configuration."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+from tests.cluster.conftest import REGISTRY_PASSWORD, Builds, steps
+from tests.install import PRIVATE_REGISTRY
+
+YML = """\
+box: {registry}/box/debian:12
+build:
+  steps:
+    - script: {{name: first, code: 'export TAG=one; echo one > /opt/made'}}
+    - internal/docker-push:
+        name: push one
+        repository: {registry}/{namespace}/app
+        tag: $TAG latest
+        cmd: cat '/opt/made'
+        entrypoint: env
+        env: WHO=$TAG B='two words'
+        ports: "8080, 53/udp"
+        labels: com.example.tag=x
+        user: "65534"
+        working-dir: /opt
+        author: me
+    - script: {{name: second, code: 'export TAG=two; echo two > /opt/made'}}
+    - internal/docker-push:
+        name: push two
+        repository: {registry}/{namespace}/app
+        tag: $TAG
+"""
+
+
+KINDS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+
+
+def image_config(builds: Builds, name: str, tag: str) -> dict[str, Any]:
+    """The configuration of an image in the lab's registry."""
+    manifest = registry(builds, f"{name}/manifests/{tag}", accept=KINDS)
+    config: dict[str, Any] = registry(builds, f"{name}/blobs/{manifest['config']['digest']}")
+    return config
+
+
+def registry(builds: Builds, path: str, *, accept: str = "") -> Any:
+    """An answer of the lab's registry, from its JSON."""
+    request = urllib.request.Request(f"http://{builds.lab.registry}/v2/{path}")
+    if accept:
+        request.add_header("Accept", accept)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def test_two_pushes_of_one_build(builds: Builds) -> None:
+    text = YML.format(registry=builds.lab.registry, namespace=builds.namespace)
+    raw = builds.run(url=builds.project(text))
+
+    assert raw["status"]["phase"] == "Succeeded", json.dumps(raw["status"], indent=1)
+    assert [state for _, state, _ in steps(raw)] == ["Passed"] * 4
+    one, latest, two = (
+        image_config(builds, f"{builds.namespace}/app", tag) for tag in ("one", "latest", "two")
+    )
+    assert one == latest
+    base = image_config(builds, "box/debian", "12")
+    kept = {key: value for key, value in base["config"].items() if key not in ("Env", "Cmd")}
+    assert one["config"] == {
+        **kept,
+        "Env": [*base["config"].get("Env", []), "WHO=one", "B=two words"],
+        "Entrypoint": ["env"],
+        "Cmd": ["cat", "/opt/made"],
+        "ExposedPorts": {"8080/tcp": {}, "53/udp": {}},
+        "Labels": {**(base["config"].get("Labels") or {}), "com.example.tag": "x"},
+        "User": "65534",
+        "WorkingDir": "/opt",
+    }
+    assert one["author"] == "me"
+    assert two["config"] == base["config"]
+    log = builds.log(raw, "push one")
+    assert log.startswith(
+        f"pushing the box to {builds.lab.registry}/{builds.namespace}/app: one, latest\n"
+    )
+    assert "\npushed " in log
+    assert builds.kubectl.list("secrets", namespace=builds.namespace) == []
+
+
+def test_a_login_of_the_step(builds: Builds, private_registry: str) -> None:
+    builds.secret("login", right=REGISTRY_PASSWORD, wrong="s3cret-99")
+    for name in ("right", "wrong"):
+        url = builds.project(
+            f"""\
+box: {builds.lab.registry}/box/debian:12
+build:
+  steps:
+    - internal/docker-push:
+        name: push
+        repository: {builds.namespace}/app
+        registry: http://{PRIVATE_REGISTRY}
+        username: ci
+        password: $PASSWORD
+"""
+        )
+        key = {"secretKeyRef": {"name": "login", "key": name}}
+        builds.apply(name, url=url, env=[{"name": "PASSWORD", "valueFrom": key}])
+    right, wrong = builds.finish("right"), builds.finish("wrong")
+
+    assert right["status"]["phase"] == "Succeeded", right["status"]["conditions"]
+    assert wrong["status"]["phase"] == "Failed"
+    (push,) = wrong["status"]["steps"]
+    assert (push["state"], push["exitCode"]) == ("Failed", 1)
+    assert "AuthFailed" in push["message"]
+    everything = json.dumps(
+        [
+            right,
+            wrong,
+            *builds.kubectl.list("imagecommits", namespace=builds.namespace),
+            *builds.kubectl.list("events", namespace=builds.namespace),
+        ]
+    )
+    everything += builds.log(right, "push") + builds.log(wrong, "push")
+    assert REGISTRY_PASSWORD not in everything
+    assert "s3cret-99" not in everything
+    made = builds.kubectl.list("secrets", namespace=builds.namespace)
+    assert [each["metadata"]["name"] for each in made] == ["login"]

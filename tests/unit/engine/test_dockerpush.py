@@ -1,0 +1,170 @@
+"""What `internal/docker-push` is to push: its properties with the box's variables, the registry, the configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from sentinel.api.imagecommit import ImageConfig
+from sentinel.api.reasons import Reason
+from sentinel.engine.dockerpush import Push, read_push
+from sentinel.errors import UserError
+from sentinel.plan.logins import Login
+
+ENV = {"TAG": "1.2", "USER": "me", "PASSWORD": "s3cret", "APP": "Shop", "NAMES": "a,b c"}
+
+
+def push(secret_values: tuple[str, ...] = (), **properties: str) -> Push:
+    given = {name.replace("_", "-"): text for name, text in properties.items()}
+    return read_push({"repository": "owner/app", **given}, ENV, secret_values=secret_values)
+
+
+@pytest.mark.parametrize(
+    ("repository", "registry", "target"),
+    [
+        ("owner/app", "", "docker.io/owner/app"),
+        ("app", "", "docker.io/library/app"),
+        ("Owner/$APP", "", "docker.io/owner/shop"),
+        ("quay.io/owner/app", "", "quay.io/owner/app"),
+        ("owner/app", "https://quay.io/v2", "quay.io/owner/app"),
+        ("owner/app", "quay.io", "quay.io/owner/app"),
+        (
+            "owner/app",
+            "https://registry.example.com:5000/v1/",
+            "registry.example.com:5000/owner/app",
+        ),
+        ("gcr.io/project/app", "https://gcr.io", "gcr.io/project/app"),
+        ("owner/app", "https://hub.docker.com/r/owner/app", "docker.io/owner/app"),
+        ("hub.docker.com/r/owner/app", "", "docker.io/owner/app"),
+        ("owner/app", "https://registry.hub.docker.com", "docker.io/owner/app"),
+        ("index.docker.io/owner/app", "", "docker.io/owner/app"),
+        ("localhost:5000/app", "", "localhost:5000/app"),
+    ],
+)
+def test_the_registry_is_inferred(repository: str, registry: str, target: str) -> None:
+    found = push(repository=repository, registry=registry)
+
+    assert found.target.name == target
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("repository", "registry", "target", "note"),
+    [
+        (
+            *("quay.io/owner/app", "https://gcr.io", "quay.io/owner/app"),
+            "repository names quay.io, registry gcr.io: quay.io is used",
+        ),
+        (
+            *("owner/app", "mine", "docker.io/owner/app"),
+            "registry 'mine' names no host: it is taken from repository",
+        ),
+    ],
+)
+def test_a_registry_that_is_not_used_is_noted(
+    repository: str, registry: str, target: str, note: str
+) -> None:
+    found = push(repository=repository, registry=registry)
+
+    assert (found.target.name, found.notes) == (target, (note,))
+
+
+@pytest.mark.parametrize(
+    ("tag", "tags"),
+    [
+        ("", ("latest",)),
+        ("$TAG", ("1.2",)),
+        ("v$TAG, latest", ("v1.2", "latest")),
+        ("$NAMES $TAG a", ("a", "b", "c", "1.2")),
+        ("$NOT_SET", ("latest",)),
+    ],
+)
+def test_tags_are_split_after_their_variables_are_replaced(tag: str, tags: tuple[str, ...]) -> None:
+    assert push(tag=tag).tags == tags
+
+
+def test_every_property_of_the_image() -> None:
+    found = push(
+        cmd="node 'my server.js' $PORT",
+        entrypoint="/bin/tini --",
+        env='TAG=$TAG B="two words"',
+        ports="8080, 53/udp 80:8000",
+        volumes="/data,/logs",
+        labels="a=b 'c=d e'",
+        user="65534",
+        working_dir="/srv/$APP",
+        stopsignal="SIGINT",
+        author="me",
+        message="built $TAG",
+    )
+
+    assert found.config == ImageConfig(
+        cmd=["node", "my server.js", "$PORT"],
+        entrypoint=["/bin/tini", "--"],
+        env=["TAG=1.2", "B=two words"],
+        ports=["8080/tcp", "53/udp", "8000/tcp"],
+        volumes=["/data", "/logs"],
+        labels={"a": "b", "c": "d e"},
+        user="65534",
+        working_dir="/srv/Shop",
+        stop_signal="SIGINT",
+        author="me",
+        message="built 1.2",
+    )
+
+
+def test_a_login_is_in_no_text() -> None:
+    found = push(username="$USER", password="$PASSWORD")
+
+    assert found.login == Login(username="me", password="s3cret")
+    assert "s3cret" not in repr(found)
+    assert push().login is None
+
+
+def test_a_json_key_has_its_line_ends_repaired() -> None:
+    found = read_push(
+        {"repository": "gcr.io/p/a", "username": "_json_key", "password": "$KEY"},
+        {"KEY": '{"private_key": "a\\\\nb"}'},
+    )
+
+    assert found.login is not None
+    assert found.login.password == '{"private_key": "a\\nb"}'
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        ({"repository": ""}, "repository is missing: write where to push"),
+        ({"repository": "$NOT_SET"}, "repository is missing"),
+        (
+            {"repository": "owner/app:v1"},
+            "repository 'owner/app:v1' holds a tag or digest: write it as tag",
+        ),
+        ({"repository": "owner/a b"}, "repository: 'docker.io/owner/a b' is no image name"),
+        ({"tag": "a/b"}, "tag 'a/b' cannot be used: a tag has 1 to 128 letters"),
+        ({"tag": "a b c d e f g h i"}, "tag has 9 tags; at most 8"),
+        ({"ports": "web"}, "ports: 'web' is not a port: write 8080 or 8080/udp"),
+        ({"ports": "70000"}, "ports: '70000' is not a port"),
+        ({"cmd": "it's"}, "cmd cannot be split into words: No closing quotation"),
+        ({"env": "A"}, "env: 'A' is not NAME=value"),
+        ({"labels": "a=b=c"}, "labels: 'a=b=c' is not key=value"),
+        ({"username": "me"}, "username and password belong together"),
+        ({"aws_access_key": "x"}, "logins of Amazon ECR by aws-… are not supported yet"),
+        (
+            {"azure_client_id": "x"},
+            "logins of Azure Container Registry by azure-… are not supported yet",
+        ),
+    ],
+)
+def test_what_cannot_be_pushed(properties: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        push(**properties)
+
+    assert caught.value.reason is Reason.CONFIG_INVALID
+    assert caught.value.message.startswith(message)
+
+
+def test_a_secret_in_the_configuration_is_refused() -> None:
+    with pytest.raises(
+        UserError, match="a value that comes from a Secret would stand in the image"
+    ):
+        push(secret_values=("s3cret",), env="TOKEN=$PASSWORD")
