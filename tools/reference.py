@@ -18,6 +18,7 @@ from sentinel.config.codes import Code
 from sentinel.config.diagnostics import render
 from sentinel.config.lacks import lacks
 from sentinel.config.load import ConfigError, load, pipeline_of, relevant
+from sentinel.plan.gone import about_gone
 from sentinel.plan.model import StepFacts
 from sentinel.plan.options import check_options
 
@@ -126,6 +127,10 @@ EXAMPLES: dict[Code, Example] = {
     Code.BOX_CLASSIC: Example(
         "A box is named as it was before Docker images.", b"box: wercker/ruby@2.1\n"
     ),
+    Code.BOX_REPLACED: Example(
+        "A box or service is gone, and an operator with default settings runs another image.",
+        b"box: wercker/rvm\nbuild: {steps: []}\n",
+    ),
     Code.SERVICES_NOT_LIST: Example("`services` is not a list.", b"services: redis\n"),
     Code.SERVICE_SHAPE: Example(
         "A service is written like a step.", b"services:\n  - redis:\n      tag: 7\n"
@@ -225,8 +230,10 @@ def said(code: Code, data: bytes, *, short: bool = False) -> str:
             pipeline_of(loaded, "biuld")
         except ConfigError as error:
             found += error.diagnostics
-    if code in (Code.NO_BOX, Code.IMAGE_NAME, Code.SERVICE_TWICE) and loaded.config is not None:
+    checked = (Code.NO_BOX, Code.IMAGE_NAME, Code.SERVICE_TWICE, Code.BOX_REPLACED)
+    if code in checked and loaded.config is not None:
         found += lacks(loaded.config)
+        found += about_gone(loaded.config)
     if code in (Code.STEP_OPTION_MISSING, Code.STEP_MANIFEST):
         steps = pipeline_of(loaded, "build").steps
         manifest = StepFacts(

@@ -31,6 +31,25 @@ class StoreSettings(BaseModel):
     ] = 3600
 
 
+class Rewrite(BaseModel):
+    """One rule of `images.rewrite`."""
+
+    pattern: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="The name, or name:version, that wercker.yml has; * matches any text. A classic box "
+            "owner/name@version is owner/name:version here.",
+        ),
+    ]
+    image: Annotated[
+        str, Field(min_length=1, description="What runs instead; {version} is replaced.")
+    ]
+    env: Annotated[
+        dict[str, str], Field(description="Variables that the old one set, for its container.")
+    ] = {}
+
+
 class ImageSettings(BaseModel):
     """Which images builds may use, and where theirs go."""
 
@@ -41,6 +60,21 @@ class ImageSettings(BaseModel):
             "<prefix>/<namespace>/<application>. Empty: such builds are not committed."
         ),
     ] = ""
+    rewrite: Annotated[
+        list[Rewrite],
+        Field(
+            max_length=256,
+            description="Images that run instead of boxes and services of wercker.yml; the first pattern that matches "
+            "counts.",
+        ),
+    ] = []
+    rewrite_defaults: Annotated[
+        bool,
+        Field(
+            description="After these, replace wercker's classic boxes and services and some images that are gone, such "
+            "as centos without a tag."
+        ),
+    ] = True
     allowed_registries: Annotated[
         list[str], Field(description="Registries of boxes and services; empty: all.")
     ] = []

@@ -29,6 +29,7 @@ from sentinel.config.load import (
     pipeline_of,
     relevant,
 )
+from sentinel.plan.gone import about_gone
 
 CANNOT_READ = 2
 _READ_LIMIT = 8 * 1024 * 1024
@@ -87,8 +88,8 @@ def _read(path: Path) -> tuple[str, bytes]:
 
 def _findings(loaded: Loaded, pipeline: str, shown: str) -> tuple[Diagnostic, ...]:
     if loaded.config is not None:
-        more = (d for d in lacks(loaded.config) if d not in loaded.diagnostics)
-        loaded = replace(loaded, diagnostics=tuple(sorted((*loaded.diagnostics, *more))))
+        more = (*lacks(loaded.config), *about_gone(loaded.config))
+        loaded = replace(loaded, diagnostics=tuple(sorted({*loaded.diagnostics, *more})))
     if not pipeline:
         return loaded.diagnostics
     found = relevant(loaded, pipeline)

@@ -202,9 +202,12 @@ def _check_id(box: Box, node: Node, findings: Findings, what: str) -> None:
             hint=_split_name(node, what) or "add id: with the image's name, e.g. id: debian:12",
         )
     elif re.search(r"@(?!sha256:[0-9a-f]{64}$)", box.id):
-        findings.error(
+        digest = "@sha256:" in box.id
+        (findings.error if digest else findings.warning)(
             Code.BOX_CLASSIC,
-            f"{box.id} names a {what} of wercker before Docker images, or a digest that is none",
+            f"{box.id} has a digest that is malformed"
+            if digest
+            else f"{box.id} names a {what} of wercker before Docker images",
             at=(node.get("id") or node) if isinstance(node, Table) else node,
             hint=_modern(box.id),
         )

@@ -1,4 +1,4 @@
-"""What `internal/docker-push` and `docker-scratch-push` are to push, read from their properties. Pure.
+"""What `internal/docker-push` is to push, read from their properties. Pure.
 
 Properties are interpolated with the box's environment at that moment (`wercker-semantics.md` §2.7); the registry is
 inferred as the original did (§6.3). Not here: pushing (`internalsteps.py`).

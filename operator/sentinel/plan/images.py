@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sentinel.api.reasons import Reason
@@ -12,6 +12,8 @@ from sentinel.errors import UserError
 from sentinel.plan.budget import Budget
 from sentinel.plan.interpolate import interpolate
 from sentinel.plan.logins import with_registry
+from sentinel.plan.rewrite import Rewritten, is_classic, rewritten
+from sentinel.settings import Rewrite
 
 SERVICES_LIMIT = 32
 """Services of one pipeline: each is a container of the pod, and gets variables of all before it."""
@@ -21,11 +23,14 @@ SERVICES_LIMIT = 32
 class WantedImages:
     """Box and services that apply, variables in their ids replaced; `box.image` is the reference to look up.
 
-    `public` are the variables that were there to replace them with.
+    `public` are the variables that were there to replace them with. `exports` are for the box, from services that
+    others stand in for; `notes` are about such.
     """
 
     box: Box
     services: tuple[Box, ...]
+    exports: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
     public: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -36,10 +41,13 @@ def wanted_images(
     public: Mapping[str, str],
     hidden: frozenset[str] = frozenset(),
     budget: Budget | None = None,
+    rules: Sequence[Rewrite] = (),
+    defaults: bool = True,
 ) -> WantedImages:
     """What `pipeline` runs on: its own box and services, else the file's (§1.4, §1.5). No merge between the two.
 
-    `public` and `hidden` are for `$NAME` in ids and tags (see `interpolate`). Raises UserError ConfigInvalid without
+    `public` and `hidden` are for `$NAME` in ids and tags (see `interpolate`), `rules` and `defaults` for those that are
+    gone (see `rewrite`). Raises UserError ConfigInvalid without
     a box or for two services of one alias, InvalidImageName for a reference that no registry can have.
     """
     box = pipeline.box or config.box
@@ -56,9 +64,19 @@ def wanted_images(
             reason=Reason.CONFIG_INVALID,
         )
     budget = budget or Budget()
+
+    def chosen(each: Box, what: str) -> Rewritten:
+        named = _interpolated(each, what, public, hidden, budget)
+        found = rewritten(named, what=what, pipeline=pipeline, rules=rules, defaults=defaults)
+        _check_name(found.box, each, what)
+        return found
+
+    main, *beside = [chosen(box, "box"), *(chosen(each, "service") for each in services)]
     wanted = WantedImages(
-        box=_interpolated(box, "box", public, hidden, budget),
-        services=tuple(_interpolated(each, "service", public, hidden, budget) for each in services),
+        box=main.box,
+        services=tuple(each.box for each in beside),
+        exports=tuple(pair for each in beside for pair in each.exports),
+        notes=tuple(dict.fromkeys(each.note for each in (main, *beside) if each.note)),
         public=public,
     )
     seen: dict[str, Box] = {}
@@ -95,10 +113,23 @@ def _interpolated(
         user=value(box.user, "user"),
         name=value(box.name, "name"),
     )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", result.image):
+    return result
+
+
+def _check_name(box: Box, written: Box, what: str) -> None:
+    if is_classic(box):
         raise UserError(
-            f"{result.image!r} on line {box.line} of wercker.yml cannot be the name of an image"
-            + (f" ({box.image} with its variables replaced)" if result.image != box.image else ""),
+            f"{written.id} on line {written.line} of wercker.yml is a {what} of wercker before Docker images, and "
+            "there is no rule for it: name an image, or add one to images.rewrite of the operator's settings",
+            reason=Reason.CONFIG_INVALID,
+        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", box.image):
+        raise UserError(
+            f"{box.image!r} on line {written.line} of wercker.yml cannot be the name of an image"
+            + (
+                f" ({written.image} with its variables replaced)"
+                if box.image != written.image
+                else ""
+            ),
             reason=Reason.INVALID_IMAGE_NAME,
         )
-    return result

@@ -1,6 +1,6 @@
 """The internal steps: which of them a Build can run, and how (`wercker-semantics.md` §2.7). Pure.
 
-Two were made for a person at a terminal and run their code once; two push an image, which the operator does while the
+Two were made for a person at a terminal and run their code once; one pushes the box, which the operator does while the
 box waits; those that need a Docker Engine are refused before anything runs.
 """
 
@@ -15,8 +15,8 @@ from sentinel.errors import UserError
 IN_THE_BOX = frozenset({"watch", "shell"})
 """They run their code in the box's shell, once."""
 
-PUSHES = frozenset({"docker-push", "docker-scratch-push"})
-"""The operator pushes an image while the box waits."""
+PUSHES = frozenset({"docker-push"})
+"""The operator pushes the box while it waits."""
 
 _ENGINE = frozenset({"docker-build", "docker-run", "docker-kill"})
 

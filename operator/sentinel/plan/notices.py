@@ -25,10 +25,23 @@ def notices(
 ) -> tuple[str, ...]:
     """One sentence each, in a fixed order; `wanted` is what `plan` was made of."""
     return (
+        *wanted.notes,
+        *_about_tags(wanted, plan),
         *_about_pipeline(build, pipeline, plan),
         *_about_box(build, wanted.box, plan),
         *_about_services(build, wanted, plan),
     )
+
+
+def _about_tags(wanted: WantedImages, plan: Plan) -> list[str]:
+    """Ten years ago `node` was another image than today, and tomorrow it is one more."""
+    facts = (plan.box, *(service.image for service in plan.services))
+    found = {
+        f"image {box.image} has no tag: it is {box.image}:latest, today {image.digest[:19]}…; name a version to keep it"
+        for box, image in zip((wanted.box, *wanted.services), facts, strict=True)
+        if image.digest and "@" not in box.image and ":" not in box.image.rpartition("/")[2]
+    }
+    return sorted(found)
 
 
 def _about_pipeline(build: Build, pipeline: Pipeline, plan: Plan) -> list[str]:

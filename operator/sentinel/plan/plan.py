@@ -81,7 +81,15 @@ def images_for(
         base_path=base_path,
         source_dir=source_dir,
     )
-    return wanted_images(config, pipeline, public=public, hidden=hidden, budget=budget)
+    return wanted_images(
+        config,
+        pipeline,
+        public=public,
+        hidden=hidden,
+        budget=budget,
+        rules=settings.images.rewrite,
+        defaults=settings.images.rewrite_defaults,
+    )
 
 
 def make_plan(
@@ -148,7 +156,7 @@ def make_plan(
             build,
             source=source,
             box=wanted.box,
-            links=links,
+            links=(*links, *wanted.exports),
             services=[service.alias for service in planned],
             settings=settings,
             started=started,

@@ -21,6 +21,7 @@ def told(
     user: str = "",
     volumes: tuple[str, ...] = (),
     images: dict[str, Any] | None = None,
+    tags: bool = False,
     **spec: Any,
 ) -> list[str]:
     of = build(**spec)
@@ -39,7 +40,21 @@ def told(
         services=facts if len(facts) > 1 else (REDIS,),
         with_settings=said,
     )
-    return list(notices(of, pipeline=pipeline, wanted=wanted, plan=made))
+    found = list(notices(of, pipeline=pipeline, wanted=wanted, plan=made))
+    # The examples name no tags; a test of its own is about that.
+    return [each for each in found if tags or " has no tag: " not in each]
+
+
+def test_images_without_a_tag_are_named_with_what_they_are_today() -> None:
+    assert told(tags=True) == [
+        f"image redis has no tag: it is redis:latest, today {REDIS.digest[:19]}…; name a version to keep it"
+    ]
+
+
+def test_a_box_that_is_gone_is_named_with_what_replaces_it() -> None:
+    assert told(
+        "box: wercker/rvm@1.0\nservices: [redis]\nbuild: {steps: [{script: {code: x}}]}\n"
+    ) == ["box wercker/rvm@1.0 is replaced by ruby:2.3 (images.rewrite)"]
 
 
 def test_an_ordinary_build_says_nothing() -> None:
