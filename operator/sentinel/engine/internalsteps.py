@@ -7,7 +7,6 @@ again, and asks for the same ImageCommit: its name is a function of the attempt 
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -17,19 +16,15 @@ from typing import Any
 from sentinel.api.imagecommit import ImageCommit
 from sentinel.api.reasons import Reason
 from sentinel.engine.commit import CommitRequest, commit_box, not_in_image
-from sentinel.engine.create import create
 from sentinel.engine.dockerpush import Push, read_push
-from sentinel.engine.ours import NO_ATTEMPT, identity_of
+from sentinel.engine.pullsecret import put_logins
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import resolve_environment
 from sentinel.errors import InfrastructureError, SentinelError, UserError
-from sentinel.kube.errors import AlreadyExists, NotFound
+from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import SECRETS
-from sentinel.plan.logins import docker_config
 from sentinel.plan.model import Plan, PlanStep
-from sentinel.plan.names import labels, push_secret_name, step_commit_name
-from sentinel.plan.pod import owner_reference
-from sentinel.plan.seal import check_object, sign_object
+from sentinel.plan.names import push_secret_name, step_commit_name
 from sentinel.registry.pushing import Pushing, allowed_places, may_push
 from sentinel.session.client import Session
 from sentinel.session.journal import SessionState
@@ -156,29 +151,7 @@ async def _login(run: Run, plan: Plan, step: PlanStep, push: Push) -> AsyncItera
         yield ref.name if ref is not None else ""
         return
     name = push_secret_name(build=plan.build, uid=plan.uid, ordinal=step.ordinal)
-    identity = identity_of(run, attempt=NO_ATTEMPT)
-    config = docker_config({push.target.name: push.login})
-    body: dict[str, Any] = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "kubernetes.io/dockerconfigjson",
-        "metadata": {
-            "name": name,
-            "namespace": plan.namespace,
-            "labels": labels(build=plan.build, uid=plan.uid, attempt=plan.attempt),
-            "ownerReferences": [owner_reference(run.build)],
-        },
-        "data": {".dockerconfigjson": base64.b64encode(config.encode()).decode()},
-    }
-    body = sign_object(body, identity=identity, keys=run.tools.keys)
-    kube = run.tools.kube
-    try:
-        made = await create(run, SECRETS, body, within=plan.pending_timeout)
-    except AlreadyExists:
-        made = await kube.get(SECRETS, namespace=plan.namespace, name=name)
-        check_object(made, kind="Secret", identity=identity, keys=run.tools.keys)
-        metadata = {**body["metadata"], "resourceVersion": made["metadata"]["resourceVersion"]}
-        made = await kube.replace(SECRETS, {**body, "metadata": metadata})
+    made = await put_logins(run, plan, name, {push.target.name: push.login})
     try:
         yield name
     except asyncio.CancelledError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +52,13 @@ async def keep_logins(run: Run, plan: Plan, found: dict[str, Login]) -> Plan:
     if not found:
         return plan
     name = pull_secret_name(build=plan.build, uid=plan.uid)
+    await put_logins(run, plan, name, found)
+    secrets = (*plan.image.pull_secrets, name)
+    return replace(plan, image=replace(plan.image, pull_secrets=secrets))
+
+
+async def put_logins(run: Run, plan: Plan, name: str, found: Mapping[str, Login]) -> dict[str, Any]:
+    """The Secret of that name with exactly these logins, owned by the Build. Raises NotVerified for another one."""
     identity = identity_of(run, attempt=NO_ATTEMPT)
     body: dict[str, Any] = {
         "apiVersion": "v1",
@@ -66,16 +74,14 @@ async def keep_logins(run: Run, plan: Plan, found: dict[str, Login]) -> Plan:
     }
     body = sign_object(body, identity=identity, keys=run.tools.keys)
     try:
-        await create(run, SECRETS, body, within=plan.pending_timeout)
+        return await create(run, SECRETS, body, within=plan.pending_timeout)
     except AlreadyExists:
         there = await run.tools.kube.get(SECRETS, namespace=plan.namespace, name=name)
         check_object(there, kind="Secret", identity=identity, keys=run.tools.keys)
         # Ours, from before a restart: the Secrets it was made of may have changed meanwhile.
         version = there["metadata"]["resourceVersion"]
         metadata = {**body["metadata"], "resourceVersion": version}
-        await run.tools.kube.replace(SECRETS, {**body, "metadata": metadata})
-    secrets = (*plan.image.pull_secrets, name)
-    return replace(plan, image=replace(plan.image, pull_secrets=secrets))
+        return await run.tools.kube.replace(SECRETS, {**body, "metadata": metadata})
 
 
 async def drop_logins(run: Run, pod: dict[str, Any]) -> None:

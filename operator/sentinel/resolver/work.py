@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from sentinel.api.reasons import Reason
 from sentinel.config.detect import detect
-from sentinel.config.load import FILE_NAMES, load, pipeline_of, relevant
+from sentinel.config.load import FILE_NAMES, MISNAMED, load, pipeline_of, relevant
 from sentinel.config.model import Config
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.network import Policy
@@ -176,9 +176,14 @@ def _config_text(
         return "spec.config", request.config.encode()
     chosen = choose_config(files, root, generate=request.generate)
     if chosen is None:
+        near = next((name for name in MISNAMED if name in root), None)
+        remedy = (
+            f"{near} is not read: rename it to wercker.yml"
+            if near
+            else "add one (`sentinel detect` makes a first one), or give its text in spec.config"
+        )
         raise UserError(
-            f"{what} has no wercker.yml (nor ewok.yml or .wercker.yml) at its "
-            "root: add one (`sentinel detect` makes a first one), or give its text in spec.config",
+            f"{what} has no wercker.yml (nor ewok.yml or .wercker.yml) at its root: {remedy}",
             reason=Reason.CONFIG_MISSING,
         )
     return chosen
