@@ -35,6 +35,7 @@ ON_THE_LAB: dict[str, Part] = {
     "steps": starting.step_overhead,
     "ratios": starting.ratios,
     "work": starting.work,
+    "standard": starting.standard,
     "cancel": cancelling.measure,
     "logs": following.measure,
     "writes": writing.measure,

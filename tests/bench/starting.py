@@ -19,11 +19,13 @@ GOALS = at_most(
         "build_ratio.never": 1.6,
         "build_ratio.end": 2.6,
         "work_ratio": 1.15,
+        "standard_steps_ratio": 1.05,
     }
 )
 PAIRS = 10
 STEPS = 200
 WORK_PAIRS = 5
+STANDARD_PAIRS = 20
 WORK_STEPS = 20
 WORK_SECONDS = 11.0
 
@@ -105,6 +107,28 @@ async def work(here: World) -> dict[str, Any]:
     return {
         "work_ratio": round(build / (floor + WORK_SECONDS), 3),
         "work_seconds_p50": {"floor": round(floor, 2), "build": round(build, 2)},
+    }
+
+
+async def standard(here: World) -> dict[str, Any]:
+    """Created → first step of a build that has five standard steps behind it, to one with five scripts."""
+    url = {
+        "scripts": here.project(["date +%s%N", *(["true"] * 5)]),
+        "standard": here.project(["date +%s%N"], more="    - mktemp: {envvar: MADE}\n" * 5),
+    }
+    seen: dict[str, list[float]] = {kind: [] for kind in url}
+    draw = random.Random(17)
+    for number in range(STANDARD_PAIRS):
+        for kind, each in url.items():
+            await _at_any_moment(draw)
+            made = await here.build(each)
+            raw, _ = await made.finished()
+            seen[kind].append((int(made.log(raw).split()[0]) - made.created_ns) / 1e9)
+        say(f"standard {number + 1}: " + " ".join(f"{k}={v[-1]:.2f}" for k, v in seen.items()))
+    p50 = {kind: quantile(values, 0.5) for kind, values in seen.items()}
+    return {
+        "standard_steps_ratio": round(p50["standard"] / p50["scripts"], 3),
+        "standard_seconds_p50": {kind: round(value, 3) for kind, value in p50.items()},
     }
 
 

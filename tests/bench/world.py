@@ -38,14 +38,14 @@ class World:
     kube: Kube
     namespace: str
 
-    def project(self, codes: list[str]) -> str:
-        """Publish a project whose build has these script steps, named s0, s1, …; its url."""
+    def project(self, codes: list[str], *, more: str = "") -> str:
+        """Publish a project whose build has these script steps, named s0, s1, …, and then `more` of them; its url."""
         lines = [f"box: {self.lab.registry}/box/debian:12", "build:", "  steps:"]
         lines += [
             f"    - script: {{name: s{n}, code: {json.dumps(c)}}}" for n, c in enumerate(codes)
         ]
         with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "wercker.yml").write_text("\n".join(lines) + "\n")
+            (Path(folder) / "wercker.yml").write_text("\n".join(lines) + "\n" + more)
             return git.publish(self.lab, Path(folder), f"bench-{uuid.uuid4().hex[:8]}")
 
     async def build(self, url: str, *, commit: str = "never", **spec: Any) -> Made:
