@@ -90,7 +90,7 @@ def _base_path(node: Node, findings: Findings) -> str:
         findings.error(Code.WRONG_TYPE, "base-path is a path, as one text", at=node)
         return ""
     text = source_text(node)
-    # Its parent is deleted and made anew in the box, so it must not be the root or a part of the machinery.
+    # Its parent is deleted and recreated in the box, so it must not be the root or a part of the machinery.
     normal = posixpath.normpath(text)
     taken = [path for path in _TAKEN if f"{normal}/".startswith(f"{path}/")]
     why = ""
@@ -99,7 +99,7 @@ def _base_path(node: Node, findings: Findings) -> str:
     elif taken:
         why = f"{taken[0]} is {_TAKEN[taken[0]]}"
     elif normal.count("/") < 2:
-        why = "it must be at least two levels deep, as its parent is made anew"
+        why = "it must be at least two levels deep, as its parent is recreated"
     if why:
         findings.error(
             Code.BASE_PATH,

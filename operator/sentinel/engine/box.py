@@ -115,7 +115,7 @@ async def open_box(
         # Begun is only ever written of an open box. To open this one would run the steps a second time.
         raise InfrastructureError(
             "the box knows nothing of this build, though its steps may have begun: its container was replaced (a "
-            "restored cluster, or a node made anew under its old name)",
+            "restored cluster, or a node recreated under its old name)",
             reason=Reason.BOX_TERMINATED,
         )
     resolved = await environment

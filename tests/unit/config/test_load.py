@@ -322,7 +322,7 @@ def test_what_cannot_be_a_step_spoils_its_own_pipeline(
         ("build:\n  base-path: /run/sentinel/../sentinel/x\n", 3,
          f"base-path /run/sentinel/../sentinel/x {NO_BASE} /run/sentinel is Sentinel's own"),
         ("build:\n  base-path: /src\n", 3,
-         f"base-path /src {NO_BASE} it must be at least two levels deep, as its parent is made anew"),
+         f"base-path /src {NO_BASE} it must be at least two levels deep, as its parent is recreated"),
         ("build:\n  box: [a]\n", 3, "a box is the name of an image or a map with id, not a list"),
         ("build:\n  box: {tag: 1}\n", 3, "this box names no image"),
         ("build:\n  services: [{tag: 1}]\n", 3, "this service names no image"),
