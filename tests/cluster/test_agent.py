@@ -43,7 +43,8 @@ from sentinel.kube.client import Kube
 from sentinel.kube.errors import Forbidden
 from sentinel.kube.resources import IMAGE_COMMITS
 from sentinel.registry import Reference, RegistryClient, parse_reference
-from sentinel.settings import ImageSettings, NetworkSettings, Settings
+from sentinel.settings import NetworkSettings, Settings
+from sentinel.settings.images import ImageSettings
 
 GROUP = "sentinel.wercker.com"
 SECRET = "hunter2-is-not-for-everybody"

@@ -13,7 +13,7 @@ from sentinel.plan.budget import Budget
 from sentinel.plan.interpolate import interpolate
 from sentinel.plan.logins import with_registry
 from sentinel.plan.rewrite import Rewritten, is_classic, rewritten
-from sentinel.settings import Rewrite
+from sentinel.settings.images import Rewrite
 
 SERVICES_LIMIT = 32
 """Services of one pipeline: each is a container of the pod, and gets variables of all before it."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from sentinel.config.model import Box, Pipeline
-from sentinel.settings import Rewrite
+from sentinel.settings.images import Rewrite
 
 Pairs = tuple[tuple[str, str], ...]
 

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from sentinel.errors import UserError
 from sentinel.registry.reference import Reference, parse_repository
-from sentinel.settings import ImageSettings
+from sentinel.settings.images import ImageSettings
 
 
 class Pushing(Enum):

@@ -20,13 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sentinel.api.reasons import Reason
-from sentinel.errors import (
-    BoxEnded,
-    NotYet,
-    ProtocolError,
-    SessionLost,
-    TransientError,
-)
+from sentinel.errors import BoxEnded, NotYet, ProtocolError, SessionLost, TransientError
 from sentinel.session import messages
 from sentinel.session.allowance import BURST, STEP, Allowance
 from sentinel.session.frames import (

@@ -12,7 +12,8 @@ from sentinel.agent.failures import CommitRefused
 from sentinel.api import API_VERSION
 from sentinel.api.imagecommit import ImageCommit
 from sentinel.api.reasons import CommitReason
-from sentinel.settings import ImageSettings, Settings
+from sentinel.settings import Settings
+from sentinel.settings.images import ImageSettings
 
 UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
 OWNER = {"apiVersion": API_VERSION, "kind": "Build", "name": "b", "uid": UID, "controller": True}

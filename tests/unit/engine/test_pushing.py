@@ -15,7 +15,8 @@ from sentinel.engine.pushing import check_pushing
 from sentinel.engine.run import Run
 from sentinel.errors import UserError
 from sentinel.plan.model import PlanSource
-from sentinel.settings import ImageSettings, Settings
+from sentinel.settings import Settings
+from sentinel.settings.images import ImageSettings
 
 SOURCE = PlanSource(url="https://git.example.com/acme/hello.git", commit="c" * 40)
 PREFIX = "r.example.com/builds"

@@ -8,7 +8,7 @@ from sentinel.api.reasons import Reason
 from sentinel.config.load import load, pipeline_of
 from sentinel.errors import UserError
 from sentinel.plan.images import WantedImages, wanted_images
-from sentinel.settings import Rewrite
+from sentinel.settings.images import Rewrite
 
 STEPS = "build: {steps: [{script: {code: x}}]}\n"
 

@@ -38,7 +38,8 @@ from sentinel.registry.images import (
 )
 from sentinel.registry.transport import Transport, is_loopback
 from sentinel.registry.words import registry_words
-from sentinel.settings import ImageSettings, Settings
+from sentinel.settings import Settings
+from sentinel.settings.images import ImageSettings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

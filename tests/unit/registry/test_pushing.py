@@ -8,7 +8,7 @@ import pytest
 
 from sentinel.registry.pushing import Pushing, allowed_places, may_push
 from sentinel.registry.reference import parse_repository
-from sentinel.settings import ImageSettings
+from sentinel.settings.images import ImageSettings
 
 PREFIX = {"prefix": "r.example.com:5000/builds/"}
 PATTERNS = {"allowed_repositories": ["r.example.com:5000/{namespace}/*", "other.example.com/team"]}
