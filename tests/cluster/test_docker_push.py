@@ -7,7 +7,7 @@ import urllib.request
 from typing import Any
 
 from tests.cluster.conftest import REGISTRY_PASSWORD, Builds, steps
-from tests.install import PRIVATE_REGISTRY
+from tests.install import NAMESPACE, PRIVATE_REGISTRY
 
 YML = """\
 box: {registry}/box/debian:12
@@ -123,3 +123,34 @@ build:
     assert "s3cret-99" not in everything
     made = builds.kubectl.list("secrets", namespace=builds.namespace)
     assert [each["metadata"]["name"] for each in made] == ["login"]
+
+
+def test_an_operator_killed_during_the_push_pushes_once(builds: Builds) -> None:
+    url = builds.project(
+        f"""\
+box: {builds.lab.registry}/box/debian:12
+build:
+  steps:
+    - script: {{name: fill, code: 'head -c 50000000 /dev/urandom > /opt/made'}}
+    - internal/docker-push: {{name: push, repository: {builds.lab.registry}/{builds.namespace}/app, tag: one}}
+    - script: {{name: after, code: 'echo once >> /count; cat /count'}}
+"""
+    )
+    builds.apply("b", url=url)
+    builds.kubectl.wait_for(
+        "build",
+        "b",
+        namespace=builds.namespace,
+        until=lambda raw: raw.get("status", {}).get("currentStep") == "push",
+    )
+    selector = "app.kubernetes.io/component=operator"
+    (pod,) = builds.kubectl.list("pods", namespace=NAMESPACE, selector=selector)
+    name = pod["metadata"]["name"]
+    builds.kubectl("delete", "pod", name, "-n", NAMESPACE, "--grace-period=0", "--force")
+    raw = builds.finish("b", timeout=120)
+
+    assert raw["status"]["phase"] == "Succeeded", json.dumps(raw["status"], indent=1)
+    assert [state for _, state, _ in steps(raw)] == ["Passed"] * 3
+    assert builds.log(raw, "after") == "once\n"
+    (commit,) = builds.kubectl.list("imagecommits", namespace=builds.namespace)
+    assert commit["status"]["claim"]["attempt"] == 1

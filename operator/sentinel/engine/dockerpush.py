@@ -10,7 +10,10 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
+
+from pydantic import ValidationError
 
 from sentinel.api.imagecommit import ImageConfig
 from sentinel.api.reasons import Reason
@@ -57,7 +60,7 @@ def read_push(
     """
     said = _Properties(properties, env)
     target, notes = _target(said, default_registry=default_registry)
-    config = ImageConfig(
+    config = _config(
         labels=_labels(said),
         working_dir=said.text("working-dir"),
         cmd=said.words("cmd"),
@@ -74,6 +77,16 @@ def read_push(
     return Push(
         target=target, tags=_tags(said), config=config, login=_login(said, target), notes=notes
     )
+
+
+def _config(**fields: Any) -> ImageConfig:
+    """The image's configuration, within the limits of an ImageCommit."""
+    try:
+        return ImageConfig(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = str(first["loc"][0]).replace("_", "-")
+        raise _wrong(f"{place} cannot be used: {first['msg']}") from None
 
 
 class _Properties:

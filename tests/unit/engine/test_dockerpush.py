@@ -148,6 +148,11 @@ def test_a_json_key_has_its_line_ends_repaired() -> None:
         ({"env": "A"}, "env: 'A' is not NAME=value"),
         ({"labels": "a=b=c"}, "labels: 'a=b=c' is not key=value"),
         ({"username": "me"}, "username and password belong together"),
+        ({"user": "x" * 300}, "user cannot be used: String should have at most 256 characters"),
+        (
+            {"volumes": " ".join("/v" * 33)},
+            "volumes cannot be used: List should have at most 32 items",
+        ),
         ({"aws_access_key": "x"}, "logins of Amazon ECR by aws-… are not supported yet"),
         (
             {"azure_client_id": "x"},
