@@ -67,6 +67,8 @@ def module() -> str:
         "STANDARD: dict[str, tuple[str, ...]] = {",
     ]
     for step in standard_steps().values():
+        if "internal" in step.owners:
+            continue  # in `knownsteps`, with the other internal steps
         lines.append(f'    "{step.name}": (')
         lines += [f'        "{each.name}",' for each in step.manifest.properties]
         lines.append("    ),")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tools import steps as tool
 
+from sentinel.config.knownsteps import INTERNAL
+from sentinel.config.standardsteps import STANDARD
 from sentinel.source.shipped import steps_folder
 from sentinel.steps import WantedStep
 from sentinel.steps.standard import find_standard, notes_of, standard_steps, suggestion
@@ -58,6 +60,15 @@ def test_another_owner_gets_a_suggestion_and_no_step() -> None:
         suggestion(wanted) == ". There is a standard step wercker/npm-install: did you mean that?"
     )
     assert suggestion(WantedStep(owner="acme", name="deploy")) == ""
+
+
+def test_an_internal_step_has_one_owner_and_the_options_that_check_knows() -> None:
+    step = standard_steps()["publish-step"]
+
+    assert find_standard(WantedStep(owner="internal", name="publish-step")) is step
+    assert find_standard(WantedStep(owner="wercker", name="publish-step")) is None
+    assert tuple(each.name for each in step.manifest.properties) == INTERNAL["publish-step"]
+    assert "publish-step" not in STANDARD
 
 
 def test_a_step_with_a_url_is_not_a_standard_step() -> None:

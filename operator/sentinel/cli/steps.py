@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,10 @@ import click
 
 if TYPE_CHECKING:
     from sentinel.steps.standard import StandardStep
+
+
+PUBLISH_TOKEN = "SENTINEL_PUBLISH_TOKEN"  # noqa: S105 - a name
+_TOKEN_LENGTH = 16
 
 
 @click.group()
@@ -100,21 +105,31 @@ def _described(step: StandardStep) -> dict[str, Any]:
     help="host:port; port 0 takes any free one.",
 )
 @click.option("--url", default="", help="What clients call us, where that is not what they asked.")
-def serve(folder: Path, listen: str, url: str) -> None:
-    """Serve the steps in FOLDER, owner/name/ or owner/name/version/, as a step registry."""
+@click.option(
+    "--publish-token-file",
+    "token_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Accept uploads with the token in this file (or in $SENTINEL_PUBLISH_TOKEN).",
+)
+def serve(folder: Path, listen: str, url: str, token_file: Path | None) -> None:
+    """Serve the steps in FOLDER, owner/name/ or owner/name/version/, as a step registry.
+
+    With a publish token, `internal/publish-step` can add versions to it.
+    """
     # aiohttp takes a quarter of a second, and --help does without.
     from sentinel.steps.folder import list_steps  # noqa: PLC0415
 
     host, port = _address(listen)
     if url and not url.startswith(("http://", "https://")):
         raise click.BadParameter("it begins with http:// or https://", param_hint="--url")
+    token = _token(token_file)
     try:
         found, problems = list_steps(folder)
     except OSError as e:
         raise click.ClickException(f"{e.filename or folder} cannot be read: {e.strerror}") from e
     for problem in problems:
         click.echo(f"{folder}: {problem}", err=True)
-    if not found:
+    if not found and not token:
         raise click.ClickException(
             f"there is no step in {folder}. A step is a directory owner/name, or owner/name/1.0.0 for each version, "
             "with a run.sh and perhaps a step.yml in it"
@@ -124,12 +139,14 @@ def serve(folder: Path, listen: str, url: str) -> None:
         for warning in step.manifest.warnings:
             click.echo(f"{folder}: {step}: {warning}", err=True)
     try:
-        asyncio.run(_serve(folder, host, port, url, said=set(problems)))
+        asyncio.run(_serve(folder, host, port, url, said=set(problems), token=token))
     except OSError as e:
         raise click.ClickException(f"cannot listen on {listen}: {e.strerror or e}") from e
 
 
-async def _serve(folder: Path, host: str, port: int, url: str, *, said: set[str]) -> None:
+async def _serve(
+    folder: Path, host: str, port: int, url: str, *, said: set[str], token: str
+) -> None:
     from sentinel.steps.serve import StepServer  # noqa: PLC0415 - as above
 
     def complain(problem: str) -> None:
@@ -139,10 +156,29 @@ async def _serve(folder: Path, host: str, port: int, url: str, *, said: set[str]
     over = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
-    server = StepServer(folder, public_url=url, complain=complain)
+    server = StepServer(folder, public_url=url, complain=complain, publish_token=token)
     async with server.running(host, port) as address:
-        click.echo(f"step registry at {url or address}")
+        click.echo(f"step registry at {url or address}" + (", accepts uploads" if token else ""))
         await over.wait()
+
+
+def _token(file: Path | None) -> str:
+    """The publish token, "" for none."""
+    if file is not None:
+        where, text = str(file), file.read_bytes()[:4096].decode("ascii", "replace")
+    elif PUBLISH_TOKEN in os.environ:
+        where, text = f"${PUBLISH_TOKEN}", os.environ[PUBLISH_TOKEN]
+    else:
+        return ""
+    token = text.strip()
+    if len(token) < _TOKEN_LENGTH or not (
+        token.isascii() and token.isprintable() and " " not in token
+    ):
+        raise click.ClickException(
+            f"{where} holds no publish token: it is at least {_TOKEN_LENGTH} visible ASCII characters without spaces, "
+            "for example of `openssl rand -hex 32`"
+        )
+    return token
 
 
 def _address(listen: str) -> tuple[str, int]:

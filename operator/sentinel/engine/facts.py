@@ -17,6 +17,7 @@ from sentinel.config.model import Box, Step
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import git_credentials, keychain
 from sentinel.errors import InternalError, UserError
+from sentinel.plan.internal import is_shipped
 from sentinel.plan.logins import Login, docker_config
 from sentinel.plan.model import ImageFacts, PlanSource, StepFacts
 from sentinel.registry.credentials import Keychain, keychain_from_docker_config
@@ -69,7 +70,11 @@ async def find_facts(
         for box, reference in zip(images, references, strict=False)
     ]
     named = {step.identifier: _step_wanted(step) for step in steps if step.kind == "registry"}
+    shipped = {
+        step.identifier: _step_wanted(replace(step, url="")) for step in steps if is_shipped(step)
+    }
     ours = {} if run.tools.settings.steps.registry else _standard(run, named)
+    ours |= _shipped(shipped)
     named = {name: each for name, each in named.items() if name not in ours}
     if not wanted and not named:
         return [local_image(box.image) for box in images], ours
@@ -243,8 +248,11 @@ def _step_wanted(step: Step) -> StepWanted:
 
 def _standard(run: Run, named: Mapping[str, StepWanted]) -> dict[str, StepFacts]:
     """The facts of those that are standard steps, which need nobody to look them up."""
-    if not run.tools.settings.steps.standard:
-        return {}
+    return _shipped(named) if run.tools.settings.steps.standard else {}
+
+
+def _shipped(named: Mapping[str, StepWanted]) -> dict[str, StepFacts]:
+    """The facts of those whose directories are in our image."""
     found: dict[str, StepFacts] = {}
     for name, each in named.items():
         wanted = WantedStep(owner=each.owner, name=each.name, version=each.version, url=each.url)

@@ -1,7 +1,8 @@
 """The internal steps: which of them a Build can run, and how (`wercker-semantics.md` §2.7). Pure.
 
 Two were made for a person at a terminal and run their code once; one pushes the box, which the operator does while the
-box waits; those that need a Docker Engine are refused before anything runs.
+box waits; one is a step of our image, as the standard steps are; those that need a Docker Engine are refused
+before anything runs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ IN_THE_BOX = frozenset({"watch", "shell"})
 
 PUSHES = frozenset({"docker-push"})
 """The operator pushes the box while it waits."""
+
+SHIPPED = frozenset({"publish-step"})
+"""Their directories come with our image, whatever `steps.standard` and `steps.registry` are."""
 
 _ENGINE = frozenset({"docker-build", "docker-run", "docker-kill"})
 
@@ -37,10 +41,15 @@ def check_internal(steps: Sequence[Step]) -> None:
             problems.append(
                 f"{where} pushes an image of internal/docker-build (image-name), which needs a Docker Engine"
             )
-        elif step.name not in IN_THE_BOX | PUSHES:
+        elif step.name not in IN_THE_BOX | PUSHES | SHIPPED:
             problems.append(f"{where} is not supported")
     if problems:
         raise UserError("; ".join(problems), reason=Reason.STEP_NOT_FOUND)
+
+
+def is_shipped(step: Step) -> bool:
+    """Whether it is an internal step whose directory is in our image."""
+    return step.kind == "internal" and step.name in SHIPPED
 
 
 def about_internal(steps: Sequence[Step]) -> list[str]:

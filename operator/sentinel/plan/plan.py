@@ -25,7 +25,7 @@ from sentinel.plan.generic import (
     is_deploy,
 )
 from sentinel.plan.images import WantedImages, wanted_images
-from sentinel.plan.internal import IN_THE_BOX, check_internal
+from sentinel.plan.internal import IN_THE_BOX, check_internal, is_shipped
 from sentinel.plan.interpolate import hidden_names, public_values
 from sentinel.plan.model import (
     ImageFacts,
@@ -247,10 +247,10 @@ def _steps(
             display_name=step.display_name or step.name,
             phase=phase,
             kind=_kind(step),
-            version=facts[step.identifier].version if step.kind == "registry" else "",
-            digest=facts[step.identifier].digest if step.kind == "registry" else "",
+            version=facts[step.identifier].version if _kind(step) == "step" else "",
+            digest=facts[step.identifier].digest if _kind(step) == "step" else "",
             url=step.url,
-            standard=step.kind == "registry" and facts[step.identifier].standard,
+            standard=_kind(step) == "step" and facts[step.identifier].standard,
             code=step.code,
             cwd=step.cwd,
             exports=()
@@ -267,7 +267,7 @@ def _steps(
 def _kind(step: Step) -> Literal["script", "step", "operator"]:
     if step.kind == "script" or (step.kind == "internal" and step.name in IN_THE_BOX):
         return "script"
-    return "operator" if step.kind == "internal" else "step"
+    return "operator" if step.kind == "internal" and not is_shipped(step) else "step"
 
 
 def step_exports(step: Step, facts: StepFacts | None = None) -> tuple[tuple[str, str], ...]:

@@ -6,14 +6,17 @@
     GET /api/v2/steps/<owner>/<name>/<version>   {"tarballUrl", "sha256", "version", "description"}
     GET /index.json                              [{"owner", "name", "version", "tarballUrl", "sha256", "summary"}]
     GET /tarballs/<owner>/<name>/<version>/<sha256>.tar.gz
+    PUT /api/steps/<owner>/<name>/<version>      a tar.gz; only with a publish token, as `Authorization: Bearer`
 
-The folder is looked at again at every request; what did not change is not packed again. No passwords, no TLS: put it
-where its steps may be seen, or behind a server that has both.
+The folder is looked at again at every request; what did not change is not packed again. No TLS, and reading needs no
+password: put it where its steps may be seen, or behind a server that has both.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
 import shutil
 import tempfile
@@ -27,9 +30,12 @@ from aiohttp import web
 
 from sentinel.steps.folder import FolderStep, list_steps, versions_of
 from sentinel.steps.pack import Limits, Packed, Unpackable, fingerprint, pack
+from sentinel.steps.publish import Exists, Invalid, check_new, publish
 from sentinel.steps.versions import choose
 
 _PACKED_AT_ONCE = 2
+_UPLOADS_AT_ONCE = 2
+_UPLOAD_SECONDS = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,8 @@ class _Archive:
 class StepServer:
     """Serves `folder`. `public_url` is what tarballs are said to be below; "" for what each client called us.
 
-    `complain` hears a sentence for each step that cannot be served, once while it stays as it is.
+    `complain` hears a sentence for each step that cannot be served, once while it stays as it is. `publish_token`
+    permits uploads; "" permits none.
     """
 
     def __init__(
@@ -54,6 +61,8 @@ class StepServer:
         limits: Limits | None = None,
         public_url: str = "",
         complain: Callable[[str], None] = lambda _: None,
+        publish_token: str = "",
+        upload_seconds: float = _UPLOAD_SECONDS,
     ) -> None:
         self._folder = folder
         self._limits = limits or Limits()
@@ -62,6 +71,9 @@ class StepServer:
         self._complained: set[str] = set()
         self._archives: dict[str, _Archive] = {}
         self._slots = asyncio.Semaphore(_PACKED_AT_ONCE)
+        self._publish_token = publish_token
+        self._upload_seconds = upload_seconds
+        self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
         self._store: Path | None = None
 
     @asynccontextmanager
@@ -83,6 +95,7 @@ class StepServer:
         app.add_routes(
             [
                 web.get("/api/steps/{owner}/{name}/{version}", self._step),
+                web.put("/api/steps/{owner}/{name}/{version}", self._publish),
                 web.get("/api/v2/steps/{owner}/{name}/{version}", self._old_step),
                 web.get("/index.json", self._index),
                 web.get("/tarballs/{owner}/{name}/{version}/{file}", self._tarball),
@@ -142,6 +155,97 @@ class StepServer:
         # Said as what it is: with Content-Encoding, some clients would unpack it on the way.
         return web.FileResponse(archive.path, headers={"Content-Type": "application/gzip"})
 
+    async def _publish(self, request: web.Request) -> web.Response:
+        owner, name, version = (request.match_info[key] for key in ("owner", "name", "version"))
+        self._check_token(request)
+        if request.query.get("private") == "true":
+            raise _refused(
+                web.HTTPBadRequest,
+                "this registry has no private steps: whoever can reach it can read all of them",
+            )
+        try:
+            await asyncio.to_thread(
+                check_new, self._folder, owner=owner, name=name, version=version
+            )
+            async with self._uploads:
+                step = await self._received(request, owner=owner, name=name, version=version)
+        except Invalid as error:
+            raise _refused(web.HTTPUnprocessableEntity, str(error)) from error
+        except Exists as error:
+            raise _refused(web.HTTPConflict, str(error)) from error
+        except OSError as error:
+            self._say([f"{owner}/{name}@{version} was not published: {error}"])
+            raise _refused(
+                web.HTTPInternalServerError, "the step could not be written: see the registry's log"
+            ) from error
+        archive = await self._archive(step)
+        return web.json_response(
+            {
+                "step": {
+                    "owner": step.owner,
+                    "name": step.name,
+                    "version": {"number": step.version},
+                    "sha256": archive.packed.digest if archive else "",
+                }
+            },
+            status=201,
+        )
+
+    def _check_token(self, request: web.Request) -> None:
+        if not self._publish_token:
+            raise _refused(
+                web.HTTPForbidden,
+                "this registry takes no uploads: start it with --publish-token-file to permit them",
+            )
+        # Digests have one length, so that comparing them tells nothing of the token's.
+        given, expected = (
+            hashlib.sha256(text.encode(errors="surrogateescape")).digest()
+            for text in (
+                request.headers.get("Authorization", ""),
+                f"Bearer {self._publish_token}",
+            )
+        )
+        if not hmac.compare_digest(given, expected):
+            raise _refused(
+                web.HTTPUnauthorized,
+                "the publish token is missing or wrong",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+    async def _received(
+        self, request: web.Request, *, owner: str, name: str, version: str
+    ) -> FolderStep:
+        """The step of the request's body, published. Raises as `publish` does, and HTTPException."""
+        most = self._limits.packed
+        too_large = f"the archive has more than {most} bytes: leave out what the step does not need"
+        if (request.content_length or 0) > most:
+            raise _refused(_TooLarge, too_large)
+        with tempfile.TemporaryDirectory(dir=self._store) as room:
+            archive = Path(room) / "upload.tar.gz"
+            size = 0
+            try:
+                async with asyncio.timeout(self._upload_seconds):
+                    with archive.open("xb") as file:
+                        async for piece in request.content.iter_chunked(64 * 1024):
+                            size += len(piece)
+                            if size > most:
+                                raise _refused(_TooLarge, too_large)
+                            file.write(piece)
+            except TimeoutError as error:
+                raise _refused(
+                    web.HTTPRequestTimeout,
+                    f"the upload took more than {self._upload_seconds:.0f} s",
+                ) from error
+            return await asyncio.to_thread(
+                publish,
+                archive,
+                folder=self._folder,
+                owner=owner,
+                name=name,
+                version=version,
+                limits=self._limits,
+            )
+
     async def _wanted(self, request: web.Request) -> tuple[FolderStep, _Archive]:
         """The step that the request names, packed. Raises HTTPNotFound with a sentence."""
         owner, name, version = (request.match_info[key] for key in ("owner", "name", "version"))
@@ -200,5 +304,19 @@ class StepServer:
                 self._complain(problem)
 
 
-def _missing(message: str) -> web.HTTPNotFound:
-    return web.HTTPNotFound(text=json.dumps({"message": message}), content_type="application/json")
+class _TooLarge(web.HTTPClientError):
+    """HTTP 413; aiohttp's own wants sizes and writes its own text."""
+
+    status_code = 413
+
+
+def _missing(message: str) -> web.HTTPException:
+    return _refused(web.HTTPNotFound, message)
+
+
+def _refused(
+    kind: type[web.HTTPException], message: str, *, headers: dict[str, str] | None = None
+) -> web.HTTPException:
+    return kind(
+        text=json.dumps({"message": message}), content_type="application/json", headers=headers
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.unit.steps.servers import tarball
 
 from sentinel.cli import main
 
@@ -90,3 +91,50 @@ def test_a_port_that_is_taken_is_told() -> None:
     assert said.exit_code == 1
     assert f"Error: cannot listen on {listen}: " in said.output
     assert "address already in use" in said.output
+
+
+def test_with_a_publish_token_an_empty_folder_is_served_and_takes_uploads(tmp_path: Path) -> None:
+    folder, file = tmp_path / "steps", tmp_path / "token"
+    folder.mkdir()
+    file.write_text("0123456789abcdef\n")
+    command = [sys.executable, "-m", "sentinel", "steps", "serve", str(folder)]
+    with subprocess.Popen(
+        [*command, "--listen", "127.0.0.1:0", "--publish-token-file", str(file)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline().rstrip()
+            assert line.endswith(", accepts uploads")
+            url = line.removeprefix("step registry at ").removesuffix(", accepts uploads")
+            request = urllib.request.Request(
+                f"{url}/api/steps/acme/deploy/1.0.0",
+                data=tarball({"step.yml": "name: deploy\nversion: 1.0.0\n"}),
+                method="PUT",
+                headers={"Authorization": "Bearer 0123456789abcdef"},
+            )
+            with urllib.request.urlopen(request) as answer:
+                assert answer.status == 201
+        finally:
+            process.kill()
+
+    assert (folder / "acme/deploy/1.0.0/step.yml").is_file()
+
+
+@pytest.mark.parametrize("text", ["", "short", "0123456789 abcdef", "0123456789abcdé\u2028"])
+def test_a_publish_token_that_is_none(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(text)
+    by_file = CliRunner().invoke(
+        main, ["steps", "serve", str(LAB), "--publish-token-file", str(file)]
+    )
+    monkeypatch.setenv("SENTINEL_PUBLISH_TOKEN", text)
+    by_variable = CliRunner().invoke(main, ["steps", "serve", str(LAB)])
+
+    assert (by_file.exit_code, by_variable.exit_code) == (1, 1)
+    assert f"{file} holds no publish token" in by_file.output
+    assert "$SENTINEL_PUBLISH_TOKEN holds no publish token" in by_variable.output

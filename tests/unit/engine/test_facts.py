@@ -10,13 +10,14 @@ from tests.unit.engine.world import Server, run_of
 
 from sentinel.api.build import PodSettings
 from sentinel.api.reasons import Reason
+from sentinel.config.load import load
 from sentinel.config.model import Box
 from sentinel.engine.facts import architecture_of, find_facts
 from sentinel.engine.run import Run
 from sentinel.errors import InternalError, UserError
 from sentinel.plan.model import ImageFacts, PlanSource
 from sentinel.resolver.messages import FactsAnswer, FactsRequest, ImageFound, ImageWanted
-from sentinel.settings import Settings
+from sentinel.settings import Settings, StepSettings
 
 DIGEST = "sha256:" + "a" * 64
 SOURCE = PlanSource(url="https://git.example.com/p.git", commit="c" * 40)
@@ -74,6 +75,30 @@ async def test_local_images_are_taken_by_name_and_no_registry_is_asked() -> None
         ImageFacts(name="app:dev", reference="app:dev"),
         ImageFacts(name="registry.invalid/db:1", reference="registry.invalid/db:1"),
     ]
+
+
+@pytest.mark.parametrize("registry", ["", "http://steps.example.com"])
+async def test_a_shipped_internal_step_is_found_whatever_the_settings_of_steps(
+    registry: str,
+) -> None:
+    run = run_with(local=True)
+    rules = StepSettings(standard=False, registry=registry)
+    run.tools = replace(run.tools, settings=Settings(images={"local": True}, steps=rules))
+    yml = b"box: x\nbuild:\n  steps:\n    - internal/publish-step: {owner: acme}\n"
+    config = load(yml).config
+    assert config is not None
+
+    _, steps = await find_facts(
+        run,
+        cast(Any, None),
+        images=[Box(id="x")],
+        logins={},
+        steps=config.pipelines["build"].steps,
+        source=SOURCE,
+    )
+
+    facts = steps["internal/publish-step"]
+    assert (facts.standard, facts.digest, facts.required) == (True, "", frozenset({"owner"}))
 
 
 async def test_what_an_image_was_is_kept_for_the_next_build_of_its_namespace_only() -> None:

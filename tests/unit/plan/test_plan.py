@@ -214,7 +214,7 @@ build:
     - internal/docker-build: {image-name: a}
     - internal/docker-push: {image-name: a, tag: x}
   after-steps:
-    - internal/publish-step
+    - internal/store-container
 """
 
     with pytest.raises(UserError) as caught:
@@ -224,8 +224,8 @@ build:
     assert caught.value.message == (
         "internal/docker-build (line 4) needs a Docker Engine, which this operator has no setting for yet: build the "
         "image in a step with a tool of the box, such as buildah or kaniko; internal/docker-push (line 5) pushes an "
-        "image of internal/docker-build (image-name), which needs a Docker Engine; internal/publish-step (line 7) is "
-        "not supported"
+        "image of internal/docker-build (image-name), which needs a Docker Engine; "
+        "internal/store-container (line 7) is not supported"
     )
 
 
@@ -246,6 +246,35 @@ build:
         (),
     )
     assert (watch.kind, watch.code) == ("script", "make watch")
+
+
+def test_a_shipped_internal_step_is_a_step_of_our_image() -> None:
+    yml = """\
+box: x
+build:
+  steps:
+    - internal/publish-step: {owner: acme, auth-token: $TOKEN}
+"""
+    facts = StepFacts(
+        version="3.0.0",
+        digest="",
+        defaults=(("owner", ""), ("auth-token", ""), ("private", "false")),
+        standard=True,
+    )
+
+    (step,) = plan(yml=yml, services=(), steps={"internal/publish-step": facts}).steps
+
+    assert (step.kind, step.owner, step.name, step.standard, step.version, step.digest) == (
+        "step", "internal", "publish-step", True, "3.0.0", ""
+    )  # fmt: skip
+    assert (step.exports, step.properties) == (
+        (
+            ("WERCKER_PUBLISH_STEP_OWNER", "acme"),
+            ("WERCKER_PUBLISH_STEP_AUTH_TOKEN", "$TOKEN"),
+            ("WERCKER_PUBLISH_STEP_PRIVATE", "false"),
+        ),
+        (),
+    )
 
 
 def test_two_services_of_one_name_are_refused() -> None:
