@@ -61,7 +61,7 @@ def read_push(
     said = _Properties(properties, env)
     target, notes = _target(said, default_registry=default_registry)
     config = _config(
-        labels=_labels(said),
+        labels=_labels(said, env),
         working_dir=said.text("working-dir"),
         cmd=said.words("cmd"),
         entrypoint=said.words("entrypoint"),
@@ -202,12 +202,12 @@ def _env(said: _Properties, env: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _labels(said: _Properties) -> dict[str, str]:
+def _labels(said: _Properties, env: Mapping[str, str]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for word in said.words("labels"):
         if word.count("=") != 1 or word.startswith("="):
             raise _wrong(f"labels: {word[:80]!r} is not key=value")
-        key, _, value = word.partition("=")
+        key, value = (interpolate(part, public=env, where="labels") for part in word.split("="))
         labels[key] = value
     return labels
 
