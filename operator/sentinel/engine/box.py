@@ -162,7 +162,7 @@ async def mark_begun(run: Run) -> None:
 async def run_main(plan: Plan, session: Session) -> SessionState:
     """Queue all main steps in one go and wait until each has ended or been skipped."""
     steps = [step for step in plan.steps if step.phase == "main"]
-    await session.start([_step_spec(step) for step in steps])
+    await session.start([step_spec(step) for step in steps])
     return await steps_done(plan, session, steps)
 
 
@@ -172,7 +172,7 @@ async def run_after(plan: Plan, session: Session, outcome: Outcome) -> None:
     if not steps:
         return
     result = result_of(plan, session.state, outcome)
-    await session.start([_step_spec(step) for step in steps], result=result)
+    await session.start([step_spec(step) for step in steps], result=result)
     await steps_done(plan, session, steps)
 
 
@@ -293,7 +293,8 @@ def _open_message(run: Run, plan: Plan, environment: ResolvedEnvironment) -> Ope
     )
 
 
-def _step_spec(step: PlanStep) -> StepSpec:
+def step_spec(step: PlanStep) -> StepSpec:
+    """The step as boxkit gets it."""
     return StepSpec(
         ordinal=step.ordinal,
         id=step.id,

@@ -1,0 +1,5 @@
+"""What the tests of this folder start."""
+
+from tests.boxkit.conftest import boxkit
+
+__all__ = ["boxkit"]
