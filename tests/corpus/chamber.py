@@ -7,10 +7,12 @@ is `true`. Tools are those of `tools`, and HTTP goes to a stub.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
 import shlex
+import tarfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -107,8 +109,6 @@ async def _box(plan: Plan, *, work: Path, kit: Path, tools: Path) -> AsyncIterat
         "SENTINEL_CGROUP_DIR": str(work / "cgroup"),
     }
     namespace = ["unshare", "--mount", "--propagation", "private"]
-    if os.geteuid() != 0:
-        namespace[1:1] = ["--user", "--map-root-user"]
     with (work / "stdout").open("wb") as stdout:
         process = await asyncio.create_subprocess_exec(
             *namespace,
@@ -316,8 +316,11 @@ def _request(request: Request) -> dict[str, Any]:
     headers = {name.title(): value for name, value in request.headers.items()}
     kind = headers.get("Content-Type", "")
     body: Any = request.body.decode(errors="replace")
-    found: dict[str, Any] = {f"{request.method} {request.path}": body}
     if "json" in kind:
-        found = {f"{request.method} {request.path}": json.loads(body)}
+        body = json.loads(body)
+    elif "gzip" in kind:
+        with tarfile.open(fileobj=io.BytesIO(request.body)) as archive:
+            body = _short({each.name.removeprefix("./") for each in archive if each.isfile()})
+    found: dict[str, Any] = {f"{request.method} {request.path}": body}
     kept = {name: headers[name] for name in ("Content-Type", "X-Amz-Acl") if name in headers}
     return found | ({"headers": kept} if kept else {})

@@ -16,6 +16,7 @@ from sentinel.api.reasons import Reason
 from sentinel.config.load import Loaded, load, pipeline_of
 from sentinel.config.model import Box, Pipeline, Step
 from sentinel.errors import UserError
+from sentinel.plan.internal import is_shipped
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, StepFacts
 from sentinel.plan.plan import images_for, make_plan, steps_for
 from sentinel.settings import Settings
@@ -152,6 +153,8 @@ def build_of(pipeline: Pipeline, loaded: Loaded, target: str) -> Build:
     }
     if any(step.name == "heroku-deploy" for step in every):
         names |= {"HEROKU_KEY", "HEROKU_APP_NAME"}
+    if any(is_shipped(step) for step in every):
+        names |= {"STEP_REGISTRY_URL", "STEP_REGISTRY_TOKEN"}
     # Of the names that look like the build's own, one file makes a variable of a script's.
     names -= {name for name in names if name.startswith("WERCKER_") and name != "WERCKER_VERSION"}
     return Build.parse(
@@ -187,7 +190,7 @@ def _step_facts(steps: Sequence[Step]) -> dict[str, StepFacts]:
     found: dict[str, StepFacts] = {}
     missing: list[str] = []
     for step in steps:
-        if step.kind != "registry":
+        if step.kind != "registry" and not is_shipped(step):
             continue
         wanted = WantedStep(owner=step.owner, name=step.name, version=step.version, url=step.url)
         standard = find_standard(wanted)

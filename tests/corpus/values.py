@@ -29,6 +29,7 @@ _VALUES = {
     "REPO_REPOSITORY": "acme/hello",
     "SLACK_URL": f"{STUB}/slack",
     "SLACK_WEBHOOK_URL": f"{STUB}/slack",
+    "STEP_REGISTRY_URL": STUB,
 }
 
 
