@@ -6,6 +6,7 @@ A test compares the committed files with what this would write.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from sentinel.steps.standard import StandardStep, standard_steps
@@ -25,17 +26,40 @@ what runs instead.
 
 They run in bash, dash and busybox, leave no function or variable behind but those that are named here, and download no
 tool: one that the box lacks is taken from the operator's tools (`steps.tools`), else the step fails and names it.
-`sentinel steps list` and `sentinel steps show NAME` print this page on a terminal.
+`sentinel steps list` and `sentinel steps show NAME` print this page on a terminal. [How steps are found, and how to
+provide tools](../howto/standard-steps.md).
 
 """
+
+
+_TOOLS = """These tools are taken from the box, else from the operator's tools ([Provide
+tools](../howto/standard-steps.md#provide-tools)). All others have to be in the box.
+"""
+
+
+def _provided() -> dict[str, list[str]]:
+    """The tools that steps take from the operator, each with these steps."""
+    found: dict[str, list[str]] = {}
+    for step in standard_steps().values():
+        script = (step.folder / "run.sh").read_text(encoding="utf-8")
+        for tool in dict.fromkeys(re.findall(r"\bprovide ([a-z][a-z0-9-]*)", script)):
+            found.setdefault(tool, []).append(f"[{step.name}](#{step.name})")
+    return dict(sorted(found.items()))
 
 
 def page() -> str:
     """docs/reference/steps.md."""
     steps = standard_steps().values()
+    tools = ["## Tools", "", _TOOLS, "| tool | steps |", "| --- | --- |"]
+    tools += [f"| `{tool}` | {', '.join(names)} |" for tool, names in _provided().items()]
     table = ["| step | |", "| --- | --- |"]
     table += [f"| [{each}](#{each.name}) | {each.manifest.summary} |" for each in steps]
-    return _HEAD + "\n".join(table) + "\n\n" + "\n".join(_section(each) for each in steps)
+    return (
+        _HEAD
+        + "\n".join([*table, "", *tools, ""])
+        + "\n"
+        + "\n".join(_section(each) for each in steps)
+    )
 
 
 def _section(step: StandardStep) -> str:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.cluster.conftest import Builds, steps
 from tests.install import install
 from tests.kubectl import condition
 from tests.lab.state import Lab
+
+from sentinel.cli.steps import PUBLISH_TOKEN
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "0123456789abcdef-of-the-registry"
 
 YML = """\
 box: {registry}/box/{box}
@@ -89,3 +98,48 @@ def test_a_tool_that_the_box_lacks_is_provided(builds: Builds, provided: None) -
 
     assert raw["status"]["phase"] == "Succeeded", json.dumps(raw["status"], indent=1)
     assert builds.log(raw, "golint") == "provided golint\n"
+
+
+@pytest.fixture
+def open_registry(sentinel: Lab, tmp_path: Path) -> Iterator[str]:
+    """A registry that takes uploads, of the directory `tmp_path`; its URL."""
+    command = [sys.executable, "-m", "sentinel", "steps", "serve", str(tmp_path)]
+    with subprocess.Popen(
+        [*command, "--listen", f"{sentinel.gateway}:0"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "operator"), PUBLISH_TOKEN: TOKEN},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline().strip()
+            yield line.removeprefix("step registry at ").removesuffix(", accepts uploads")
+        finally:
+            process.terminate()
+
+
+def test_a_step_is_published_once(builds: Builds, open_registry: str, tmp_path: Path) -> None:
+    builds.secret("registry", token=TOKEN)
+    url = builds.project(
+        f"box: {builds.lab.registry}/box/debian:12\n"
+        "build:\n  steps:\n    - internal/publish-step: {owner: acme, path: steps/deploy}\n",
+        **{"steps/deploy/step.yml": "name: deploy\nversion: 1.0.0\n", "steps/deploy/run.sh": ":\n"},
+    )
+    reference = {"secretKeyRef": {"name": "registry", "key": "token"}}
+    env = [
+        {"name": "STEP_REGISTRY_URL", "value": open_registry},
+        {"name": "STEP_REGISTRY_TOKEN", "valueFrom": reference},
+    ]
+
+    first = builds.run("first", url=url, env=env)
+    again = builds.run("again", url=url, env=env)
+
+    assert first["status"]["phase"] == "Succeeded", json.dumps(first["status"], indent=1)
+    assert "published acme/deploy@1.0.0" in builds.log(first, "publish-step")
+    assert (tmp_path / "acme/deploy/1.0.0/run.sh").read_text() == ":\n"
+    assert again["status"]["phase"] == "Failed"
+    assert "acme/deploy@1.0.0 exists, and versions are never overwritten" in json.dumps(
+        again["status"]
+    )
+    for raw in (first, again):
+        assert TOKEN not in json.dumps(raw) + builds.log(raw, "publish-step")

@@ -58,8 +58,11 @@ def _service(
 _TEST = (("RAILS_ENV", "test"), ("RACK_ENV", "test"))
 _DATABASE = "werckerdb1"
 
+RVM = "wercker/rvm*"
+"""It had several Rubies: the version of a step rvm-use is the image's."""
+
 DEFAULTS = (
-    Rule(pattern="wercker/rvm*", image="ruby:2.3", env=_TEST),
+    Rule(pattern=RVM, image="ruby:2.3", env=_TEST),
     Rule(pattern="wercker/ubuntu12.04-ruby1.9.3*", image="ruby:2.1", env=_TEST),
     Rule(pattern="wercker/ubuntu12.04-ruby*", image="ruby:2.3", env=_TEST),
     Rule(pattern="wercker/ubuntu12.04-nodejs*", image="node:6"),
@@ -161,7 +164,7 @@ def _parts(box: Box) -> tuple[str, str]:
 
 
 def _image(rule: Rule, version: str, pipeline: Pipeline) -> str:
-    if rule.pattern == "wercker/rvm*" and (ruby := _ruby_of(pipeline)):
+    if rule.pattern == RVM and (ruby := _ruby_of(pipeline)):
         # The box had several Rubies, and this step chose one.
         return f"ruby:{ruby}"
     if "{version}" not in rule.image:
