@@ -271,8 +271,9 @@ async def test_an_archive_of_very_long_names_ends_at_the_limit_of_memory(
 ) -> None:
     resolver.limits = {"memory_mib": 32}
     resolver.start()
+    # Enough to pass the limit while they are read. Links are made at the end, and removing them takes long.
     links = []
-    for number in range(30_000):
+    for number in range(50_000):
         link = tarfile.TarInfo(f"{number}")
         link.type, link.linkname = tarfile.SYMTYPE, f"{number}{'t' * 900}"
         links.append(link.tobuf(tarfile.GNU_FORMAT))
