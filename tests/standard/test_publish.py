@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from sentinel.steps.folder import versions_of
+from sentinel.steps.pack import Limits
 from sentinel.steps.serve import StepServer
 from tests.standard.conftest import Bench, HttpStub
 
@@ -118,6 +120,18 @@ async def test_a_refusal_has_the_registry_s_words(
     assert (ran.exit, list(folder.iterdir())) == (1, [])
     assert words in ran.message
     assert token not in ran.log
+
+
+async def test_a_step_that_is_too_large(bench: Bench, folder: Path) -> None:
+    write_step(bench.source)
+    (bench.source / "data").write_bytes(os.urandom(3_000_000))
+    server = StepServer(folder, publish_token=TOKEN, limits=Limits(packed=1_000_000))
+
+    async with server.running("127.0.0.1", 0) as url:
+        ran = await bench.run("publish-step", owner="acme", endpoint=url, auth_token=TOKEN)
+
+    assert (ran.exit, list(folder.iterdir())) == (1, [])
+    assert "HTTP 413 Request Entity Too Large: the archive has more than 1000000" in ran.message
 
 
 async def test_another_registry_that_answers_with_text(bench: Bench, http: HttpStub) -> None:
