@@ -113,7 +113,7 @@ class _Properties:
 
 
 def _target(said: _Properties, *, default_registry: str) -> tuple[Reference, tuple[str, ...]]:
-    repository = said.text("repository").lower()
+    repository = said.text("repository").lower().rstrip("/")
     if not repository:
         raise _wrong("repository is missing: write where to push, e.g. repository: owner/name")
     registry = said.text("registry")

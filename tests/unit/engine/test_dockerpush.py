@@ -35,6 +35,7 @@ def push(secret_values: tuple[str, ...] = (), **properties: str) -> Push:
         ("gcr.io/project/app", "https://gcr.io", "gcr.io/project/app"),
         ("owner/app", "https://hub.docker.com/r/owner/app", "docker.io/owner/app"),
         ("hub.docker.com/r/owner/app", "", "docker.io/owner/app"),
+        ("hub.docker.com/r/owner/app/", "https://hub.docker.com", "docker.io/owner/app"),
         ("owner/app", "https://registry.hub.docker.com", "docker.io/owner/app"),
         ("index.docker.io/owner/app", "", "docker.io/owner/app"),
         ("localhost:5000/app", "", "localhost:5000/app"),
