@@ -35,3 +35,12 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     "shell": ("cmd", "code"),
 }  # fmt: skip
 """Name below `internal/` → its options, `name`, `cwd` and `checkpoint` aside."""
+
+REQUIRED: dict[str, str] = {
+    "docker-push": "repository",
+    "docker-scratch-push": "repository",
+    "docker-build": "image-name",
+    "docker-run": "image",
+    "publish-step": "owner",
+}
+"""The option without which such a step fails."""

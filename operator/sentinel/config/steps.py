@@ -12,7 +12,7 @@ from typing import Literal
 from sentinel.config.codes import Code
 from sentinel.config.document import Items, Node, Scalar, Table
 from sentinel.config.findings import Findings, did_you_mean
-from sentinel.config.knownsteps import INTERNAL
+from sentinel.config.knownsteps import INTERNAL, REQUIRED
 from sentinel.config.model import Step
 from sentinel.config.scalars import is_null, property_text, source_text
 from sentinel.config.standardsteps import STANDARD
@@ -257,6 +257,14 @@ def _check_names(
     known = {"internal": INTERNAL.get(name), "script": ("code",)}.get(kind, STANDARD.get(name))
     if known is None:
         return
+    required = REQUIRED.get(name) if kind == "internal" else None
+    if required and all(option.text != required for option, _ in options):
+        findings.warning(
+            Code.STEP_OPTION_MISSING,
+            f"{key.text} wants the option {required}, which is not given",
+            at=key,
+            hint=f"add {required}: below the step",
+        )
     taken = (*known, *_RESERVED)
     spelt = {each.replace("_", "-") for each in taken}
     for option, _ in options:
