@@ -11,7 +11,7 @@ from typing import Any
 import kopf
 
 from sentinel.api import GROUP, VERSION
-from sentinel.api.imagecommit import ACTIVE_LABEL
+from sentinel.api.imagecommit import UNFINISHED
 from sentinel.engine.board import Board, key_of
 from sentinel.engine.ours import is_signed
 from sentinel.engine.supervisor import Supervisor
@@ -30,7 +30,7 @@ def make_registry(
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         tune(settings)
         settings.watching.label_selectors[GROUP, "builds"] = f"{FINISHED_LABEL}!=true"
-        settings.watching.label_selectors[GROUP, "imagecommits"] = f"{ACTIVE_LABEL}=true"
+        settings.watching.label_selectors[GROUP, "imagecommits"] = UNFINISHED
         settings.watching.label_selectors["pods"] = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
 
     kopf.on.login(registry=registry)(log_in)

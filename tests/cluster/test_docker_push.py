@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import urllib.request
 from typing import Any
 
@@ -44,13 +46,36 @@ def image_config(builds: Builds, name: str, tag: str) -> dict[str, Any]:
     return config
 
 
+def image_layers(builds: Builds, name: str, tag: str) -> list[list[tuple[Any, ...]]]:
+    """For each layer of an image, what its entries are."""
+    manifest = registry(builds, f"{name}/manifests/{tag}", accept=KINDS)
+    found = []
+    for layer in manifest["layers"]:
+        with tarfile.open(
+            fileobj=io.BytesIO(fetched(builds, f"{name}/blobs/{layer['digest']}")), mode="r:gz"
+        ) as tar:
+            found.append(
+                [
+                    (m.name, m.type, m.mode, m.uid, m.gid, int(m.mtime), m.linkname)
+                    for m in tar.getmembers()
+                ]
+            )
+    return found
+
+
 def registry(builds: Builds, path: str, *, accept: str = "") -> Any:
     """An answer of the lab's registry, from its JSON."""
+    return json.loads(fetched(builds, path, accept=accept))
+
+
+def fetched(builds: Builds, path: str, *, accept: str = "") -> bytes:
+    """An answer of the lab's registry."""
     request = urllib.request.Request(f"http://{builds.lab.registry}/v2/{path}")
     if accept:
         request.add_header("Accept", accept)
     with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
+        content: bytes = answer.read()
+    return content
 
 
 def test_two_pushes_of_one_build(builds: Builds) -> None:
@@ -83,6 +108,66 @@ def test_two_pushes_of_one_build(builds: Builds) -> None:
     )
     assert "\npushed " in log
     assert builds.kubectl.list("secrets", namespace=builds.namespace) == []
+
+
+def test_the_output_as_an_image_from_scratch(builds: Builds) -> None:
+    name = f"{builds.namespace}/static"
+    text = f"""\
+box: {builds.lab.registry}/box/debian:12
+build:
+  steps:
+    - script:
+        name: make
+        code: |
+          echo secret > /root/secret
+          mkdir $WERCKER_OUTPUT_DIR/www
+          echo '<p>hello' > $WERCKER_OUTPUT_DIR/www/index.html
+          chmod 640 $WERCKER_OUTPUT_DIR/www/index.html
+          touch -d @1600000000 $WERCKER_OUTPUT_DIR/www/index.html $WERCKER_OUTPUT_DIR/www
+          ln -s www/index.html $WERCKER_OUTPUT_DIR/start
+          touch -h -d @1600000000 $WERCKER_OUTPUT_DIR/start
+    - internal/docker-scratch-push:
+        name: push
+        repository: {builds.lab.registry}/{name}
+        tag: one
+        entrypoint: /serve
+        cmd: --root /www
+        env: WHO=me
+        ports: "8080"
+        volumes: /data
+        working-dir: /www
+        labels: a=b
+        user: "65534"
+"""
+    raw = builds.run(url=builds.project(text))
+
+    assert raw["status"]["phase"] == "Succeeded", json.dumps(raw["status"], indent=1)
+    config, layers = image_config(builds, name, "one"), image_layers(builds, name, "one")
+    base = image_config(builds, "box/debian", "12")
+    assert {key: config[key] for key in ("architecture", "os", "config")} == {
+        "architecture": base["architecture"],
+        "os": "linux",
+        "config": {
+            "Env": ["WHO=me"],
+            "Entrypoint": ["/serve"],
+            "Cmd": ["--root", "/www"],
+            "ExposedPorts": {"8080/tcp": {}},
+            "Volumes": {"/data": {}},
+            "WorkingDir": "/www",
+        },
+    }
+    assert len(config["rootfs"]["diff_ids"]) == len(config["history"]) == 1
+    (members,) = layers
+    assert members == [
+        ("start", tarfile.SYMTYPE, 0o777, 0, 0, 1_600_000_000, "www/index.html"),
+        ("www", tarfile.DIRTYPE, 0o755, 0, 0, 1_600_000_000, ""),
+        ("www/index.html", tarfile.REGTYPE, 0o640, 0, 0, 1_600_000_000, ""),
+    ]
+    log = builds.log(raw, "push")
+    assert log.startswith(
+        "not used for an image from scratch: labels, user\n"
+        f"pushing an image from scratch to {builds.lab.registry}/{name}: one\n"
+    )
 
 
 def test_a_login_of_the_step(builds: Builds, private_registry: str) -> None:

@@ -24,6 +24,7 @@ from sentinel.engine.dockerpush import read_push
 from sentinel.errors import UserError
 from sentinel.plan.environment import resolve
 from sentinel.plan.generic import OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
+from sentinel.plan.internal import SCRATCH
 from sentinel.plan.interpolate import interpolate
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.session.client import Session
@@ -229,7 +230,8 @@ async def _push(session: Session, step: PlanStep, pushes: dict[int, dict[str, An
     if state.steps[step.ordinal].done:
         return
     try:
-        push = read_push(dict(step.properties), dict(await session.environment()))
+        environment = dict(await session.environment())
+        push = read_push(dict(step.properties), environment, scratch=step.name == SCRATCH)
     except UserError as error:
         await session.verdict(step.ordinal, exit_code=1, message=error.message)
         return

@@ -22,7 +22,7 @@ from sentinel.agent.runtimes.containerd import ContainerdRuntime
 from sentinel.agent.spool import PREFIX, Spool
 from sentinel.agent.tools import Tools, status_of
 from sentinel.api import GROUP, VERSION
-from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL, CommitPhase, ImageCommitStatus
+from sentinel.api.imagecommit import NODE_LABEL, UNFINISHED, CommitPhase, ImageCommitStatus
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError, UserError
 from sentinel.kube.client import Kube
@@ -172,7 +172,7 @@ def make_registry(queue: Queue, settings: Settings) -> kopf.OperatorRegistry:
 
 def selector(node: str) -> str:
     """The label selector for the commits of a node that have not ended."""
-    return f"{NODE_LABEL}={node},{ACTIVE_LABEL}=true"
+    return f"{NODE_LABEL}={node},{UNFINISHED}"
 
 
 def check_settings(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from sentinel.agent.failures import CommitRefused
 from sentinel.agent.runtimes.base import Identity
 from sentinel.api import GROUP
-from sentinel.api.imagecommit import ImageCommit
+from sentinel.api.imagecommit import ACTIVE_LABEL, ACTIVE_SCRATCH, ImageCommit
 from sentinel.api.reasons import CommitReason
 from sentinel.clock import Clock, parse_rfc3339
 from sentinel.errors import UserError
@@ -61,6 +61,16 @@ async def authorise(commit: ImageCommit, *, kube: Kube, settings: Settings, cloc
     if trouble:
         raise CommitRefused(
             CommitReason.UNSUPPORTED, f"pod {spec.pod_name} {trouble}: such boxes are not committed"
+        )
+    if (
+        not spec.scratch_from
+        and commit.metadata.get("labels", {}).get(ACTIVE_LABEL) == ACTIVE_SCRATCH
+    ):
+        # The API server drops fields that its CRD does not have; without this one the whole box would be pushed.
+        raise CommitRefused(
+            CommitReason.UNSUPPORTED,
+            "it is labelled as an image from scratch, and its spec has no scratchFrom: the CRD imagecommits is older "
+            "than the operator. Apply the CRDs of the operator's version",
         )
     seconds = _seconds(commit, clock)
     identity = Identity(

@@ -16,6 +16,7 @@ from sentinel.agent.failures import CommitFailure
 from sentinel.agent.layer import PlainLayer, write_layer
 from sentinel.agent.residue import mount_residue
 from sentinel.agent.runtimes.base import Box, Freeze
+from sentinel.agent.scratch import is_below, scratch_root
 from sentinel.agent.tally import Limits, Size
 from sentinel.agent.tools import Tools
 from sentinel.agent.upperdir import UpperDir
@@ -30,11 +31,18 @@ async def measured(spec: ImageCommitSpec, box: Box, tools: Tools) -> tuple[Upper
     stop = Event()
 
     def measure() -> tuple[UpperDir, Size]:
+        excluded = excluded_places(spec.exclude_paths, layers=(box.upper, *box.lowers))
+        residue = mount_residue(box.upper, lowers=box.lowers, mounts=box.mounts)
+        root = ""
+        if spec.scratch_from:
+            root = scratch_root(spec.scratch_from, box, excluded=excluded, residue=residue)
+            excluded = {place: rule for place, rule in excluded.items() if is_below(place, root)}
         upper = UpperDir(
             box.upper,
             limits=Limits(apparent_bytes=spec.limits.apparent_bytes, entries=spec.limits.entries),
-            excluded=excluded_places(spec.exclude_paths, layers=(box.upper, *box.lowers)),
-            residue=mount_residue(box.upper, lowers=box.lowers, mounts=box.mounts),
+            excluded=excluded,
+            residue=residue,
+            root=root,
             stop=stop,
         )
         return upper, upper.measure()

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from sentinel.agent.authorise import Permit, authorise
 from sentinel.agent.changes import copied, in_thread, measured
 from sentinel.agent.failures import CommitFailure, CommitRefused
-from sentinel.agent.image import build_image, check_layers
+from sentinel.agent.image import build_image, check_layers, scratch_base
 from sentinel.agent.layer import PlainLayer, compress_layer, packed_at_most
 from sentinel.agent.push import Pusher
 from sentinel.agent.secrets import read_keychain
@@ -119,6 +120,9 @@ async def _outcome(status: CommitStatus, tools: Tools) -> ImageCommitStatus:
 async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCommitStatus:
     commit, spec = status.commit, status.commit.spec
     box = await tools.runtime.locate(permit.identity)
+    if spec.scratch_from:
+        config, manifest = scratch_base(box.config, box.manifest)
+        box = replace(box, config=config, manifest=manifest)
     check_layers(box.manifest)
     async with AsyncExitStack() as stack:
         pusher = await _pusher(stack, commit, permit, tools)

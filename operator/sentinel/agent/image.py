@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -57,6 +57,13 @@ def check_layers(base: Manifest) -> None:
             f"the base image has {len(base.layers)} layers; an image can be built on {MAX_LAYERS - 1} at most. Use "
             "a box image with fewer layers",
         )
+
+
+def scratch_base(config: bytes, manifest: Manifest) -> tuple[bytes, Manifest]:
+    """Config and manifest of an image of nothing, for the same processor and in the same family as this one."""
+    known = json.loads(config)
+    kept = {name: known[name] for name in ("architecture", "variant") if known.get(name)}
+    return _encode({"architecture": "amd64", **kept, "os": "linux"}), replace(manifest, layers=())
 
 
 def build_image(

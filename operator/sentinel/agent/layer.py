@@ -79,10 +79,13 @@ class PackedLayer:
 def write_layer(upper: UpperDir, path: Path, *, most: int, stop: Event) -> PlainLayer:
     """Write the tar of an upper directory, of `most` bytes. The same changes give the same bytes.
 
+    Where only a directory of it is walked (`upper.root`), that is the root of the layer, which has nothing below it:
+    marks of deletions are left out.
+
     Raises CommitFailure: TooBig, Unsupported, RuntimeError when a file changed meanwhile, NoSpace, Deadline.
     """
     with _out_of_space(path), path.open("wb", buffering=_PART) as file:
-        writer = _Writer(file, most=most, stop=stop)
+        writer = _Writer(file, root=upper.root, most=most, stop=stop)
         for entry in upper.walk():
             writer.add(entry)
         writer.finish()
@@ -135,8 +138,9 @@ def compress_layer(layer: PlainLayer, path: Path, *, compression: str, stop: Eve
 class _Writer:
     """Writes entries to a tar, hashing as it goes."""
 
-    def __init__(self, file: IO[bytes], *, most: int, stop: Event) -> None:
+    def __init__(self, file: IO[bytes], *, root: str, most: int, stop: Event) -> None:
         self._file = file
+        self._root = root
         self._most = most
         self._stop = stop
         self._links: dict[int, str] = {}
@@ -146,24 +150,30 @@ class _Writer:
 
     def add(self, entry: Entry) -> None:
         """One entry, and for an opaque directory its mark; devices, sockets and reserved names are left out."""
+        place = self._place(entry)
         if entry.is_whiteout:
-            self._header(_marker(f"{_beside(entry.path)}{WHITEOUT}{entry.name}"))
+            if not self._root:
+                self._header(_marker(f"{_beside(place)}{WHITEOUT}{entry.name}"))
         elif entry.name.startswith(WHITEOUT):
             self._drop(RESERVED, entry)
         elif entry.is_directory:
-            self._header(_member(entry, tarfile.DIRTYPE, name=f"{entry.path}/"))
-            if entry.opaque:
-                self._header(_marker(f"{entry.path}/{_OPAQUE_MARK}"))
+            self._header(_member(entry, tarfile.DIRTYPE, name=f"{place}/"))
+            if entry.opaque and not self._root:
+                self._header(_marker(f"{place}/{_OPAQUE_MARK}"))
         elif entry.is_file:
-            self._add_file(entry)
+            self._add_file(entry, place)
         elif stat.S_ISLNK(entry.info.st_mode):
-            member = _member(entry, tarfile.SYMTYPE)
+            member = _member(entry, tarfile.SYMTYPE, name=place)
             member.linkname = os.readlink(entry.name, dir_fd=entry.parent)
             self._header(member)
         elif stat.S_ISFIFO(entry.info.st_mode):
-            self._header(_member(entry, tarfile.FIFOTYPE))
+            self._header(_member(entry, tarfile.FIFOTYPE, name=place))
         else:
             self._drop(SOCKETS if stat.S_ISSOCK(entry.info.st_mode) else DEVICES, entry)
+
+    def _place(self, entry: Entry) -> str:
+        """The entry's path in the layer."""
+        return entry.path.removeprefix(f"{self._root}/") if self._root else entry.path
 
     def _drop(self, what: str, entry: Entry) -> None:
         known = self.dropped.get(what) or LeftOut(what=what, count=0, first=entry.path)
@@ -173,18 +183,18 @@ class _Writer:
         """The two empty blocks at a tar's end."""
         self._put(bytes(2 * _BLOCK))
 
-    def _add_file(self, entry: Entry) -> None:
+    def _add_file(self, entry: Entry, place: str) -> None:
         inode = entry.info.st_dev << 64 | entry.info.st_ino
         first = self._links.get(inode)
         if first is not None:
-            member = _member(entry, tarfile.LNKTYPE)
+            member = _member(entry, tarfile.LNKTYPE, name=place)
             member.linkname = first
             self._header(member)
             return
         if entry.info.st_nlink > 1:
-            self._links[inode] = entry.path
+            self._links[inode] = place
         with opened(entry) as descriptor:
-            member = _member(entry, tarfile.REGTYPE)
+            member = _member(entry, tarfile.REGTYPE, name=place)
             member.size = entry.info.st_size
             capabilities = capability(descriptor, entry.path)
             if capabilities:
@@ -226,8 +236,8 @@ class _Writer:
         self.size += len(part)
 
 
-def _member(entry: Entry, kind: bytes, *, name: str = "") -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name or entry.path)
+def _member(entry: Entry, kind: bytes, *, name: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
     member.type = kind
     member.mode = stat.S_IMODE(entry.info.st_mode)
     member.uid, member.gid = entry.info.st_uid, entry.info.st_gid

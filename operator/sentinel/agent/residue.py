@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
-from sentinel.agent.upperdir import OPEN, is_opaque
+from sentinel.agent.upperdir import OPEN, is_opaque, open_below
 
 _MAX_LINKS = 40
 
@@ -56,12 +56,8 @@ def mount_residue(upper: Path, *, lowers: Sequence[Path], mounts: frozenset[str]
 @contextmanager
 def _directory(root: Path, parts: Sequence[str]) -> Iterator[int]:
     """A directory below root, reached part by part so that no link on the way is followed. Raises OSError."""
-    descriptor = os.open(root, OPEN | os.O_DIRECTORY)
+    descriptor = open_below(root, "/".join(parts))
     try:
-        for part in parts:
-            inner = os.open(part, OPEN | os.O_DIRECTORY, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
         yield descriptor
     finally:
         os.close(descriptor)

@@ -72,7 +72,8 @@ class UpperDir:
     """An upper directory.
 
     `excluded` are paths relative to it that are left out, with all below, each with the rule that names it; `residue`
-    paths that only a mount left behind. `stop` makes a walk end at its next entry with CommitFailure.
+    paths that only a mount left behind. `root` is the directory that is walked, relative to it; "" is all of it.
+    `stop` makes a walk end at its next entry with CommitFailure.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class UpperDir:
         limits: Limits,
         excluded: Mapping[str, str] | None = None,
         residue: frozenset[str] = frozenset(),
+        root: str = "",
         stop: Event,
     ) -> None:
+        self.root = root
         self._path = path
         self._limits = limits
         self._excluded = dict(excluded or {})
@@ -117,8 +120,14 @@ class UpperDir:
 
     def _walk(self, tally: Tally, *, moving: bool) -> Iterator[Entry]:
         """The walk; `moving` for a box that is not frozen, whose files may go while we look."""
-        root = os.open(self._path, OPEN | os.O_DIRECTORY)
-        stack = [_Folder(root, "", [], 0)]
+        prefix = f"{self.root}/" if self.root else ""
+        try:
+            root = open_below(self._path, self.root)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise CommitFailure(
+                CommitReason.RUNTIME_ERROR, f"{shown(self.root)} disappeared while it was read"
+            ) from error
+        stack = [_Folder(root, prefix, [], 0)]
         try:
             self._list(stack[0], tally)
             while stack:
@@ -231,6 +240,24 @@ class _Folder:
     prefix: str
     names: list[str]
     held: int
+
+
+def open_below(top: Path, path: str) -> int:
+    """A descriptor of the directory `path` below `top`, "" for `top`, reached without following links.
+
+    Raises OSError where there is none.
+    """
+    descriptor = os.open(top, OPEN | os.O_DIRECTORY)
+    for part in path.split("/") if path else ():
+        if part in ("", ".", ".."):
+            os.close(descriptor)
+            raise ValueError(f"{path!r} is not a plain path")
+        try:
+            inner = os.open(part, OPEN | os.O_DIRECTORY, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = inner
+    return descriptor
 
 
 def _names(directory: int) -> Iterator[str]:

@@ -17,7 +17,12 @@ NODE_LABEL = "sentinel.wercker.com/node"
 """The node's name: an agent watches only the objects that carry its own."""
 
 ACTIVE_LABEL = "sentinel.wercker.com/active"
-"""`true` until the commit has ended: finished ones leave the agents' watch."""
+"""`true`, or `scratch` for a commit with `scratchFrom`, until the commit has ended: finished ones leave the agents'
+watch. Agents that do not know `scratchFrom` would push the whole box, and watch `true` only."""
+
+ACTIVE, ACTIVE_SCRATCH = "true", "scratch"
+UNFINISHED = f"{ACTIVE_LABEL} in ({ACTIVE},{ACTIVE_SCRATCH})"
+"""The label selector of commits that have not ended."""
 
 
 class CommitPhase(StrEnum):
@@ -142,6 +147,19 @@ class ImageCommitSpec(Model):
     exclude_paths: Annotated[
         list[Annotated[str, Field(max_length=1024)]],
         Field(max_length=64, description="Absolute paths left out of the image."),
+    ] = []
+    scratch_from: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(max_length=1024, pattern=r"^(/([^/.][^/]*|\.[^/.][^/]*|\.\.[^/]+))+$"),
+            ]
+        ],
+        Field(
+            max_length=4,
+            description="Absolute directories of the box: the first that is not empty becomes the root of an image of "
+            "one layer without a base. Empty: the box is committed onto its own image.",
+        ),
     ] = []
     compression: Annotated[
         Literal["gzip", "none"], Field(description="How the layer is compressed.")

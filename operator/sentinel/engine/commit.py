@@ -15,7 +15,9 @@ from typing import Any
 from sentinel.api import API_VERSION
 from sentinel.api.build import ImageStatus
 from sentinel.api.imagecommit import (
+    ACTIVE,
     ACTIVE_LABEL,
+    ACTIVE_SCRATCH,
     NODE_LABEL,
     CommitPhase,
     ImageCommit,
@@ -64,7 +66,10 @@ _REASONS: dict[str, Reason] = {
 
 @dataclass(frozen=True, kw_only=True)
 class CommitRequest:
-    """One commit of the box. `name` is the ImageCommit's; `step` the ordinal of the step that asks, 0 for the end."""
+    """One commit of the box. `name` is the ImageCommit's; `step` the ordinal of the step that asks, 0 for the end.
+
+    `scratch_from` are directories, of which the first that is not empty is pushed without the rest of the box.
+    """
 
     name: str
     repository: str
@@ -72,6 +77,7 @@ class CommitRequest:
     push_secret: str = ""
     config: ImageConfig = field(default_factory=ImageConfig)
     exclude_paths: tuple[str, ...] = ()
+    scratch_from: tuple[str, ...] = ()
     step: int = 0
 
 
@@ -217,7 +223,7 @@ async def _ask(
             "labels": {
                 **labels(build=plan.build, uid=plan.uid, attempt=plan.attempt),
                 NODE_LABEL: node,
-                ACTIVE_LABEL: "true",
+                ACTIVE_LABEL: ACTIVE_SCRATCH if request.scratch_from else ACTIVE,
             },
             "ownerReferences": [owner_reference(run.build)],
         },
@@ -234,6 +240,7 @@ async def _ask(
             "baseImage": plan.box.reference,
             "pullSecretRefs": [{"name": secret} for secret in pull_secrets(run, plan)],
             "excludePaths": list(request.exclude_paths),
+            "scratchFrom": list(request.scratch_from),
             "deadline": rfc3339(run.tools.clock.now() + QUEUED),
             "timeoutSeconds": round(TIMEOUT.total_seconds()),
             **({"pushSecretRef": {"name": request.push_secret}} if request.push_secret else {}),
@@ -314,7 +321,8 @@ async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
             taken,
             UNCLAIMED,
             Reason.AGENT_UNAVAILABLE,
-            f"no agent on node {node!r} took it within {UNCLAIMED:.0f} s: is the agent's DaemonSet running there?",
+            f"no agent on node {node!r} took it within {UNCLAIMED:.0f} s: is the agent's DaemonSet running there"
+            + (", in the operator's version?" if raw["spec"].get("scratchFrom") else "?"),
         ),
         (
             claimed,

@@ -1,4 +1,4 @@
-"""What `internal/docker-push` is to push, read from their properties. Pure.
+"""What `internal/docker-push` and `internal/docker-scratch-push` are to push, read from their properties. Pure.
 
 Properties are interpolated with the box's environment at that moment (`wercker-semantics.md` §2.7); the registry is
 inferred as the original did (§6.3). Not here: pushing (`internalsteps.py`).
@@ -34,6 +34,8 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _PORT = re.compile(r"(?:[0-9]+:)?([0-9]{1,5})(?:/(tcp|udp|sctp))?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_TAGS = 8
+_NOT_FROM_SCRATCH = ("labels", "user", "stopsignal", "author", "message", "image-name")
+"""What `internal/docker-scratch-push` ignores, as the original did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +53,23 @@ def read_push(
     properties: Mapping[str, str],
     env: Mapping[str, str],
     *,
+    scratch: bool = False,
     secret_values: Sequence[str] = (),
     default_registry: str = DOCKER_HUB,
 ) -> Push:
     """The push that these properties ask for, in an environment. Raises UserError ConfigInvalid.
 
-    `secret_values` are those of protected variables: one that would stand in the image's configuration is refused.
+    An image from `scratch` takes fewer of them. `secret_values` are those of protected variables: one that would stand
+    in the image's configuration is refused.
     """
+    notes: tuple[str, ...] = ()
+    if scratch:
+        unused = [name for name in _NOT_FROM_SCRATCH if properties.get(name)]
+        properties = {name: text for name, text in properties.items() if name not in unused}
+        if unused:
+            notes = (f"not used for an image from scratch: {', '.join(unused)}",)
     said = _Properties(properties, env)
-    target, notes = _target(said, default_registry=default_registry)
+    target, about_target = _target(said, default_registry=default_registry)
     config = _config(
         labels=_labels(said, env),
         working_dir=said.text("working-dir"),
@@ -75,7 +85,11 @@ def read_push(
     )
     _check_secrets(config, secret_values)
     return Push(
-        target=target, tags=_tags(said), config=config, login=_login(said, target), notes=notes
+        target=target,
+        tags=_tags(said),
+        config=config,
+        login=_login(said, target),
+        notes=(*notes, *about_target),
     )
 
 

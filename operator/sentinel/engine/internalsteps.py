@@ -23,6 +23,7 @@ from sentinel.engine.secrets import resolve_environment
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import SECRETS
+from sentinel.plan.internal import SCRATCH, scratch_directories
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.names import push_secret_name, step_commit_name
 from sentinel.registry.pushing import Pushing, allowed_places, may_push
@@ -63,15 +64,16 @@ async def do_ours(run: Run, plan: Plan, session: Session) -> None:
 
 
 async def _push(run: Run, plan: Plan, session: Session, step: PlanStep) -> Verdict:
-    """`internal/docker-push`: the box as it is, to where the step's properties say now."""
+    """The box as it is, or a directory of it, to where the step's properties say now."""
     try:
         push = await _read(run, plan, session, step)
         for number, text in enumerate(push.notes):
             await session.note(f"{step.ordinal}-note-{number}", text)
         _check_allowed(run, push)
         names = ", ".join(push.tags)
+        what = "an image from scratch" if step.name == SCRATCH else "the box"
         await session.note(
-            f"{step.ordinal}-begin", f"pushing the box to {push.target.name}: {names}"
+            f"{step.ordinal}-begin", f"pushing {what} to {push.target.name}: {names}"
         )
         async with _login(run, plan, step, push) as secret:
             ended = await commit_box(run, plan, _request(plan, step, push, secret=secret))
@@ -99,6 +101,7 @@ async def _read(run: Run, plan: Plan, session: Session, step: PlanStep) -> Push:
     return read_push(
         dict(step.properties),
         environment,
+        scratch=step.name == SCRATCH,
         secret_values=await _secret_values(run, plan),
         default_registry=run.tools.settings.images.default_registry,
     )
@@ -139,6 +142,7 @@ def _request(plan: Plan, step: PlanStep, push: Push, *, secret: str) -> CommitRe
         push_secret=secret,
         config=push.config,
         exclude_paths=plan.image.exclude_paths,
+        scratch_from=scratch_directories(plan) if step.name == SCRATCH else (),
         step=step.ordinal,
     )
 

@@ -49,7 +49,7 @@ async def _compare(run: Run, plan: Plan, ended: ImageCommit, *, wanted_by: str) 
         repository=ended.spec.repository,
         digest=ended.status.digest,
         layer=ended.status.layer_digest,
-        base=plan.box.reference,
+        base="" if ended.spec.scratch_from else plan.box.reference,
         architecture=await _architecture(run, ended.spec.node_name),
         push_logins=logins_of(push),
         pull_logins=logins_of(pull),

@@ -25,7 +25,7 @@ from sentinel.plan.generic import (
     is_deploy,
 )
 from sentinel.plan.images import WantedImages, wanted_images
-from sentinel.plan.internal import IN_THE_BOX, check_internal, is_shipped
+from sentinel.plan.internal import IN_THE_BOX, check_internal, check_scratch, is_shipped
 from sentinel.plan.interpolate import hidden_names, public_values
 from sentinel.plan.model import (
     ImageFacts,
@@ -139,7 +139,7 @@ def make_plan(
         wanted.services, services, uid=build.uid, public=public, hidden=hidden, budget=budget
     )
     image = plan_image(build, source=source, settings=settings)
-    return Plan(
+    plan = Plan(
         build=build.name,
         namespace=build.namespace,
         uid=build.uid,
@@ -173,6 +173,8 @@ def make_plan(
         results_prefix=attempt_results(build, source, settings=settings, attempt=attempt),
         deploy=is_deploy(build),
     )
+    check_scratch(plan, build.spec.pod.box)
+    return plan
 
 
 def with_attempt(plan: Plan, attempt: int) -> Plan:

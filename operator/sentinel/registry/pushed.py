@@ -19,12 +19,12 @@ async def check_pushed(
     *,
     digest: str,
     layer: str,
-    base: Reference,
+    base: Reference | None,
     architecture: str,
     client: RegistryClient,
     reader: RegistryClient,
 ) -> None:
-    """Check that `target` has an image `digest` of the layers of `base` and `layer` on top.
+    """Check that `target` has an image `digest` of the layers of `base`, if there is one, and `layer` on top.
 
     `client` may pull from `target`, `reader` from `base`; `architecture` is the node's, which chose the base's image.
     Raises NotAsReported, and the clients' errors, ImageNotFound among them.
@@ -34,8 +34,12 @@ async def check_pushed(
     pushed = await client.get_image_manifest(target.pinned(digest))
     if pushed.digest != digest:
         raise NotAsReported(f"{digest} is an index, not an image")
-    beneath = await reader.get_image_manifest(base, platform=("linux", architecture))
     found = [each.digest for each in pushed.layers]
+    if base is None:
+        if found != [layer]:
+            raise NotAsReported(f"{target.name}@{digest} has other layers than the one of the box")
+        return
+    beneath = await reader.get_image_manifest(base, platform=("linux", architecture))
     if found != [*(each.digest for each in beneath.layers), layer]:
         raise NotAsReported(
             f"the layers of {target.name}@{digest} are not those of {base} with the box's layer on top"

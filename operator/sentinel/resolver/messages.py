@@ -171,7 +171,8 @@ class FactsRequest(Message):
 class PushedRequest(Message):
     """Whether a registry has the image that an agent reported.
 
-    `repository` must have an image `digest` of the layers of `base` (repository@digest) with `layer` on top.
+    `repository` must have an image `digest` of the layers of `base` (repository@digest; "" for an image from scratch)
+    with `layer` on top.
     `architecture` is the node's, which chose the base's image.
     """
 

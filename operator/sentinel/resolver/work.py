@@ -212,7 +212,9 @@ async def _pushed(request: PushedRequest) -> Done:
                 parse_repository(request.repository, default_registry=default),
                 digest=request.digest,
                 layer=request.layer,
-                base=parse_reference(request.base, default_registry=default),
+                base=parse_reference(request.base, default_registry=default)
+                if request.base
+                else None,
                 architecture=request.architecture,
                 client=client,
                 reader=reader,

@@ -37,7 +37,7 @@ def test_an_agent_must_know_its_node() -> None:
 
 def test_only_the_nodes_own_open_commits_are_watched() -> None:
     assert selector("node-1") == (
-        "sentinel.wercker.com/node=node-1,sentinel.wercker.com/active=true"
+        "sentinel.wercker.com/node=node-1,sentinel.wercker.com/active in (true,scratch)"
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from sentinel.agent.authorise import Permit, authorise
 from sentinel.agent.failures import CommitRefused
 from sentinel.api import API_VERSION
-from sentinel.api.imagecommit import ImageCommit
+from sentinel.api.imagecommit import ACTIVE_LABEL, ImageCommit
 from sentinel.api.reasons import CommitReason
 from sentinel.settings import Settings
 from sentinel.settings.images import ImageSettings
@@ -38,10 +38,18 @@ class FakeClock:
         return datetime(2026, 11, 27, tzinfo=UTC)
 
 
-def commit(secret: str = "named", *, started: str = "", **spec: Any) -> ImageCommit:
+def commit(
+    secret: str = "named", *, started: str = "", active: str = "true", **spec: Any
+) -> ImageCommit:
     return ImageCommit.model_validate(
         {
-            "metadata": {"name": "c", "namespace": "ns", "uid": "u", "ownerReferences": [OWNER]},
+            "metadata": {
+                "name": "c",
+                "namespace": "ns",
+                "uid": "u",
+                "ownerReferences": [OWNER],
+                "labels": {ACTIVE_LABEL: active},
+            },
             "spec": {
                 "nodeName": "n",
                 "podName": "p",
@@ -109,3 +117,10 @@ async def test_a_commit_that_is_too_late_is_refused(asked: ImageCommit, words: s
     with pytest.raises(CommitRefused, match=words) as caught:
         await permit(asked)
     assert caught.value.why is CommitReason.DEADLINE
+
+
+async def test_where_the_crd_dropped_scratch_from_the_whole_box_is_not_pushed() -> None:
+    await permit(commit(active="scratch", scratchFrom=["/pipeline/output"]))
+    with pytest.raises(CommitRefused, match="the CRD imagecommits is older than the operator") as e:
+        await permit(commit(active="scratch"))
+    assert e.value.why is CommitReason.UNSUPPORTED

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sentinel.agent.failures import CommitFailure
-from sentinel.agent.image import MAX_LAYERS, NewImage, build_image, check_layers
+from sentinel.agent.image import MAX_LAYERS, NewImage, build_image, check_layers, scratch_base
 from sentinel.agent.layer import PackedLayer
 from sentinel.api.imagecommit import ImageConfig
 from sentinel.api.reasons import CommitReason
@@ -130,6 +130,47 @@ def test_media_types_follow_the_base(family: str, compression: str) -> None:
             },
         ],
     }
+
+
+def test_an_image_from_scratch_has_one_layer_and_nothing_of_the_box_but_its_processor() -> None:
+    config, manifest = scratch_base(json.dumps(BASE_CONFIG).encode(), base_manifest("docker"))
+    image = built(
+        base_config=config,
+        base=manifest,
+        overlay=ImageConfig(
+            cmd=["serve"],
+            entrypoint=["/app"],
+            env=["A=1"],
+            ports=["80/tcp"],
+            volumes=["/data"],
+            working_dir="/www",
+        ),
+    )
+    assert json.loads(image.config) == {
+        "architecture": "arm64",
+        "variant": "v8",
+        "os": "linux",
+        "created": "2026-11-23T09:00:00Z",
+        "config": {
+            "Env": ["A=1"],
+            "Entrypoint": ["/app"],
+            "Cmd": ["serve"],
+            "ExposedPorts": {"80/tcp": {}},
+            "Volumes": {"/data": {}},
+            "WorkingDir": "/www",
+        },
+        "history": [
+            {
+                "created": "2026-11-23T09:00:00Z",
+                "created_by": "sentinel: pod team/hello",
+                "author": "sentinel",
+            }
+        ],
+        "rootfs": {"type": "layers", "diff_ids": [LAYER.diff_id]},
+    }
+    assert json.loads(image.manifest)["layers"] == [
+        {"mediaType": f"{DOCKER_LAYER}.gzip", "digest": LAYER.digest, "size": 1234}
+    ]
 
 
 def test_foreign_layers_keep_their_urls() -> None:

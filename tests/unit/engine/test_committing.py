@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,8 +15,9 @@ import pytest
 from aiohttp import web
 from tests.unit.engine.world import Server, plan, run_of, status_of
 
+from sentinel.api.imagecommit import ACTIVE_LABEL, ImageCommit
 from sentinel.api.reasons import Blame, CommitReason, Reason
-from sentinel.engine.commit import commit
+from sentinel.engine.commit import CommitRequest, commit, commit_box
 from sentinel.engine.grants import grant
 from sentinel.engine.reporter import Reporter
 from sentinel.engine.run import Outcome, Run
@@ -278,3 +280,54 @@ def test_a_grant_of_the_same_name_is_the_same_grant() -> None:
         changed(home="other"),
     }
     assert len(others | {changed()}) == 5
+
+
+SCRATCH = CommitRequest(
+    name="b-1-step", repository="", tags=("1",), scratch_from=("/pipeline/output",), step=2
+)
+"""A step's push of its output; the repository is the test registry's."""
+
+
+async def test_an_image_from_scratch_has_the_boxs_layer_only() -> None:
+    alone = manifest(LAYER)
+    async with registry(GOOD, BASE, alone) as host:
+        request = replace(SCRATCH, repository=f"{host}/ns/app")
+        server = Committing(succeeded(digest_of(alone)))
+        run, the_plan, _ = about_to_commit(server, host=host)
+        ended = await commit_box(run, the_plan, request)
+        # What an agent gives that commits the whole box.
+        whole, the_plan, _ = about_to_commit(Committing(succeeded()), host=host)
+        problem = await commit_box(whole, the_plan, request)
+    assert isinstance(ended, ImageCommit)
+    assert ended.status.digest == digest_of(alone)
+    assert isinstance(problem, tuple)
+    assert problem[0] is Reason.COMMIT_FAILED
+    assert "has other layers than the one of the box" in problem[1]
+
+
+async def test_agents_that_do_not_know_images_from_scratch_do_not_see_them() -> None:
+    """They select `active=true`, and would push the whole box."""
+    labels = {}
+    for request in (SCRATCH, replace(SCRATCH, scratch_from=())):
+        server = Committing({"phase": "Failed", "reason": "PodGone"})
+        run, the_plan, _ = about_to_commit(server)
+        await commit_box(run, the_plan, replace(request, repository="127.0.0.1:1/ns/app"))
+        made = server.made[0]
+        labels[tuple(made["spec"]["scratchFrom"])] = made["metadata"]["labels"][ACTIVE_LABEL]
+    assert labels == {("/pipeline/output",): "scratch", (): "true"}
+
+
+async def test_another_request_of_that_name_is_not_ours() -> None:
+    server = Committing({"phase": "Failed", "reason": "PodGone"})
+    run, the_plan, _ = about_to_commit(server)
+    request = replace(SCRATCH, repository="127.0.0.1:1/ns/app")
+    await commit_box(run, the_plan, replace(request, scratch_from=()))
+    found = server.made[0]
+    server.get = partial(existing, found, server.get)  # type: ignore[method-assign]
+    problem = await commit_box(run, the_plan, request)
+    assert isinstance(problem, tuple)
+    assert "it asks for another scratchFrom" in problem[1]
+
+
+async def existing(found: dict[str, Any], get: Any, resource: Resource, **key: Any) -> Any:
+    return found if resource.plural == "imagecommits" else await get(resource, **key)

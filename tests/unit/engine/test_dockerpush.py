@@ -174,3 +174,39 @@ def test_a_secret_in_the_configuration_is_refused() -> None:
         UserError, match="a value that comes from a Secret would stand in the image"
     ):
         push(secret_values=("s3cret",), env="TOKEN=$PASSWORD")
+
+
+def test_an_image_from_scratch_takes_fewer_properties() -> None:
+    given = {
+        "cmd": "serve --all",
+        "entrypoint": "/app",
+        "env": "TAG=$TAG",
+        "ports": "8080",
+        "volumes": "/data",
+        "working-dir": "/www",
+    }
+    unused = {
+        "labels": "not a label",
+        "user": "65534",
+        "stopsignal": "SIGINT",
+        "author": "me",
+        "message": "built",
+        "image-name": "other",
+    }
+    registry = {"repository": "owner/app", "registry": "mine"}
+
+    found = read_push(registry | given | unused, ENV, scratch=True)
+
+    assert found.config == ImageConfig(
+        cmd=["serve", "--all"],
+        entrypoint=["/app"],
+        env=["TAG=1.2"],
+        ports=["8080/tcp"],
+        volumes=["/data"],
+        working_dir="/www",
+    )
+    assert found.notes == (
+        "not used for an image from scratch: labels, user, stopsignal, author, message, image-name",
+        "registry 'mine' names no host: it is taken from repository",
+    )
+    assert read_push(registry | {"user": ""}, ENV, scratch=True).notes == found.notes[1:]

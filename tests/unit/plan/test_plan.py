@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.plan.examples import REDIS, UID, YML, build, plan, settings
+from tests.unit.plan.examples import BOX, REDIS, UID, YML, build, plan, settings
 
 from sentinel.api.reasons import Reason
 from sentinel.config.load import load
@@ -16,6 +16,7 @@ from sentinel.errors import UserError
 from sentinel.plan import options
 from sentinel.plan.environment import resolve
 from sentinel.plan.images import wanted_images
+from sentinel.plan.internal import scratch_directories
 from sentinel.plan.links import exposed
 from sentinel.plan.model import PlanImage, PlanStep, StepFacts
 from sentinel.plan.options import check_options
@@ -274,6 +275,50 @@ build:
             ("WERCKER_PUBLISH_STEP_PRIVATE", "false"),
         ),
         (),
+    )
+
+
+SCRATCH = """\
+box: {id: x, user: "%s"}
+build:
+  base-path: /go/src/x
+  steps:
+    - internal/docker-scratch-push: {name: push, repository: a/b, image-name: ignored}
+"""
+
+
+def test_an_image_from_scratch_is_of_the_output_or_else_the_source() -> None:
+    found = plan(yml=SCRATCH % "0", services=())
+
+    assert [step.kind for step in found.steps] == ["operator"]
+    assert scratch_directories(found) == ("/pipeline/output", "/go/src/x")
+
+
+@pytest.mark.parametrize(
+    ("user", "box", "pod", "why"),
+    [
+        (
+            "1000",
+            {},
+            {},
+            "the box runs as user 1000, so that /pipeline is a volume: run it as root",
+        ),
+        ("", {"user": "app"}, {}, "the box runs as user app, so that /pipeline is a volume"),
+        ("", {}, {"readOnlyRootFilesystem": True}, "the box's root file system is read-only"),
+        ("", {"volumes": ("/pipeline/",)}, {}, "/pipeline/output lies in VOLUME /pipeline/ of"),
+    ],
+)
+def test_an_image_from_scratch_of_a_box_that_writes_to_volumes_is_refused(
+    user: str, box: dict[str, Any], pod: dict[str, Any], why: str
+) -> None:
+    asked = build(image={"commit": "never"}, pod={"box": {"securityContext": pod}} if pod else {})
+
+    with pytest.raises(UserError) as caught:
+        plan(asked, yml=SCRATCH % user, box=replace(BOX, **box), services=())
+
+    assert reason_of(caught) is Reason.COMMIT_UNSUPPORTED
+    assert caught.value.message.startswith(
+        f"internal/docker-scratch-push (step push) can push only what is in the box itself: {why}"
     )
 
 
