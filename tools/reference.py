@@ -167,7 +167,8 @@ EXAMPLES: dict[Code, Example] = {
     ),
     Code.STEP_UNKNOWN: Example("A step's name is nearly one of ours.", _build("    - scirpt: {code: make}\n")),
     Code.STEP_OPTION_MISSING: Example(
-        "A step's manifest wants an option that is not given. A Build says so, which has the manifest.",
+        "A step wants an option that is not given. `sentinel check` knows it of internal steps; a Build, which has the "
+        "manifests, of all.",
         _build("    - s3sync: {key-id: $KEY}\n"),
     ),
     Code.STEP_MANIFEST: Example(

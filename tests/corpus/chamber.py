@@ -24,7 +24,7 @@ from sentinel.engine.dockerpush import read_push
 from sentinel.errors import UserError
 from sentinel.plan.environment import resolve
 from sentinel.plan.generic import OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
-from sentinel.plan.internal import SCRATCH
+from sentinel.plan.internal import SCRATCH, scratch_directories
 from sentinel.plan.interpolate import interpolate
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.session.client import Session
@@ -167,7 +167,7 @@ async def _run(plan: Plan, box: Box, stub: HttpStub, store: HttpStub) -> Ran:
         await session.start([_spec(step, box) for step in main])
         for step in main:
             if step.kind == "operator":
-                await _push(session, step, pushes)
+                await _push(plan, session, step, pushes)
         state = await session.wait_for(lambda state: state.done(each.ordinal for each in main))
         exports = _exports(plan, env, dict(await session.environment())) if main else {}
         if after:
@@ -222,7 +222,9 @@ def _spec(step: PlanStep, box: Box) -> StepSpec:
     return replace(spec, code="true") if step.kind == "script" else spec
 
 
-async def _push(session: Session, step: PlanStep, pushes: dict[int, dict[str, Any]]) -> None:
+async def _push(
+    plan: Plan, session: Session, step: PlanStep, pushes: dict[int, dict[str, Any]]
+) -> None:
     """What the operator does while the box waits, without an agent."""
     state = await session.wait_for(
         lambda state: step.ordinal in state.steps and state.steps[step.ordinal].state != "queued"
@@ -239,6 +241,7 @@ async def _push(session: Session, step: PlanStep, pushes: dict[int, dict[str, An
     if "author" in config:
         config["author"] = "somebody"
     pushes[step.ordinal] = {
+        **({"directories": scratch_directories(plan)} if step.name == SCRATCH else {}),
         "repository": push.target.name,
         "tags": list(push.tags),
         "config": config,

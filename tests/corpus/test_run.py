@@ -14,7 +14,7 @@ NOT_PLANNED = {
     "079 deploy": "there is no step cng/cf-deploy",
     "108 deploy:ecs": "there is no step releasequeue/run-terraform",
 }
-"""Steps that are not there (yet); all else is planned, or refused only because a Docker Engine is missing."""
+"""Steps of others that nobody has any more; all else is planned, or refused only because a Docker Engine is missing."""
 
 NOT_RUN = {"016 alpine": "repository is missing"}
 """internal/docker-push without a repository fails, as it always did."""
