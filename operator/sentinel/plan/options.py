@@ -22,13 +22,14 @@ def check_options(
 ) -> tuple[Diagnostic, ...]:
     """A warning for each required option that is missing, and for each that is nearly one of the manifest's.
 
-    `facts` are by identifier; a step that is not among them has no manifest.
+    `facts` are by identifier; a step that is not among them has no manifest. Options of internal steps are checked with
+    the file.
     """
     lookups = iter(range(LOOKUPS))
     return tuple(
         found
         for step in steps
-        if step.identifier in facts
+        if step.identifier in facts and step.kind != "internal"
         for found in _check(step, facts[step.identifier], pipeline, lookups)
     )
 

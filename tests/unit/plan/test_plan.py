@@ -10,7 +10,7 @@ import pytest
 from tests.unit.plan.examples import BOX, REDIS, UID, YML, build, plan, settings
 
 from sentinel.api.reasons import Reason
-from sentinel.config.load import load
+from sentinel.config.load import load, pipeline_of
 from sentinel.config.model import Step
 from sentinel.errors import UserError
 from sentinel.plan import options
@@ -320,6 +320,18 @@ def test_an_image_from_scratch_of_a_box_that_writes_to_volumes_is_refused(
     assert caught.value.message.startswith(
         f"internal/docker-scratch-push (step push) can push only what is in the box itself: {why}"
     )
+
+
+def test_options_of_a_shipped_internal_step_are_checked_with_the_file_alone() -> None:
+    yml = b"box: x\nbuild: {steps: [{internal/publish-step: {ownr: acme}}]}\n"
+    loaded = load(yml)
+    steps = pipeline_of(loaded, "build").steps
+    facts = StepFacts(
+        version="3.0.0", digest="", defaults=(("owner", ""),), required=frozenset({"owner"})
+    )
+
+    assert [d.code for d in loaded.diagnostics] == ["WY310", "WY308"]
+    assert check_options(steps, {"internal/publish-step": facts}, pipeline="build") == ()
 
 
 def test_two_services_of_one_name_are_refused() -> None:
