@@ -140,5 +140,6 @@ def test_two_services_on_one_port_are_refused_before_there_is_a_pod(builds: Buil
     )
     raw = builds.run(url=builds.project(text))
     assert condition(raw, "Accepted")["reason"] == "PortConflict"
-    assert "redis and other on port 6379/tcp" in condition(raw, "Accepted")["message"]
+    said = "services redis and other have images that expose the same port, 6379/tcp"
+    assert said in condition(raw, "Accepted")["message"]
     assert builds.pods("b") == []

@@ -226,7 +226,12 @@ async def _pushed(request: PushedRequest) -> Done:
 
 async def _facts(request: FactsRequest, scratch: Path) -> Done:
     images, (steps, paths) = await _both(_images(request), _steps(request, scratch))
-    archives = {each.digest: path for each, path in zip(steps, paths, strict=True) if not each.kept}
+    archives = {
+        each.digest: path
+        for each, path in zip(steps, paths, strict=True)
+        # Those of our image have no archive: the operator has their directories itself.
+        if not each.kept and not each.standard
+    }
     facts = FactsAnswer(images=images, steps=steps, archives=tuple(archives))
     return Done(answer=Answer(facts=facts), files=tuple(archives.values()))
 

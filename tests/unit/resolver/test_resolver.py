@@ -251,6 +251,27 @@ async def test_steps_come_with_their_archives(resolver: ResolverProcess, tmp_pat
         assert "run.sh" in [name.removeprefix("./") for name in opened.getnames()]
 
 
+async def test_a_standard_step_that_the_registry_does_not_have_comes_without_an_archive(
+    resolver: ResolverProcess, tmp_path: Path
+) -> None:
+    resolver.start()
+    (tmp_path / "steps/team/greet").mkdir(parents=True)
+    (tmp_path / "steps/team/greet/run.sh").write_text("echo hi\n")
+    request = FactsRequest(
+        steps=tuple(
+            StepWanted(identifier=f"{owner}/{name}", owner=owner, name=name, version="*", url="")
+            for owner, name in (("wercker", "npm-test"), ("team", "greet"))
+        ),
+        rules=RULES.model_copy(update={"registry": str(tmp_path / "steps"), "standard": True}),
+    )
+    client = resolver.client()
+    async with client.session(namespace="team", build="b") as session:
+        ours, theirs = (await session.facts(request)).steps
+    assert (ours.name, ours.standard, ours.digest) == ("npm-test", True, "")
+    assert (theirs.name, theirs.standard) == ("greet", False)
+    assert await client.shelf.archive(theirs.digest) is not None
+
+
 # --- limits ---
 
 
