@@ -75,9 +75,9 @@ def sentinel(lab: Lab) -> Lab:
     return lab
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def step_registry(sentinel: Lab) -> Iterator[str]:
-    """The registry's URL, as the operator has it in its settings."""
+    """The registry's URL, as the operator has it in its settings until the module's last test has ended."""
     command = (sys.executable, "-m", "sentinel", "steps", "serve", str(ROOT / "tests/steps"))
     with subprocess.Popen(
         [*command, "--listen", f"{sentinel.gateway}:0"],
