@@ -32,12 +32,15 @@ build:
           printf '#!/bin/sh\\necho "npm $*, cache $npm_config_cache"\\n' > "$HOME/bin/npm"
           chmod +x "$HOME/bin/npm"
           export PATH="$HOME/bin:$PATH"
+          echo 'made $MADE' > page.template
     - npm-install@1.1.4: {{options: --no-audit}}
     - npm-test
     - mktemp: {{envvar: MADE}}
-    - create-file: {{filename: page.template, content: 'made $$MADE'}}
+    - create-file: {{filename: note, content: 'made $MADE'}}
     - bash-template
-    - script: {{name: look, code: '[ "$(cat page)" = "made $MADE" ] && [ -f "$MADE" ]'}}
+    - script:
+        name: look
+        code: '[ "$(cat page)" = "made $MADE" ] && [ "$(cat note)" = "made $MADE" ] && [ -f "$MADE" ]'
   after-steps:
     - hipchat-notify: {{token: x, room-id: y, passed-message: well done}}
 """
@@ -49,7 +52,7 @@ def test_a_file_of_ten_years_ago_just_runs(builds: Builds, box: str) -> None:
 
     assert raw["status"]["phase"] == "Succeeded", json.dumps(raw["status"], indent=1)
     assert {state for _, state, _ in steps(raw)} == {"Passed"}
-    assert builds.log(raw, "npm-install") == "npm install --no-audit, cache /cache/wercker/npm\n"
+    assert builds.log(raw, "npm-install") == "npm install --no-audit, cache /pipeline/cache/wercker/npm\n"
     assert builds.log(raw, "hipchat-notify").endswith("well done\n")
     (warning,) = [each["message"] for each in raw["status"]["diagnostics"]]
     assert warning.startswith(
