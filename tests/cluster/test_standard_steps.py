@@ -52,7 +52,10 @@ def test_a_file_of_ten_years_ago_just_runs(builds: Builds, box: str) -> None:
 
     assert raw["status"]["phase"] == "Succeeded", json.dumps(raw["status"], indent=1)
     assert {state for _, state, _ in steps(raw)} == {"Passed"}
-    assert builds.log(raw, "npm-install") == "npm install --no-audit, cache /pipeline/cache/wercker/npm\n"
+    assert (
+        builds.log(raw, "npm-install")
+        == "npm install --no-audit, cache /pipeline/cache/wercker/npm\n"
+    )
     assert builds.log(raw, "hipchat-notify").endswith("well done\n")
     (warning,) = [each["message"] for each in raw["status"]["diagnostics"]]
     assert warning.startswith(
