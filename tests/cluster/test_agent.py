@@ -338,7 +338,7 @@ async def test_the_image_runs_as_a_pod(world: World) -> None:
         "--",
         "sh",
         "-c",
-        "cat /pipeline/said; ls -d /media /mnt/wercker; env",
+        "exec 2>&1; cat /pipeline/said; ls -d /media /mnt/wercker; env",
     )
     world.kubectl.wait_for(
         "pod",

@@ -35,12 +35,15 @@ def config_of(builds: Builds, raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_image(builds: Builds, raw: dict[str, Any], command: str) -> str:
-    """What a shell command says in a pod of the pushed image."""
+    """Output of a shell command in a pod of the pushed image, stdout and stderr in one stream.
+
+    A runtime promises no order between the two, so the shell joins them.
+    """
     image = raw["status"]["image"]
     container = {
         "name": "c",
         "image": f"{image['repository']}@{image['digest']}",
-        "command": ["sh", "-c", command],
+        "command": ["sh", "-c", f"exec 2>&1; {command}"],
     }
     builds.kubectl.apply(
         {
@@ -85,7 +88,7 @@ def test_a_green_build_s_box_runs_as_an_image_without_its_secrets(builds: Builds
     said = run_image(
         builds,
         raw,
-        f"exec 2>&1; cat /made; ls /pipeline /run/sentinel; grep -rl {SECRET} / --include=* "
+        f"cat /made; ls /pipeline /run/sentinel; grep -rl {SECRET} / --include=* "
         "--exclude-dir=proc --exclude-dir=sys 2>/dev/null; echo end",
     )
     assert said.startswith("made by true\n")
