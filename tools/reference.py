@@ -18,6 +18,7 @@ from sentinel.config.codes import Code
 from sentinel.config.diagnostics import render
 from sentinel.config.lacks import lacks
 from sentinel.config.load import ConfigError, load, pipeline_of, relevant
+from sentinel.plan.engines import about_engines
 from sentinel.plan.gone import about_gone
 from sentinel.plan.model import StepFacts
 from sentinel.plan.options import check_options
@@ -175,6 +176,11 @@ EXAMPLES: dict[Code, Example] = {
         "Something is wrong with a step itself, which runs all the same. A Build says so, which has the step.",
         _build("    - s3sync: {bucket-url: s3://x}\n"),
     ),
+    Code.NEEDS_ENGINE: Example(
+        "A step, or `docker: true` of a pipeline, needs an engine that an operator with default settings does not have: it "
+        "refuses the pipeline before anything runs.",
+        _build("    - internal/docker-build: {image-name: app}\n"),
+    ),
     Code.WORKFLOW_SHAPE: Example("A part of a workflow is missing or of the wrong type.", b"workflows:\n  - name: ci\n"),
     Code.WORKFLOW_KEY: Example("A workflow has no such key.", _flow("      - {name: build, require: [test]}\n")),
     Code.WORKFLOW_DUPLICATE: Example("A name stands twice.", _flow("      - name: build\n      - {name: build, requires: [build]}\n")),
@@ -236,6 +242,8 @@ def said(code: Code, data: bytes, *, short: bool = False) -> str:
     if code in checked and loaded.config is not None:
         found += lacks(loaded.config)
         found += about_gone(loaded.config)
+    if code is Code.NEEDS_ENGINE and loaded.config is not None:
+        found += about_engines(loaded.config)
     if code in (Code.STEP_OPTION_MISSING, Code.STEP_MANIFEST):
         steps = pipeline_of(loaded, "build").steps
         manifest = StepFacts(

@@ -29,7 +29,8 @@ from sentinel.config.load import (
     pipeline_of,
     relevant,
 )
-from sentinel.plan.gone import about_gone
+from sentinel.plan.engines import about_engines
+from sentinel.plan.gone import with_gone
 
 CANNOT_READ = 2
 _READ_LIMIT = 8 * 1024 * 1024
@@ -88,8 +89,8 @@ def _read(path: Path) -> tuple[str, bytes]:
 
 def _findings(loaded: Loaded, pipeline: str, shown: str) -> tuple[Diagnostic, ...]:
     if loaded.config is not None:
-        more = (*lacks(loaded.config), *about_gone(loaded.config))
-        loaded = replace(loaded, diagnostics=tuple(sorted({*loaded.diagnostics, *more})))
+        more = {*loaded.diagnostics, *lacks(loaded.config), *about_engines(loaded.config)}
+        loaded = replace(loaded, diagnostics=with_gone(sorted(more), loaded.config))
     if not pipeline:
         return loaded.diagnostics
     found = relevant(loaded, pipeline)

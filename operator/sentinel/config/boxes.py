@@ -205,12 +205,15 @@ def _check_id(box: Box, node: Node, findings: Findings, what: str) -> None:
         digest = "@sha256:" in box.id
         (findings.error if digest else findings.warning)(
             Code.BOX_CLASSIC,
-            f"{box.id} has a digest that is malformed"
-            if digest
-            else f"{box.id} names a {what} of wercker before Docker images",
+            f"{box.id} has a digest that is malformed" if digest else classic_message(box.id, what),
             at=(node.get("id") or node) if isinstance(node, Table) else node,
             hint=_modern(box.id),
         )
+
+
+def classic_message(box: str, what: str) -> str:
+    """The warning of WY203, before anybody knows whether an operator has a replacement."""
+    return f"{box} names a {what} of wercker before Docker images"
 
 
 def _split_name(node: Node, what: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from sentinel.config.boxes import classic_message
 from sentinel.config.codes import Code
 from sentinel.config.diagnostics import Diagnostic, Severity
 from sentinel.config.findings import visible
@@ -12,14 +15,28 @@ from sentinel.plan.rewrite import is_classic, rewritten
 def about_gone(config: Config) -> tuple[Diagnostic, ...]:
     """A warning for each that a default operator replaces, an error for a classic one that it does not know."""
     found: set[Diagnostic] = set()
+    for pipeline, what, box in _images(config):
+        own = box in (pipeline.box, *(pipeline.services or ()))
+        found |= _about(box, what, pipeline, pipeline.name if own else "")
+    return tuple(sorted(found))
+
+
+def with_gone(found: Sequence[Diagnostic], config: Config) -> tuple[Diagnostic, ...]:
+    """What was found in the file and `about_gone`, each classic box once: what becomes of it is worth more than that
+    it is one."""
+    known = {visible(classic_message(box.id, what)) for _, what, box in _images(config)}
+    rest = (each for each in found if each.code != Code.BOX_CLASSIC or each.message not in known)
+    return tuple(sorted({*rest, *about_gone(config)}))
+
+
+def _images(config: Config) -> Iterator[tuple[Pipeline, str, Box]]:
+    """Every box and service that a pipeline runs and that is named without variables."""
     for pipeline in config.pipelines.values():
         box = pipeline.box or config.box
         services = config.services if pipeline.services is None else pipeline.services
         for what, each in (("box", box), *(("service", service) for service in services)):
             if each is not None and "$" not in each.image:
-                own = each in (pipeline.box, *(pipeline.services or ()))
-                found |= _about(each, what, pipeline, pipeline.name if own else "")
-    return tuple(sorted(found))
+                yield pipeline, what, each
 
 
 def _about(box: Box, what: str, pipeline: Pipeline, owner: str) -> set[Diagnostic]:

@@ -2,7 +2,7 @@
 
 Two were made for a person at a terminal and run their code once; two push the box or its output, which the operator
 does while the box waits; one is a step of our image, as the standard steps are; those that need a Docker Engine are
-refused before anything runs.
+refused before anything runs (`engines.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sentinel.api.build import PodContainer
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Step
 from sentinel.errors import UserError
+from sentinel.plan.engines import engine_for_step, instead_of
 from sentinel.plan.generic import OUTPUT_DIR, PIPELINE_DIR
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.users import box_user, is_read_only, is_root
@@ -29,8 +30,6 @@ PUSHES = frozenset({"docker-push", SCRATCH})
 SHIPPED = frozenset({"publish-step"})
 """Their directories come with our image, whatever `steps.standard` and `steps.registry` are."""
 
-_ENGINE = frozenset({"docker-build", "docker-run", "docker-kill"})
-
 
 def check_internal(steps: Sequence[Step]) -> None:
     """Raises UserError StepNotFound that names every internal step that cannot be run, and why."""
@@ -39,15 +38,9 @@ def check_internal(steps: Sequence[Step]) -> None:
         if step.kind != "internal":
             continue
         where = f"{step.identifier} (line {step.line})"
-        if step.name in _ENGINE:
-            problems.append(
-                f"{where} needs a Docker Engine, which this operator has no setting for yet: build the image in a step "
-                "with a tool of the box, such as buildah or kaniko"
-            )
-        elif step.name == "docker-push" and "image-name" in dict(step.properties):
-            problems.append(
-                f"{where} pushes an image of internal/docker-build (image-name), which needs a Docker Engine"
-            )
+        if need := engine_for_step(step):
+            more = instead_of(step)
+            problems.append(f"{where} needs {need}" + (f": {more}" if more else ""))
         elif step.name not in IN_THE_BOX | PUSHES | SHIPPED:
             problems.append(f"{where} is not supported")
     if problems:

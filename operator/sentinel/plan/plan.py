@@ -19,6 +19,7 @@ from sentinel.config.root import effective_timeout
 from sentinel.errors import UserError
 from sentinel.plan.budget import VARIABLE_LIMIT, Budget, size_of
 from sentinel.plan.derive import attempt_results
+from sentinel.plan.engines import engine_for_pipeline
 from sentinel.plan.environment import build_variables
 from sentinel.plan.generic import (
     generic_variables,
@@ -130,10 +131,9 @@ def make_plan(
         base_path=base_path,
         source_dir=source_dir,
     )
-    if pipeline.docker:
+    if need := engine_for_pipeline(pipeline):
         raise UserError(
-            f"pipeline {pipeline.name} asks for a Docker daemon with docker: true, which is not supported yet",
-            reason=Reason.CONFIG_INVALID,
+            f"docker: true of pipeline {pipeline.name} needs {need}", reason=Reason.CONFIG_INVALID
         )
     planned, links = plan_services(
         wanted.services, services, uid=build.uid, public=public, hidden=hidden, budget=budget

@@ -200,3 +200,52 @@ def test_a_directory_with_a_misnamed_file_names_it(tmp_path: Path) -> None:
     assert done.stderr == (
         f"{tmp_path}: cannot be read: wercker.yaml is not read; rename it to wercker.yml\n"
     )
+
+
+ENGINES = """\
+box: debian:12
+build:
+  docker: true
+  steps:
+    - internal/docker-build: {image-name: app}
+    - internal/docker-push: {image-name: app, repository: a/b}
+    - internal/docker-push: {repository: a/b}
+  after-steps:
+    - internal/store-container
+deploy:
+  steps:
+    - script: {code: make}
+  kill:
+    - internal/docker-kill: {name: app}
+"""
+
+
+def test_what_an_operator_without_an_engine_refuses_is_a_warning(project: Path) -> None:
+    (project / "wercker.yml").write_text(ENGINES)
+    found = json.loads(check("-o", "json").output)["diagnostics"]
+
+    assert check().exit_code == 0
+    assert [(d["line"], d["code"], d["severity"], d["pipeline"]) for d in found] == [
+        (2, "WY312", "warning", "build"),
+        (5, "WY312", "warning", "build"),
+        (6, "WY312", "warning", "build"),
+        (9, "WY312", "warning", "build"),
+        (14, "WY312", "warning", "deploy"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "box", ["box: wercker/ruby@2.1\n", "box:\n  cmd: /bin/sh\n  id: wercker/ruby@2.1\n"]
+)
+def test_a_classic_box_is_warned_of_once(project: Path, box: str) -> None:
+    (project / "wercker.yml").write_text(f"{box}build: {{steps: []}}\n")
+    found = json.loads(check("-o", "json").output)["diagnostics"]
+
+    assert [d["code"] for d in found] == ["WY208"]
+
+
+def test_a_classic_box_without_a_replacement_is_one_error(project: Path) -> None:
+    (project / "wercker.yml").write_text("box: acme/base@0.1\nbuild: {steps: []}\n")
+    found = json.loads(check("-o", "json").output)["diagnostics"]
+
+    assert [(d["code"], d["severity"]) for d in found] == [("WY203", "error")]

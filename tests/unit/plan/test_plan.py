@@ -223,10 +223,10 @@ build:
 
     assert reason_of(caught) is Reason.STEP_NOT_FOUND
     assert caught.value.message == (
-        "internal/docker-build (line 4) needs a Docker Engine, which this operator has no setting for yet: build the "
-        "image in a step with a tool of the box, such as buildah or kaniko; internal/docker-push (line 5) pushes an "
-        "image of internal/docker-build (image-name), which needs a Docker Engine; "
-        "internal/store-container (line 7) is not supported"
+        "internal/docker-build (line 4) needs a Docker Engine, for which this operator has no setting yet: build the "
+        "image in a step with a tool of the box, such as buildah or kaniko; internal/docker-push (line 5) needs an "
+        "image of internal/docker-build (image-name), and so a Docker Engine; "
+        "internal/store-container (line 7) needs a Docker Engine, for which this operator has no setting yet"
     )
 
 
@@ -342,7 +342,7 @@ def test_two_services_of_one_name_are_refused() -> None:
 
 
 def test_a_pipeline_that_wants_a_docker_daemon_is_refused() -> None:
-    with pytest.raises(UserError, match="docker: true, which is not supported yet"):
+    with pytest.raises(UserError, match="docker: true of pipeline build needs a Docker daemon"):
         plan(yml=YML.replace("build:\n", "build:\n  docker: true\n"))
 
 
