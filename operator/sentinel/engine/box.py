@@ -141,6 +141,10 @@ async def open_box(
                 reason=Reason.SHELL_MISSING,
             ) from e
         raise
+    if plan.image_notes:
+        # Into the log as well: who reads it years later has no Build to look at.
+        lines = [f"--- sentinel: {note}" for note in plan.image_notes]
+        await session.note("images", "\n".join(lines))
 
 
 async def services_tried(plan: Plan, session: Session) -> None:

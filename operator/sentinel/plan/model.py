@@ -169,7 +169,8 @@ class Plan:
 
     `shell` and `entrypoint` are argv: which shell the box's `cmd` asks for (empty: bash, else sh), and what is put
     before it. `user` is the box's uid or uid:gid where wercker.yml says one. `ignore_file` names the file of the
-    source that says what is not copied. `deploy` tells the two kinds of wercker's environment apart.
+    source that says what is not copied. `deploy` tells the two kinds of wercker's environment apart. `image_notes` are
+    sentences about the images, for people.
     """
 
     build: str
@@ -193,4 +194,5 @@ class Plan:
     build_timeout: float = 7200.0
     results_prefix: str = ""
     deploy: bool = False
+    image_notes: tuple[str, ...] = ()
     version: int = VERSION

@@ -14,7 +14,7 @@ from sentinel.plan.generic import application_name
 from sentinel.plan.images import WantedImages
 from sentinel.plan.internal import about_internal
 from sentinel.plan.links import exposed, link_prefix
-from sentinel.plan.model import Plan
+from sentinel.plan.model import ImageFacts, Plan
 from sentinel.plan.names import is_dns_name
 from sentinel.plan.repository import repository_name
 from sentinel.plan.users import box_user, is_read_only, is_root
@@ -25,23 +25,33 @@ def notices(
 ) -> tuple[str, ...]:
     """One sentence each, in a fixed order; `wanted` is what `plan` was made of."""
     return (
-        *wanted.notes,
-        *_about_tags(wanted, plan),
+        *plan.image_notes,
         *_about_pipeline(build, pipeline, plan),
         *_about_box(build, wanted.box, plan),
         *_about_services(build, wanted, plan),
     )
 
 
-def _about_tags(wanted: WantedImages, plan: Plan) -> list[str]:
-    """Ten years ago `node` was another image than today, and tomorrow it is one more."""
-    facts = (plan.box, *(service.image for service in plan.services))
-    found = {
-        f"image {box.image} has no tag: it is {box.image}:latest, today {image.digest[:19]}…; name a version to keep it"
+def image_notes(wanted: WantedImages, facts: Sequence[ImageFacts]) -> tuple[str, ...]:
+    """What runs instead of what wercker.yml names, and what a name that moves means today.
+
+    `facts` are those of box and services, in their order. Ten years ago `node` was another image than today, and
+    tomorrow it is one more.
+    """
+    moving = {
+        note
         for box, image in zip((wanted.box, *wanted.services), facts, strict=True)
-        if image.digest and "@" not in box.image and ":" not in box.image.rpartition("/")[2]
+        if image.digest and (note := _about_tag(box.image, image.digest))
     }
-    return sorted(found)
+    return (*wanted.notes, *sorted(moving))
+
+
+def _about_tag(image: str, digest: str) -> str:
+    _, colon, tag = image.rpartition("/")[2].partition(":")
+    if "@" in image or tag not in ("", "latest"):
+        return ""
+    what = f"image {image} is" if colon else f"image {image} has no tag: it is {image}:latest,"
+    return f"{what} today {digest}; name a version to keep it"
 
 
 def _about_pipeline(build: Build, pipeline: Pipeline, plan: Plan) -> list[str]:

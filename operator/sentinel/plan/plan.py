@@ -37,6 +37,7 @@ from sentinel.plan.model import (
     StepPhase,
 )
 from sentinel.plan.names import step_id
+from sentinel.plan.notices import image_notes
 from sentinel.plan.options import dashed
 from sentinel.plan.repository import plan_image
 from sentinel.plan.services import plan_services
@@ -172,6 +173,7 @@ def make_plan(
         build_timeout=seconds(build.spec.timeouts.build),
         results_prefix=attempt_results(build, source, settings=settings, attempt=attempt),
         deploy=is_deploy(build),
+        image_notes=image_notes(wanted, (box, *services)),
     )
     check_scratch(plan, build.spec.pod.box)
     return plan

@@ -47,8 +47,25 @@ def told(
 
 def test_images_without_a_tag_are_named_with_what_they_are_today() -> None:
     assert told(tags=True) == [
-        f"image redis has no tag: it is redis:latest, today {REDIS.digest[:19]}…; name a version to keep it"
+        f"image redis has no tag: it is redis:latest, today {REDIS.digest}; name a version to keep it"
     ]
+
+
+def test_latest_moves_as_well_and_a_version_does_not() -> None:
+    yml = "box: r.example.com:5000/a/b:1\nservices: [redis:latest]\nbuild: {steps: [{script: {code: x}}]}\n"
+
+    assert told(yml, tags=True) == [
+        f"image redis:latest is today {REDIS.digest}; name a version to keep it"
+    ]
+
+
+def test_what_is_said_of_images_is_in_the_plan_for_the_log() -> None:
+    yml = "box: wercker/rvm@1.0\nservices: [redis]\nbuild: {steps: [{script: {code: x}}]}\n"
+
+    assert plan(yml=yml).image_notes == (
+        "box wercker/rvm@1.0 is replaced by ruby:2.3 (images.rewrite)",
+        f"image redis has no tag: it is redis:latest, today {REDIS.digest}; name a version to keep it",
+    )
 
 
 def test_a_box_that_is_gone_is_named_with_what_replaces_it() -> None:
