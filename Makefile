@@ -72,8 +72,8 @@ chaos: venv lab-up ## break streams, operators and cluster by count; writes buil
 
 fuzz: venv ## every fuzzer for FUZZTIME (default 60s): wercker.yml, and boxkit's frames, journal, masks and answers
 	FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest tests/unit/config/test_load.py -q -k raise_anything --timeout=1800
-	cd operator/boxkit && for each in $$(grep -ho 'func Fuzz[A-Za-z]*' *_test.go | cut -c6-); do \
-		go test -run='^$$' -fuzz="^$$each\$$" -fuzztime=$(FUZZTIME) . || exit 1; done
+	cd operator/boxkit && grep -rHo 'func Fuzz[A-Za-z]*' internal --include=*_test.go | sort | while IFS=: read -r file each; do \
+		go test -run='^$$' -fuzz="^$${each#func }\$$" -fuzztime=$(FUZZTIME) "./$$(dirname "$$file")" || exit 1; done
 
 clean: ## remove what was built in this checkout
 	rm -rf build dist .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -11,6 +9,12 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"sentinel.wercker.com/boxkit/internal/control"
+	"sentinel.wercker.com/boxkit/internal/proc"
+	"sentinel.wercker.com/boxkit/internal/safefile"
+	"sentinel.wercker.com/boxkit/internal/session"
+	"sentinel.wercker.com/boxkit/internal/steplog"
 )
 
 const threads = 16
@@ -18,9 +22,9 @@ const threads = 16
 // runInit is the box's main process. It returns the exit code once the session has ended.
 func runInit() (int, error) {
 	runtime.GOMAXPROCS(min(runtime.NumCPU(), 4))
-	makeThreads(threads)
+	proc.MakeThreads(threads)
 	if os.Getpid() != 1 {
-		if err := becomeSubreaper(); err != nil {
+		if err := proc.BecomeSubreaper(); err != nil {
 			return 0, fmt.Errorf("becoming a subreaper: %w", err)
 		}
 	}
@@ -31,20 +35,21 @@ func runInit() (int, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return 0, fmt.Errorf("making the session's directory: %w", err)
 	}
-	if err := tune(); err != nil {
+	out := steplog.NewConsole(os.Stdout)
+	v := control.NewServer(filepath.Join(dir, "control.sock"), version)
+	if err := v.Tune(os.Getenv); err != nil {
 		return 0, err
 	}
-	v := &server{path: filepath.Join(dir, "control.sock")}
-	s, err := newSession(dir, fromEnv("SENTINEL_KIT_DIR", "/run/sentinel/kit"),
-		fromEnv("SENTINEL_CGROUP_DIR", "/sys/fs/cgroup"), newReaper(), newConsole(os.Stdout), v.wake)
+	s, err := session.New(dir, fromEnv("SENTINEL_KIT_DIR", "/run/sentinel/kit"),
+		fromEnv("SENTINEL_CGROUP_DIR", "/sys/fs/cgroup"), proc.NewReaper(), out, v.Wake, v.Mend)
 	if err != nil {
 		return 0, err
 	}
-	v.session, s.listen = s, v.mend
-	if err := writeNew(filepath.Join(dir, "pid"), fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
+	v.Serve(s)
+	if err := safefile.Write(filepath.Join(dir, "pid"), fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
 		return 0, err
 	}
-	if err := v.listen(); err != nil {
+	if err := v.Listen(); err != nil {
 		return 0, fmt.Errorf("listening on the control socket: %w", err)
 	}
 	signals := make(chan os.Signal, 4)
@@ -53,46 +58,19 @@ func runInit() (int, error) {
 		var once sync.Once
 		for each := range signals {
 			if each == syscall.SIGUSR1 { // an attach found no socket
-				if err := v.listen(); err != nil {
-					s.console.line("--- sentinel: listening again: %v", err)
+				if err := v.Listen(); err != nil {
+					out.Line("--- sentinel: listening again: %v", err)
 				}
 				continue
 			}
-			once.Do(s.terminate)
+			once.Do(s.Terminate)
 		}
 	}()
-	code := (&runner{session: s}).run()
-	v.end(5 * time.Second)
+	code := s.Run()
+	v.End(5 * time.Second)
 	select {
-	case <-s.console.drained():
+	case <-out.Drained():
 	case <-time.After(2 * time.Second):
 	}
 	return code, nil
-}
-
-// tune lets tests shorten the heartbeat.
-func tune() error {
-	for name, value := range map[string]*time.Duration{
-		"SENTINEL_HEARTBEAT": &heartbeat, "SENTINEL_SILENCE": &silence,
-	} {
-		if text := os.Getenv(name); text != "" {
-			parsed, err := time.ParseDuration(text)
-			if err != nil || parsed <= 0 {
-				return fmt.Errorf("%s: %q is no duration", name, text)
-			}
-			*value = parsed
-		}
-	}
-	return nil
-}
-
-// openFIFO makes the status FIFO and holds it open both ways: a shell never waits to open it, and we never see its end.
-func openFIFO(path string) (*os.File, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		return nil, fmt.Errorf("making the status FIFO: %w", err)
-	}
-	return os.OpenFile(path, os.O_RDWR|syscall.O_NONBLOCK, 0)
 }

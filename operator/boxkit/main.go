@@ -7,7 +7,10 @@ import (
 	"os"
 	"slices"
 
+	"sentinel.wercker.com/boxkit/internal/attach"
+	"sentinel.wercker.com/boxkit/internal/install"
 	"sentinel.wercker.com/boxkit/internal/stepkit"
+	"sentinel.wercker.com/boxkit/internal/wire"
 )
 
 // version is set by the linker.
@@ -25,17 +28,17 @@ func main() {
 	var err error
 	switch {
 	case verb == "install" && len(os.Args) == 3:
-		err = install(os.Args[2])
+		err = install.Into(os.Args[2])
 	case verb == "init":
 		code, err = runInit()
 	case verb == "attach":
-		err = runAttach(os.Stdin, os.Stdout)
+		err = attach.Run(sessionDir(), os.Stdin, os.Stdout)
 	case verb == "env":
 		err = printEnv(os.Stdout)
 	case slices.Contains(stepkit.Verbs, verb):
 		code = stepkit.Run(verb, os.Args[2:], fromEnv("SENTINEL_KIT_DIR", "/run/sentinel/kit"), os.Stdin, os.Stdout, os.Stderr)
 	case verb == "version":
-		fmt.Printf("boxkit %s, protocol %d to %d\n", version, protocolMin, protocolMax)
+		fmt.Printf("boxkit %s, protocol %d to %d\n", version, wire.ProtocolMin, wire.ProtocolMax)
 	default:
 		fmt.Fprintln(os.Stderr, usageText)
 		os.Exit(2)

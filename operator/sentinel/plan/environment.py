@@ -119,7 +119,7 @@ def resolve(
 def why_not_masked(value: str) -> str:
     """Why boxkit does not mask a protected value, as the end of a sentence; empty if it does, or if there is none.
 
-    The same rule as `maskable` in `operator/boxkit/maskforms.go`, which applies it to each line of a value too.
+    The same rule as `maskable` in `operator/boxkit/internal/mask`, which applies it to each line of a value too.
     """
     bare = value.strip()
     if value and not any(c.isalnum() for c in bare):

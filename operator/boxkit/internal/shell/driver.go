@@ -1,0 +1,73 @@
+package shell
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+)
+
+//go:embed init.sh
+var werckerInit string
+
+// A driver is the file that the shell sources for one step. It holds text from wercker.yml and our own, never a
+// secret: those came by execve. Our lines are \command and builtins, since a step may have defined cd, set or export.
+type Driver struct {
+	Begin     string // a command that says that the driver runs
+	SourceDir string
+	Cwd       string
+	Literals  [][2]string // boxkit's own variables
+	Exports   [][2]string // the step's, $ is live
+	Files     []string    // init.sh and run.sh, as far as they exist
+	Flags     string      // x and v, switched off since the last step
+}
+
+func (d *Driver) Text() string {
+	var b strings.Builder
+	b.WriteString(d.Begin)
+	b.WriteString("\\command set +e\n")
+	line := func(format string, args ...any) {
+		fmt.Fprintf(&b, format+"\n", args...)
+		b.WriteString("case $? in 0) ;; *) \\command return 1;; esac\n")
+	}
+	// A step may have moved the source: setup-go-workspace does (wercker-semantics §3.2).
+	line("case \"${WERCKER_SOURCE_DIR-}\" in '') \\command cd %s ;; *) \\command cd \"$WERCKER_SOURCE_DIR\" ;; esac",
+		singleQuoted(d.SourceDir))
+	for _, pair := range d.Literals {
+		fmt.Fprintf(&b, "\\command export %s=%s\n", pair[0], singleQuoted(pair[1]))
+	}
+	for _, pair := range d.Exports {
+		if isName(pair[0]) {
+			fmt.Fprintf(&b, "\\command export %s=%s\n", pair[0], liveQuoted(pair[1]))
+		} else {
+			fmt.Fprintf(&b, "\\command echo %s >&2\n",
+				singleQuoted(fmt.Sprintf("sentinel: %q is no name for a variable; it is not exported", pair[0])))
+		}
+	}
+	if d.Cwd != "" {
+		fmt.Fprintf(&b, "\\command cd %s\n", liveQuoted(d.Cwd))
+		fmt.Fprintf(&b, "case $? in 0) ;; *) \\command echo %s >|\"$WERCKER_REPORT_MESSAGE_FILE\"; \\command return 1;; esac\n",
+			singleQuoted("it cannot begin in its cwd: "+d.Cwd))
+	}
+	if d.Flags != "" {
+		fmt.Fprintf(&b, "\\command set -%s; ", d.Flags)
+	}
+	for i, file := range d.Files {
+		fmt.Fprintf(&b, "\\command . %s\n", singleQuoted(file))
+		if i < len(d.Files)-1 {
+			b.WriteString("case $? in 0) ;; *) \\command return;; esac\n")
+		}
+	}
+	if len(d.Files) == 0 {
+		b.WriteString("\\command :\n")
+	}
+	return b.String()
+}
+
+// ScriptText is run.sh of a script step (wercker-semantics §2.5): the shebang is a comment, and the sign that the
+// script wants no set -e.
+func ScriptText(code string) string {
+	if strings.HasPrefix(code, "#!") {
+		return code + "\n"
+	}
+	return "set -e\n" + code + "\n"
+}

@@ -1,0 +1,251 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// The messages of README.md. Fields that boxkit does not know are ignored.
+
+type Seconds float64
+
+func (s Seconds) Duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
+
+type Envelope struct {
+	Type string `json:"type"`
+	ID   int64  `json:"id"`
+}
+
+type Hello struct {
+	Protocol  int              `json:"protocol"` // of an operator that knows no range
+	Protocols Range            `json:"protocols"`
+	Since     int64            `json:"since"`
+	Follow    map[string]int64 `json:"follow"`
+}
+
+type Range struct {
+	Min int `json:"min"`
+	Max int `json:"max"`
+}
+
+// Agree returns the highest protocol version that both sides speak. `version` is this boxkit's, for the error.
+func (m *Hello) Agree(version string) (int, error) {
+	theirs := m.Protocols
+	if theirs == (Range{}) {
+		theirs = Range{m.Protocol, m.Protocol}
+	}
+	agreed := min(theirs.Max, ProtocolMax)
+	if agreed < max(theirs.Min, ProtocolMin) {
+		return 0, ProtocolError(fmt.Sprintf("hello: the operator speaks protocol %d to %d, this boxkit (%s) %d to %d",
+			theirs.Min, theirs.Max, version, ProtocolMin, ProtocolMax))
+	}
+	return agreed, nil
+}
+
+type Target struct {
+	URL     string            `json:"url"`
+	Headers map[string]string `json:"headers"`
+}
+
+type Service struct {
+	Alias string `json:"alias"`
+	Ports []int  `json:"ports"`
+	Hosts bool   `json:"hosts"`
+}
+
+type Limits struct {
+	Log   int64   `json:"log"`
+	Build Seconds `json:"build"`
+	Grace Seconds `json:"grace"`
+	Close Seconds `json:"close"`
+}
+
+type Copy struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+type Open struct {
+	Build       string      `json:"build"`
+	Attempt     int         `json:"attempt"`
+	Plan        string      `json:"plan"`
+	Env         [][2]string `json:"env"`
+	Masks       [][]byte    `json:"masks"`
+	Shell       []string    `json:"shell"`
+	Entrypoint  []string    `json:"entrypoint"`
+	SourceDir   string      `json:"sourceDir"`
+	PipelineDir string      `json:"pipelineDir"`
+	ReportDir   string      `json:"reportDir"`
+	Prepare     struct {
+		Dirs   []string `json:"dirs"`
+		Copies []Copy   `json:"copies"`
+	} `json:"prepare"`
+	Limits   Limits            `json:"limits"`
+	Services []Service         `json:"services"`
+	Uploads  map[string]Target `json:"uploads"`
+	Store    bool              `json:"store"` // each log will get a URL, with `upload` if not here
+	CA       string            `json:"ca"`
+	Proxy    string            `json:"proxy"`
+}
+
+func (m *Open) SetDefaults() {
+	text := func(field *string, value string) {
+		if *field == "" {
+			*field = value
+		}
+	}
+	text(&m.SourceDir, "/pipeline/source")
+	text(&m.PipelineDir, "/pipeline")
+	text(&m.ReportDir, "/report")
+	if m.Limits.Log <= 0 {
+		m.Limits.Log = 100 << 20
+	}
+	if m.Limits.Grace <= 0 {
+		m.Limits.Grace = 10
+	}
+	if m.Limits.Close <= 0 {
+		m.Limits.Close = 60
+	}
+}
+
+const (
+	PhaseMain  = "main"
+	PhaseAfter = "after"
+)
+
+// KindOperator is a step that the operator does outside the box, such as pushing an image. It has its place in the
+// queue and the journal like any other; the box waits for the verdict.
+const KindOperator = "operator"
+
+type Step struct {
+	Phase       string      `json:"phase"`
+	Ordinal     int         `json:"ordinal"`
+	ID          string      `json:"id"`
+	Name        string      `json:"name"`
+	DisplayName string      `json:"displayName"`
+	Owner       string      `json:"owner"`
+	Kind        string      `json:"kind"`
+	Code        string      `json:"code"`
+	Dir         string      `json:"dir"`
+	Exports     [][2]string `json:"exports"`
+	Cwd         string      `json:"cwd"`
+	Timeouts    struct {
+		Command    Seconds `json:"command"`
+		NoResponse Seconds `json:"noResponse"`
+	} `json:"timeouts"`
+}
+
+func (s *Step) Check() error {
+	switch {
+	case s.Ordinal < 1:
+		return fmt.Errorf("step %q: ordinal %d; they count from 1", s.ID, s.Ordinal)
+	case s.ID == "" || s.ID == "." || s.ID == ".." || strings.ContainsAny(s.ID, "/\x00\n"):
+		return fmt.Errorf("step %d: id %q cannot name a directory", s.Ordinal, s.ID)
+	case s.Phase != PhaseMain && s.Phase != PhaseAfter:
+		return fmt.Errorf("step %q: phase %q; main and after are known", s.ID, s.Phase)
+	case s.Kind != "script" && s.Kind != "step" && s.Kind != KindOperator:
+		return fmt.Errorf("step %q: kind %q; script, step and operator are known", s.ID, s.Kind)
+	case s.Kind == "step" && s.Dir == "":
+		return fmt.Errorf("step %q: kind step needs dir", s.ID)
+	}
+	return nil
+}
+
+type Result struct {
+	Result                string `json:"result"`
+	FailedStepDisplayName string `json:"failedStepDisplayName"`
+	FailedStepMessage     string `json:"failedStepMessage"`
+}
+
+type Start struct {
+	Steps  []*Step `json:"steps"`
+	Result *Result `json:"result"`
+}
+
+type Cancel struct {
+	Reason string `json:"reason"`
+	After  bool   `json:"after"`
+}
+
+type Collect struct {
+	What    string            `json:"what"`
+	Path    string            `json:"path"`
+	URL     string            `json:"url"`
+	Headers map[string]string `json:"headers"`
+	Limit   int64             `json:"limit"`
+	Gzip    bool              `json:"gzip"`
+}
+
+type Upload struct {
+	What string `json:"what"`
+	Target
+}
+
+// A verdict ends a running step of kind operator. Exit 0 is a pass.
+type Verdict struct {
+	Ordinal int    `json:"ordinal"`
+	Exit    int    `json:"exit"`
+	Message string `json:"message"`
+}
+
+// A note is a line or more for the log of the step that runs, or the next one. Each key is noted once.
+type Note struct {
+	Key  string `json:"key"`
+	Text string `json:"text"`
+}
+
+// What boxkit sends.
+
+type Welcome struct {
+	Type      string `json:"type"`
+	Protocol  int    `json:"protocol"` // agreed on for this connection
+	Protocols Range  `json:"protocols"`
+	Version   string `json:"version"`
+	Seq       int64  `json:"seq"`
+	Build     string `json:"build"`
+	Attempt   int    `json:"attempt"`
+}
+
+type OK struct {
+	Type string `json:"type"`
+	ID   int64  `json:"id"`
+}
+
+type Environment struct {
+	Type string      `json:"type"`
+	ID   int64       `json:"id"`
+	Env  [][2]string `json:"env"`
+}
+
+type Error struct {
+	Type string `json:"type"`
+	ID   int64  `json:"id"`
+	Code string `json:"code"`
+	Text string `json:"text"`
+}
+
+type Beat struct {
+	Type string `json:"type"`
+	N    int64  `json:"n"`
+}
+
+// Refusal is a request that boxkit does not carry out; its state is unchanged.
+type Refusal struct {
+	Code string
+	Text string
+}
+
+func (r *Refusal) Error() string { return r.Code + ": " + r.Text }
+
+func Refuse(code, format string, args ...any) *Refusal {
+	return &Refusal{Code: code, Text: fmt.Sprintf(format, args...)}
+}
+
+func Decode(message []byte, into any) error {
+	if err := json.Unmarshal(message, into); err != nil {
+		return Refuse("InvalidRequest", "%v", err)
+	}
+	return nil
+}
