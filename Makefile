@@ -34,10 +34,10 @@ demo: venv ## everything, from nothing: a real project built on a real cluster
 	@$(BIN)/python -m tests.demo
 
 test: venv lint image ## lint, then all tests, those on the cluster included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.suite
 
 test-fast: venv ## tests that need no cluster
-	$(BIN)/python -m pytest -m "not cluster"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not cluster"
 
 lint: venv ## format check, linters, types, layers, Go vet
 	$(BIN)/ruff format --check .

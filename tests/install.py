@@ -17,6 +17,8 @@ RELEASE = "sentinel"
 IMAGE = "sentinel:dev"
 STORE_SECRET = "sentinel-store"
 PRIVATE_REGISTRY = "registry.lab:5001"
+SHARED = "SENTINEL_TEST_SHARED"
+"""Set in the environment while other tests use the installation too."""
 
 
 def environ(lab: Lab) -> dict[str, str]:
@@ -47,6 +49,8 @@ def install(
 
     Pods are restarted when the image was built anew: its tag stays the same, its id does not.
     """
+    if os.environ.get(SHARED):
+        raise RuntimeError("other tests use this installation: mark the test `alone`")
     kubectl = Kubectl(lab)
     kubectl.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},

@@ -1,7 +1,7 @@
 """Inject every fault, print what came of it, write build/chaos.json. The exit code is 1 if anything was found.
 
 `FAULTS` names some of them (their objects replace those of an earlier run), `SEED` repeats a run, `SHARE` is how much
-of each is done (0.1 in `make test`), and `OUT` another file than build/chaos.json.
+of each is done (0.1 or 0.05 in `make test`), and `OUT` another file than build/chaos.json.
 """
 
 from __future__ import annotations

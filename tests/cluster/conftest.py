@@ -2,6 +2,9 @@
 
 The lab is brought up by `make lab-up` (`make test` does it). Where it is not up these tests are skipped with that
 hint, and fail in CI.
+
+Tests run side by side (`tests/suite.py`), each in its own namespace. A test that changes or reads what all share (the
+operator, the agent, the nodes, their settings, the audit log, the operator's log) is marked `alone`.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.install import PRIVATE_REGISTRY, ROOT, build_image, install
+from tests.conftest import Once, locked
+from tests.install import PRIVATE_REGISTRY, ROOT, SHARED, build_image, install
 from tests.kubectl import Kubectl, finished
 from tests.lab import git, services
 from tests.lab import lab as the_lab
@@ -32,6 +36,7 @@ from tests.lab.state import Lab
 API_VERSION = "sentinel.wercker.com/v1alpha1"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
@@ -59,19 +64,29 @@ def kubectl(lab: Lab) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def served(kubectl: Kubectl) -> Kubectl:
+def served(sentinel: Lab, kubectl: Kubectl, once: Once) -> Kubectl:
     """kubectl for a cluster that knows our resources, as `kubectl apply -f crds/` makes it."""
-    files = [str(path) for path in sorted((ROOT / "crds").glob("*.yaml"))]
-    kubectl("apply", "--server-side", "--force-conflicts", *(f"-f={file}" for file in files))
-    kubectl("wait", "--for=condition=Established", *(f"-f={file}" for file in files))
+
+    def apply() -> None:
+        files = [f"-f={path}" for path in sorted((ROOT / "crds").glob("*.yaml"))]
+        kubectl("apply", "--server-side", "--force-conflicts", *files)
+        kubectl("wait", "--for=condition=Established", *files)
+
+    once("crds", apply)
     return kubectl
 
 
 @pytest.fixture(scope="session")
-def sentinel(lab: Lab) -> Lab:
+def sentinel(lab: Lab, once: Once) -> Lab:
     """Sentinel as users have it: our image, the chart, operator and agent as pods."""
-    build_image(lab)
-    install(lab, quiet=True)
+
+    def install_it() -> None:
+        build_image(lab)
+        install(lab, quiet=True)
+
+    once("install", install_it)
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        os.environ[SHARED] = "1"
     return lab
 
 
@@ -230,7 +245,16 @@ HTPASSWD = "ci:$2b$04$lBUOKLvx2LPaZBL6sw66purDUGmrPXrCz7LKL5pQaBMsIY.VybPei\n"
 
 @pytest.fixture
 def private_registry(lab: Lab, tmp_path: Path) -> Iterator[str]:
-    """The lab's registry once more, asking for a password; an image in it that no node has seen."""
+    """The lab's registry once more, asking for a password; an image in it that no node has seen.
+
+    It has one address, so one test at a time has it.
+    """
+    with locked(CERTS.parent / "private.lock"), _private_registry(lab, tmp_path) as name:
+        yield name
+
+
+@contextmanager
+def _private_registry(lab: Lab, tmp_path: Path) -> Iterator[str]:
     host, _, port = PRIVATE_REGISTRY.partition(":")
     address = socket.gethostbyname(host)
     (tmp_path / "htpasswd").write_text(HTPASSWD)

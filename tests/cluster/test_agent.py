@@ -604,6 +604,7 @@ async def opened_kube(kubectl: Kubectl, token: str) -> AsyncIterator[Kube]:
             yield kube
 
 
+@pytest.mark.alone
 async def test_an_agent_killed_while_the_box_is_frozen_is_made_good_by_the_next(
     sentinel: Lab, world: World, node: Node
 ) -> None:

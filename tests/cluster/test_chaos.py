@@ -1,4 +1,7 @@
-"""A tenth of `make chaos` on the lab, as a process of its own: what it breaks must not be taken for another test's."""
+"""A twentieth of `make chaos` on the lab, as a process of its own: what it breaks must not be taken for another test's.
+
+Restarts of the kubelet and of the API server take minutes: only `make chaos` has them.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,14 @@ CLEAN = ("false_green", "hang", "lost", "doubled", "wrong_end", "journal_mismatc
 
 
 COUNTS = {
-    "operator_kills": 20,
-    "stream_cuts_cluster": 10,
-    "kubelet_restarts": 1,
-    "apiserver_restarts": 1,
-    "terminated": 3,
+    "operator_kills": 10,
+    "stream_cuts_cluster": 5,
+    "terminated": 2,
 }
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.alone
 def test_faults_change_nothing_that_builds_say(sentinel: Lab, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.chaos"],
@@ -32,7 +34,7 @@ def test_faults_change_nothing_that_builds_say(sentinel: Lab, tmp_path: Path) ->
         env={
             **os.environ,
             "FAULTS": " ".join(COUNTS),
-            "SHARE": "0.1",
+            "SHARE": "0.05",
             "INSTALLED": "1",
             "OUT": str(tmp_path / "chaos.json"),
             "PYTHONPATH": f"{ROOT}/operator",

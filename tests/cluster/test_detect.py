@@ -26,6 +26,7 @@ def detecting(sentinel: Lab) -> Iterator[Lab]:
     install(sentinel, quiet=True)
 
 
+@pytest.mark.alone
 def test_a_project_without_wercker_yml_is_built_and_what_was_made_for_it_is_recorded(
     detecting: Lab, builds: Builds
 ) -> None:

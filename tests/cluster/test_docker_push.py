@@ -8,6 +8,7 @@ import tarfile
 import urllib.request
 from typing import Any
 
+import pytest
 from tests.cluster.conftest import REGISTRY_PASSWORD, Builds, steps
 from tests.install import NAMESPACE, PRIVATE_REGISTRY
 
@@ -210,6 +211,7 @@ build:
     assert [each["metadata"]["name"] for each in made] == ["login"]
 
 
+@pytest.mark.alone
 def test_an_operator_killed_during_the_push_pushes_once(builds: Builds) -> None:
     url = builds.project(
         f"""\

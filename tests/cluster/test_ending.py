@@ -45,6 +45,7 @@ def test_a_pod_over_its_own_storage_limit_fails_with_the_limit_and_a_remedy(
     assert builds.pods("b") == []
 
 
+@pytest.mark.alone
 def test_the_log_of_a_step_that_ignores_term_is_kept_as_far_as_its_node_had_it(
     builds: Builds,
 ) -> None:

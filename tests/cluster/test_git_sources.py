@@ -345,6 +345,7 @@ def trusting(builds: Builds, tmp_path: Path) -> Iterator[Builds]:
     install(builds.lab, quiet=True)
 
 
+@pytest.mark.alone
 def test_every_build_trusts_the_authority_that_the_operator_was_told_of(
     trusting: Builds, servers: Lab
 ) -> None:

@@ -42,6 +42,7 @@ def test_a_build_deleted_with_orphans_leaves_nothing(builds: Builds) -> None:
     until(lambda: left(builds) == [])
 
 
+@pytest.mark.alone
 def test_a_pod_orphaned_while_no_operator_watched_goes_with_the_resync(builds: Builds) -> None:
     builds.apply("b", url=builds.script("sleep 1000", name="long"))
     wait(builds, running("long"))
@@ -59,6 +60,7 @@ def test_a_pod_orphaned_while_no_operator_watched_goes_with_the_resync(builds: B
     until(lambda: left(builds) == [])
 
 
+@pytest.mark.alone
 def test_a_deleted_namespace_is_no_news(builds: Builds) -> None:
     for name in ("a", "b", "c"):
         builds.apply(name, url=builds.script("sleep 1000", name="long"))
@@ -96,6 +98,7 @@ def hasty(sentinel: Lab) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hasty")
+@pytest.mark.alone
 def test_a_finished_build_lives_as_long_as_its_ttl(builds: Builds) -> None:
     url = builds.script("true")
     for name, ttl in (("short", "5s"), ("patched", "168h"), ("kept", "0s")):
@@ -109,6 +112,7 @@ def test_a_finished_build_lives_as_long_as_its_ttl(builds: Builds) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
+@pytest.mark.alone
 def test_builds_that_wait_for_a_node_stop_nobody(builds: Builds) -> None:
     url = builds.script("true")
     for n in range(4):
@@ -137,6 +141,7 @@ def being_prepared(raw: dict[str, Any]) -> bool:
 
 
 @pytest.mark.usefixtures("hasty")
+@pytest.mark.alone
 def test_a_source_that_never_answers_holds_nobody(builds: Builds) -> None:
     """Cancel and delete act at once; without them the deadline of the preparation does."""
     with socket.create_server((builds.lab.gateway, 0)) as silent:

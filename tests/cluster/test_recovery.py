@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.cluster.conftest import Builds, steps
 from tests.install import NAMESPACE
 from tests.kubectl import condition
@@ -19,6 +20,7 @@ def operator_pod(builds: Builds) -> dict[str, Any]:
     return builds.kubectl.list("pods", namespace=NAMESPACE, selector=selector)[0]
 
 
+@pytest.mark.alone
 def test_a_killed_operator_s_successor_goes_on_and_no_step_runs_twice(builds: Builds) -> None:
     builds.secret("tokens", api="v3ry-s3cret-value")
     text = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from tests.cluster.conftest import Builds, steps
 from tests.cluster.test_reasons import shows, until, verdict, wait
 from tests.kubectl import condition
@@ -144,20 +143,6 @@ def test_a_commit_that_a_quota_never_lets_in_leaves_the_steps_passed_and_no_pod(
     assert steps(raw) == [("step", "Passed", "Passed")]
     assert builds.log(raw, "step") == ""
     until(lambda: builds.pods("b") == [])
-
-
-@pytest.mark.usefixtures("step_registry")
-def test_a_quota_on_config_maps_is_waited_for(builds: Builds) -> None:
-    quota(builds, {"count/configmaps": "1"})
-    registry = builds.lab.registry
-    url = builds.project(
-        f"box: {registry}/box/debian:12\nbuild:\n  steps:\n    - lab/setup-workspace\n"
-    )
-    builds.apply("b", url=url)
-    wait(builds, shows("QuotaExceeded"))
-    assert "ConfigMap b-" in condition(builds.get("b"), "PodReady")["message"]
-    quota(builds, {"count/configmaps": "9"})
-    assert verdict(builds.finish("b", timeout=60)) == ("Succeeded", "Passed")
 
 
 def test_pod_security_names_the_fields_to_set_and_with_them_the_build_succeeds(

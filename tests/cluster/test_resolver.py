@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from tests.bench.process import parts
 from tests.chaos.hostile import (
     Ground,
@@ -40,6 +41,7 @@ def test_the_resolver_has_no_token_and_no_credentials(sentinel: Lab, kubectl: Ku
     assert not Path(f"/proc/{seen['resolver'].pid}/root/{TOKEN}").exists()
 
 
+@pytest.mark.alone
 def test_hostile_builds_end_and_an_honest_one_beside_them_does_not_notice(
     builds: Builds, kubectl: Kubectl
 ) -> None:
@@ -78,6 +80,7 @@ def test_hostile_builds_end_and_an_honest_one_beside_them_does_not_notice(
     assert after["operator"] == before["operator"]
 
 
+@pytest.mark.alone
 def test_a_resolver_that_is_killed_is_waited_for(builds: Builds, kubectl: Kubectl) -> None:
     before = restarts(builds.lab)
     url = builds.script("echo fine")

@@ -77,6 +77,7 @@ def audited(lab: Lab) -> Iterator[tuple[Right, bool]]:
 
 
 @pytest.mark.usefixtures("sentinel")
+@pytest.mark.alone
 def test_nothing_is_granted_that_is_not_used(lab: Lab) -> None:
     used = {right for right, allowed in audited(lab) if allowed}
     assert granted(render(lab)) - used - SELDOM == set()
@@ -99,6 +100,7 @@ def may(kubectl: Kubectl, account: str, verb: str, resource: str, namespace: str
     return answer.strip() == "yes"
 
 
+@pytest.mark.alone
 def test_with_namespaces_all_rights_are_in_those_and_a_build_runs_whole(
     one_namespace: str, lab: Lab, kubectl: Kubectl
 ) -> None:

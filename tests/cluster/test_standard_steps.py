@@ -98,6 +98,7 @@ def provided(builds: Builds, sentinel: Lab) -> Iterator[None]:
     install(sentinel, quiet=True)
 
 
+@pytest.mark.alone
 def test_a_tool_that_the_box_lacks_is_provided(builds: Builds, provided: None) -> None:
     text = f"box: {builds.lab.registry}/box/debian:12\nbuild:\n  steps:\n    - golint\n"
     raw = builds.run(url=builds.project(text))

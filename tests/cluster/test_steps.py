@@ -1,11 +1,20 @@
-"""The ten steps of tests/steps in builds on a cluster, from a registry that `sentinel steps serve` is."""
+"""The ten steps of tests/steps in builds on a cluster, from a registry that `sentinel steps serve` is.
+
+Every test that needs this registry is here: the operator is restarted twice, not twice for each module.
+"""
 
 from __future__ import annotations
 
 import json
 
+import pytest
 from tests.cluster.conftest import Builds, steps
+from tests.cluster.pipelines import PIPELINES, Pipeline
+from tests.cluster.test_reasons import shows, verdict, wait
+from tests.cluster.test_refusals import quota
 from tests.kubectl import condition
+
+pytestmark = pytest.mark.alone
 
 PIPELINE = """\
 box: {box}
@@ -130,3 +139,43 @@ def test_all_that_is_missing_is_named_and_no_pod_starts(step_registry: str, buil
     ):
         assert words in accepted["message"]
     assert "pod" not in raw["status"]
+
+
+@pytest.mark.usefixtures("step_registry")
+def test_a_quota_on_config_maps_is_waited_for(builds: Builds) -> None:
+    quota(builds, {"count/configmaps": "1"})
+    registry = builds.lab.registry
+    url = builds.project(
+        f"box: {registry}/box/debian:12\nbuild:\n  steps:\n    - lab/setup-workspace\n"
+    )
+    builds.apply("b", url=url)
+    wait(builds, shows("QuotaExceeded"))
+    assert "ConfigMap b-" in condition(builds.get("b"), "PodReady")["message"]
+    quota(builds, {"count/configmaps": "9"})
+    assert verdict(builds.finish("b", timeout=60)) == ("Succeeded", "Passed")
+
+
+def text_of(builds: Builds, each: Pipeline) -> str:
+    registry = builds.lab.registry
+    return each.text.format(
+        box=f"{registry}/box/debian:12", redis=f"{registry}/service/redis:7", registry=registry
+    )
+
+
+@pytest.mark.timeout(600)
+def test_pipelines_like_real_ones_do_what_they_did(step_registry: str, builds: Builds) -> None:
+    for each in PIPELINES:
+        url = builds.project(text_of(builds, each), **each.files)
+        builds.apply(f"like-{each.like}", url=url, **each.spec)
+
+    wrong: dict[str, object] = {}
+    for each in PIPELINES:
+        raw = builds.finish(f"like-{each.like}", timeout=400)
+        states = {name: state for name, state, _ in steps(raw)}
+        told = condition(raw, "Succeeded")["message"]
+        logs = [(name, builds.log(raw, name)) for name, _ in each.says if states[name] != "Skipped"]
+        found = (raw["status"]["phase"], logs, each.states and tuple(states.values()))
+        if found != (each.phase, list(each.says), each.states) or each.message not in told:
+            wrong[each.like] = (told, found)
+    assert wrong == {}
+    assert len({each.like for each in PIPELINES}) >= 20

@@ -172,6 +172,7 @@ def test_a_running_builds_pod_is_replaced_by_one_with_its_plan(
     untouched(builds, made)
 
 
+@pytest.mark.alone
 def test_what_is_there_under_our_names_before_we_create_it(
     builds: Builds, mallory: Kubectl
 ) -> None:
@@ -244,6 +245,7 @@ def test_what_edit_may_not_write(builds: Builds, mallory: Kubectl) -> None:
     assert not raw["status"]["results"]["prefix"].startswith("victim/")
 
 
+@pytest.mark.alone
 def test_the_key_is_rotated_while_a_build_runs(builds: Builds, kubectl: Kubectl) -> None:
     """docs/explanation/security.md, "Rotating the key". The key itself is in no log and in no pod."""
     builds.apply("b", url=builds.script(WAITS))
@@ -276,6 +278,7 @@ def test_the_key_is_rotated_while_a_build_runs(builds: Builds, kubectl: Kubectl)
         restart(kubectl)
 
 
+@pytest.mark.alone
 def test_a_pod_that_only_has_our_labels_outlives_every_resync(
     builds: Builds, mallory: Kubectl
 ) -> None:

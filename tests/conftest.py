@@ -1,0 +1,55 @@
+"""What holds for every test: those on the cluster come first, because they wait most of the time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+Once = Callable[[str, Callable[[], None]], None]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes of this machine wait for."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, work)` does `work` in the first process of this test run that asks.
+
+    The others wait until it is done. Where it failed they fail too, instead of repeating it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        # Each worker has a directory of its own in one that they share.
+        root = root.parent
+
+    def do(name: str, work: Callable[[], None]) -> None:
+        mark = root / f"{name}.done"
+        with locked(root / f"{name}.lock"):
+            if not mark.exists():
+                failure = "interrupted"
+                try:
+                    work()
+                    failure = ""
+                except (Exception, SystemExit) as error:
+                    failure = f"{type(error).__name__}: {error}"
+                    raise
+                finally:
+                    mark.write_text(failure)
+            elif failure := mark.read_text():
+                pytest.fail(f"{name} failed in another process of this test run: {failure}")
+
+    return do
