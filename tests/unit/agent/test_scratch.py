@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tests.unit.agent.trees import NO_LIMIT, needs_root, overlay, tree
+from tests.unit.agent.trees import NO_LIMIT, apply, needs_root, overlay, tree
 
 from sentinel.agent.changes import measured
 from sentinel.agent.failures import CommitFailure
@@ -214,8 +214,7 @@ async def test_only_what_steps_wrote_is_read(tmp_path: Path) -> None:
     assert [each.name for each in members] == ["d", "d/file"]
     assert [each.what for each in written.dropped] == [DEVICES]
     (tmp_path / "image").mkdir()
-    with tarfile.open(tmp_path / "b.tar") as tar:
-        tar.extractall(tmp_path / "image", filter="fully_trusted")
+    apply(tmp_path / "b.tar", tmp_path / "image")
     assert tree(tmp_path / "image") == expected
 
 
