@@ -182,9 +182,9 @@ async def test_output_that_is_still_written_is_stored(
 
 def place_for(user: int, boxkit: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A directory that belongs to `user`, and a boxkit that it may run."""
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:  # pytest's own, which only root may enter
-        parent.chmod(0o755)
+    for each in (tmp_path, *tmp_path.parents):
+        if not each.stat().st_mode & 0o001:  # pytest's own, which only root may enter
+            each.chmod(0o755)
     root, binary = tmp_path / "user", tmp_path / "boxkit"
     root.mkdir()
     os.chown(root, user, user)
