@@ -28,3 +28,25 @@ def test_an_authority_that_is_none_stops_the_start(
     monkeypatch.setenv("SENTINEL_SOURCE__CA", text)
     with pytest.raises(ValidationError, match=r"source\.ca holds no certificates in PEM form"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    "mirrors",
+    [
+        {"docker.io": "https://mirror.example.com"},
+        {"docker.io": "mirror"},
+        {"docker": "mirror.example.com"},
+        {"docker.io": "mirror.example.com/hub:1"},
+        {"docker.io": "mirror.example.com/"},
+    ],
+)
+def test_a_mirror_that_is_none_stops_the_start(mirrors: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match=r"images\.mirrors"):
+        Settings(images={"mirrors": mirrors})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mirror", ["mirror.example.com", "mirror:5000", "10.0.0.1:5000/a/b-c"])
+def test_a_mirror_may_be_reached(mirror: str) -> None:
+    settings = Settings(images={"mirrors": {"docker.io": mirror}})  # type: ignore[arg-type]
+
+    assert mirror.partition("/")[0] in settings.registry_policy().to_json()["allowed"]

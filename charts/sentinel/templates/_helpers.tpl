@@ -36,6 +36,9 @@ app.kubernetes.io/component: {{ .component }}
 - {name: SENTINEL_IMAGES__ALLOWED_REGISTRIES, value: {{ .Values.images.allowedRegistries | toJson | quote }}}
 - {name: SENTINEL_IMAGES__ALLOWED_REPOSITORIES, value: {{ .Values.images.allowedRepositories | toJson | quote }}}
 - {name: SENTINEL_IMAGES__INSECURE_REGISTRIES, value: {{ .Values.images.insecureRegistries | toJson | quote }}}
+{{- with .Values.images.mirrors }}
+- {name: SENTINEL_IMAGES__MIRRORS, value: {{ . | toJson | quote }}}
+{{- end }}
 - {name: SENTINEL_IMAGES__DEFAULT_REGISTRY, value: {{ .Values.images.defaultRegistry | quote }}}
 {{- end }}
 

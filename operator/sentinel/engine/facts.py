@@ -21,6 +21,7 @@ from sentinel.plan.internal import is_shipped
 from sentinel.plan.logins import Login, docker_config
 from sentinel.plan.model import ImageFacts, PlanSource, StepFacts
 from sentinel.registry.credentials import Keychain, keychain_from_docker_config
+from sentinel.registry.mirrors import mirrored
 from sentinel.registry.reference import Reference, parse_reference
 from sentinel.resolver.client import Session
 from sentinel.resolver.logins import logins_of
@@ -40,10 +41,14 @@ from sentinel.steps.standard import find_standard, standard_facts
 
 @dataclass(frozen=True, kw_only=True)
 class _Image:
-    """An image to look up: `login` is a digest of what it is looked up with, and for which architecture."""
+    """An image to look up: `login` is a digest of where and with what it is looked up, and for which architecture.
+
+    `name` is what wercker.yml or a rewrite has, `reference` where it is looked up and pulled, perhaps on a mirror.
+    """
 
     name: str
     reference: Reference
+    mirrored: bool
     login: str
     known: ImageFacts | None
 
@@ -82,7 +87,11 @@ async def find_facts(
     request = request.model_copy(
         update={
             "images": tuple(
-                ImageWanted(name=each.name, known=each.known.digest if each.known else "")
+                ImageWanted(
+                    name=str(each.reference) if each.mirrored else each.name,
+                    known=each.known.digest if each.known else "",
+                    mirror_of=each.name if each.mirrored else "",
+                )
                 for each in wanted
             ),
             "logins": logins_of(keys),
@@ -158,13 +167,17 @@ async def _keychain(run: Run, logins: Mapping[str, Login]) -> Keychain:
 
 
 def _image(run: Run, name: str, reference: Reference, keys: Keychain) -> _Image:
-    credential = keys.find(reference)
-    parts = [architecture_of(run.build.spec.pod)]
+    credential, place = keys.find(reference), reference
+    if credential is None:
+        # With a login of its own an image may be private, and then no mirror has it.
+        place = mirrored(reference, run.tools.settings.images.mirrors)
+        credential = keys.find(place)
+    parts = [architecture_of(run.build.spec.pod), place.name]
     if credential is not None:
         parts += [credential.username, credential.password, credential.identity_token]
     login = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     known = run.tools.known.image(run.build.namespace, name, login)
-    return _Image(name=name, reference=reference, login=login, known=known)
+    return _Image(name=name, reference=place, mirrored=place != reference, login=login, known=known)
 
 
 def _image_facts(run: Run, wanted: _Image, found: ImageFound) -> ImageFacts:

@@ -97,10 +97,14 @@ class Login(Message):
 
 
 class ImageWanted(Message):
-    """An image to look up. `known` is the digest that it had last, "" if its facts are not known."""
+    """An image to look up. `known` is the digest that it had last, "" if its facts are not known.
+
+    `mirror_of` is the image that wercker.yml has, where `name` is on a mirror.
+    """
 
     name: str
     known: str = ""
+    mirror_of: str = ""
 
 
 class KnownStep(Message):

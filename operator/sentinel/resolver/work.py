@@ -263,7 +263,12 @@ async def _images(request: FactsRequest) -> tuple[ImageFound, ...]:
 
         async def one(wanted: ImageWanted) -> ImageFound:
             async with slots:
-                return await _image(request, client, wanted)
+                try:
+                    return await _image(request, client, wanted)
+                except (UserError, InfrastructureError) as error:
+                    if wanted.mirror_of:
+                        error.message += f" (the mirror for {wanted.mirror_of}, images.mirrors)"
+                    raise
 
         found = await asyncio.gather(*map(one, distinct), return_exceptions=True)
     problems = [each for each in found if isinstance(each, UserError)]

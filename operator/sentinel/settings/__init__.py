@@ -398,6 +398,7 @@ class Settings(BaseSettings):
         """Where registry clients may connect: `network`, and the registries that the settings of `images` name."""
         images = self.images
         named = [images.prefix, *images.insecure_registries, *images.allowed_registries]
+        named += images.mirrors.values()
         hosts = [name.partition("/")[0] for name in (*named, *images.allowed_repositories)]
         allowed = [host for host in hosts if host and not set("*?[{") & set(host)]
         return Policy.make(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
+
+# Without a dot or a port it would be a part of a path.
+_HOST = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9.-]+:[0-9]{1,5})"
+_PLACE = re.compile(rf"{_HOST}(?:/[a-z0-9._-]+)*")
 
 
 class Rewrite(BaseModel):
@@ -68,6 +73,15 @@ class ImageSettings(BaseModel):
     default_registry: Annotated[
         str, Field(description="Where an image without a host lives. Default: Docker Hub.")
     ] = "docker.io"
+    mirrors: Annotated[
+        dict[str, str],
+        Field(
+            max_length=64,
+            description="Registry -> host or host/path of a mirror, where its images are looked up and pulled instead, "
+            "e.g. docker.io -> mirror.example.com/hub. Pushes and images that a Build has a login for go to the registry "
+            "itself.",
+        ),
+    ] = {}
     latest: Annotated[
         str, Field(pattern="^(green|every)$", description="Which builds move `latest`.")
     ] = "green"
@@ -78,3 +92,14 @@ class ImageSettings(BaseModel):
             "committed, services have the ports that wercker.yml names."
         ),
     ] = False
+
+    @field_validator("mirrors")
+    @classmethod
+    def _check_mirrors(cls, mirrors: dict[str, str]) -> dict[str, str]:
+        for registry, mirror in mirrors.items():
+            if not re.fullmatch(_HOST, registry) or not _PLACE.fullmatch(mirror):
+                raise ValueError(
+                    f"images.mirrors: {registry} -> {mirror} is not registry -> host or host/path, e.g. docker.io -> "
+                    "mirror.example.com/hub, without https://"
+                )
+        return mirrors

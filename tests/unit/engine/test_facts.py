@@ -15,6 +15,7 @@ from sentinel.config.model import Box
 from sentinel.engine.facts import architecture_of, find_facts
 from sentinel.engine.run import Run
 from sentinel.errors import InternalError, UserError
+from sentinel.plan.logins import Login
 from sentinel.plan.model import ImageFacts, PlanSource
 from sentinel.resolver.messages import FactsAnswer, FactsRequest, ImageFound, ImageWanted
 from sentinel.settings import Settings, StepSettings
@@ -123,6 +124,38 @@ async def test_what_an_image_was_is_kept_for_the_next_build_of_its_namespace_onl
         (ImageWanted(name=name),),
         (ImageWanted(name=name, known=DIGEST),),
         (ImageWanted(name=name),),
+    ]
+
+
+async def test_an_image_is_looked_up_and_pulled_on_the_mirror_of_its_registry() -> None:
+    run, registry = run_with(mirrors={"docker.io": "mirror.example.com/hub"}), Registry()
+    boxes = [Box(id="node:6"), Box(id="quay.io/a/b:1"), Box(id="acme/app", tag="2")]
+    found = await find(run, registry, *boxes)
+
+    assert [(each.name, each.reference) for each in found] == [
+        ("node:6", f"mirror.example.com/hub/library/node@{DIGEST}"),
+        ("quay.io/a/b:1", f"quay.io/a/b@{DIGEST}"),
+        ("acme/app:2", f"mirror.example.com/hub/acme/app@{DIGEST}"),
+    ]
+    assert registry.requests[0].images == (
+        ImageWanted(name="mirror.example.com/hub/library/node:6", mirror_of="node:6"),
+        ImageWanted(name="quay.io/a/b:1"),
+        ImageWanted(name="mirror.example.com/hub/acme/app:2", mirror_of="acme/app:2"),
+    )
+    assert "mirror.example.com" in registry.requests[0].registries["allowed"]
+
+
+async def test_an_image_with_a_login_of_its_own_is_not_taken_from_a_mirror() -> None:
+    run, registry = run_with(mirrors={"docker.io": "mirror.example.com"}), Registry()
+    logins = {"docker.io/acme/app": Login(username="u", password="p")}
+    boxes = [Box(id="acme/app:1"), Box(id="acme/other:1")]
+    images, _ = await find_facts(
+        run, cast(Any, registry), images=boxes, logins=logins, steps=(), source=SOURCE
+    )
+
+    assert [each.reference for each in images] == [
+        f"docker.io/acme/app@{DIGEST}",
+        f"mirror.example.com/acme/other@{DIGEST}",
     ]
 
 
