@@ -18,6 +18,7 @@ from sentinel.config.codes import Code
 from sentinel.config.diagnostics import render
 from sentinel.config.lacks import lacks
 from sentinel.config.load import ConfigError, load, pipeline_of, relevant
+from sentinel.plan.asked import Answer, about_answers, images_of
 from sentinel.plan.engines import about_engines
 from sentinel.plan.gone import about_gone
 from sentinel.plan.model import StepFacts
@@ -133,6 +134,22 @@ EXAMPLES: dict[Code, Example] = {
         "A box or service is gone, and an operator with default settings runs another image.",
         b"box: wercker/rvm\nbuild: {steps: []}\n",
     ),
+    Code.IMAGE_MISSING: Example(
+        "The registry has no such image. `sentinel check --images` asks.", b"box: debian:buzz\nbuild: {steps: []}\n"
+    ),
+    Code.IMAGE_DENIED: Example(
+        "The registry lets nobody without a login pull the image, or does not tell that there is none. "
+        "`sentinel check --images` asks.",
+        b"box: acme/private:1\nbuild: {steps: []}\n",
+    ),
+    Code.IMAGE_PLATFORM: Example(
+        "The image is not made for the nodes' architecture (`--architecture`). `sentinel check --images` asks.",
+        b"box: acme/tools:1\nbuild: {steps: []}\n",
+    ),
+    Code.IMAGE_UNKNOWN: Example(
+        "The registry did not answer, so that nothing is known of the image. `sentinel check --images` asks.",
+        b"box: registry.example.com/tools:1\nbuild: {steps: []}\n",
+    ),
     Code.SERVICES_NOT_LIST: Example("`services` is not a list.", b"services: redis\n"),
     Code.SERVICE_SHAPE: Example(
         "A service is written like a step.", b"services:\n  - redis:\n      tag: 7\n"
@@ -191,6 +208,25 @@ EXAMPLES: dict[Code, Example] = {
     Code.WORKFLOW_CYCLE: Example("Pipelines require each other in a circle.", _flow("      - name: build\n      - {name: test, requires: [again]}\n      - {name: again, pipelineName: test, requires: [test]}\n")),
 }  # fmt: skip
 
+ANSWERS = {
+    Code.IMAGE_MISSING: Answer(
+        reason=Reason.IMAGE_NOT_FOUND,
+        message="image docker.io/library/debian:buzz not found: MANIFEST_UNKNOWN: manifest unknown. Check name and tag",
+    ),
+    Code.IMAGE_DENIED: Answer(
+        reason=Reason.IMAGE_AUTH_FAILED,
+        message="registry denied pull of docker.io/acme/private:1: UNAUTHORIZED: authentication required. Either it does not "
+        "exist, or it needs a login: name a Secret of type kubernetes.io/dockerconfigjson (spec.image.pullSecretRefs) and "
+        "check its contents",
+    ),
+    Code.IMAGE_PLATFORM: Answer(digest="sha256:" + "0" * 64, platforms=("linux/arm64",)),
+    Code.IMAGE_UNKNOWN: Answer(
+        reason=Reason.REGISTRY_UNAVAILABLE,
+        message="the registry of registry.example.com/tools:1 did not answer within 30 s",
+    ),
+}
+"""What a registry answered, for the examples that need one."""
+
 _GONE = "No pipeline named build"
 MISTAKES = (
     Mistake(
@@ -244,6 +280,10 @@ def said(code: Code, data: bytes, *, short: bool = False) -> str:
         found += about_gone(loaded.config)
     if code is Code.NEEDS_ENGINE and loaded.config is not None:
         found += about_engines(loaded.config)
+    if code in ANSWERS and loaded.config is not None:
+        wanted = images_of(loaded.config)
+        answers = {each.image: ANSWERS[code] for each in wanted}
+        found += about_answers(wanted, answers, platform="linux/amd64")
     if code in (Code.STEP_OPTION_MISSING, Code.STEP_MANIFEST):
         steps = pipeline_of(loaded, "build").steps
         manifest = StepFacts(

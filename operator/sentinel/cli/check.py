@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import click
@@ -29,8 +29,12 @@ from sentinel.config.load import (
     pipeline_of,
     relevant,
 )
+from sentinel.plan.asked import Answer, Wanted, about_answers, images_of
 from sentinel.plan.engines import about_engines
 from sentinel.plan.gone import with_gone
+
+Asked: TypeAlias = list[tuple[Wanted, Answer | None]]
+"""Boxes and services, and what their registries answered; None where there was nothing to ask."""
 
 CANNOT_READ = 2
 _READ_LIMIT = 8 * 1024 * 1024
@@ -48,8 +52,21 @@ _READ_LIMIT = 8 * 1024 * 1024
     help="sarif is what code hosts annotate changes with.",
 )
 @click.option("--pipeline", default="", help="Only what a Build of this pipeline would be told.")
+@click.option(
+    "--images",
+    is_flag=True,
+    help="Ask the registries for boxes and services, without a login: whether they exist, their digests and platforms.",
+)
+@click.option(
+    "--architecture",
+    default="amd64",
+    show_default=True,
+    help="Of the nodes, for --images.",
+)
 @click.pass_context
-def check(ctx: click.Context, path: Path, output: str, pipeline: str) -> None:
+def check(
+    ctx: click.Context, path: Path, *, output: str, pipeline: str, images: bool, architecture: str
+) -> None:
     """Check the wercker.yml at PATH: a file, a project's directory, or - for standard input."""
     try:
         shown, data = _read(path)
@@ -58,12 +75,19 @@ def check(ctx: click.Context, path: Path, output: str, pipeline: str) -> None:
         ctx.exit(CANNOT_READ)
     loaded = load(data)
     found = _findings(loaded, pipeline, shown)
-    write: Callable[[str, Loaded, tuple[Diagnostic, ...]], None] = {
+    asked: Asked | None = None
+    if images and loaded.config is not None:
+        wanted = images_of(loaded.config, pipeline)
+        asked = _asked(wanted)
+        answers = {each.image: answer for each, answer in asked if answer is not None}
+        more = about_answers(wanted, answers, platform=f"linux/{architecture}")
+        found = tuple(sorted({*found, *more}))
+    write: Callable[[str, Loaded, tuple[Diagnostic, ...], Asked | None], None] = {
         "human": _human,
         "json": _json,
         "sarif": _sarif,
     }[output]
-    write(shown, loaded, found)
+    write(shown, loaded, found, asked)
     ctx.exit(int(any(d.severity is Severity.ERROR for d in found)))
 
 
@@ -101,11 +125,21 @@ def _findings(loaded: Loaded, pipeline: str, shown: str) -> tuple[Diagnostic, ..
     return found
 
 
-def _human(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...]) -> None:
+def _asked(wanted: Sequence[Wanted]) -> Asked:
+    # Imported here: HTTP is half of the start-up time, and this is the only use of it.
+    from sentinel.cli.images import ask  # noqa: PLC0415
+
+    answers = ask(each.image for each in wanted if each.image)
+    return [(each, answers.get(each.image)) for each in wanted]
+
+
+def _human(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...], asked: Asked | None) -> None:
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
     for each in found:
         # click strips colours where nobody sees them; ours are right already.
         click.echo(render(each, path=shown, text=loaded.text, colour=colour) + "\n", color=colour)
+    for line in dict.fromkeys(_about_image(*each) for each in asked or ()):
+        click.echo(f"{shown}: {line}")
     errors = sum(d.severity is Severity.ERROR for d in found)
     if found:
         click.echo(f"{shown}: {_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}")
@@ -116,11 +150,25 @@ def _human(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...]) -> None:
         click.echo(f"{shown}: fine; pipelines: {listed}")
 
 
+def _about_image(wanted: Wanted, answer: Answer | None) -> str:
+    name = wanted.image or wanted.written
+    was = f" (for {wanted.written})" if wanted.image and wanted.image != wanted.written else ""
+    if answer is None:
+        why = "variables name it" if "$" in wanted.written else "there is no image of that name"
+        known = f"not looked up: {why}"
+    elif answer.reason is not None:
+        known = f"{answer.reason}"
+    else:
+        known = f"{answer.digest} {', '.join(answer.platforms)}".rstrip()
+    return "".join(c if c.isprintable() else " " for c in f"{wanted.what} {name}{was}: {known}")
+
+
 def _count(number: int, word: str) -> str:
     return f"{number} {word}{'s' * (number != 1)}"
 
 
-def _json(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...]) -> None:
+def _json(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...], asked: Asked | None) -> None:
+    more = {} if asked is None else {"images": [_image_json(*each) for each in asked]}
     click.echo(
         json.dumps(
             {
@@ -139,13 +187,29 @@ def _json(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...]) -> None:
                     }
                     for each in found
                 ],
+                **more,
             },
             indent=2,
         )
     )
 
 
-def _sarif(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...]) -> None:
+def _image_json(wanted: Wanted, answer: Answer | None) -> dict[str, Any]:
+    answer = answer or Answer()
+    return {
+        "kind": wanted.what,
+        "name": wanted.written,
+        "image": wanted.image,
+        "line": wanted.line,
+        "pipeline": wanted.pipeline,
+        "digest": answer.digest,
+        "platforms": list(answer.platforms),
+        "reason": answer.reason or "",
+        "message": answer.message,
+    }
+
+
+def _sarif(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...], asked: Asked | None) -> None:
     """SARIF 2.1.0, one run."""
     rules = sorted({str(each.code) for each in found})
     log = {

@@ -73,6 +73,18 @@ class RegistryClient:
         images.check_platform(info, platform=platform)
         return info
 
+    async def platforms(self, reference: Reference) -> tuple[str, tuple[str, ...]]:
+        """An image's digest as referenced, and what it is for, as os/architecture. Raises as `look_up` does."""
+        content, digest, header = await self._get_manifest(reference)
+        parsed = images.parse_json_object(content, what=str(reference))
+        if images.media_type_of(parsed, header=header) in images.INDEXES:
+            return digest, tuple(images.platforms_of(parsed))
+        manifest = images.parse_manifest(content, header=header, what=str(reference))
+        pinned = replace(reference, digest=digest)
+        config = await self.get_blob(pinned, manifest.config, limit=images.CONFIG_LIMIT)
+        info = images.image_info(config, reference=pinned, manifest=manifest)
+        return digest, (f"{info.os or 'linux'}/{info.architecture}",) if info.architecture else ()
+
     async def resolve(self, reference: Reference) -> str:
         """The digest that a name stands for now, by HEAD, which costs no pull quota."""
         answer = await self._manifest("HEAD", reference)

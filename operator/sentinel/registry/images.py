@@ -177,16 +177,11 @@ def choose_platform(
 ) -> tuple[Descriptor, ...]:
     """The entries of an index for (os, architecture), best first. Raises UserError when there is none."""
     entries = [entry for entry in _list(index.get("manifests")) if isinstance(entry, dict)]
-    places = [_platform(entry) for entry in entries]
     fitting = [
-        parse_descriptor(entry, what=what)
-        for entry, place in zip(entries, places, strict=True)
-        if place == platform
+        parse_descriptor(entry, what=what) for entry in entries if _platform(entry) == platform
     ]
     if not fitting:
-        offered = sorted(
-            {"/".join(place) for place in places if any(place) and place[0] != "unknown"}
-        )
+        offered = platforms_of(index)
         more = f" and {len(offered) - _OFFERED} more" if len(offered) > _OFFERED else ""
         shown = ", ".join(place[:40] for place in offered[:_OFFERED]) or "no platform"
         raise UserError(
@@ -194,6 +189,13 @@ def choose_platform(
             reason=Reason.ARCHITECTURE_MISMATCH,
         )
     return tuple(fitting)
+
+
+def platforms_of(index: dict[str, Any]) -> list[str]:
+    """What an index has images for, as os/architecture; provenance and the like are not for any platform."""
+    entries = [entry for entry in _list(index.get("manifests")) if isinstance(entry, dict)]
+    places = {_platform(entry) for entry in entries}
+    return sorted("/".join(place) for place in places if any(place) and place[0] != "unknown")
 
 
 def image_info(config: bytes, *, reference: Reference, manifest: Manifest) -> ImageInfo:

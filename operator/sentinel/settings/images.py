@@ -78,8 +78,8 @@ class ImageSettings(BaseModel):
         Field(
             max_length=64,
             description="Registry -> host or host/path of a mirror, where its images are looked up and pulled instead, "
-            "e.g. docker.io -> mirror.example.com/hub. Pushes and images that a Build has a login for go to the registry "
-            "itself.",
+            "e.g. docker.io -> mirror.example.com/hub. Pushes, and images that a Build has a login for, go to the "
+            "registry itself.",
         ),
     ] = {}
     latest: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -11,8 +12,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.unit.registry import server
+from tests.unit.registry.makers import push_image
 
 from sentinel.cli import main
+from sentinel.cli.images import ask
+from sentinel.registry import RegistryClient, parse_reference
 
 SOUND = "box: debian:12\nbuild:\n  steps:\n    - script: {code: make}\n    - script: {code: make check}\n"
 BROKEN = "box: debian:12\nbuild:\n  after-steps:\n    - hipchat-notify\n        token: $TOKEN\n"
@@ -249,3 +254,83 @@ def test_a_classic_box_without_a_replacement_is_one_error(project: Path) -> None
     found = json.loads(check("-o", "json").output)["diagnostics"]
 
     assert [(d["code"], d["severity"]) for d in found] == [("WY203", "error")]
+
+
+IMAGES = """\
+box: {host}/team/app:1
+services:
+  - {host}/team/app:9
+  - {{id: {host}/team/app, tag: $TAG, name: third}}
+build: {{steps: []}}
+deploy: {{box: "{host}/team/arm:1", services: [], steps: []}}
+"""
+
+
+async def pushed(host: str) -> str:
+    async with RegistryClient() as client:
+        await push_image(client, parse_reference(f"{host}/team/arm:1"), architecture="arm64")
+        image = await push_image(client, parse_reference(f"{host}/team/app:1"))
+        return str(image["digest"])
+
+
+def test_registries_are_asked_for_images(project: Path, tmp_path: Path) -> None:
+    with server.registry(tmp_path / "registry") as host:
+        digest = asyncio.run(pushed(host))
+        (project / "wercker.yml").write_text(IMAGES.format(host=host))
+        one = check("--images", "--pipeline", "build", "-o", "json")
+        arm = check("--images", "--pipeline", "deploy", "--architecture", "arm64")
+        both = check("--images")
+
+    assert (one.exit_code, arm.exit_code, both.exit_code) == (1, 0, 1)
+    document = json.loads(one.output)
+    assert [(d["code"], d["severity"], d["line"]) for d in document["diagnostics"]] == [
+        ("WY209", "error", 3)
+    ]
+    assert [(i["kind"], i["line"], i["digest"], i["platforms"]) for i in document["images"]] == [
+        ("box", 1, digest, ["linux/amd64"]),
+        ("service", 3, "", []),
+        ("service", 4, "", []),
+    ]
+    assert document["images"][1]["reason"] == "ImageNotFound"
+    assert f"wercker.yml: box {host}/team/arm:1: sha256:" in arm.output
+    assert f"service {host}/team/app:$TAG: not looked up: variables name it" in both.output
+    assert f"WY211: image {host}/team/arm:1 is not made for linux/amd64" in both.output
+
+
+def test_an_image_that_wants_a_login_is_a_warning_unless_the_file_has_one(
+    project: Path, tmp_path: Path
+) -> None:
+    with server.registry(tmp_path / "registry", login=True) as host:
+        (project / "wercker.yml").write_text(f"box: {host}/a/b:1\nbuild: {{steps: []}}\n")
+        found = check("--images")
+        login = f"box: {{id: {host}/a/b:1, username: me, password: $P}}\nbuild: {{steps: []}}\n"
+        (project / "wercker.yml").write_text(login)
+        own = check("--images")
+
+    assert (found.exit_code, own.exit_code) == (0, 0)
+    assert f"warning WY210: registry denied pull of {host}/a/b:1: UNAUTHORIZED" in found.output
+    assert "WY210" not in own.output
+    assert f"box {host}/a/b:1: ImageAuthFailed" in own.output
+
+
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that reads and never answers."""
+    await reader.read()
+    writer.close()
+
+
+async def test_silent_registries_are_given_up_side_by_side() -> None:
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as listener:
+        host = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        names = [f"{host}/a:{n}" for n in range(20)]
+        answers = await asyncio.to_thread(ask, names, seconds=0.2)
+
+    assert list(answers) == names
+    assert {a.reason for a in answers.values()} == {"RegistryUnavailable"}
+    assert "did not answer within 0.2 s" in answers[names[0]].message
+
+
+def test_without_the_option_no_registry_is_asked(project: Path) -> None:
+    (project / "wercker.yml").write_text(SOUND)
+
+    assert "images" not in json.loads(check("-o", "json").output)
