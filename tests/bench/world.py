@@ -20,7 +20,7 @@ from sentinel.errors import NotYet
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import Expired, NotFound
 from sentinel.kube.resources import BUILDS, NAMESPACES, PODS
-from sentinel.plan.names import pod_name
+from sentinel.plan.names import AttemptId
 from sentinel.session.client import Session
 from sentinel.session.records import AnyRecord
 from sentinel.session.stream import ByteStream
@@ -108,7 +108,7 @@ class Made:
 
     @property
     def pod(self) -> str:
-        return pod_name(build=self.name, uid=self.raw["metadata"]["uid"], attempt=1)
+        return AttemptId("", self.name, self.raw["metadata"]["uid"], 1).pod
 
     async def records(self) -> list[AnyRecord]:
         """The whole journal, heard by an attach of our own beside the operator's."""

@@ -26,7 +26,7 @@ from sentinel.errors import NotYet, SentinelError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import BUILDS, IMAGE_COMMITS, NAMESPACES, PODS, Resource
-from sentinel.plan.names import pod_name
+from sentinel.plan.names import AttemptId
 from sentinel.session.client import Session
 from sentinel.session.journal import SessionState
 from sentinel.session.stream import ByteStream
@@ -154,7 +154,7 @@ class Counted:
 
     async def follow(self) -> None:
         """Hear the journal to its end, by an attach of our own."""
-        name = pod_name(build=self.name, uid=self.raw["metadata"]["uid"], attempt=1)
+        name = AttemptId("", self.name, self.raw["metadata"]["uid"], 1).pod
 
         async def connect() -> ByteStream:
             try:

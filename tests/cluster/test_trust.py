@@ -22,10 +22,7 @@ from tests.unit.engine.world import plan
 from sentinel.plan.codec import encode
 from sentinel.plan.names import (
     PLAN_ANNOTATION,
-    labels,
-    pod_name,
-    pull_secret_name,
-    steps_name,
+    AttemptId,
 )
 
 MALLORY = "--as=mallory"
@@ -59,15 +56,15 @@ def create(kubectl: Kubectl, body: dict[str, Any]) -> dict[str, Any]:
 def theirs(builds: Builds, build: dict[str, Any], **annotations: str) -> dict[str, Any]:
     """A pod under the name of the Build's first, with our labels and owner reference."""
     meta = build["metadata"]
-    identity = {"build": meta["name"], "uid": meta["uid"], "attempt": 1}
+    identity = AttemptId(meta["namespace"], meta["name"], meta["uid"], 1)
     image = f"{builds.lab.registry}/box/debian:12"
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": pod_name(**identity),
+            "name": identity.pod,
             "namespace": builds.namespace,
-            "labels": labels(**identity),
+            "labels": identity.labels,
             "annotations": annotations,
             "ownerReferences": [
                 {
@@ -195,10 +192,10 @@ def test_what_is_there_under_our_names_before_we_create_it(
             builds.apply(name, url=url)
         uids = {name: builds.get(name)["metadata"]["uid"] for name in urls}
         for name, kind, taken in (
-            ("files", "ConfigMap", steps_name(build="files", uid=uids["files"], attempt=1)),
-            ("login", "Secret", pull_secret_name(build="login", uid=uids["login"])),
+            ("files", "ConfigMap", AttemptId("", "files", uids["files"], 1).steps),
+            ("login", "Secret", AttemptId("", "login", uids["login"], 0).pull_secret),
         ):
-            marks = labels(build=name, uid=uids[name], attempt=1)
+            marks = AttemptId("", name, uids[name], 1).labels
             metadata = {"namespace": builds.namespace, "name": taken, "labels": marks}
             body = {"apiVersion": "v1", "kind": kind, "metadata": metadata, "data": {"a": "YQ=="}}
             made[name] = create(mallory, body)

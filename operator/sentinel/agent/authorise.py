@@ -20,7 +20,7 @@ from sentinel.errors import UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, PODS
-from sentinel.plan.names import pull_secret_name, push_secret_name
+from sentinel.plan.names import AttemptId
 from sentinel.registry import Pushing, Reference, allowed_places, may_push, parse_repository
 from sentinel.settings import Settings
 
@@ -155,18 +155,16 @@ def _contradictions(commit: ImageCommit, pod: Json, build: Json) -> Iterator[str
     wanted = str(image.get("repository") or "").lower()
     if wanted and wanted != spec.repository and not spec.step:
         yield f"the Build is pushed to {wanted}, not to {spec.repository}"
+    meta = build["metadata"]
+    own = AttemptId(commit.namespace, meta["name"], meta["uid"], 0)
     push = {(image.get("pushSecretRef") or {}).get("name")} - {None}
     if spec.step:
         # The operator's own, of the login that the step has in wercker.yml.
-        push.add(
-            push_secret_name(
-                build=build["metadata"]["name"], uid=build["metadata"]["uid"], ordinal=spec.step
-            )
-        )
+        push.add(own.push_secret(spec.step))
     pull = {ref["name"] for ref in image.get("pullSecretRefs") or ()}
     pull |= {ref["name"] for ref in (build["spec"].get("pod") or {}).get("imagePullSecrets") or ()}
     # The operator's own, of the logins in wercker.yml.
-    pull.add(pull_secret_name(build=build["metadata"]["name"], uid=build["metadata"]["uid"]))
+    pull.add(own.pull_secret)
     if spec.push_secret_ref and spec.push_secret_ref.name not in push:
         yield f"the Build does not name Secret {spec.push_secret_ref.name!r} to push with"
     foreign = {ref.name for ref in spec.pull_secret_refs} - pull

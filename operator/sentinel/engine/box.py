@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from sentinel.api.build import PodStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason, read_reason
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Board
 from sentinel.engine.deadline import steps_done
-from sentinel.engine.ours import known_uid
-from sentinel.engine.run import Outcome, Run
+from sentinel.engine.run import Outcome
 from sentinel.engine.status import progress, step_statuses
 from sentinel.engine.uploads import Uploads
 from sentinel.errors import InfrastructureError, NotYet, UserError
@@ -25,8 +25,8 @@ from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.plan.environment import ResolvedEnvironment
 from sentinel.plan.generic import CACHE_DIR, OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
-from sentinel.plan.model import Plan, PlanStep
-from sentinel.plan.names import BOX, is_dns_name, pod_name
+from sentinel.plan.model import PlanStep
+from sentinel.plan.names import BOX, is_dns_name
 from sentinel.plan.observe import observe
 from sentinel.plan.users import is_read_only
 from sentinel.session.client import Session
@@ -42,32 +42,32 @@ OUTPUT = OUTPUT_DIR
 
 
 @asynccontextmanager
-async def box_session(run: Run, plan: Plan) -> AsyncIterator[Session]:
-    """A session with the attempt's box that keeps the status at what the journal says."""
+async def box_session(attempt: Attempt) -> AsyncIterator[Session]:
+    """`attempt.session` while the block runs, which keeps the status at what the journal has."""
 
     def heard(record: AnyRecord) -> None:
-        _follow(run, plan, session.state, record)
+        _follow(attempt, session.state, record)
 
-    pod = pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt)
     connect = connector(
-        run.tools.kube,
-        run.tools.pods,
-        namespace=plan.namespace,
-        pod=pod,
-        uid=lambda: known_uid(run),
+        attempt.tools.kube,
+        attempt.tools.pods,
+        namespace=attempt.id.namespace,
+        pod=attempt.id.pod,
+        uid=lambda: attempt.run.pod_uid,
     )
     session = Session(
         connect,
-        box=(plan.uid, plan.attempt),
+        box=(attempt.id.uid, attempt.id.attempt),
         on_record=heard,
-        known=run.writer.begun,
+        known=attempt.writer.begun,
         expected=Expected(
-            steps={step.ordinal: step.id for step in plan.steps},
-            services=frozenset(service.alias for service in plan.services),
+            steps={step.ordinal: step.id for step in attempt.plan.steps},
+            services=frozenset(service.alias for service in attempt.plan.services),
         ),
     )
+    attempt.session = session
     async with session:
-        signing = asyncio.create_task(Uploads(run, plan, session).sign(), name="sign URLs")
+        signing = asyncio.create_task(Uploads(attempt).sign(), name="sign URLs")
         try:
             yield session
         finally:
@@ -103,15 +103,14 @@ def connector(
     return connect
 
 
-async def open_box(
-    run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
-) -> None:
+async def open_box(attempt: Attempt) -> None:
     """Have the box prepared for the steps, unless it was before: then its Secrets need not exist any more."""
     # A new box is not asked first whether it is open: that would cost every build a round trip.
+    session, environment = attempt.session, attempt.environment
     ready = environment.done() and environment.exception() is None
-    if not (ready and not run.writer.begun) and await session.is_open():
+    if not (ready and not attempt.writer.begun) and await session.is_open():
         return
-    if run.writer.begun:
+    if attempt.writer.begun:
         # Begun is only ever written of an open box. To open this one would run the steps a second time.
         raise InfrastructureError(
             "the box knows nothing of this build, though its steps may have begun: its container was replaced (a "
@@ -120,15 +119,15 @@ async def open_box(
         )
     resolved = await environment
     if session.state.opened is None and resolved.warnings:
-        run.report.noticed(message="; ".join(resolved.warnings))
+        attempt.report.noticed(message="; ".join(resolved.warnings))
     try:
-        await session.open(_open_message(run, plan, resolved))
+        await session.open(_open_message(attempt, resolved))
     except RequestRefused as e:
         if e.code == "PrepareFailed":
             remedy = (
                 "Its root file system is read-only: write to /pipeline, /report, base-path or /tmp, or leave out "
                 "spec.pod.box.securityContext.readOnlyRootFilesystem"
-                if is_read_only(run.build.spec.pod.box)
+                if is_read_only(attempt.build.spec.pod.box)
                 else "Boxes must run as a user who may write /pipeline and /report"
             )
             raise UserError(
@@ -137,7 +136,7 @@ async def open_box(
             ) from e
         if e.code == "NoShell":
             raise UserError(
-                f"the box {plan.box.name} has neither bash nor sh: steps need a shell",
+                f"the box {attempt.plan.box.name} has neither bash nor sh: steps need a shell",
                 reason=Reason.SHELL_MISSING,
             ) from e
         raise
@@ -147,47 +146,47 @@ async def open_box(
         await session.note("images", "\n".join(lines))
 
 
-async def services_tried(plan: Plan, session: Session) -> None:
+async def services_tried(attempt: Attempt) -> None:
     """Wait until the box has tried every service. It does so before the first step; until then none has started."""
-    aliases = {service.alias for service in plan.services}
-    await session.wait_for(lambda state: aliases <= state.services.keys())
+    aliases = {service.alias for service in attempt.plan.services}
+    await attempt.session.wait_for(lambda state: aliases <= state.services.keys())
 
 
-async def mark_begun(run: Run) -> None:
+async def mark_begun(attempt: Attempt) -> None:
     """Say that steps may start from now on, before the box is asked to start any.
 
     Whether a lost pod may be replaced hangs on it: an operator that dies right after the request leaves no other trace.
     """
-    if not run.writer.begun:
-        run.writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING)
-        await run.writer.flush()
+    if not attempt.writer.begun:
+        attempt.writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING)
+        await attempt.writer.flush()
 
 
-async def run_main(plan: Plan, session: Session) -> SessionState:
+async def run_main(attempt: Attempt) -> SessionState:
     """Queue all main steps in one go and wait until each has ended or been skipped."""
-    steps = [step for step in plan.steps if step.phase == "main"]
-    await session.start([step_spec(step) for step in steps])
-    return await steps_done(plan, session, steps)
+    steps = [step for step in attempt.plan.steps if step.phase == "main"]
+    await attempt.session.start([step_spec(step) for step in steps])
+    return await steps_done(attempt, steps)
 
 
-async def run_after(plan: Plan, session: Session, outcome: Outcome) -> None:
+async def run_after(attempt: Attempt, outcome: Outcome) -> None:
     """The after-steps: a fresh shell that knows the result. They never change it."""
-    steps = [step for step in plan.steps if step.phase == "after"]
+    steps = [step for step in attempt.plan.steps if step.phase == "after"]
     if not steps:
         return
-    result = result_of(plan, session.state, outcome)
-    await session.start([step_spec(step) for step in steps], result=result)
-    await steps_done(plan, session, steps)
+    result = result_of(attempt.plan.steps, attempt.session.state, outcome)
+    await attempt.session.start([step_spec(step) for step in steps], result=result)
+    await steps_done(attempt, steps)
 
 
-def result_of(plan: Plan, state: SessionState, outcome: Outcome) -> Result:
+def result_of(steps: Sequence[PlanStep], state: SessionState, outcome: Outcome) -> Result:
     """What after-steps are told (`wercker-semantics.md` §3.8): the failed step and its own message.
 
     Where the steps passed and the image or the output could not be kept, that is the step `store`, as in wercker.
     """
     if outcome.succeeded:
         return Result(result="passed")
-    failed = first_failure(plan, state)
+    failed = first_failure(steps, state)
     if failed is not None:
         name, message = failed.display_name, state.steps[failed.ordinal].message
     else:
@@ -200,11 +199,11 @@ def result_of(plan: Plan, state: SessionState, outcome: Outcome) -> Result:
     )
 
 
-def judge(plan: Plan, state: SessionState) -> Outcome:
+def judge(steps: Sequence[PlanStep], state: SessionState) -> Outcome:
     """What the main steps make of the build. All of them must have ended."""
-    failed = first_failure(plan, state)
+    failed = first_failure(steps, state)
     if failed is None:
-        count = sum(step.phase == "main" for step in plan.steps)
+        count = sum(step.phase == "main" for step in steps)
         return Outcome.passed(f"all {count} steps passed")
     known = state.steps[failed.ordinal]
     reason = read_reason(known.reason)
@@ -216,42 +215,42 @@ def judge(plan: Plan, state: SessionState) -> Outcome:
     return Outcome.failed(reason, f"step {failed.display_name!r} failed: {detail}")
 
 
-def was_stopped(plan: Plan, state: SessionState) -> bool:
+def was_stopped(steps: Sequence[PlanStep], state: SessionState) -> bool:
     """Whether the box was stopped while a main step ran or waited, which is no result of the step's."""
-    failed = first_failure(plan, state)
+    failed = first_failure(steps, state)
     if failed is None:
         return False
     # A main step is only skipped without a failed one before it where the box was stopped between the two.
     return state.steps[failed.ordinal].reason in (Reason.BOX_TERMINATED, Reason.SKIPPED)
 
 
-def first_failure(plan: Plan, state: SessionState) -> PlanStep | None:
+def first_failure(steps: Sequence[PlanStep], state: SessionState) -> PlanStep | None:
     """The first main step that did not pass."""
-    for step in plan.steps:
+    for step in steps:
         known = state.steps.get(step.ordinal)
         if step.phase == "main" and known is not None and known.done and not known.passed:
             return step
     return None
 
 
-def _follow(run: Run, plan: Plan, state: SessionState, record: AnyRecord) -> None:
+def _follow(attempt: Attempt, state: SessionState, record: AnyRecord) -> None:
     match record:
         case Opened():
-            _note_opened(run, plan)
+            _note_opened(attempt)
         case Started() | Finished() | Skipped():
-            before = {step.id: step.state for step in run.writer.status.steps}
-            steps = step_statuses(plan, state)
+            before = {step.id: step.state for step in attempt.writer.status.steps}
+            steps = step_statuses(attempt.plan.steps, state)
             running = next((step.display_name for step in steps if step.state == "Running"), "")
-            run.writer.change(
+            attempt.writer.change(
                 steps=steps, progress=progress(steps), current_step=running, running=True
             )
             for step in steps:
                 if step.state != before.get(step.id) and step.state not in ("Pending", "Running"):
-                    run.report.step_finished(step=step)
+                    attempt.report.step_finished(step=step)
         case ServiceSeen() if not record.ready:
-            service = next((s for s in plan.services if s.alias == record.alias), None)
+            service = next((s for s in attempt.plan.services if s.alias == record.alias), None)
             ports = ", ".join(str(port) for port in service.ports) if service is not None else ""
-            run.report.noticed(
+            attempt.report.noticed(
                 message=f"service {record.alias} accepts on none of its ports ({ports}) after {record.seconds:.0f} s; "
                 "the steps begin all the same"
             )
@@ -259,20 +258,19 @@ def _follow(run: Run, plan: Plan, state: SessionState, record: AnyRecord) -> Non
             pass
 
 
-def _note_opened(run: Run, plan: Plan) -> None:
-    if run.writer.holds(ConditionType.POD_READY):
+def _note_opened(attempt: Attempt) -> None:
+    if attempt.writer.holds(ConditionType.POD_READY):
         return
-    seen = run.tools.pods.get(
-        (plan.namespace, pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt))
-    )
+    seen = attempt.seen()
     node = seen.raw["spec"].get("nodeName", "") if seen is not None else ""
-    run.writer.condition(ConditionType.POD_READY, "True", Reason.READY, f"on node {node}")
-    pod = run.writer.status.pod or PodStatus(attempt=plan.attempt)
-    run.writer.change(pod=pod.model_copy(update={"node": node}))
-    run.report.started(plan=plan, node=node)
+    attempt.writer.condition(ConditionType.POD_READY, "True", Reason.READY, f"on node {node}")
+    pod = attempt.writer.status.pod or PodStatus(attempt=attempt.plan.attempt)
+    attempt.writer.change(pod=pod.model_copy(update={"node": node}))
+    attempt.report.started(plan=attempt.plan, node=node)
 
 
-def _open_message(run: Run, plan: Plan, environment: ResolvedEnvironment) -> Open:
+def _open_message(attempt: Attempt, environment: ResolvedEnvironment) -> Open:
+    plan = attempt.plan
     return Open(
         build=plan.uid,
         attempt=plan.attempt,
@@ -293,7 +291,7 @@ def _open_message(run: Run, plan: Plan, environment: ResolvedEnvironment) -> Ope
             Service(alias=service.alias, ports=service.ports, hosts=not is_dns_name(service.alias))
             for service in plan.services
         ),
-        store=run.tools.store is not None,
+        store=attempt.tools.store is not None,
     )
 
 

@@ -13,6 +13,7 @@ import logging
 from sentinel.api.conditions import ConditionType, get_condition
 from sentinel.api.reasons import Reason, read_reason
 from sentinel.clock import rfc3339
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.box import (
     box_session,
     judge,
@@ -29,7 +30,7 @@ from sentinel.engine.ending import box_ends, why_box_ended
 from sentinel.engine.finish import close_box, decide, finish, label_finished, store_output
 from sentinel.engine.guard import guarded
 from sentinel.engine.internalsteps import do_ours
-from sentinel.engine.pod import ensure_pod, pod_gone, stored_plan, vanished, watch_pod
+from sentinel.engine.pod import ensure_pod, pod_gone, stored_attempt, vanished, watch_pod
 from sentinel.engine.prepare import prepare
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.salvage import output_kept
@@ -45,9 +46,6 @@ from sentinel.errors import (
     UserError,
 )
 from sentinel.plan.environment import ResolvedEnvironment
-from sentinel.plan.model import Plan
-from sentinel.plan.plan import with_attempt
-from sentinel.session.client import Session
 
 log = logging.getLogger(__name__)
 
@@ -123,13 +121,13 @@ async def _close_again(run: Run) -> bool:
     if not run.writer.holds(ConditionType.POD_READY):
         return False
     try:
-        plan = await stored_plan(run, attempt=run.writer.attempt)
+        attempt = await stored_attempt(run, run.writer.attempt)
     except (UserError, InternalError, NotVerified):
         return False
-    if plan is None:
+    if attempt is None:
         return True
-    async with box_session(run, plan) as session:
-        return await close_box(run, plan, session)
+    async with box_session(attempt):
+        return await close_box(attempt)
 
 
 async def _attempts(run: Run) -> tuple[Outcome, bool]:
@@ -138,95 +136,89 @@ async def _attempts(run: Run) -> tuple[Outcome, bool]:
         raise run.invalid
     if not run.writer.status.start_time:
         run.writer.change(start_time=rfc3339(run.tools.clock.now()))
-    attempt = max(run.writer.attempt, 1)
-    plan = await stored_plan(run, attempt=attempt)
-    if plan is None:
-        loss = vanished(run, attempt=attempt)
+    number = max(run.writer.attempt, 1)
+    attempt = await stored_attempt(run, number)
+    if attempt is None:
+        loss = vanished(run, number)
         if loss is not None:
-            _raise_unless_replaced(run, attempt, loss)
-            attempt += 1
-        plan = await run.unless_cancelled(prepare(run, attempt=attempt))
+            _raise_unless_replaced(run, number, loss)
+            number += 1
+        attempt = await run.unless_cancelled(prepare(run, number))
     while True:
         try:
-            return await _attempt(run, plan)
+            return await _attempt(attempt)
         except InfrastructureError as e:
-            _raise_unless_replaced(run, plan.attempt, e)
-            await pod_gone(run, plan, e)
-            plan = with_attempt(plan, plan.attempt + 1)
+            _raise_unless_replaced(run, attempt.plan.attempt, e)
+            await pod_gone(attempt, e)
+            attempt = attempt.next()
 
 
-async def _attempt(run: Run, plan: Plan) -> tuple[Outcome, bool]:
+async def _attempt(attempt: Attempt) -> tuple[Outcome, bool]:
     """One pod's life: stages 6 to 12."""
-    _followed_again(run)
-    environment = asyncio.ensure_future(resolve_environment(run, plan))
+    _followed_again(attempt.run)
+    attempt.environment = asyncio.ensure_future(resolve_environment(attempt))
     try:
-        await ensure_pod(run, plan, environment)
-        run.printed = {}
-        async with box_session(run, plan) as session, output_kept(run, plan, session):
+        await ensure_pod(attempt)
+        attempt.run.printed = {}
+        async with box_session(attempt), output_kept(attempt):
             try:
-                outcome = await guarded(
-                    _steps(run, plan, session, environment), watch_pod(run, plan, session)
-                )
+                outcome = await guarded(_steps(attempt), watch_pod(attempt))
             except (BoxEnded, InfrastructureError, UserError) as e:
-                outcome = await _outlived(run, plan, session, e)
-            decide(run, outcome)
-            await run.writer.flush()
-            return outcome, await close_box(run, plan, session)
+                outcome = await _outlived(attempt, e)
+            decide(attempt.run, outcome)
+            await attempt.writer.flush()
+            return outcome, await close_box(attempt)
     finally:
-        await _drop(environment)
+        await _drop(attempt.environment)
 
 
 async def _drop(environment: asyncio.Future[ResolvedEnvironment]) -> None:
-    """A box that was open before a restart asks nobody for its Secrets; that one is gone is then no news."""
+    """A box that was open before a restart does not need its Secrets: that one was deleted is then no error."""
     environment.cancel()
     await asyncio.gather(environment, return_exceptions=True)
 
 
-async def _steps(
-    run: Run, plan: Plan, session: Session, environment: asyncio.Future[ResolvedEnvironment]
-) -> Outcome:
-    if run.writer.begun:
-        # A cancel that came while nobody was there is for the box, which may be running steps.
-        await open_box(run, plan, session, environment)
+async def _steps(attempt: Attempt) -> Outcome:
+    run = attempt.run
+    if attempt.writer.begun:
+        # A cancel that came while no operator ran is for the box, which may be running steps.
+        await open_box(attempt)
     else:
-        await run.unless_cancelled(open_box(run, plan, session, environment))
-        await run.unless_cancelled(services_tried(plan, session))
-        await mark_begun(run)
-    state = await guarded(
-        run_main(plan, session), _pass_on_cancel(run, session), do_ours(run, plan, session)
-    )
-    if was_stopped(plan, state):
+        await run.unless_cancelled(open_box(attempt))
+        await run.unless_cancelled(services_tried(attempt))
+        await mark_begun(attempt)
+    state = await guarded(run_main(attempt), _pass_on_cancel(attempt), do_ours(attempt))
+    if was_stopped(attempt.plan.steps, state):
         raise BoxEnded("the box was stopped while its steps ran")
-    outcome = judge(plan, state)
+    outcome = judge(attempt.plan.steps, state)
     run.result = None if outcome.succeeded else outcome
-    run.writer.change(finishing=True)
+    attempt.writer.change(finishing=True)
     if outcome.reason is not Reason.CANCELLED:
-        outcome = await commit(run, plan, outcome)
-        outcome = await store_output(run, plan, session, outcome)
-        if run.result is None and not outcome.succeeded and box_ends(run, plan, session):
+        outcome = await commit(attempt, outcome)
+        outcome = await store_output(attempt, outcome)
+        if run.result is None and not outcome.succeeded and box_ends(attempt):
             raise BoxEnded(f"the box ended before its results were kept: {outcome.message}")
     run.result = outcome
-    await guarded(run_after(plan, session, outcome), do_ours(run, plan, session))
+    await guarded(run_after(attempt, outcome), do_ours(attempt))
     return blame_services(run, outcome)
 
 
-async def _outlived(
-    run: Run, plan: Plan, session: Session, end: BoxEnded | InfrastructureError | UserError
-) -> Outcome:
+async def _outlived(attempt: Attempt, end: BoxEnded | InfrastructureError | UserError) -> Outcome:
     """The result that stood before `end` stopped the work. Raises why the attempt ended where there was none yet."""
-    why = await why_box_ended(run, plan, session) if isinstance(end, BoxEnded) else end
+    why = await why_box_ended(attempt) if isinstance(end, BoxEnded) else end
+    run = attempt.run
     if run.result is None:
         raise why
     # The after-steps never change a result, be it that they cannot run at all.
     run.lost = why
-    run.report.noticed(message=f"the after-steps did not run to their end: {why.message}")
+    attempt.report.noticed(message=f"the after-steps did not run to their end: {why.message}")
     return blame_services(run, run.result)
 
 
-async def _pass_on_cancel(run: Run, session: Session) -> None:
-    """The user's cancel, told to the box: what runs gets TERM, what waits is skipped, and the journal says so."""
-    await run.cancelled.wait()
-    await cancelled(session, "spec.cancel was set")
+async def _pass_on_cancel(attempt: Attempt) -> None:
+    """The user's cancel reaches the box: what runs gets TERM, what waits is skipped, and the journal says so."""
+    await attempt.run.cancelled.wait()
+    await cancelled(attempt.session, "spec.cancel was set")
 
 
 LOST = frozenset(

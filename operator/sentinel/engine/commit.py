@@ -26,18 +26,18 @@ from sentinel.api.imagecommit import (
 )
 from sentinel.api.reasons import PUSH_REASONS, CommitReason, Reason
 from sentinel.clock import rfc3339
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Seen, key_of
 from sentinel.engine.create import create
 from sentinel.engine.grants import let_agent_read, pull_secrets
 from sentinel.engine.look import until
-from sentinel.engine.ours import is_ours
 from sentinel.engine.readback import Problem, read_back
-from sentinel.engine.run import Outcome, Run
+from sentinel.engine.run import Outcome
 from sentinel.errors import CancelledByUser, InfrastructureError, NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists
-from sentinel.kube.resources import IMAGE_COMMITS, PODS
+from sentinel.kube.resources import IMAGE_COMMITS
 from sentinel.plan.model import Plan
-from sentinel.plan.names import BOX, commit_name, labels, pod_name
+from sentinel.plan.names import BOX
 from sentinel.plan.pod import owner_reference
 from sentinel.source.address import without_query
 
@@ -81,29 +81,31 @@ class CommitRequest:
     step: int = 0
 
 
-async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
+async def commit(attempt: Attempt, outcome: Outcome) -> Outcome:
     """The outcome after the box was committed and pushed: unchanged, or failed where a green build has no image."""
-    if plan.image.commit == "never":
+    if attempt.plan.image.commit == "never":
         return outcome
     request = CommitRequest(
-        name=commit_name(build=plan.build, uid=plan.uid, attempt=plan.attempt),
-        repository=plan.image.repository,
-        tags=tuple(tags_of(plan, outcome)),
-        push_secret=plan.image.push_secret,
-        config=ImageConfig(labels=_image_labels(plan, outcome)),
-        exclude_paths=plan.image.exclude_paths,
+        name=attempt.id.commit,
+        repository=attempt.plan.image.repository,
+        tags=tuple(tags_of(attempt.plan, outcome)),
+        push_secret=attempt.plan.image.push_secret,
+        config=ImageConfig(labels=_image_labels(attempt.plan, outcome)),
+        exclude_paths=attempt.plan.image.exclude_paths,
     )
-    ended = await commit_box(run, plan, request)
+    ended = await commit_box(attempt, request)
     if not isinstance(ended, ImageCommit):
         return _unless_red(outcome, *ended)
     status = ended.status
     tags = [tag.name for tag in status.tags if tag.pushed]
-    run.writer.change(
-        image=ImageStatus(repository=plan.image.repository, digest=status.digest, tags=tags)
+    attempt.writer.change(
+        image=ImageStatus(repository=attempt.plan.image.repository, digest=status.digest, tags=tags)
     )
-    run.report.image_pushed(repository=plan.image.repository, digest=status.digest, tags=tags)
+    attempt.report.image_pushed(
+        repository=attempt.plan.image.repository, digest=status.digest, tags=tags
+    )
     if absent := not_in_image(status):
-        run.report.noticed(message=absent)
+        attempt.report.noticed(message=absent)
     missing = [f"{tag.name} ({tag.message})" for tag in status.tags if not tag.pushed]
     if missing:
         return replace(
@@ -112,28 +114,27 @@ async def commit(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
     return outcome
 
 
-async def commit_box(run: Run, plan: Plan, request: CommitRequest) -> ImageCommit | Problem:
+async def commit_box(attempt: Attempt, request: CommitRequest) -> ImageCommit | Problem:
     """The ImageCommit that pushed the box as it was asked for, or why there is no image.
 
     Asking again is asking once.
     """
-    pod = await _pod_with_container(run, plan)
+    pod = await _pod_with_container(attempt)
     if pod is None:
         return Reason.COMMIT_FAILED, "the box's container is not there any more"
     try:
-        asked = await _ask(run, plan, request, pod=pod)
+        asked = await _ask(attempt, request, pod=pod)
         await let_agent_read(
-            run,
-            [request.push_secret, *pull_secrets(run, plan)],
+            attempt,
+            [request.push_secret, *pull_secrets(attempt)],
             commit=asked,
-            within=plan.pending_timeout,
+            within=attempt.plan.pending_timeout,
         )
     except (CancelledByUser, UserError, InfrastructureError) as e:
         return e.reason or Reason.INTERNAL, f"the box was not committed: {e.message}"
-    ended = await _wait(run, asked)
+    ended = await _wait(attempt, asked)
     problem = _failure(request, ended.status) or await read_back(
-        run,
-        plan,
+        attempt,
         ended,
         wanted_by="the step's username and password"
         if request.step
@@ -182,21 +183,20 @@ def _unless_red(outcome: Outcome, reason: Reason, message: str) -> Outcome:
     return Outcome.failed(reason, message)
 
 
-async def _pod_with_container(run: Run, plan: Plan) -> dict[str, Any] | None:
+async def _pod_with_container(attempt: Attempt) -> dict[str, Any] | None:
     """The pod once its status names the box's container, None if it is gone.
 
     The kubelet reports a container up to a second after it runs: quick steps are over before that.
     """
 
     def look(seen: Seen | None) -> dict[str, Any] | bool | None:
-        if seen is None or seen.deleted or not is_ours(run, seen):
+        if seen is None or seen.deleted or not attempt.run.owns(seen):
             return False
         return seen.raw if _container_id(seen.raw) else None
 
-    key = (plan.namespace, pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt))
     try:
         async with asyncio.timeout(REPORTED_WITHIN):
-            found = await until(run.tools.kube, PODS, run.tools.pods, key, look)
+            found = await attempt.until(look)
     except TimeoutError:
         return None
     return found if isinstance(found, dict) else None
@@ -209,9 +209,7 @@ def _container_id(pod: dict[str, Any]) -> str:
     )
 
 
-async def _ask(
-    run: Run, plan: Plan, request: CommitRequest, *, pod: dict[str, Any]
-) -> dict[str, Any]:
+async def _ask(attempt: Attempt, request: CommitRequest, *, pod: dict[str, Any]) -> dict[str, Any]:
     name = request.name
     node = pod["spec"]["nodeName"]
     body = {
@@ -219,13 +217,13 @@ async def _ask(
         "kind": "ImageCommit",
         "metadata": {
             "name": name,
-            "namespace": plan.namespace,
+            "namespace": attempt.plan.namespace,
             "labels": {
-                **labels(build=plan.build, uid=plan.uid, attempt=plan.attempt),
+                **attempt.id.labels,
                 NODE_LABEL: node,
                 ACTIVE_LABEL: ACTIVE_SCRATCH if request.scratch_from else ACTIVE,
             },
-            "ownerReferences": [owner_reference(run.build)],
+            "ownerReferences": [owner_reference(attempt.build)],
         },
         "spec": {
             "nodeName": node,
@@ -237,19 +235,21 @@ async def _ask(
             "tags": list(request.tags),
             "step": request.step,
             "config": request.config.model_dump(by_alias=True, exclude_defaults=True),
-            "baseImage": plan.box.reference,
-            "pullSecretRefs": [{"name": secret} for secret in pull_secrets(run, plan)],
+            "baseImage": attempt.plan.box.reference,
+            "pullSecretRefs": [{"name": secret} for secret in pull_secrets(attempt)],
             "excludePaths": list(request.exclude_paths),
             "scratchFrom": list(request.scratch_from),
-            "deadline": rfc3339(run.tools.clock.now() + QUEUED),
+            "deadline": rfc3339(attempt.tools.clock.now() + QUEUED),
             "timeoutSeconds": round(TIMEOUT.total_seconds()),
             **({"pushSecretRef": {"name": request.push_secret}} if request.push_secret else {}),
         },
     }
     try:
-        return await create(run, IMAGE_COMMITS, body, within=plan.pending_timeout)
+        return await create(attempt.run, IMAGE_COMMITS, body, within=attempt.plan.pending_timeout)
     except AlreadyExists:
-        there = await run.tools.kube.get(IMAGE_COMMITS, namespace=plan.namespace, name=name)
+        there = await attempt.tools.kube.get(
+            IMAGE_COMMITS, namespace=attempt.plan.namespace, name=name
+        )
         _check_request(there, body)
         return there
 
@@ -285,9 +285,9 @@ def _image_labels(plan: Plan, outcome: Outcome) -> dict[str, str]:
     }
 
 
-async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
+async def _wait(attempt: Attempt, raw: dict[str, Any]) -> ImageCommit:
     """The ImageCommit as it ended; still Pending if no agent took it in time."""
-    board, key = run.tools.commits, key_of(raw)
+    board, key = attempt.tools.commits, key_of(raw)
     board.offer(raw)
 
     def state(seen: Seen | None) -> ImageCommit | None:
@@ -342,7 +342,7 @@ async def _wait(run: Run, raw: dict[str, Any]) -> ImageCommit:
         for look, seconds, reason, message in waits:
             try:
                 async with asyncio.timeout(seconds):
-                    found = await until(run.tools.kube, IMAGE_COMMITS, board, key, look)
+                    found = await until(attempt.tools.kube, IMAGE_COMMITS, board, key, look)
             except TimeoutError:
                 return _given_up(raw, reason, message)
     finally:

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Iterable
 
 from sentinel.api.reasons import Reason
+from sentinel.engine.attempt import Attempt
 from sentinel.errors import CancelledByUser, UserError
-from sentinel.plan.model import Plan, PlanStep
+from sentinel.plan.model import PlanStep
 from sentinel.session.client import Session
 from sentinel.session.journal import SessionState
 
@@ -25,27 +26,28 @@ CANCELLED_WITHIN = 60.0
 """Seconds from a cancel to the end of the steps."""
 
 
-async def steps_done(plan: Plan, session: Session, steps: Iterable[PlanStep]) -> SessionState:
+async def steps_done(attempt: Attempt, steps: Iterable[PlanStep]) -> SessionState:
     """The state in which all of `steps`, of one phase, have ended or been skipped.
 
     Raises UserError CommandTimeout or BuildTimeout where the box lets one run on past its time.
     """
     wanted = {step.ordinal: step for step in steps}
     main = any(step.phase == "main" for step in wanted.values())
-    limited = main and plan.build_timeout > 0
+    seconds = attempt.plan.build_timeout
+    limited = main and seconds > 0
     try:
-        async with asyncio.timeout(plan.build_timeout + SLACK if limited else None) as whole:
-            while not session.state.done(wanted):
-                await _next_change(session, wanted)
+        async with asyncio.timeout(seconds + SLACK if limited else None) as whole:
+            while not attempt.session.state.done(wanted):
+                await _next_change(attempt.session, wanted)
     except TimeoutError:
         if not whole.expired():
             raise
         raise UserError(
-            f"the main steps did not end within {plan.build_timeout:.0f} s, the Build's timeouts.build, and the box "
+            f"the main steps did not end within {seconds:.0f} s, the Build's timeouts.build, and the box "
             "does not stop them: something in it keeps boxkit from working",
             reason=Reason.BUILD_TIMEOUT,
         ) from None
-    return session.state
+    return attempt.session.state
 
 
 async def _next_change(session: Session, wanted: dict[int, PlanStep]) -> None:

@@ -15,9 +15,10 @@ from sentinel.api.build import OutputStatus, Results
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.box import OUTPUT as OUTPUT_PATH
 from sentinel.engine.guard import guarded
-from sentinel.engine.ours import find_pod, is_ours
+from sentinel.engine.ours import find_pod
 from sentinel.engine.pod import box_ended
 from sentinel.engine.pullsecret import drop_logins
 from sentinel.engine.run import Outcome, Run
@@ -31,8 +32,7 @@ from sentinel.kube.errors import Invalid, NotFound
 from sentinel.kube.resources import BUILDS, PODS
 from sentinel.plan.generic import REPORT_DIR
 from sentinel.plan.keys import step_log
-from sentinel.plan.model import Plan
-from sentinel.plan.names import FINISHED_LABEL, pod_name
+from sentinel.plan.names import FINISHED_LABEL
 from sentinel.session.client import Session
 from sentinel.session.messages import Collect
 from sentinel.session.records import CollectFailed
@@ -53,15 +53,15 @@ ARTIFACTS_LIMIT = 1000 * 1024 * 1024
 """Bytes of one step's report artifacts."""
 
 
-async def store_output(run: Run, plan: Plan, session: Session, outcome: Outcome) -> Outcome:
+async def store_output(attempt: Attempt, outcome: Outcome) -> Outcome:
     """Stage 10: what a green build left in $WERCKER_OUTPUT_DIR, as output.tar in the store."""
-    store = run.tools.store
+    store = attempt.tools.store
     if store is None or not outcome.succeeded:
         return outcome
-    await session.collect(Collect(what=OUTPUT, path=OUTPUT_PATH, limit=OUTPUT_LIMIT))
+    await attempt.session.collect(Collect(what=OUTPUT, path=OUTPUT_PATH, limit=OUTPUT_LIMIT))
     try:
         async with asyncio.timeout(COLLECTED_WITHIN):
-            state = await session.wait_for(lambda state: OUTPUT in state.collected)
+            state = await attempt.session.wait_for(lambda state: OUTPUT in state.collected)
     except TimeoutError:
         return Outcome.failed(
             Reason.STORE_FAILED, f"the output was not stored within {COLLECTED_WITHIN:.0f} s"
@@ -79,23 +79,25 @@ async def store_output(run: Run, plan: Plan, session: Session, outcome: Outcome)
             )
         return Outcome.failed(Reason.STORE_FAILED, f"the output was not stored: {collected.text}")
     if collected.notice:
-        run.report.noticed(message=f"the output is stored, but {collected.notice}")
+        attempt.report.noticed(message=f"the output is stored, but {collected.notice}")
     if not collected.empty:
-        results = run.writer.status.results or Results(prefix=plan.results_prefix)
+        results = attempt.writer.status.results or Results(prefix=attempt.plan.results_prefix)
         output = OutputStatus(size_bytes=collected.bytes, sha256=collected.sha256)
-        run.writer.change(results=results.model_copy(update={"output": output}))
+        attempt.writer.change(results=results.model_copy(update={"output": output}))
     return outcome
 
 
-async def store_artifacts(run: Run, plan: Plan, session: Session) -> None:
+async def store_artifacts(attempt: Attempt) -> None:
     """The report artifacts of every step that left some, passed or not (`wercker-semantics.md` §5.4), all at once.
 
     What cannot be stored is told and changes nothing. Without artifacts this does nothing at all.
     """
-    store = run.tools.store
-    known = session.state.steps
+    store = attempt.tools.store
+    known = attempt.session.state.steps
     left = {
-        s.ordinal: s.id for s in plan.steps if s.ordinal in known and known[s.ordinal].artifacts
+        s.ordinal: s.id
+        for s in attempt.plan.steps
+        if s.ordinal in known and known[s.ordinal].artifacts
     }
     if store is None or not left:
         return
@@ -105,58 +107,60 @@ async def store_artifacts(run: Run, plan: Plan, session: Session) -> None:
             path=f"{REPORT_DIR}/{step_id}/artifacts",
             limit=ARTIFACTS_LIMIT,
         )
-        await session.collect(collect)
+        await attempt.session.collect(collect)
     wanted = {artifacts_of(ordinal) for ordinal in left}
-    state = await session.wait_for(lambda state: wanted <= state.collected.keys())
+    state = await attempt.session.wait_for(lambda state: wanted <= state.collected.keys())
     for ordinal, step_id in left.items():
         collected = state.collected[artifacts_of(ordinal)]
         if isinstance(collected, CollectFailed):
-            run.report.noticed(
+            attempt.report.noticed(
                 message=f"the report artifacts of {step_id} are not stored: {collected.text}"
             )
         elif collected.notice:
-            run.report.noticed(message=f"report artifacts of {step_id}: {collected.notice}")
+            attempt.report.noticed(message=f"report artifacts of {step_id}: {collected.notice}")
 
 
-async def close_box(run: Run, plan: Plan, session: Session) -> bool:
+async def close_box(attempt: Attempt) -> bool:
     """No more steps. Whether all logs are in the store; without a store they are not.
 
     The result stands before: a box that is lost now costs its logs at most, and never changes how the build ended.
     """
     try:
         async with asyncio.timeout(CLOSED_WITHIN):
-            return await _close(run, plan, session)
+            return await _close(attempt)
     except (BoxEnded, InfrastructureError, InternalError, TimeoutError) as e:
         why = str(e) or f"no end within {CLOSED_WITHIN:.0f} s"
-        log.warning("build %s/%s: the box could not be closed: %s", *run.key, why)
+        log.warning("build %s/%s: the box could not be closed: %s", *attempt.run.key, why)
         return False
 
 
-async def _close(run: Run, plan: Plan, session: Session) -> bool:
+async def _close(attempt: Attempt) -> bool:
     # After a restart the journal must be heard first: it tells which steps left artifacts.
     with suppress(BoxEnded):
-        await guarded(_heard(session), box_ended(run, plan))
-    if run.tools.store is None:
+        await guarded(_heard(attempt.session), box_ended(attempt))
+    if attempt.tools.store is None:
         with suppress(BoxEnded):
-            await guarded(session.close(), box_ended(run, plan))
-            run.closed = session.state.closed is not None
+            await guarded(attempt.session.close(), box_ended(attempt))
+            attempt.run.closed = attempt.session.state.closed is not None
         return False
     with suppress(BoxEnded):
-        await guarded(store_artifacts(run, plan, session), box_ended(run, plan))
+        await guarded(store_artifacts(attempt), box_ended(attempt))
     try:
-        await guarded(session.close(), box_ended(run, plan))
-        run.closed = session.state.closed is not None
+        await guarded(attempt.session.close(), box_ended(attempt))
+        attempt.run.closed = attempt.session.state.closed is not None
     except BoxEnded:
-        run.closed = True
-        log.info("build %s/%s: the box ended before it said so", *run.key)
+        attempt.run.closed = True
+        log.info("build %s/%s: the box ended before it said so", *attempt.run.key)
     missing = [
         step.id
-        for ordinal, step in enumerate(run.writer.status.steps, start=1)
-        if step.start_time and not await _stored(run, plan, session, ordinal, step.id)
+        for ordinal, step in enumerate(attempt.writer.status.steps, start=1)
+        if step.start_time and not await _stored(attempt, ordinal, step.id)
     ]
     if missing:
         names = ", ".join(missing)
-        log.warning("build %s/%s: logs of %s are not stored; the pod stays", *run.key, names)
+        log.warning(
+            "build %s/%s: logs of %s are not stored; the pod stays", *attempt.run.key, names
+        )
     return not missing
 
 
@@ -164,14 +168,15 @@ async def _heard(session: Session) -> None:
     await session.is_open()
 
 
-async def _stored(run: Run, plan: Plan, session: Session, ordinal: int, step_id: str) -> bool:
+async def _stored(attempt: Attempt, ordinal: int, step_id: str) -> bool:
     """Whether a step's log is in the store: boxkit's word for it, or, where we did not hear it, a look."""
-    upload = session.state.uploads.get(f"log/{ordinal}")
+    upload = attempt.session.state.uploads.get(f"log/{ordinal}")
     if upload is not None:
         return upload.state == "uploaded"
-    store = run.tools.store
+    store = attempt.tools.store
     return (
-        store is not None and await store.head(step_log(plan.results_prefix, step_id)) is not None
+        store is not None
+        and await store.head(step_log(attempt.plan.results_prefix, step_id)) is not None
     )
 
 
@@ -202,7 +207,7 @@ async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
         # Whoever finds the pod gone must find the reason as well.
         await run.writer.flush()
         if not logs_safe and run.writer.holds(ConditionType.POD_READY):
-            logs_safe = await salvage_logs(run, attempt=attempt, reason=reason, message=message)
+            logs_safe = await salvage_logs(run, attempt, reason=reason, message=message)
         await _put_away(run, attempt, logs_safe=logs_safe, outcome=outcome)
     run.writer.condition(ConditionType.FINISHED, "True", Reason.COMPLETED)
     run.writer.change(
@@ -227,12 +232,12 @@ async def label_finished(run: Run) -> None:
 
 
 async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome) -> None:
-    name = pod_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
+    namespace, name = key = run.id(attempt).key
     keep = run.tools.settings.keep_pods
     wanted = keep == "always" or (keep == "failed" and not outcome.succeeded)
     started = run.writer.holds(ConditionType.POD_READY) is True
-    kube, namespace = run.tools.kube, run.build.namespace
-    pod = await _own_pod(run, attempt, name)
+    kube = run.tools.kube
+    pod = await _own_pod(run, attempt)
     if pod is not None:
         await drop_logins(run, pod)
     if wanted or (started and not logs_safe):
@@ -241,17 +246,17 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
         return
     if pod is not None:
         await kube.delete(PODS, namespace=namespace, name=name, uid=pod["metadata"]["uid"])
-    run.tools.pods.forget((namespace, name))
+    run.tools.pods.forget(key)
     if any(step.digest for step in run.writer.status.steps):
-        await drop_steps(run, attempt=attempt)
+        await drop_steps(run, attempt)
 
 
-async def _own_pod(run: Run, attempt: int, name: str) -> dict[str, Any] | None:
+async def _own_pod(run: Run, attempt: int) -> dict[str, Any] | None:
     """The attempt's pod as last seen, if it is ours. The server is asked only where the watch has not shown it."""
-    seen = run.tools.pods.get((run.build.namespace, name))
-    if is_ours(run, seen):
+    seen = run.tools.pods.get(run.id(attempt).key)
+    if run.owns(seen):
         return seen.raw if seen is not None else None
-    return await find_pod(run, attempt=attempt)
+    return await find_pod(run, attempt)
 
 
 async def _stop(run: Run, pod: dict[str, Any]) -> None:

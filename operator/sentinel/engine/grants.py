@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sentinel.api import API_VERSION
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.create import create
-from sentinel.engine.run import Run
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import ROLE_BINDINGS, ROLES
-from sentinel.plan.model import Plan
 
 _MOST = 16
 """As many as an ImageCommit may name."""
@@ -26,7 +25,9 @@ _RBAC = "rbac.authorization.k8s.io"
 Json = dict[str, Any]
 
 
-async def let_agent_read(run: Run, secrets: Sequence[str], *, commit: Json, within: float) -> None:
+async def let_agent_read(
+    attempt: Attempt, secrets: Sequence[str], *, commit: Json, within: float
+) -> None:
     """Grant the agents' account `get` on these Secrets of the ImageCommit's namespace, as long as `commit` exists.
 
     Raises as `create` does.
@@ -34,20 +35,23 @@ async def let_agent_read(run: Run, secrets: Sequence[str], *, commit: Json, with
     names = sorted({name for name in secrets if name})
     if not names:
         return
-    account, home = run.tools.settings.agent_service_account, run.tools.settings.pod_namespace
+    account, home = (
+        attempt.tools.settings.agent_service_account,
+        attempt.tools.settings.pod_namespace,
+    )
     for resource, body in zip(
         (ROLES, ROLE_BINDINGS), grant(names, commit=commit, account=account, home=home), strict=True
     ):
         try:
-            await create(run, resource, body, within=within)
+            await create(attempt.run, resource, body, within=within)
         except AlreadyExists:
             continue
 
 
-def pull_secrets(run: Run, plan: Plan) -> list[str]:
+def pull_secrets(attempt: Attempt) -> list[str]:
     """The Secrets that the box's image is pulled with, by the kubelet and so by whoever reads its layers."""
-    of_pod = (ref.name for ref in run.build.spec.pod.image_pull_secrets)
-    return list(dict.fromkeys((*plan.image.pull_secrets, *of_pod)))[:_MOST]
+    of_pod = (ref.name for ref in attempt.build.spec.pod.image_pull_secrets)
+    return list(dict.fromkeys((*attempt.plan.image.pull_secrets, *of_pod)))[:_MOST]
 
 
 def grant(names: Sequence[str], *, commit: Json, account: str, home: str) -> tuple[Json, Json]:

@@ -15,19 +15,17 @@ from typing import Any
 
 from sentinel.api.imagecommit import ImageCommit
 from sentinel.api.reasons import Reason
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.commit import CommitRequest, commit_box, not_in_image
 from sentinel.engine.dockerpush import Push, read_push
 from sentinel.engine.pullsecret import put_logins
-from sentinel.engine.run import Run
 from sentinel.engine.secrets import resolve_environment
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import SECRETS
 from sentinel.plan.internal import SCRATCH, scratch_directories
-from sentinel.plan.model import Plan, PlanStep
-from sentinel.plan.names import push_secret_name, step_commit_name
+from sentinel.plan.model import PlanStep
 from sentinel.registry.pushing import Pushing, allowed_places, may_push
-from sentinel.session.client import Session
 from sentinel.session.journal import SessionState
 
 log = logging.getLogger(__name__)
@@ -41,9 +39,9 @@ class Verdict:
     message: str
 
 
-async def do_ours(run: Run, plan: Plan, session: Session) -> None:
+async def do_ours(attempt: Attempt) -> None:
     """Do each of the operator's steps as the box comes to it, until cancelled."""
-    ours = {step.ordinal: step for step in plan.steps if step.kind == "operator"}
+    ours = {step.ordinal: step for step in attempt.plan.steps if step.kind == "operator"}
     if not ours:
         return
 
@@ -54,73 +52,73 @@ async def do_ours(run: Run, plan: Plan, session: Session) -> None:
         )
 
     while ours:
-        state = await session.wait_for(lambda state: due(state) is not None)
+        state = await attempt.session.wait_for(lambda state: due(state) is not None)
         ordinal = due(state)
         if ordinal is None:
             continue
         step = ours.pop(ordinal)
-        verdict = await _push(run, plan, session, step)
-        await session.verdict(ordinal, exit_code=verdict.exit_code, message=verdict.message)
+        verdict = await _push(attempt, step)
+        await attempt.session.verdict(ordinal, exit_code=verdict.exit_code, message=verdict.message)
 
 
-async def _push(run: Run, plan: Plan, session: Session, step: PlanStep) -> Verdict:
+async def _push(attempt: Attempt, step: PlanStep) -> Verdict:
     """The box as it is, or a directory of it, to where the step's properties say now."""
     try:
-        push = await _read(run, plan, session, step)
+        push = await _read(attempt, step)
         for number, text in enumerate(push.notes):
-            await session.note(f"{step.ordinal}-note-{number}", text)
-        _check_allowed(run, push)
+            await attempt.session.note(f"{step.ordinal}-note-{number}", text)
+        _check_allowed(attempt, push)
         names = ", ".join(push.tags)
         what = "an image from scratch" if step.name == SCRATCH else "the box"
-        await session.note(
+        await attempt.session.note(
             f"{step.ordinal}-begin", f"pushing {what} to {push.target.name}: {names}"
         )
-        async with _login(run, plan, step, push) as secret:
-            ended = await commit_box(run, plan, _request(plan, step, push, secret=secret))
+        async with _login(attempt, step, push) as secret:
+            ended = await commit_box(attempt, _request(attempt, step, push, secret=secret))
     except (UserError, InfrastructureError) as e:
-        return await _failed(session, step, e.message)
+        return await _failed(attempt, step, e.message)
     if not isinstance(ended, ImageCommit):
-        return await _failed(session, step, ended[1])
+        return await _failed(attempt, step, ended[1])
     status = ended.status
     missing = [f"{tag.name} ({tag.message})" for tag in status.tags if not tag.pushed]
     if missing:
-        return await _failed(session, step, f"tags not written: {', '.join(missing)}")
+        return await _failed(attempt, step, f"tags not written: {', '.join(missing)}")
     pushed = f"pushed {push.target.name} {names}: {status.digest}"
     lines = [pushed, status.message, *filter(None, [not_in_image(status)])]
-    await session.note(f"{step.ordinal}-end", "\n".join(lines))
+    await attempt.session.note(f"{step.ordinal}-end", "\n".join(lines))
     return Verdict(0, pushed)
 
 
-async def _failed(session: Session, step: PlanStep, message: str) -> Verdict:
-    await session.note(f"{step.ordinal}-failed", f"failed: {message}")
+async def _failed(attempt: Attempt, step: PlanStep, message: str) -> Verdict:
+    await attempt.session.note(f"{step.ordinal}-failed", f"failed: {message}")
     return Verdict(1, message)
 
 
-async def _read(run: Run, plan: Plan, session: Session, step: PlanStep) -> Push:
-    environment = dict(await session.environment())
+async def _read(attempt: Attempt, step: PlanStep) -> Push:
+    environment = dict(await attempt.session.environment())
     return read_push(
         dict(step.properties),
         environment,
         scratch=step.name == SCRATCH,
-        secret_values=await _secret_values(run, plan),
-        default_registry=run.tools.settings.images.default_registry,
+        secret_values=await _secret_values(attempt),
+        default_registry=attempt.tools.settings.images.default_registry,
     )
 
 
-async def _secret_values(run: Run, plan: Plan) -> list[str]:
+async def _secret_values(attempt: Attempt) -> list[str]:
     """The values of protected variables, as far as they can be read again."""
     try:
-        resolved = await resolve_environment(run, plan)
+        resolved = await resolve_environment(attempt)
     except SentinelError as e:
         # After a restart a Secret may be gone; the box masks its values all the same.
-        log.info("build %s/%s: %s", *run.key, e.message)
+        log.info("build %s/%s: %s", *attempt.run.key, e.message)
         return []
     return [each.decode(errors="replace") for each in resolved.masks]
 
 
-def _check_allowed(run: Run, push: Push) -> None:
+def _check_allowed(attempt: Attempt, push: Push) -> None:
     """Raises UserError where builds of this namespace may not push there."""
-    images, build = run.tools.settings.images, run.build
+    images, build = attempt.tools.settings.images, attempt.build
     decision = may_push(push.target, images=images, namespace=build.namespace)
     has_login = push.login is not None or build.spec.image.push_secret_ref is not None
     if decision is Pushing.DENIED or (decision is Pushing.WITH_LOGIN and not has_login):
@@ -132,44 +130,42 @@ def _check_allowed(run: Run, push: Push) -> None:
         )
 
 
-def _request(plan: Plan, step: PlanStep, push: Push, *, secret: str) -> CommitRequest:
+def _request(attempt: Attempt, step: PlanStep, push: Push, *, secret: str) -> CommitRequest:
     return CommitRequest(
-        name=step_commit_name(
-            build=plan.build, uid=plan.uid, attempt=plan.attempt, ordinal=step.ordinal
-        ),
+        name=attempt.id.step_commit(step.ordinal),
         repository=push.target.name,
         tags=push.tags,
         push_secret=secret,
         config=push.config,
-        exclude_paths=plan.image.exclude_paths,
-        scratch_from=scratch_directories(plan) if step.name == SCRATCH else (),
+        exclude_paths=attempt.plan.image.exclude_paths,
+        scratch_from=scratch_directories(attempt.plan) if step.name == SCRATCH else (),
         step=step.ordinal,
     )
 
 
 @asynccontextmanager
-async def _login(run: Run, plan: Plan, step: PlanStep, push: Push) -> AsyncIterator[str]:
+async def _login(attempt: Attempt, step: PlanStep, push: Push) -> AsyncIterator[str]:
     """The name of the Secret to push with, "" for none. One with the step's own login exists as long as the push."""
     if push.login is None:
-        ref = run.build.spec.image.push_secret_ref
+        ref = attempt.build.spec.image.push_secret_ref
         yield ref.name if ref is not None else ""
         return
-    name = push_secret_name(build=plan.build, uid=plan.uid, ordinal=step.ordinal)
-    made = await put_logins(run, plan, name, {push.target.name: push.login})
+    name = attempt.id.push_secret(step.ordinal)
+    made = await put_logins(attempt, name, {push.target.name: push.login})
     try:
         yield name
     except asyncio.CancelledError:
-        if not run.cancelled.is_set():
+        if not attempt.run.cancelled.is_set():
             # The operator is stopped: its successor goes on with this push, and the agent may still read the Secret.
             raise
-        await _delete(run, made)
+        await _delete(attempt, made)
         raise
-    await _delete(run, made)
+    await _delete(attempt, made)
 
 
-async def _delete(run: Run, secret: dict[str, Any]) -> None:
+async def _delete(attempt: Attempt, secret: dict[str, Any]) -> None:
     metadata = secret["metadata"]
     with suppress(NotFound):
-        await run.tools.kube.delete(
+        await attempt.tools.kube.delete(
             SECRETS, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
         )

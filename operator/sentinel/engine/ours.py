@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from sentinel.api.reasons import Reason
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Seen
 from sentinel.engine.run import Run
 from sentinel.errors import InternalError, NewerPlan, NotVerified, TransientError, UserError
@@ -22,69 +23,29 @@ from sentinel.plan.derive import derive_again
 from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import Plan
 from sentinel.plan.names import (
-    ATTEMPT_LABEL,
-    BUILD_LABEL,
     MANAGED_BY,
     PLAN_ANNOTATION,
-    UID_LABEL,
-    pod_name,
+    labelled,
+    sealed_plan,
 )
-from sentinel.plan.seal import Identity, PlanKeys, open_plan
-
-NO_ATTEMPT = 0
-"""What an object is signed for that is the build's and not an attempt's."""
-
-
-def identity_of(run: Run, *, attempt: int) -> Identity:
-    """What we sign for an attempt of the Build."""
-    return Identity(run.build.namespace, run.build.name, run.build.uid, attempt)
-
-
-def known_uid(run: Run) -> str:
-    """The uid of the present attempt's pod as our create returned it; "" before there is one."""
-    return run.writer.status.pod.uid if run.writer.status.pod is not None else ""
-
-
-def is_ours(run: Run, seen: Seen | None) -> bool:
-    """Whether that is the pod we made for the present attempt, and not another one of its name."""
-    return seen is not None and seen.uid == known_uid(run)
-
-
-def own(run: Run, seen: Seen | None) -> Seen | None:
-    """`seen` as far as it is our pod: another one of its name only says that ours is gone."""
-    if seen is None or is_ours(run, seen):
-        return seen
-    metadata = {key: seen.raw["metadata"][key] for key in ("namespace", "name")}
-    return Seen({"metadata": {**metadata, "uid": known_uid(run)}, "spec": {}}, deleted=True)
+from sentinel.plan.seal import PlanKeys, open_plan
 
 
 def is_signed(raw: dict[str, Any], *, keys: PlanKeys) -> bool:
     """Whether a pod carries a plan that we signed for the attempt its labels name; its uid is not looked at."""
     metadata = raw["metadata"]
-    labels = metadata.get("labels") or {}
     try:
-        identity = Identity(
-            metadata["namespace"],
-            labels[BUILD_LABEL],
-            labels[UID_LABEL],
-            int(labels[ATTEMPT_LABEL]),
-        )
-        open_plan(sealed_plan(raw), identity=identity, keys=keys)
+        open_plan(sealed_plan(raw), identity=labelled(metadata), keys=keys)
     except (NotVerified, LookupError, ValueError):
         return False
     return True
-
-
-def sealed_plan(raw: dict[str, Any]) -> str:
-    """The text of a pod's plan annotation, "" without one."""
-    return str((raw["metadata"].get("annotations") or {}).get(PLAN_ANNOTATION) or "")
 
 
 def verified_plan(run: Run, raw: dict[str, Any], *, attempt: int) -> Plan:
     """The plan of a pod that is provably ours. Raises NotVerified, which says what was found, NewerPlan, and UserError
     for what the settings do not allow any more."""
     name, uid = raw["metadata"]["name"], str(raw["metadata"]["uid"])
-    expected = known_uid(run) if run.writer.attempt == attempt else ""
+    expected = run.pod_uid if run.writer.attempt == attempt else ""
     if expected and uid != expected:
         raise _refused(
             name, f"it has uid {uid}, and the operator created the one with uid {expected}"
@@ -93,7 +54,7 @@ def verified_plan(run: Run, raw: dict[str, Any], *, attempt: int) -> Plan:
     if not text:
         raise _refused(name, "it has no plan of the operator's among its annotations", then=then)
     try:
-        identity = identity_of(run, attempt=attempt)
+        identity = run.id(attempt)
         payload, imprint = open_plan(text, identity=identity, keys=run.tools.keys)
         plan = decode(payload)
         if plan.attempt != attempt:
@@ -107,16 +68,16 @@ def verified_plan(run: Run, raw: dict[str, Any], *, attempt: int) -> Plan:
         raise _refused(name, e.message, then=then) from e
 
 
-async def find_pod(run: Run, *, attempt: int) -> dict[str, Any] | None:
+async def find_pod(run: Run, attempt: int) -> dict[str, Any] | None:
     """The attempt's pod if it is there and ours, read from the server. Never raises for what is not ours."""
-    name = pod_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
+    namespace, name = run.id(attempt).key
     try:
-        raw = await run.tools.kube.get(PODS, namespace=run.build.namespace, name=name)
+        raw = await run.tools.kube.get(PODS, namespace=namespace, name=name)
     except NotFound:
         return None
-    if known_uid(run):
+    if run.pod_uid:
         # The uid alone decides here: a pod whose annotation was changed afterwards is still the one we made.
-        return raw if raw["metadata"]["uid"] == known_uid(run) else None
+        return raw if raw["metadata"]["uid"] == run.pod_uid else None
     try:
         verified_plan(run, raw, attempt=attempt)
     except (NotVerified, NewerPlan, InternalError):
@@ -126,34 +87,38 @@ async def find_pod(run: Run, *, attempt: int) -> dict[str, Any] | None:
     return raw
 
 
-def check_unchanged(run: Run, seen: Seen | None, *, name: str) -> None:
+def check_unchanged(attempt: Attempt, seen: Seen | None) -> None:
     """Raise NotVerified where our pod was replaced by another of its name, or its plan was changed."""
     if seen is None:
         return
-    if not is_ours(run, seen):
+    if not attempt.run.owns(seen):
         raise _refused(
-            name,
-            f"it has uid {seen.uid}, and the operator created the one with uid {known_uid(run)}: "
+            attempt.id.pod,
+            f"it has uid {seen.uid}, and the operator created the one with uid {attempt.run.pod_uid}: "
             "the build's pod was deleted and replaced",
         )
-    if not seen.deleted and sealed_plan(seen.raw) != run.sealed:
+    if not seen.deleted and sealed_plan(seen.raw) != attempt.sealed:
         raise _refused(
-            name, f"its annotation {PLAN_ANNOTATION} was changed while the build ran", then=_OURS
+            attempt.id.pod,
+            f"its annotation {PLAN_ANNOTATION} was changed while the build ran",
+            then=_OURS,
         )
 
 
-async def check_watched(run: Run, seen: Seen | None, *, name: str) -> None:
+async def check_watched(attempt: Attempt, seen: Seen | None) -> None:
     """Raise NotVerified where our pod left the watch although it is there: somebody took our label off it.
 
     To a watch by label that looks like a deletion. The build would end as PodDeleted, with a pod that runs on.
     """
-    if seen is None or not seen.deleted or not is_ours(run, seen):
+    if seen is None or not seen.deleted or not attempt.run.owns(seen):
         return
     with suppress(TransientError):
-        raw = await find_pod(run, attempt=run.writer.attempt)
+        raw = await find_pod(attempt.run, attempt.plan.attempt)
         if raw is not None and not raw["metadata"].get("deletionTimestamp"):
             raise _refused(
-                name, f"its label {MANAGED_BY} was changed while the build ran", then=_OURS
+                attempt.id.pod,
+                f"its label {MANAGED_BY} was changed while the build ran",
+                then=_OURS,
             )
 
 

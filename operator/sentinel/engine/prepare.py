@@ -22,6 +22,7 @@ from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.config.diagnostics import Diagnostic, Severity
 from sentinel.config.model import Config, Pipeline
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.crashes import counted
 from sentinel.engine.facts import find_facts
 from sentinel.engine.pullsecret import keep_logins, logins
@@ -49,8 +50,8 @@ from sentinel.resolver.messages import (
 from sentinel.source.address import holds_login
 
 
-async def prepare(run: Run, *, attempt: int) -> Plan:
-    """The Plan of an attempt, written to the status as accepted. Raises UserError or InfrastructureError.
+async def prepare(run: Run, number: int) -> Attempt:
+    """An attempt with its Plan, written to the status as accepted. Raises UserError or InfrastructureError.
 
     One deadline for all of it (`prepare_seconds`): what a tenant names may answer as slowly as it likes.
     """
@@ -58,7 +59,7 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
     deadline = asyncio.timeout(seconds)
     try:
         async with counted(run), deadline:
-            plan, found, known = await _prepare(run, attempt=attempt)
+            plan, found, known = await _prepare(run, number)
     except TimeoutError:
         if not deadline.expired():
             raise
@@ -70,12 +71,13 @@ async def prepare(run: Run, *, attempt: int) -> Plan:
             reason=Reason.REGISTRY_UNAVAILABLE if resolved else Reason.SOURCE_UNAVAILABLE,
         ) from None
     # What waits for a quota does so until `timeouts.pending`.
-    plan = await keep_logins(run, plan, found)
-    _accept(run, plan, known)
-    return plan
+    attempt = Attempt(run=run, plan=plan)
+    await keep_logins(attempt, found)
+    _accept(attempt, known)
+    return attempt
 
 
-async def _prepare(run: Run, *, attempt: int) -> tuple[Plan, dict[str, Login], tuple[str, ...]]:
+async def _prepare(run: Run, number: int) -> tuple[Plan, dict[str, Login], tuple[str, ...]]:
     """The Plan, the registry logins that its pod needs, and what people should know of it."""
     settings = run.tools.settings
     started = datetime.fromisoformat(run.writer.status.start_time)
@@ -113,7 +115,7 @@ async def _prepare(run: Run, *, attempt: int) -> tuple[Plan, dict[str, Login], t
         services=services,
         steps=steps,
         settings=settings,
-        attempt=attempt,
+        attempt=number,
         started=started,
     )
     return plan, found_logins, notices(run.build, pipeline=pipeline, wanted=wanted, plan=plan)
@@ -235,9 +237,9 @@ def _tell(run: Run, found: Sequence[Diagnostic]) -> None:
         run.writer.change(diagnostics=[*before, *new][:10])
 
 
-def _accept(run: Run, plan: Plan, known: Sequence[str]) -> None:
-    """Stage 5: the Plan stands. Who acts for this attempt from now on must find its number in the status."""
-    writer = run.writer
+def _accept(attempt: Attempt, known: Sequence[str]) -> None:
+    """Stage 5: the Plan stands. From now on its number is in the status, where another operator finds it."""
+    plan, writer = attempt.plan, attempt.writer
     writer.condition(
         ConditionType.ACCEPTED,
         "True",
@@ -251,6 +253,6 @@ def _accept(run: Run, plan: Plan, known: Sequence[str]) -> None:
     )
     writer.change(box=BoxStatus(image=plan.box.name, digest=plan.box.digest))
     writer.begin_attempt(plan)
-    run.report.accepted(plan=plan)
+    attempt.report.accepted(plan=plan)
     if known:
-        run.report.noticed(message="; ".join(known))
+        attempt.report.noticed(message="; ".join(known))

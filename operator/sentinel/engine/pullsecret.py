@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.create import create
-from sentinel.engine.ours import NO_ATTEMPT, identity_of
 from sentinel.engine.run import Run
 from sentinel.engine.secrets import resolve_variables
 from sentinel.errors import NotVerified
@@ -22,8 +22,6 @@ from sentinel.kube.resources import SECRETS
 from sentinel.plan.environment import user_variables
 from sentinel.plan.images import WantedImages
 from sentinel.plan.logins import Login, docker_config, login_of, wants_login
-from sentinel.plan.model import Plan
-from sentinel.plan.names import labels, pull_secret_name
 from sentinel.plan.pod import owner_reference
 from sentinel.plan.seal import check_object, sign_object
 from sentinel.registry.reference import parse_reference
@@ -47,53 +45,53 @@ async def logins(run: Run, wanted: WantedImages) -> dict[str, Login]:
     return found
 
 
-async def keep_logins(run: Run, plan: Plan, found: dict[str, Login]) -> Plan:
-    """The plan with a Secret of these logins to pull with, which exists afterwards."""
+async def keep_logins(attempt: Attempt, found: Mapping[str, Login]) -> None:
+    """Make the Secret of these logins, if there are any; the attempt's plan pulls with it from then on."""
     if not found:
-        return plan
-    name = pull_secret_name(build=plan.build, uid=plan.uid)
-    await put_logins(run, plan, name, found)
-    secrets = (*plan.image.pull_secrets, name)
-    return replace(plan, image=replace(plan.image, pull_secrets=secrets))
+        return
+    name, image = attempt.id.pull_secret, attempt.plan.image
+    await put_logins(attempt, name, found)
+    image = replace(image, pull_secrets=(*image.pull_secrets, name))
+    attempt.plan = replace(attempt.plan, image=image)
 
 
-async def put_logins(run: Run, plan: Plan, name: str, found: Mapping[str, Login]) -> dict[str, Any]:
+async def put_logins(attempt: Attempt, name: str, found: Mapping[str, Login]) -> dict[str, Any]:
     """The Secret of that name with exactly these logins, owned by the Build. Raises NotVerified for another one."""
-    identity = identity_of(run, attempt=NO_ATTEMPT)
+    identity = attempt.id.of_build
     body: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "kubernetes.io/dockerconfigjson",
         "metadata": {
             "name": name,
-            "namespace": plan.namespace,
-            "labels": labels(build=plan.build, uid=plan.uid, attempt=plan.attempt),
-            "ownerReferences": [owner_reference(run.build)],
+            "namespace": attempt.plan.namespace,
+            "labels": attempt.id.labels,
+            "ownerReferences": [owner_reference(attempt.build)],
         },
         "data": {".dockerconfigjson": base64.b64encode(docker_config(found).encode()).decode()},
     }
-    body = sign_object(body, identity=identity, keys=run.tools.keys)
+    body = sign_object(body, identity=identity, keys=attempt.tools.keys)
     try:
-        return await create(run, SECRETS, body, within=plan.pending_timeout)
+        return await create(attempt.run, SECRETS, body, within=attempt.plan.pending_timeout)
     except AlreadyExists:
-        there = await run.tools.kube.get(SECRETS, namespace=plan.namespace, name=name)
-        check_object(there, kind="Secret", identity=identity, keys=run.tools.keys)
+        there = await attempt.tools.kube.get(SECRETS, namespace=attempt.plan.namespace, name=name)
+        check_object(there, kind="Secret", identity=identity, keys=attempt.tools.keys)
         # Ours, from before a restart: the Secrets it was made of may have changed meanwhile.
         version = there["metadata"]["resourceVersion"]
         metadata = {**body["metadata"], "resourceVersion": version}
-        return await run.tools.kube.replace(SECRETS, {**body, "metadata": metadata})
+        return await attempt.tools.kube.replace(SECRETS, {**body, "metadata": metadata})
 
 
 async def drop_logins(run: Run, pod: dict[str, Any]) -> None:
     """Delete the Secret that `pod` pulled with, if it was the build's own."""
-    name = pull_secret_name(build=run.build.name, uid=run.build.uid)
+    identity = run.id(0)
+    namespace, name = identity.namespace, identity.pull_secret
     used = [each.get("name") for each in pod["spec"].get("imagePullSecrets") or []]
     if name not in used:
         return
-    kube, namespace = run.tools.kube, run.build.namespace
+    kube = run.tools.kube
     try:
         raw = await kube.get(SECRETS, namespace=namespace, name=name)
-        identity = identity_of(run, attempt=NO_ATTEMPT)
         check_object(raw, kind="Secret", identity=identity, keys=run.tools.keys)
     except (NotFound, NotVerified) as e:
         log.info("build %s/%s: %s", *run.key, e.message)

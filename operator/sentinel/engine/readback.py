@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from sentinel.api.imagecommit import ImageCommit
 from sentinel.api.reasons import Reason
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.grants import pull_secrets
-from sentinel.engine.run import Run
 from sentinel.engine.secrets import named_keychain
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import NODES
-from sentinel.plan.model import Plan
 from sentinel.resolver.logins import logins_of
 from sentinel.resolver.messages import PushedRequest
 
@@ -21,11 +20,11 @@ Problem = tuple[Reason, str]
 """Why there is no image: a reason and a message."""
 
 
-async def read_back(run: Run, plan: Plan, ended: ImageCommit, *, wanted_by: str) -> Problem | None:
+async def read_back(attempt: Attempt, ended: ImageCommit, *, wanted_by: str) -> Problem | None:
     """Compare the image that the agent reported with the one in the registry; None if they are the same."""
     reason = Reason.COMMIT_FAILED
     try:
-        why = await _compare(run, plan, ended, wanted_by=wanted_by)
+        why = await _compare(attempt, ended, wanted_by=wanted_by)
     except InfrastructureError as e:
         reason, why = e.reason or reason, e.message
     except UserError as e:
@@ -39,33 +38,37 @@ async def read_back(run: Run, plan: Plan, ended: ImageCommit, *, wanted_by: str)
     )
 
 
-async def _compare(run: Run, plan: Plan, ended: ImageCommit, *, wanted_by: str) -> str:
+async def _compare(attempt: Attempt, ended: ImageCommit, *, wanted_by: str) -> str:
     """How the image differs from the report, "" where it does not."""
-    settings = run.tools.settings.images
+    settings = attempt.tools.settings.images
     ref = ended.spec.push_secret_ref
-    push = await named_keychain(run, [ref.name] if ref else [], wanted_by=wanted_by)
-    pull = await named_keychain(run, pull_secrets(run, plan), wanted_by="spec.image.pullSecretRefs")
+    push = await named_keychain(attempt.run, [ref.name] if ref else [], wanted_by=wanted_by)
+    pull = await named_keychain(
+        attempt.run, pull_secrets(attempt), wanted_by="spec.image.pullSecretRefs"
+    )
     request = PushedRequest(
         repository=ended.spec.repository,
         digest=ended.status.digest,
         layer=ended.status.layer_digest,
-        base="" if ended.spec.scratch_from else plan.box.reference,
-        architecture=await _architecture(run, ended.spec.node_name),
+        base="" if ended.spec.scratch_from else attempt.plan.box.reference,
+        architecture=await _architecture(attempt, ended.spec.node_name),
         push_logins=logins_of(push),
         pull_logins=logins_of(pull),
         insecure_registries=tuple(settings.insecure_registries),
         default_registry=settings.default_registry,
-        registries=run.tools.settings.registry_policy().to_json(),
+        registries=attempt.tools.settings.registry_policy().to_json(),
     )
-    resolver = run.tools.resolver
-    async with resolver.session(namespace=plan.namespace, build=plan.build) as session:
+    resolver = attempt.tools.resolver
+    async with resolver.session(
+        namespace=attempt.plan.namespace, build=attempt.plan.build
+    ) as session:
         return await session.pushed(request)
 
 
-async def _architecture(run: Run, node: str) -> str:
+async def _architecture(attempt: Attempt, node: str) -> str:
     """The processor of a node, as image indexes name it."""
     try:
-        raw = await run.tools.kube.get(NODES, name=node)
+        raw = await attempt.tools.kube.get(NODES, name=node)
     except NotFound:
         return "amd64"
     return str(raw["status"].get("nodeInfo", {}).get("architecture") or "amd64")

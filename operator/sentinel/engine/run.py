@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 from sentinel.api.build import Build
 from sentinel.api.reasons import Reason
 from sentinel.clock import Clock
-from sentinel.engine.board import Board, Key
+from sentinel.engine.board import Board, Key, Seen
 from sentinel.engine.guard import guarded
 from sentinel.engine.reporter import Reporter
 from sentinel.engine.status import StatusWriter
 from sentinel.errors import CancelledByUser, SentinelError
 from sentinel.kube.client import Kube
+from sentinel.plan.names import AttemptId
 from sentinel.plan.seal import PlanKeys
 from sentinel.resolver.client import Resolver
 from sentinel.resolver.shelf import Known, Shelf
@@ -73,8 +74,7 @@ class Run:
     service ended before the steps did. `result` is how the build ends whatever happens to its box from then on; `lost`
     is why the box ended after that and before its after-steps did. `printed` has, by ordinal,
     the end of what the steps of a box had printed when it was told to stop. `park(True)` gives the build's slot back
-    while it only waits for room in the cluster, `park(False)` takes one again. `sealed` is the signed plan in the
-    annotation of the attempt's pod."""
+    while it only waits for room in the cluster, `park(False)` takes one again."""
 
     build: Build
     tools: Tools
@@ -88,11 +88,30 @@ class Run:
     lost: SentinelError | None = None
     printed: Mapping[int, bytes] = field(default_factory=dict)
     dead_services: dict[str, str] = field(default_factory=dict)
-    sealed: str = ""
 
     @property
     def key(self) -> Key:
         return self.build.namespace, self.build.name
+
+    def id(self, attempt: int) -> AttemptId:
+        """That attempt of the Build; 0 for what belongs to the Build and to no attempt."""
+        return AttemptId(self.build.namespace, self.build.name, self.build.uid, attempt)
+
+    @property
+    def pod_uid(self) -> str:
+        """The uid of the present attempt's pod as the API server returned it, "" before there is one."""
+        return self.writer.status.pod.uid if self.writer.status.pod is not None else ""
+
+    def owns(self, seen: Seen | None) -> bool:
+        """Whether that is the pod we made for the present attempt, and not another one of its name."""
+        return seen is not None and seen.uid == self.pod_uid
+
+    def own(self, seen: Seen | None) -> Seen | None:
+        """`seen` as far as it is our pod: another one of its name only shows that ours is gone."""
+        if seen is None or self.owns(seen):
+            return seen
+        metadata = {key: seen.raw["metadata"][key] for key in ("namespace", "name")}
+        return Seen({"metadata": {**metadata, "uid": self.pod_uid}, "spec": {}}, deleted=True)
 
     async def unless_cancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, or CancelledByUser as soon as the user wants no more of it."""

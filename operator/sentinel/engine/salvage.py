@@ -15,16 +15,15 @@ from contextlib import asynccontextmanager
 
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.ours import find_pod
 from sentinel.engine.run import Run
 from sentinel.engine.status import MESSAGE_LIMIT
 from sentinel.errors import SentinelError
 from sentinel.kube.errors import NotFound
 from sentinel.plan.keys import step_log
-from sentinel.plan.model import Plan
-from sentinel.plan.names import BOX, pod_name
+from sentinel.plan.names import BOX
 from sentinel.plan.observe import observe
-from sentinel.session.client import Session
 from sentinel.store.s3 import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ _reading = asyncio.Semaphore(READ_AT_ONCE)
 _HEADER = re.compile(rb"^--- sentinel step=([0-9]{1,9}) offset=0 id=(\S+) name=.*\n", re.MULTILINE)
 
 
-async def salvage_logs(run: Run, *, attempt: int, reason: Reason | str, message: str) -> bool:
+async def salvage_logs(run: Run, attempt: int, *, reason: Reason | str, message: str) -> bool:
     """Store the logs that are missing of a box that has ended. Whether all of them are in the store now.
 
     `reason` and `message` say why it ended: a step of which only its output tells that it began has failed with them.
@@ -64,7 +63,7 @@ async def salvage_logs(run: Run, *, attempt: int, reason: Reason | str, message:
         missing = await _missing(store, results.prefix, run)
         ids = {ordinal: step.id for ordinal, step in enumerate(run.writer.status.steps, start=1)}
         async with _reading:
-            printed = await _printed(run, attempt=attempt)
+            printed = await _printed(run, attempt)
             if printed is None:
                 return not missing
             found = _longest(run.printed, split_log(printed, ids))
@@ -81,35 +80,35 @@ async def salvage_logs(run: Run, *, attempt: int, reason: Reason | str, message:
 
 
 @asynccontextmanager
-async def output_kept(run: Run, plan: Plan, session: Session) -> AsyncIterator[None]:
+async def output_kept(attempt: Attempt) -> AsyncIterator[None]:
     """While the block runs, read the box's output from its node as soon as the box is told to stop.
 
     Where a pod exceeded a limit of its own, the kubelet leaves the box one second, and removes its output with it.
     """
-    reading = asyncio.create_task(_keep_output(run, plan, session), name="last output")
+    reading = asyncio.create_task(_keep_output(attempt), name="last output")
     try:
         yield
     finally:
-        if session.state.stopping is None:
+        if attempt.session.state.stopping is None:
             reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
 
 
-async def _keep_output(run: Run, plan: Plan, session: Session) -> None:
+async def _keep_output(attempt: Attempt) -> None:
     try:
-        await session.wait_for(lambda state: state.stopping is not None)
+        await attempt.session.wait_for(lambda state: state.stopping is not None)
         async with asyncio.timeout(READ_WITHIN), _reading:
-            printed = await run.tools.kube.logs(
-                namespace=plan.namespace,
-                pod=pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt),
+            printed = await attempt.tools.kube.logs(
+                namespace=attempt.plan.namespace,
+                pod=attempt.id.pod,
                 container=BOX,
                 limit_bytes=MOST_BYTES,
             )
     except (SentinelError, TimeoutError) as e:
-        log.info("build %s/%s: no output of a box that stops: %s", *run.key, e)
+        log.info("build %s/%s: no output of a box that stops: %s", *attempt.run.key, e)
         return
-    found = split_log(printed, {step.ordinal: step.id for step in plan.steps})
-    run.printed = _ends(found, stored=session.state.uploads.keys())
+    found = split_log(printed, {step.ordinal: step.id for step in attempt.plan.steps})
+    attempt.run.printed = _ends(found, stored=attempt.session.state.uploads.keys())
 
 
 def _ends(found: Mapping[int, bytes], *, stored: Collection[str]) -> dict[int, bytes]:
@@ -140,18 +139,18 @@ async def _missing(store: ObjectStore, prefix: str, run: Run) -> list[int]:
     ]
 
 
-async def _printed(run: Run, *, attempt: int) -> bytes | None:
+async def _printed(run: Run, attempt: int) -> bytes | None:
     """What the node has of the box's output, empty where pod or container are gone; None while the box may go on."""
-    name = pod_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
+    namespace, name = run.id(attempt).key
     try:
-        raw = await find_pod(run, attempt=attempt)
+        raw = await find_pod(run, attempt)
         if raw is None:
             return b""
         view = observe(raw)
         if view.box_ended is None and not view.over:
             return None
         return await run.tools.kube.logs(
-            namespace=run.build.namespace, pod=name, container=BOX, limit_bytes=MOST_BYTES
+            namespace=namespace, pod=name, container=BOX, limit_bytes=MOST_BYTES
         )
     except NotFound:
         return b""

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sentinel.api.reasons import Reason
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.run import Run
 from sentinel.errors import UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import CONFIG_MAPS, SECRETS, Resource
 from sentinel.plan.environment import ResolvedEnvironment, needed, resolve
-from sentinel.plan.model import EnvSource, Plan, Variable
+from sentinel.plan.model import EnvSource, Variable
 from sentinel.registry.credentials import NO_CREDENTIALS, Keychain, keychain_from_secrets
 from sentinel.source.access import KEYS
 
@@ -77,9 +78,9 @@ async def push_keychain(run: Run) -> Keychain:
     return await named_keychain(run, [ref.name], wanted_by="spec.image.pushSecretRef")
 
 
-async def resolve_environment(run: Run, plan: Plan) -> ResolvedEnvironment:
+async def resolve_environment(attempt: Attempt) -> ResolvedEnvironment:
     """The literal environment of the build, and every value that must not be seen."""
-    return await resolve_variables(run, plan.variables)
+    return await resolve_variables(attempt.run, attempt.plan.variables)
 
 
 async def resolve_variables(

@@ -10,11 +10,10 @@ import asyncio
 import logging
 from dataclasses import replace
 
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.run import Outcome, Run
 from sentinel.errors import SentinelError
-from sentinel.plan.model import Plan
 from sentinel.plan.observe import Ended, PodView
-from sentinel.session.client import Session
 
 log = logging.getLogger(__name__)
 
@@ -23,32 +22,32 @@ NOTE_WITHIN = 2.0
 """Seconds that a box may take for a note. Whoever watches the pod must not wait for a box that may be lost."""
 
 
-async def tell_dead_services(
-    run: Run, plan: Plan, view: PodView, session: Session, told: set[str]
-) -> None:
+async def tell_dead_services(attempt: Attempt, view: PodView, told: set[str]) -> None:
     """Report every service that ended with an error and is not in `told` yet, which is added to.
 
     Needs an open session; never fails the build. A box that does not answer is told at the next call.
     """
-    names = {service.container: service.alias for service in plan.services}
+    names = {service.container: service.alias for service in attempt.plan.services}
     for container, ended in view.services_ended:
         alias = names.get(container, container)
         if ended.exit_code == 0 or alias in told:
             continue
         what = describe(alias, ended)
-        run.dead_services[alias] = what
+        attempt.run.dead_services[alias] = what
         text = f"--- sentinel: {what}"
         if ended.message:
             text += f"; its last words:\n{ended.message}\n--- sentinel: end of service {alias}"
         try:
             async with asyncio.timeout(NOTE_WITHIN):
-                await session.note(f"service/{alias}", text)
+                await attempt.session.note(f"service/{alias}", text)
         except TimeoutError:
             continue
         except SentinelError as e:
-            log.warning("build %s/%s: %s, and cannot be noted: %s", *run.key, what, e.message)
+            log.warning(
+                "build %s/%s: %s, and cannot be noted: %s", *attempt.run.key, what, e.message
+            )
         told.add(alias)
-        run.report.noticed(message=f"{what}; its last words are in the build's log")
+        attempt.report.noticed(message=f"{what}; its last words are in the build's log")
 
 
 def describe(alias: str, ended: Ended) -> str:

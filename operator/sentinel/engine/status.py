@@ -43,14 +43,14 @@ RETRY = 1.0
 """Seconds until a write is tried again that the API server could not take."""
 
 
-def pending_steps(plan: Plan) -> list[StepStatus]:
+def pending_steps(steps: Sequence[PlanStep]) -> list[StepStatus]:
     """Every step of the plan before anything ran."""
-    return [_step_status(step, None) for step in plan.steps]
+    return [_step_status(step, None) for step in steps]
 
 
-def step_statuses(plan: Plan, state: SessionState) -> list[StepStatus]:
+def step_statuses(steps: Sequence[PlanStep], state: SessionState) -> list[StepStatus]:
     """Every step of the plan as the journal tells it."""
-    return [_step_status(step, state.steps.get(step.ordinal)) for step in plan.steps]
+    return [_step_status(step, state.steps.get(step.ordinal)) for step in steps]
 
 
 def progress(steps: list[StepStatus]) -> str:
@@ -162,7 +162,7 @@ class StatusWriter:
 
     def begin_attempt(self, plan: Plan) -> None:
         """What is true of an attempt that has no pod yet; nothing of an earlier one stays."""
-        steps = pending_steps(plan)
+        steps = pending_steps(plan.steps)
         self.change(
             pod=PodStatus(attempt=plan.attempt),
             results=Results(prefix=plan.results_prefix) if plan.results_prefix else None,

@@ -13,18 +13,17 @@ import logging
 from typing import Any
 
 from sentinel.api.reasons import Reason
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.create import create
 from sentinel.engine.facts import find_step
-from sentinel.engine.ours import identity_of
 from sentinel.engine.run import Run
 from sentinel.errors import NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import CONFIG_MAPS
 from sentinel.plan.keys import step_archive
-from sentinel.plan.model import Plan, PlanStep
-from sentinel.plan.names import labels, steps_name
-from sentinel.plan.pod import archived_steps, owner_reference
-from sentinel.plan.seal import Identity, check_object, sign_object
+from sentinel.plan.model import PlanStep
+from sentinel.plan.pod import owner_reference
+from sentinel.plan.seal import check_object, sign_object
 from sentinel.resolver.messages import StepWanted
 
 log = logging.getLogger(__name__)
@@ -33,17 +32,17 @@ INLINE_BYTES = 900 * 1024
 """Archives in one ConfigMap, which the API server takes up to 1 MiB."""
 
 
-async def deliver_steps(run: Run, plan: Plan) -> None:
+async def deliver_steps(attempt: Attempt) -> None:
     """Put the archives of the attempt's steps where its pod looks for them. Doing it again changes nothing.
 
     Raises UserError StepInvalid where a step is not any more what the Plan says, or is too large without a store.
     """
-    wanted = {step.digest: step for step in archived_steps(plan)}
+    wanted = {step.digest: step for step in attempt.plan.archived_steps}
     if not wanted:
         return
-    packed = await asyncio.gather(*(_packed(run, plan, step) for step in wanted.values()))
+    packed = await asyncio.gather(*(_packed(attempt, step) for step in wanted.values()))
     inline, large = _divide(dict(zip(wanted, packed, strict=True)))
-    if large and run.tools.store is None:
+    if large and attempt.tools.store is None:
         sizes = {wanted[digest]: len(data) // 1024 for digest, data in large.items()}
         names = ", ".join(f"{step.owner}/{step.name} ({size} KiB)" for step, size in sizes.items())
         raise UserError(
@@ -55,50 +54,52 @@ async def deliver_steps(run: Run, plan: Plan) -> None:
         "apiVersion": CONFIG_MAPS.api_version,
         "kind": "ConfigMap",
         "metadata": {
-            "name": steps_name(build=plan.build, uid=plan.uid, attempt=plan.attempt),
-            "namespace": plan.namespace,
-            "labels": labels(build=plan.build, uid=plan.uid, attempt=plan.attempt),
-            "ownerReferences": [owner_reference(run.build)],
+            "name": attempt.id.steps,
+            "namespace": attempt.plan.namespace,
+            "labels": attempt.id.labels,
+            "ownerReferences": [owner_reference(attempt.build)],
         },
         "immutable": True,
         "binaryData": {digest: base64.b64encode(data).decode() for digest, data in inline.items()},
         "data": {
-            f"{digest}.url": await _stored(run, digest, data) for digest, data in large.items()
+            f"{digest}.url": await _stored(attempt, digest, data) for digest, data in large.items()
         },
     }
-    body = sign_object(body, identity=Identity.of(plan), keys=run.tools.keys)
+    body = sign_object(body, identity=attempt.id, keys=attempt.tools.keys)
     try:
-        await create(run, CONFIG_MAPS, body, within=plan.pending_timeout)
+        await create(attempt.run, CONFIG_MAPS, body, within=attempt.plan.pending_timeout)
     except AlreadyExists:
-        await _replace(run, plan, body)
+        await _replace(attempt, body)
 
 
-async def _replace(run: Run, plan: Plan, body: dict[str, Any]) -> None:
+async def _replace(attempt: Attempt, body: dict[str, Any]) -> None:
     """An operator that died between this ConfigMap and its pod may have planned with other archives than we do.
 
     Raises NotVerified where the ConfigMap is not the operator's: names are predictable.
     """
-    kube, name = run.tools.kube, body["metadata"]["name"]
-    old = await kube.get(CONFIG_MAPS, namespace=plan.namespace, name=name)
-    check_object(old, kind="ConfigMap", identity=Identity.of(plan), keys=run.tools.keys)
+    kube, name = attempt.tools.kube, body["metadata"]["name"]
+    old = await kube.get(CONFIG_MAPS, namespace=attempt.plan.namespace, name=name)
+    check_object(old, kind="ConfigMap", identity=attempt.id, keys=attempt.tools.keys)
     if _keys(old) >= _keys(body):
         return
-    await kube.delete(CONFIG_MAPS, namespace=plan.namespace, name=name, uid=old["metadata"]["uid"])
-    await create(run, CONFIG_MAPS, body, within=plan.pending_timeout)
+    await kube.delete(
+        CONFIG_MAPS, namespace=attempt.plan.namespace, name=name, uid=old["metadata"]["uid"]
+    )
+    await create(attempt.run, CONFIG_MAPS, body, within=attempt.plan.pending_timeout)
 
 
-async def drop_steps(run: Run, *, attempt: int) -> None:
+async def drop_steps(run: Run, attempt: int) -> None:
     """Delete the ConfigMap of an attempt, if there is one and it is ours."""
-    name = steps_name(build=run.build.name, uid=run.build.uid, attempt=attempt)
+    identity = run.id(attempt)
+    namespace, name = identity.namespace, identity.steps
     try:
-        raw = await run.tools.kube.get(CONFIG_MAPS, namespace=run.build.namespace, name=name)
-        identity = identity_of(run, attempt=attempt)
+        raw = await run.tools.kube.get(CONFIG_MAPS, namespace=namespace, name=name)
         check_object(raw, kind="ConfigMap", identity=identity, keys=run.tools.keys)
     except (NotFound, NotVerified) as e:
         log.info("build %s/%s: %s", *run.key, e.message)
         return
     await run.tools.kube.delete(
-        CONFIG_MAPS, namespace=run.build.namespace, name=name, uid=raw["metadata"]["uid"]
+        CONFIG_MAPS, namespace=namespace, name=name, uid=raw["metadata"]["uid"]
     )
 
 
@@ -106,9 +107,9 @@ def _keys(config_map: dict[str, Any]) -> set[str]:
     return {*(config_map.get("binaryData") or {}), *(config_map.get("data") or {})}
 
 
-async def _packed(run: Run, plan: Plan, step: PlanStep) -> bytes:
+async def _packed(attempt: Attempt, step: PlanStep) -> bytes:
     """The archive that the Plan was made with: from the cache, or from where it was found."""
-    archive = await run.tools.shelf.archive(step.digest)
+    archive = await attempt.tools.shelf.archive(step.digest)
     if archive is None:
         wanted = StepWanted(
             identifier=f"{step.owner}/{step.name}",
@@ -117,8 +118,8 @@ async def _packed(run: Run, plan: Plan, step: PlanStep) -> bytes:
             version=step.version or "*",
             url=step.url,
         )
-        found = await find_step(run, wanted, source=plan.source)
-        archive = await run.tools.shelf.archive(step.digest)
+        found = await find_step(attempt.run, wanted, source=attempt.plan.source)
+        archive = await attempt.tools.shelf.archive(step.digest)
         if found.digest != step.digest or archive is None:
             raise UserError(
                 f"step {step.owner}/{step.name} was published again while the build ran: its files are not those that "
@@ -139,11 +140,11 @@ def _divide(packed: dict[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes
     return inline, large
 
 
-async def _stored(run: Run, digest: str, data: bytes) -> str:
+async def _stored(attempt: Attempt, digest: str, data: bytes) -> str:
     """A URL of the archive in the object store, where it is put if no build before had it."""
-    store = run.tools.store
+    store = attempt.tools.store
     assert store is not None  # noqa: S101 - deliver_steps has looked
-    key = step_archive(run.tools.settings.store.prefix, digest)
+    key = step_archive(attempt.tools.settings.store.prefix, digest)
     if await store.head(key) is None:
         await store.put(key, data)
     return store.presign_get(key)

@@ -17,13 +17,13 @@ from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.engine.board import key_of
-from sentinel.engine.leftovers import Attempt, remove_leftovers
+from sentinel.engine.leftovers import remove_leftovers
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.slots import Slots
 from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, TransientError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
-from sentinel.plan.names import FINISHED_LABEL
+from sentinel.plan.names import FINISHED_LABEL, AttemptId
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class Supervisor:
             # It has only left our selection.
             return
         attempt = int((raw["status"].get("pod") or {}).get("attempt") or 0)
-        await remove_leftovers(self._tools, Attempt(namespace, name, uid, attempt))
+        await remove_leftovers(self._tools, AttemptId(namespace, name, uid, attempt))
 
     def _unqueue(self, raw: dict[str, Any]) -> bool:
         """Take a Build out of the queue. Whether it was in it."""

@@ -10,11 +10,9 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sentinel.engine.run import Run
+from sentinel.engine.attempt import Attempt
 from sentinel.errors import SentinelError
 from sentinel.plan.keys import output, step_artifacts, step_log
-from sentinel.plan.model import Plan
-from sentinel.session.client import Session
 from sentinel.session.journal import SessionState, UploadState
 from sentinel.session.messages import Upload
 from sentinel.session.records import CollectFailed, Packed
@@ -45,16 +43,16 @@ class _Due:
 class Uploads:
     """Signs URLs for one attempt's files as its journal grows. `sign` runs until the session ends."""
 
-    def __init__(self, run: Run, plan: Plan, session: Session) -> None:
-        self._run, self._plan, self._session = run, plan, session
-        self._ids = {step.ordinal: step.id for step in plan.steps}
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt, self._session = attempt, attempt.session
+        self._ids = {step.ordinal: step.id for step in attempt.plan.steps}
         self._tries: dict[str, int] = {}
         self._answered: dict[str, object] = {}
 
     async def sign(self) -> None:
         """Answer every file that is ready with a URL. What goes wrong is logged: a log that is not in the store is
         missed when the box is closed."""
-        if self._run.tools.store is None:
+        if self._attempt.tools.store is None:
             return
         try:
             while True:
@@ -62,10 +60,10 @@ class Uploads:
                 for due in list(self._due(state)):
                     await self._answer(due)
         except SentinelError as e:
-            log.info("build %s/%s: no more URLs are signed: %s", *self._run.key, e.message)
+            log.info("build %s/%s: no more URLs are signed: %s", *self._attempt.run.key, e.message)
 
     def _due(self, state: SessionState) -> Iterator[_Due]:
-        prefix = self._plan.results_prefix
+        prefix = self._attempt.plan.results_prefix
         for ordinal, step_id in self._ids.items():
             step, what = state.steps.get(ordinal), f"log/{ordinal}"
             known = state.uploads.get(what)
@@ -93,7 +91,7 @@ class Uploads:
         return what not in self._answered or self._answered[what] is not known
 
     async def _answer(self, due: _Due) -> None:
-        store = self._run.tools.store
+        store = self._attempt.tools.store
         assert store is not None  # noqa: S101 - sign has looked
         tried = self._tries.get(due.what, 0)
         self._tries[due.what], self._answered[due.what] = tried + 1, due.after

@@ -11,7 +11,6 @@ from sentinel.plan.environment import needed, user_variables
 from sentinel.plan.generic import application_id
 from sentinel.plan.keys import results_prefix
 from sentinel.plan.model import Plan, PlanImage, PlanSource
-from sentinel.plan.names import pull_secret_name
 from sentinel.plan.repository import plan_image
 from sentinel.settings import Settings
 
@@ -42,7 +41,7 @@ def derive_again(plan: Plan, *, build: Build, settings: Settings) -> Plan:
     image = plan_image(build, source=source, settings=settings)
     if plan.image.commit == "never":
         image = PlanImage(pull_secrets=image.pull_secrets)
-    own = pull_secret_name(build=build.name, uid=build.uid)
+    own = plan.id.pull_secret
     if own in plan.image.pull_secrets:
         image = replace(image, pull_secrets=(*image.pull_secrets, own))
     return replace(

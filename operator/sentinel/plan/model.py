@@ -7,8 +7,10 @@ fields have defaults, so that it reads what an older one made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
+
+from sentinel.plan.names import AttemptId
 
 VERSION = 2
 
@@ -196,3 +198,18 @@ class Plan:
     deploy: bool = False
     image_notes: tuple[str, ...] = ()
     version: int = VERSION
+
+    @property
+    def id(self) -> AttemptId:
+        """Which attempt it is of, and the names of what that makes."""
+        return AttemptId(self.namespace, self.build, self.uid, self.attempt)
+
+    @property
+    def archived_steps(self) -> tuple[PlanStep, ...]:
+        """The steps whose files come from an archive."""
+        return tuple(step for step in self.steps if step.digest)
+
+    def at(self, attempt: int) -> Plan:
+        """The same plan for another attempt: nothing but the number and the place of the results differs."""
+        head = self.results_prefix.removesuffix(f"/{self.attempt}/")
+        return replace(self, attempt=attempt, results_prefix=f"{head}/{attempt}/")

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sentinel.api import GROUP
 
@@ -44,34 +47,92 @@ def is_dns_name(alias: str) -> bool:
     return len(alias) <= 253 and _DNS_NAME.fullmatch(alias) is not None
 
 
-def pod_name(*, build: str, uid: str, attempt: int) -> str:
-    """The pod's name: <build>-<first 8 of uid>-<attempt>, cut to the 63 characters of a host name."""
-    return _named(build, uid, str(attempt))
+@dataclass(frozen=True)
+class AttemptId:
+    """Which attempt something is of, and the names of all that it makes. Names are cut to the 63 characters of a label.
+
+    `attempt` is 0 for what belongs to the Build and to no attempt of it.
+    """
+
+    namespace: str
+    build: str
+    uid: str
+    attempt: int
+
+    @property
+    def pod(self) -> str:
+        """The pod: <build>-<first 8 of uid>-<attempt>."""
+        return self._named(str(self.attempt))
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name) of the pod."""
+        return self.namespace, self.pod
+
+    @property
+    def commit(self) -> str:
+        """The ImageCommit at the attempt's end."""
+        return self._named(str(self.attempt), "end")
+
+    @property
+    def steps(self) -> str:
+        """The ConfigMap with the archives of the attempt's steps."""
+        return self._named(str(self.attempt), "steps")
+
+    @property
+    def pull_secret(self) -> str:
+        """The Secret with the registry logins of wercker.yml. The Build's: the next attempt pulls with it too."""
+        return self._named("pull")
+
+    def step_commit(self, ordinal: int) -> str:
+        """The ImageCommit of a step that pushes."""
+        return self._named(str(self.attempt), f"step{ordinal}")
+
+    def push_secret(self, ordinal: int) -> str:
+        """The Secret with the login of a step that pushes, while it does. The Build's."""
+        return self._named(f"push{ordinal}")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of every object of the attempt. A long Build's name is cut: the uid tells builds apart."""
+        return {
+            MANAGED_BY: MANAGED_BY_VALUE,
+            BUILD_LABEL: label_value(self.build),
+            UID_LABEL: self.uid,
+            ATTEMPT_LABEL: str(self.attempt),
+        }
+
+    @property
+    def of_build(self) -> AttemptId:
+        """The same for what belongs to the Build and to no attempt."""
+        return replace(self, attempt=0)
+
+    @property
+    def signed(self) -> tuple[str, ...]:
+        """What a signature covers, with the Build's name as in its label: it can be read from an object's labels."""
+        return self.namespace, label_value(self.build), self.uid, str(self.attempt)
+
+    def _named(self, *rest: str) -> str:
+        tail = "-".join((self.uid.replace("-", "")[:8], *rest))
+        room = _LABEL_LENGTH - len(tail) - 1
+        head = slug(self.build, limit=room) or "build"
+        if not head[0].isalpha():
+            # A pod may be called 1-…, a Service may not; one rule is enough.
+            head = slug(f"b-{head}", limit=room)
+        return f"{head}-{tail}"
 
 
-def commit_name(*, build: str, uid: str, attempt: int) -> str:
-    """The ImageCommit of the attempt's end."""
-    return _named(build, uid, str(attempt), "end")
+def labelled(metadata: Mapping[str, Any]) -> AttemptId:
+    """The attempt that an object's labels name. Raises LookupError or ValueError where they name none."""
+    labels = metadata.get("labels") or {}
+    return AttemptId(
+        metadata["namespace"], labels[BUILD_LABEL], labels[UID_LABEL], int(labels[ATTEMPT_LABEL])
+    )
 
 
-def step_commit_name(*, build: str, uid: str, attempt: int, ordinal: int) -> str:
-    """The ImageCommit of a step that pushes."""
-    return _named(build, uid, str(attempt), f"step{ordinal}")
-
-
-def push_secret_name(*, build: str, uid: str, ordinal: int) -> str:
-    """The Secret with the login of a step that pushes, while it does."""
-    return _named(build, uid, f"push{ordinal}")
-
-
-def steps_name(*, build: str, uid: str, attempt: int) -> str:
-    """The ConfigMap with the archives of the attempt's steps."""
-    return _named(build, uid, str(attempt), "steps")
-
-
-def pull_secret_name(*, build: str, uid: str) -> str:
-    """The Secret with the registry logins of wercker.yml. The build's, not an attempt's: the next one pulls with it."""
-    return _named(build, uid, "pull")
+def sealed_plan(raw: Mapping[str, Any]) -> str:
+    """The text of a pod's plan annotation, "" without one."""
+    return str((raw["metadata"].get("annotations") or {}).get(PLAN_ANNOTATION) or "")
 
 
 def step_id(*, name: str, uid: str, ordinal: int) -> str:
@@ -89,25 +150,6 @@ def container_name(*, alias: str, index: int) -> str:
     return f"service-{index}-{slug(alias, limit=40)}".rstrip("-")
 
 
-def labels(*, build: str, uid: str, attempt: int) -> dict[str, str]:
-    """Labels of every object of an attempt. A long Build's name is cut: the uid is what tells builds apart."""
-    return {
-        MANAGED_BY: MANAGED_BY_VALUE,
-        BUILD_LABEL: label_value(build),
-        UID_LABEL: uid,
-        ATTEMPT_LABEL: str(attempt),
-    }
-
-
 def label_value(text: str) -> str:
     """`text` as a label's value: at most 63 characters, ending in a letter or digit."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:_LABEL_LENGTH].strip("-_.")
-
-
-def _named(build: str, uid: str, *rest: str) -> str:
-    tail = "-".join((uid.replace("-", "")[:8], *rest))
-    head = slug(build, limit=_LABEL_LENGTH - len(tail) - 1) or "build"
-    if not head[0].isalpha():
-        # A pod may be called 1-…, a Service may not; one rule is enough.
-        head = slug(f"b-{head}", limit=_LABEL_LENGTH - len(tail) - 1)
-    return f"{head}-{tail}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
@@ -177,12 +176,6 @@ def make_plan(
     )
     check_scratch(plan, build.spec.pod.box)
     return plan
-
-
-def with_attempt(plan: Plan, attempt: int) -> Plan:
-    """The same plan for another attempt: nothing but the number and the place of the results differs."""
-    head = plan.results_prefix.removesuffix(f"/{plan.attempt}/")
-    return replace(plan, attempt=attempt, results_prefix=f"{head}/{attempt}/")
 
 
 def _paths(config: Config, pipeline: Pipeline) -> tuple[str, str]:

@@ -14,18 +14,15 @@ from sentinel.api.build import Build, PodContainer, PodSettings
 from sentinel.plan.codec import encode
 from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.links import ADDRESS
-from sentinel.plan.model import Plan, PlanService, PlanStep
+from sentinel.plan.model import Plan, PlanService
 from sentinel.plan.names import (
     BOX,
     FETCH_VARIABLE,
     PLAN_ANNOTATION,
     SOURCE,
     is_dns_name,
-    labels,
-    pod_name,
-    steps_name,
 )
-from sentinel.plan.seal import Identity, PlanKeys, seal_plan
+from sentinel.plan.seal import PlanKeys, seal_plan
 from sentinel.plan.users import box_user, is_read_only, is_root, security_context
 from sentinel.settings import Settings
 
@@ -79,11 +76,11 @@ def make_pod(plan: Plan, *, build: Build, settings: Settings, defaults: bool = T
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": pod_name(build=plan.build, uid=plan.uid, attempt=plan.attempt),
+            "name": plan.id.pod,
             "namespace": plan.namespace,
             "labels": {
                 **said.labels,
-                **labels(build=plan.build, uid=plan.uid, attempt=plan.attempt),
+                **plan.id.labels,
             },
             "annotations": said.annotations,
             "ownerReferences": [owner_reference(build)],
@@ -107,7 +104,7 @@ def sign_pod(pod: Object, plan: Plan, *, keys: PlanKeys) -> Object:
     Raises UserError where the plan is too large for one.
     """
     imprint = pod_imprint(pod["spec"], plan)
-    text = seal_plan(encode(plan), pod=imprint, identity=Identity.of(plan), keys=keys)
+    text = seal_plan(encode(plan), pod=imprint, identity=plan.id, keys=keys)
     annotations = {**pod["metadata"]["annotations"], PLAN_ANNOTATION: text}
     return {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
 
@@ -134,9 +131,8 @@ def _volumes(plan: Plan, said: PodContainer, settings: Settings) -> list[Object]
     if plan.source.secret:
         git = {"secretName": plan.source.secret, "defaultMode": 0o444}
         volumes.append({"name": "git", "secret": git})
-    if archived_steps(plan):
-        name = steps_name(build=plan.build, uid=plan.uid, attempt=plan.attempt)
-        volumes.append({"name": "steps", "configMap": {"name": name}})
+    if plan.archived_steps:
+        volumes.append({"name": "steps", "configMap": {"name": plan.id.steps}})
     if provides_tools(plan, settings):
         volumes.append({"name": "tools", **settings.steps.tools})
     return volumes
@@ -145,11 +141,6 @@ def _volumes(plan: Plan, said: PodContainer, settings: Settings) -> list[Object]
 def provides_tools(plan: Plan, settings: Settings) -> bool:
     """Whether the box gets the tools of the operator's owner: only standard steps look for them."""
     return bool(settings.steps.tools) and any(step.standard for step in plan.steps)
-
-
-def archived_steps(plan: Plan) -> tuple[PlanStep, ...]:
-    """The steps whose files come from an archive."""
-    return tuple(step for step in plan.steps if step.digest)
 
 
 def _writable(plan: Plan, said: PodContainer) -> list[tuple[str, str]]:
@@ -178,7 +169,7 @@ def _source(plan: Plan, settings: Settings) -> Object:
     }
     if settings.source.ca:
         fetch["ca"] = settings.source.ca  # public, so it may stand in the pod
-    steps = [{"id": step.id, "digest": step.digest} for step in archived_steps(plan)]
+    steps = [{"id": step.id, "digest": step.digest} for step in plan.archived_steps]
     if steps:
         fetch |= {"steps": steps, "stepsDir": STEPS_DIR}
     standard = [{"id": step.id, "name": step.name} for step in plan.steps if step.standard]

@@ -19,8 +19,7 @@ from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import NotVerified
-from sentinel.plan.model import Plan
-from sentinel.plan.names import SIGNATURE_ANNOTATION, label_value
+from sentinel.plan.names import SIGNATURE_ANNOTATION, AttemptId
 
 KEY_BYTES = 32
 """Bytes of a key; shorter ones are refused."""
@@ -63,33 +62,13 @@ class PlanKeys:
         return ""
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Which attempt something was made for."""
-
-    namespace: str
-    build: str
-    uid: str
-    attempt: int
-
-    @classmethod
-    def of(cls, plan: Plan) -> Identity:
-        """The attempt that the plan is of."""
-        return cls(plan.namespace, plan.build, plan.uid, plan.attempt)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        # The name as it is in the label: what an object without its Build was signed for can be read from its labels.
-        return self.namespace, label_value(self.build), self.uid, str(self.attempt)
-
-
-def seal_plan(payload: str, *, pod: str, identity: Identity, keys: PlanKeys) -> str:
+def seal_plan(payload: str, *, pod: str, identity: AttemptId, keys: PlanKeys) -> str:
     """The annotation of a pod: the encoded plan with the digest `pod` of its spec, signed for this attempt."""
-    signature = keys.sign("plan", *identity.parts, pod, payload)
+    signature = keys.sign("plan", *identity.signed, pod, payload)
     return ".".join((_FORMAT, signature, pod, payload))
 
 
-def open_plan(text: str, *, identity: Identity, keys: PlanKeys) -> tuple[str, str]:
+def open_plan(text: str, *, identity: AttemptId, keys: PlanKeys) -> tuple[str, str]:
     """The encoded plan in an annotation, and the digest of the spec that it was sent with.
 
     Raises NotVerified where it is not signed by us for exactly this attempt.
@@ -105,16 +84,16 @@ def open_plan(text: str, *, identity: Identity, keys: PlanKeys) -> tuple[str, st
             f"its plan is signed in a format that this operator does not read: {form[:8]!r}"
         )
     key_id, mac, pod, payload = rest
-    wrong = keys.verify(f"{key_id}.{mac}", "plan", *identity.parts, pod, payload)
+    wrong = keys.verify(f"{key_id}.{mac}", "plan", *identity.signed, pod, payload)
     if wrong:
         raise _refused(f"its plan cannot be verified: {wrong}")
     return payload, pod
 
 
-def sign_object(body: Mapping[str, Any], *, identity: Identity, keys: PlanKeys) -> dict[str, Any]:
+def sign_object(body: Mapping[str, Any], *, identity: AttemptId, keys: PlanKeys) -> dict[str, Any]:
     """A ConfigMap or Secret with our signature over its content among its annotations."""
     metadata = dict(body["metadata"])
-    signature = keys.sign("object", *identity.parts, _content(body))
+    signature = keys.sign("object", *identity.signed, _content(body))
     metadata["annotations"] = {
         **(metadata.get("annotations") or {}),
         SIGNATURE_ANNOTATION: signature,
@@ -122,14 +101,14 @@ def sign_object(body: Mapping[str, Any], *, identity: Identity, keys: PlanKeys) 
     return {**body, "metadata": metadata}
 
 
-def check_object(raw: Mapping[str, Any], *, kind: str, identity: Identity, keys: PlanKeys) -> None:
+def check_object(raw: Mapping[str, Any], *, kind: str, identity: AttemptId, keys: PlanKeys) -> None:
     """Raise NotVerified unless we made this ConfigMap or Secret for this attempt, with this very content."""
     signature = (raw["metadata"].get("annotations") or {}).get(SIGNATURE_ANNOTATION)
     if signature is None:
         wrong = "it is not signed"
     else:
         wrong = keys.verify(
-            str(signature), "object", *identity.parts, _content({**raw, "kind": kind})
+            str(signature), "object", *identity.signed, _content({**raw, "kind": kind})
         )
     if wrong:
         raise _refused(

@@ -7,16 +7,27 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from tests.unit.engine.world import UID, Box, Clock, Heard, Server, plan, run_of, status_of
+from tests.unit.engine.world import (
+    UID,
+    Box,
+    Clock,
+    Heard,
+    Server,
+    attempt_of,
+    plan,
+    run_of,
+    status_of,
+)
 
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.engine import build as engine
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.build import run_build
 from sentinel.engine.run import Run
 from sentinel.errors import Conflict, GoneError, NewerPlan
-from sentinel.plan.model import VERSION, Plan
-from sentinel.plan.names import pod_name
+from sentinel.plan.model import VERSION
+from sentinel.plan.names import AttemptId
 
 
 def phase(server: Server) -> tuple[str, str]:
@@ -32,14 +43,14 @@ def lost(run: Run) -> list[tuple[int, str, bool]]:
 
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The attempts that were prepared anew, from git and registry; here they are always to be had."""
+    """The attempts that were prepared again, from git and registry."""
     attempts: list[int] = []
 
-    async def prepare(run: Run, *, attempt: int) -> Plan:
-        attempts.append(attempt)
-        made = plan(attempt=attempt)
+    async def prepare(run: Run, number: int) -> Attempt:
+        attempts.append(number)
+        made = attempt_of(run, plan(attempt=number))
         run.writer.condition(ConditionType.ACCEPTED, "True", Reason.VALID)
-        run.writer.begin_attempt(made)
+        run.writer.begin_attempt(made.plan)
         return made
 
     monkeypatch.setattr(engine, "prepare", prepare)
@@ -63,7 +74,7 @@ async def test_a_running_attempt_is_driven_to_its_end_by_its_pod_s_plan(
 
 async def test_that_steps_may_start_is_written_before_the_box_is_asked(prepared: list[int]) -> None:
     server = Server()
-    name = pod_name(build="b", uid=UID, attempt=1)
+    name = AttemptId("ns", "b", UID, 1).pod
     seen: list[tuple[str, str]] = []
 
     def start(box: Box) -> None:
@@ -91,7 +102,7 @@ async def test_a_pod_that_vanished_before_any_step_is_replaced(prepared: list[in
     await run_build(run)
     assert lost(run) == [(1, "PodDeleted", True)]
     assert prepared == [2]
-    assert server.created == [pod_name(build="b", uid=UID, attempt=2)]
+    assert server.created == [AttemptId("ns", "b", UID, 2).pod]
     assert phase(server) == ("Succeeded", "Passed")
     assert server.build["status"]["pod"]["attempt"] == 2
 
@@ -131,7 +142,7 @@ async def test_nothing_of_a_lost_attempt_is_said_of_the_next(prepared: list[int]
         {"id": "one-1", "name": "script", "state": "Running", "startTime": "2026-11-23T09:00:00Z"}
     ]
     server = Server(old)
-    name = pod_name(build="b", uid=UID, attempt=2)
+    name = AttemptId("ns", "b", UID, 2).pod
     seen: list[Any] = []
 
     def start(box: Box) -> None:
@@ -162,7 +173,7 @@ async def test_a_cancel_that_came_while_nobody_was_there_is_told_to_the_box(
 
 async def test_a_pod_that_goes_after_the_result_does_not_change_it(prepared: list[int]) -> None:
     server = Server()
-    name = pod_name(build="b", uid=UID, attempt=1)
+    name = AttemptId("ns", "b", UID, 1).pod
 
     class Dying(Box):
         def answer(self, message: dict[str, Any]) -> list[dict[str, Any]]:
@@ -303,7 +314,7 @@ async def test_a_result_with_a_reason_of_another_release_is_kept_as_it_is(
 
 async def test_a_step_with_a_reason_of_another_release_fails_the_build(prepared: list[int]) -> None:
     server = Server()
-    name = pod_name(build="b", uid=UID, attempt=1)
+    name = AttemptId("ns", "b", UID, 1).pod
     server.boxes[name] = Box(on_start=lambda box: box.run_all(reason="FromTheFuture"))
     await run_build(run_of(server))
     assert phase(server) == ("Errored", "FromTheFuture")

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 from aiohttp import web
-from tests.unit.engine.world import Server, plan, run_of, status_of
+from tests.unit.engine.world import Server, attempt_of, plan, run_of, status_of
 
 from sentinel.api.imagecommit import ACTIVE_LABEL, ImageCommit
 from sentinel.api.reasons import Blame, CommitReason, Reason
@@ -173,7 +173,7 @@ PASSED = Outcome.passed("all 2 steps passed")
 async def test_an_image_that_the_registry_confirms_is_the_builds(base: bytes) -> None:
     async with registry(GOOD, BASE, ARM, INDEX) as host:
         run, the_plan, notices = about_to_commit(Committing(succeeded()), host=host, base=base)
-        assert await commit(run, the_plan, PASSED) == PASSED
+        assert await commit(attempt_of(run, the_plan), PASSED) == PASSED
     assert run.writer.status.image is not None
     assert run.writer.status.image.digest == digest_of(GOOD)
     assert notices.heard == []
@@ -194,7 +194,7 @@ async def test_a_digest_is_not_believed_that_the_registry_does_not_confirm(repor
     status, there, words = REPORTS[report]
     async with registry(*there) as host:
         run, the_plan, _ = about_to_commit(Committing(status), host=host)
-        outcome = await commit(run, the_plan, PASSED)
+        outcome = await commit(attempt_of(run, the_plan), PASSED)
     assert outcome.reason is Reason.COMMIT_FAILED
     assert "the agent on node node-1 reported image" in outcome.message
     assert words in outcome.message
@@ -218,7 +218,7 @@ async def test_whose_fault_it_is_follows_from_the_agents_reason(
 ) -> None:
     status = {"phase": "Failed", "reason": str(agents), "message": "why"}
     run, the_plan, _ = about_to_commit(Committing(status))
-    outcome = await commit(run, the_plan, PASSED)
+    outcome = await commit(attempt_of(run, the_plan), PASSED)
     assert (outcome.reason, outcome.reason.blame) == (reason, blame)
     assert outcome.message.endswith(f"{agents}: why")
 
@@ -229,7 +229,7 @@ async def test_what_is_not_in_the_image_is_noticed_on_the_build() -> None:
     status = succeeded(leftOut=left_out, excluded=excluded)
     async with registry(GOOD, BASE) as host:
         run, the_plan, notices = about_to_commit(Committing(status), host=host)
-        await commit(run, the_plan, PASSED)
+        await commit(attempt_of(run, the_plan), PASSED)
     assert notices.heard == [
         "excludePaths left out of the image: /opt/c (3 entries), /opt/x (matched nothing); "
         f"not in the image: {left_out[0]}"
@@ -239,7 +239,7 @@ async def test_what_is_not_in_the_image_is_noticed_on_the_build() -> None:
 async def test_the_grant_goes_with_the_commit_and_names_its_secrets_only() -> None:
     server = Committing({"phase": "Failed", "reason": "PodGone"})
     run, the_plan, _ = about_to_commit(server)
-    await commit(run, the_plan, PASSED)
+    await commit(attempt_of(run, the_plan), PASSED)
     asked, role, binding = server.made
     assert asked["spec"]["timeoutSeconds"] == 1800
     (owner,) = role["metadata"]["ownerReferences"]
@@ -255,7 +255,7 @@ async def test_the_box_is_read_with_the_secrets_that_its_pod_pulls_with() -> Non
     server = Committing({"phase": "Failed", "reason": "PodGone"})
     run, the_plan, _ = about_to_commit(server, pod={"imagePullSecrets": [{"name": "of-pod"}]})
     the_plan = replace(the_plan, image=replace(the_plan.image, pull_secrets=("named",)))
-    await commit(run, the_plan, PASSED)
+    await commit(attempt_of(run, the_plan), PASSED)
     asked, role, _ = server.made
     assert asked["spec"]["pullSecretRefs"] == [{"name": "named"}, {"name": "of-pod"}]
     assert role["rules"][0]["resourceNames"] == ["named", "of-pod", "push"]
@@ -294,10 +294,10 @@ async def test_an_image_from_scratch_has_the_boxs_layer_only() -> None:
         request = replace(SCRATCH, repository=f"{host}/ns/app")
         server = Committing(succeeded(digest_of(alone)))
         run, the_plan, _ = about_to_commit(server, host=host)
-        ended = await commit_box(run, the_plan, request)
+        ended = await commit_box(attempt_of(run, the_plan), request)
         # What an agent gives that commits the whole box.
         whole, the_plan, _ = about_to_commit(Committing(succeeded()), host=host)
-        problem = await commit_box(whole, the_plan, request)
+        problem = await commit_box(attempt_of(whole, the_plan), request)
     assert isinstance(ended, ImageCommit)
     assert ended.status.digest == digest_of(alone)
     assert isinstance(problem, tuple)
@@ -311,7 +311,9 @@ async def test_agents_that_do_not_know_images_from_scratch_do_not_see_them() -> 
     for request in (SCRATCH, replace(SCRATCH, scratch_from=())):
         server = Committing({"phase": "Failed", "reason": "PodGone"})
         run, the_plan, _ = about_to_commit(server)
-        await commit_box(run, the_plan, replace(request, repository="127.0.0.1:1/ns/app"))
+        await commit_box(
+            attempt_of(run, the_plan), replace(request, repository="127.0.0.1:1/ns/app")
+        )
         made = server.made[0]
         labels[tuple(made["spec"]["scratchFrom"])] = made["metadata"]["labels"][ACTIVE_LABEL]
     assert labels == {("/pipeline/output",): "scratch", (): "true"}
@@ -321,10 +323,10 @@ async def test_another_request_of_that_name_is_not_ours() -> None:
     server = Committing({"phase": "Failed", "reason": "PodGone"})
     run, the_plan, _ = about_to_commit(server)
     request = replace(SCRATCH, repository="127.0.0.1:1/ns/app")
-    await commit_box(run, the_plan, replace(request, scratch_from=()))
+    await commit_box(attempt_of(run, the_plan), replace(request, scratch_from=()))
     found = server.made[0]
     server.get = partial(existing, found, server.get)  # type: ignore[method-assign]
-    problem = await commit_box(run, the_plan, request)
+    problem = await commit_box(attempt_of(run, the_plan), request)
     assert isinstance(problem, tuple)
     assert "it asks for another scratchFrom" in problem[1]
 

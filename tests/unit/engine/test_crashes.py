@@ -106,7 +106,7 @@ async def test_one_deadline_ends_all_that_comes_before_the_pod(
     run = with_settings(run_of(server), prepare_seconds=0.01)
 
     with pytest.raises(InfrastructureError) as caught:
-        await stage.prepare(run, attempt=1)
+        await stage.prepare(run, 1)
 
     assert caught.value.reason is reason
     assert "setting prepare_seconds" in caught.value.message
@@ -119,7 +119,7 @@ async def test_a_cancel_ends_a_build_that_is_being_prepared_at_once(
     monkeypatch.setattr(stage, "_prepare", hangs)
     server = Server()
     run = run_of(server)
-    task = asyncio.create_task(run.unless_cancelled(stage.prepare(run, attempt=1)))
+    task = asyncio.create_task(run.unless_cancelled(stage.prepare(run, 1)))
     while "crashes" not in server.build["status"]:
         await asyncio.sleep(0)
 

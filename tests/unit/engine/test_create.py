@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.engine.world import Clock, Server, plan, run_of, status_of
+from tests.unit.engine.world import Clock, Server, attempt_of, plan, run_of, status_of
 
 from sentinel.api.conditions import ConditionType, get_condition
 from sentinel.api.reasons import Reason
@@ -185,7 +185,7 @@ async def test_a_commit_that_a_quota_refuses_is_no_failure_of_the_steps() -> Non
     _, run, the_plan = begun(*(no(403, QUOTA) for _ in range(999)))
     before = run.writer.status.steps
 
-    outcome = await commit(run, the_plan, Outcome.passed("all 2 steps passed"))
+    outcome = await commit(attempt_of(run, the_plan), Outcome.passed("all 2 steps passed"))
 
     assert (outcome.succeeded, outcome.reason) == (False, Reason.QUOTA_EXCEEDED)
     assert "the box was not committed: ImageCommit " in outcome.message
@@ -196,7 +196,9 @@ async def test_a_commit_that_a_quota_refuses_is_no_failure_of_the_steps() -> Non
 async def test_a_red_build_whose_commit_is_refused_keeps_its_own_reason() -> None:
     _, run, the_plan = begun(no(403, 'admission webhook "w" denied the request: no'))
 
-    outcome = await commit(run, the_plan, Outcome.failed(Reason.EXIT_CODE, "step failed"))
+    outcome = await commit(
+        attempt_of(run, the_plan), Outcome.failed(Reason.EXIT_CODE, "step failed")
+    )
 
     assert outcome.reason is Reason.EXIT_CODE
     assert 'webhook "w" denied' in outcome.message
@@ -206,6 +208,6 @@ async def test_a_commit_that_waits_can_be_cancelled() -> None:
     _, run, the_plan = begun(*(no(403, QUOTA) for _ in range(999)))
     run.cancelled.set()
 
-    outcome = await commit(run, the_plan, Outcome.passed("all 2 steps passed"))
+    outcome = await commit(attempt_of(run, the_plan), Outcome.passed("all 2 steps passed"))
 
     assert outcome.reason is Reason.CANCELLED

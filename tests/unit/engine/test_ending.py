@@ -14,9 +14,9 @@ from sentinel.engine import ending
 from sentinel.engine import pod as pod_stage
 from sentinel.engine.build import run_build
 from sentinel.plan.model import Plan
-from sentinel.plan.names import pod_name
+from sentinel.plan.names import AttemptId
 
-NAME = pod_name(build="b", uid=UID, attempt=1)
+NAME = AttemptId("ns", "b", UID, 1).pod
 LIMIT = "Pod ephemeral local storage usage exceeds the total limit of containers 64Mi. "
 TERM = {"terminated": {"exitCode": 143, "reason": "Error", "message": "--- sentinel step=1"}}
 OVER = {"phase": "Failed", "containerStatuses": [{"name": "box", "state": TERM}]}
@@ -152,7 +152,7 @@ async def test_what_the_pod_says_a_moment_later_is_waited_for(retries: dict[str,
         tasks.append(asyncio.ensure_future(later(server)))
 
     server, _, run = started(term, retries=retries)
-    server.boxes[pod_name(build="b", uid=UID, attempt=2)] = Box()
+    server.boxes[AttemptId("ns", "b", UID, 2).pod] = Box()
     await run_build(run)
     assert cast(Heard, run.report).lost == [(1, "PodEvicted", bool(retries))]
     if retries:

@@ -18,6 +18,7 @@ from tests.unit.engine.world import (
     UID,
     Box,
     Server,
+    attempt_of,
     plan,
     run_of,
     sealed,
@@ -27,6 +28,7 @@ from tests.unit.engine.world import (
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.engine import build as engine
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.build import run_build
 from sentinel.engine.commit import _check_request
 from sentinel.engine.run import Run
@@ -35,11 +37,10 @@ from sentinel.handlers import is_signed
 from sentinel.kube.resources import Resource
 from sentinel.plan.codec import encode
 from sentinel.plan.imprint import pod_imprint
-from sentinel.plan.model import Plan
-from sentinel.plan.names import PLAN_ANNOTATION, labels, pod_name
-from sentinel.plan.seal import Identity, PlanKeys, seal_plan
+from sentinel.plan.names import PLAN_ANNOTATION, AttemptId
+from sentinel.plan.seal import PlanKeys, seal_plan
 
-NAME = pod_name(build="b", uid=UID, attempt=1)
+NAME = AttemptId("ns", "b", UID, 1).pod
 EVIL = replace(
     plan(),
     namespace="kube-system",
@@ -88,7 +89,7 @@ class Watched(Server):
         pod["metadata"] |= {
             "uid": "theirs",
             "annotations": annotations,
-            "labels": labels(build="b", uid=UID, attempt=1),
+            "labels": AttemptId("ns", "b", UID, 1).labels,
             "ownerReferences": [{"kind": "Build", "name": "b", "uid": UID, "controller": True}],
         }
         pod["spec"] |= spec
@@ -97,10 +98,10 @@ class Watched(Server):
 
 @pytest.fixture(autouse=True)
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def prepare(run: Run, *, attempt: int) -> Plan:
-        made = plan(attempt=attempt)
+    async def prepare(run: Run, number: int) -> Attempt:
+        made = attempt_of(run, plan(attempt=number))
         run.writer.condition(ConditionType.ACCEPTED, "True", Reason.VALID)
-        run.writer.begin_attempt(made)
+        run.writer.begin_attempt(made.plan)
         return made
 
     monkeypatch.setattr(engine, "prepare", prepare)
@@ -114,7 +115,7 @@ def outcome(server: Server) -> tuple[str, str, str]:
 
 def resealed(**identity: Any) -> str:
     """Our own plan, signed by us for something else."""
-    other = replace(Identity.of(plan()), **identity)
+    other = replace(plan().id, **identity)
     return seal_plan(encode(plan()), pod=pod_imprint(SPEC, plan()), identity=other, keys=KEYS)
 
 
@@ -129,7 +130,7 @@ FORGED: dict[str, Callable[[], tuple[dict[str, str], dict[str, Any], str]]] = {
     "another key": lambda: (
         {
             PLAN_ANNOTATION: seal_plan(
-                encode(EVIL), pod="0", identity=Identity.of(plan()), keys=PlanKeys(b"x" * 32)
+                encode(EVIL), pod="0", identity=plan().id, keys=PlanKeys(b"x" * 32)
             )
         },
         PRIVILEGED,
@@ -334,7 +335,7 @@ async def test_nothing_is_started_in_a_box_that_answers_for_another_build(
 def test_of_pods_that_only_carry_our_labels_nothing_is_kept() -> None:
     server = Server()
     pod = server.pods[server.add_pod(plan())]
-    pod["metadata"]["labels"] = labels(build="b", uid=UID, attempt=1)
+    pod["metadata"]["labels"] = AttemptId("ns", "b", UID, 1).labels
     assert is_signed(pod, keys=KEYS)
     for other in (
         changed(pod, annotations={}),

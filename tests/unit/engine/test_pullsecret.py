@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
-from tests.unit.engine.world import UID, Server, plan, run_of
+from tests.unit.engine.world import UID, Server, attempt_of, plan, run_of
 
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
@@ -81,16 +81,19 @@ async def test_without_logins_nothing_is_read_or_written() -> None:
     wanted = WantedImages(box=Box(id="x", auth=(("registry", "quay.io"),)), services=())
 
     assert await logins(run, wanted) == {}
-    assert await keep_logins(run, plan(), {}) == plan()
+    attempt = attempt_of(run)
+    await keep_logins(attempt, {})
+    assert attempt.plan == plan()
 
 
 async def test_the_secret_is_the_builds_own_and_goes_with_the_pod_that_used_it() -> None:
     secrets = Secrets()
     run = run_with(secrets)
 
-    made = await keep_logins(run, plan(), FOUND)
+    attempt = attempt_of(run)
+    await keep_logins(attempt, FOUND)
 
-    assert made.image.pull_secrets == (NAME,)
+    assert attempt.plan.image.pull_secrets == (NAME,)
     body = secrets.held[NAME]
     assert body["type"] == "kubernetes.io/dockerconfigjson"
     assert [owner["uid"] for owner in body["metadata"]["ownerReferences"]] == [UID]
@@ -105,9 +108,9 @@ async def test_the_secret_is_the_builds_own_and_goes_with_the_pod_that_used_it()
 async def test_ours_of_before_a_restart_is_written_again() -> None:
     secrets = Secrets()
     run = run_with(secrets)
-    await keep_logins(run, plan(), {"quay.io/acme/app": Login(username="ci", password="old")})
+    await keep_logins(attempt_of(run), {"quay.io/acme/app": Login(username="ci", password="old")})
 
-    await keep_logins(run, plan(), FOUND)
+    await keep_logins(attempt_of(run), FOUND)
 
     config = base64.b64decode(secrets.held[NAME]["data"][".dockerconfigjson"])
     assert json.loads(config)["auths"]["quay.io/acme/app"]["password"] == "hidden"
@@ -124,13 +127,13 @@ def theirs(ours: dict[str, Any], how: str) -> dict[str, Any]:
 @pytest.mark.parametrize("how", ["unsigned", "copied"])
 async def test_somebody_elses_secret_of_that_name_is_left_alone(how: str) -> None:
     made = Secrets()
-    await keep_logins(run_with(made), plan(), FOUND)
+    await keep_logins(attempt_of(run_with(made)), FOUND)
     forged = theirs(made.held[NAME], how)
     secrets = Secrets({NAME: forged})
     run = run_with(secrets)
 
     with pytest.raises(NotVerified, match=f"Secret {NAME} is not the operator's") as caught:
-        await keep_logins(run, plan(), FOUND)
+        await keep_logins(attempt_of(run), FOUND)
     await drop_logins(run, {"spec": {"imagePullSecrets": [{"name": NAME}]}})
 
     assert caught.value.reason is Reason.NOT_VERIFIED

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from tests.unit.engine.world import UID, Box, Server, plan, run_of, status_of
+from tests.unit.engine.world import UID, Box, Server, attempt_of, plan, run_of, status_of
 
 from sentinel.api.build import PodStatus, Results, StepStatus
 from sentinel.api.reasons import Reason
@@ -85,7 +85,7 @@ async def test_nothing_is_read_from_a_pod_that_is_not_ours() -> None:
         steps=[StepStatus(id="b-2", name="second", start_time="2026-11-27T10:00:01Z")],
     )
 
-    assert await salvage_logs(run, attempt=1, reason=Reason.NOT_VERIFIED, message="replaced")
+    assert await salvage_logs(run, 1, reason=Reason.NOT_VERIFIED, message="replaced")
 
     assert store.objects["r/step/b-2/log.txt"] == PARTIAL
 
@@ -106,8 +106,7 @@ async def test_only_what_the_store_lacks_is_put_there_and_says_what_it_is(broken
     )
 
     assert (
-        await salvage_logs(run, attempt=1, reason=Reason.POD_EVICTED, message="low on memory")
-        is not broken
+        await salvage_logs(run, 1, reason=Reason.POD_EVICTED, message="low on memory") is not broken
     )
 
     assert store.objects == {
@@ -130,7 +129,7 @@ async def test_a_step_whose_header_the_node_has_was_not_skipped() -> None:
             StepStatus(id="c-3", name="third", state="Skipped", reason="Skipped"),
         ],
     )
-    assert await salvage_logs(run, attempt=1, reason=Reason.POD_EVICTED, message="low on memory")
+    assert await salvage_logs(run, 1, reason=Reason.POD_EVICTED, message="low on memory")
     assert [(s.state, s.reason) for s in run.writer.status.steps] == [
         ("Passed", ""),
         ("Failed", "PodEvicted"),
@@ -152,7 +151,7 @@ async def test_logs_of_a_pod_that_is_gone_are_marked_as_missing() -> None:
         results=Results(prefix="r/"),
         steps=[StepStatus(id="b-2", name="second", start_time="2026-11-27T10:00:01Z")],
     )
-    assert await salvage_logs(run, attempt=1, reason=Reason.POD_DELETED, message="deleted")
+    assert await salvage_logs(run, 1, reason=Reason.POD_DELETED, message="deleted")
     assert store.objects["r/step/b-2/log.txt"] == PARTIAL
 
 
@@ -181,12 +180,13 @@ async def test_what_a_stopping_box_had_printed_is_read_at_once() -> None:
         results=Results(prefix="r/"),
         steps=[StepStatus(id="a-1", name="first", start_time="2026-11-27T10:00:00Z")],
     )
-    async with box_session(run, made) as session, output_kept(run, made, session):
+    attempt = attempt_of(run, made)
+    async with box_session(attempt) as session, output_kept(attempt):
         assert server.asked == 0
         box.record("stopping")
         await session.wait_for(lambda state: state.stopping is not None)
     server.pods.clear()
-    assert await salvage_logs(run, attempt=1, reason=Reason.POD_EVICTED, message="full")
+    assert await salvage_logs(run, 1, reason=Reason.POD_EVICTED, message="full")
     assert store.objects["r/step/a-1/log.txt"] == b"one\n" + PARTIAL
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
 
 import pytest
-from tests.unit.engine.world import Heard, Server, plan, run_of
+from tests.unit.engine.world import Heard, Server, attempt_of, plan, run_of
 
 from sentinel.api.reasons import Reason
 from sentinel.engine import services
@@ -70,7 +69,7 @@ async def test_each_dead_service_is_told_once_with_its_last_words_in_the_log() -
 
     seen: set[str] = set()
     for _ in range(2):
-        await tell_dead_services(run, PLAN, VIEW, cast(Any, notes), seen)
+        await tell_dead_services(attempt_of(run, PLAN, session=notes), VIEW, seen)
 
     assert notes.taken == {
         "service/db": f"--- sentinel: {DB}; its last words:\nstarting\nbad option\n"
@@ -91,7 +90,7 @@ async def test_a_box_that_takes_no_notes_fails_nothing(error: SentinelError) -> 
     run = run_of(Server())
     run.report = told = Told()
 
-    await tell_dead_services(run, PLAN, VIEW, cast(Any, Notes(error)), set())
+    await tell_dead_services(attempt_of(run, PLAN, session=Notes(error)), VIEW, set())
 
     assert len(told.notices) == 2
 
@@ -107,10 +106,10 @@ async def test_a_box_that_does_not_answer_holds_nobody_up_and_is_told_later(
     run, notes, seen = run_of(Server()), Notes(), set[str]()
     run.report = told = Told()
 
-    await tell_dead_services(run, PLAN, VIEW, cast(Any, Silent()), seen)
+    await tell_dead_services(attempt_of(run, PLAN, session=Silent()), VIEW, seen)
     assert (seen, told.notices) == (set(), [])
     assert run.dead_services == {"db": DB, "web": WEB}
-    await tell_dead_services(run, PLAN, VIEW, cast(Any, notes), seen)
+    await tell_dead_services(attempt_of(run, PLAN, session=notes), VIEW, seen)
 
     assert notes.taken.keys() == {"service/db", "service/web"}
     assert len(told.notices) == 2
@@ -160,4 +159,4 @@ def ended(reason: str, message: str) -> SessionState:
     ],
 )
 def test_what_after_steps_are_told(state: SessionState, outcome: Outcome, result: Result) -> None:
-    assert result_of(PLAN, state, outcome) == result
+    assert result_of(PLAN.steps, state, outcome) == result

@@ -69,7 +69,7 @@ def test_steps_are_shown_as_the_journal_tells_them() -> None:
             2: StepState(ordinal=2, id="s-2", phase="main", state="running", started=NOW),
         }
     )
-    steps = step_statuses(PLAN, state)
+    steps = step_statuses(PLAN.steps, state)
     stamp = "2026-11-23T09:00:00Z"
     assert steps == [
         StepStatus(
@@ -119,7 +119,7 @@ def test_steps_are_shown_as_the_journal_tells_them() -> None:
 def test_the_first_step_that_did_not_pass_decides(
     second: StepState, reason: Reason, message: str
 ) -> None:
-    outcome = judge(PLAN, SessionState(steps={1: ended(1, "Passed"), 2: second}))
+    outcome = judge(PLAN.steps, SessionState(steps={1: ended(1, "Passed"), 2: second}))
     assert (outcome.reason, outcome.message) == (reason, message)
     assert outcome.succeeded is (reason is Reason.PASSED)
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.unit.engine.world import Server, plan, run_of
+from tests.unit.engine.world import Server, attempt_of, plan, run_of
 
 from sentinel.api.reasons import Reason
 from sentinel.engine.steps import INLINE_BYTES, deliver_steps, drop_steps
 from sentinel.errors import NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.plan.model import Plan
-from sentinel.plan.names import steps_name
 
 
 class ConfigMaps:
@@ -74,10 +73,10 @@ async def test_what_a_dead_operator_left_is_kept_only_if_the_plan_is_the_same(
     run, kube = run_of(Server()), ConfigMaps()
     run.tools = replace(run.tools, kube=cast(Any, kube), shelf=cast(Any, Archives(tmp_path)))
     first = with_step("a" * 64)
-    await deliver_steps(run, first)
-    await deliver_steps(run, with_step(second))
+    await deliver_steps(attempt_of(run, first))
+    await deliver_steps(attempt_of(run, with_step(second)))
     assert kube.calls == calls
-    name = steps_name(build=first.build, uid=first.uid, attempt=1)
+    name = first.at(1).id.steps
     assert kube.by_name[name]["binaryData"] == {
         second: base64.b64encode(f"archive {second}".encode()).decode()
     }
@@ -90,8 +89,8 @@ async def test_a_config_map_that_was_there_before_ours_ends_the_build_and_is_lef
     run, kube = run_of(Server()), ConfigMaps()
     run.tools = replace(run.tools, kube=cast(Any, kube), shelf=cast(Any, Archives(tmp_path)))
     made = with_step("a" * 64)
-    await deliver_steps(run, made)
-    name = steps_name(build=made.build, uid=made.uid, attempt=1)
+    await deliver_steps(attempt_of(run, made))
+    name = made.at(1).id.steps
     theirs = kube.by_name[name]
     if how == "unsigned":
         del theirs["metadata"]["annotations"]
@@ -101,8 +100,8 @@ async def test_a_config_map_that_was_there_before_ours_ends_the_build_and_is_lef
 
     for digest in ("a" * 64, "b" * 64):
         with pytest.raises(NotVerified, match=f"ConfigMap {name} is not the operator's"):
-            await deliver_steps(run, with_step(digest))
-    await drop_steps(run, attempt=1)
+            await deliver_steps(attempt_of(run, with_step(digest)))
+    await drop_steps(run, 1)
 
     assert kube.by_name == {name: before}
     assert "delete" not in kube.calls
@@ -111,9 +110,9 @@ async def test_a_config_map_that_was_there_before_ours_ends_the_build_and_is_lef
 async def test_our_config_map_goes_with_its_pod(tmp_path: Path) -> None:
     run, kube = run_of(Server()), ConfigMaps()
     run.tools = replace(run.tools, kube=cast(Any, kube), shelf=cast(Any, Archives(tmp_path)))
-    await deliver_steps(run, with_step("a" * 64))
+    await deliver_steps(attempt_of(run, with_step("a" * 64)))
 
-    await drop_steps(run, attempt=1)
+    await drop_steps(run, 1)
 
     assert kube.by_name == {}
 
@@ -163,10 +162,10 @@ async def test_what_a_config_map_does_not_hold_is_put_into_the_store_once(tmp_pa
     )
     small, large = "a" * 64, "b" * 64
     made = with_steps(small, large)
-    await deliver_steps(run, made)
-    await deliver_steps(run, replace(made, attempt=2))
+    await deliver_steps(attempt_of(run, made))
+    await deliver_steps(attempt_of(run, replace(made, attempt=2)))
 
-    name = steps_name(build=made.build, uid=made.uid, attempt=1)
+    name = made.at(1).id.steps
     assert set(kube.by_name[name]["binaryData"]) == {small}
     key = f"steps/{large}.tar.gz"
     assert kube.by_name[name]["data"] == {f"{large}.url": f"https://store.example.com/{key}?signed"}
@@ -178,7 +177,7 @@ async def test_without_a_store_steps_that_are_too_large_are_named(tmp_path: Path
     run.tools = replace(run.tools, kube=cast(Any, kube), shelf=cast(Any, LargeArchives(tmp_path)))
 
     with pytest.raises(UserError, match=r"too large: .*\(900 KiB\).*set store.bucket") as caught:
-        await deliver_steps(run, with_steps("a" * 64, "b" * 64))
+        await deliver_steps(attempt_of(run, with_steps("a" * 64, "b" * 64)))
 
     assert caught.value.reason is Reason.STEP_INVALID
     assert kube.calls == []

@@ -18,8 +18,8 @@ from sentinel.engine.supervisor import MOST_CRASHES, Supervisor
 from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, TransientError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, CONFIG_MAPS, SECRETS, Resource
-from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION
-from sentinel.plan.seal import Identity, seal_plan, sign_object
+from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, AttemptId
+from sentinel.plan.seal import seal_plan, sign_object
 from sentinel.resolver.shelf import Known
 from sentinel.settings import Settings
 
@@ -95,7 +95,7 @@ class FakeKube:
 def made_by_us(resource: Resource, name: str) -> dict[str, Any]:
     """Whatever the second attempt of Build `a` may have made."""
     body = {"metadata": {"namespace": "ns", "name": name, "uid": "u", "annotations": {}}}
-    attempt = Identity("ns", "a", "uid-ns-a", 2)
+    attempt = AttemptId("ns", "a", "uid-ns-a", 2)
     if resource is CONFIG_MAPS:
         return sign_object({**body, "kind": "ConfigMap"}, identity=attempt, keys=KEYS)
     if resource is SECRETS:

@@ -17,8 +17,8 @@ from sentinel.engine.supervisor import Supervisor
 from sentinel.engine.sweep import is_over, sweep
 from sentinel.kube.errors import NotFound, Unavailable
 from sentinel.kube.resources import Resource
-from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, commit_name, labels, pod_name
-from sentinel.plan.seal import Identity, seal_plan, sign_object
+from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, AttemptId
+from sentinel.plan.seal import seal_plan, sign_object
 from sentinel.resolver.shelf import Known
 from sentinel.settings import Settings
 
@@ -42,15 +42,15 @@ def ended(name: str, ttl: str, *, uid: str = UID, ago: float = 60) -> dict[str, 
 
 
 def made(kind: str, *, of: str = "b", uid: str = UID, attempt: int = 1) -> dict[str, Any]:
-    name = {"pods": pod_name, "imagecommits": commit_name}[kind](build=of, uid=uid, attempt=attempt)
+    identity = AttemptId("ns", of, uid, attempt)
+    name = identity.pod if kind == "pods" else identity.commit
     metadata = {
         "namespace": "ns",
         "name": name,
         "uid": f"uid-{name}",
-        "labels": labels(build=of, uid=uid, attempt=attempt),
+        "labels": identity.labels,
     }
     if kind == "pods":
-        identity = Identity("ns", of, uid, attempt)
         text = seal_plan("plan", pod="digest", identity=identity, keys=KEYS)
         metadata["annotations"] = {PLAN_ANNOTATION: text}
     return {"metadata": metadata}
@@ -59,7 +59,7 @@ def made(kind: str, *, of: str = "b", uid: str = UID, attempt: int = 1) -> dict[
 def holder(kind: str, name: str, *, attempt: int, signed: bool = True) -> dict[str, Any]:
     """A ConfigMap or Secret of Build `b`."""
     body = {"kind": kind, "metadata": {"namespace": "ns", "name": name, "uid": f"uid-{name}"}}
-    identity = Identity("ns", "b", UID, attempt)
+    identity = AttemptId("ns", "b", UID, attempt)
     return sign_object(body, identity=identity, keys=KEYS) if signed else body
 
 

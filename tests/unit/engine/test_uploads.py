@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tests.unit.engine.world import Server, run_of
+from tests.unit.engine.world import Server, attempt_of, run_of
 
 from sentinel.engine.uploads import TRIES, Uploads
 from sentinel.errors import BoxEnded
@@ -94,7 +94,8 @@ def signing(box: Box) -> asyncio.Task[None]:
     run.tools = replace(run.tools, store=cast(Any, Store()))
     steps = (SimpleNamespace(ordinal=1, id="one"), SimpleNamespace(ordinal=2, id="two"))
     plan = SimpleNamespace(steps=steps, results_prefix="r/")
-    return asyncio.create_task(Uploads(run, cast(Any, plan), cast(Any, box)).sign())
+    attempt = attempt_of(run, cast(Any, plan), session=box)
+    return asyncio.create_task(Uploads(attempt).sign())
 
 
 async def test_a_log_gets_its_url_when_its_step_has_ended(box: Box) -> None:

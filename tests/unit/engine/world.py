@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from sentinel.api.build import Build
+from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Board
 from sentinel.engine.reporter import Reporter
 from sentinel.engine.run import Run, Tools
@@ -23,8 +24,8 @@ from sentinel.kube.resources import Resource
 from sentinel.plan.codec import encode
 from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, PlanStep
-from sentinel.plan.names import PLAN_ANNOTATION, UID_LABEL, pod_name
-from sentinel.plan.seal import Identity, PlanKeys, seal_plan
+from sentinel.plan.names import PLAN_ANNOTATION, UID_LABEL, AttemptId
+from sentinel.plan.seal import PlanKeys, seal_plan
 from sentinel.resolver.shelf import Known
 from sentinel.session.frames import FrameDecoder, JsonFrame, encode_json
 from sentinel.settings import Settings
@@ -75,7 +76,7 @@ SPEC = {"containers": [{"name": "box"}]}
 
 def sealed(of: Plan, spec: dict[str, Any]) -> str:
     """The plan's annotation on a pod with that spec, as the operator signs it."""
-    return seal_plan(encode(of), pod=pod_imprint(spec, of), identity=Identity.of(of), keys=KEYS)
+    return seal_plan(encode(of), pod=pod_imprint(spec, of), identity=of.id, keys=KEYS)
 
 
 @dataclass
@@ -223,7 +224,7 @@ class Server:
 
     def add_pod(self, of: Plan, *, age: float = 0.0, box: Box | None = None) -> str:
         """The pod of that attempt, running. Its name."""
-        name = pod_name(build="b", uid=UID, attempt=of.attempt)
+        name = AttemptId("ns", "b", UID, of.attempt).pod
         created = (START - timedelta(seconds=age)).isoformat().replace("+00:00", "Z")
         self.pods[name] = {
             "metadata": {
@@ -342,6 +343,14 @@ def run_of(server: Server, *, clock: Clock | None = None, **spec: Any) -> Run:
     )
 
 
+def attempt_of(run: Run, of: Plan | None = None, *, session: Any = None) -> Attempt:
+    """An attempt of that Run, with a session where the test has one."""
+    attempt = Attempt(run=run, plan=of or plan())
+    if session is not None:
+        attempt.session = session
+    return attempt
+
+
 def status_of(
     attempt: int = 1, *, ready: bool = False, begun: bool = False, pod: bool = True
 ) -> dict[str, Any]:
@@ -351,7 +360,7 @@ def status_of(
     def condition(type_: str, status: str, reason: str) -> dict[str, Any]:
         return {"type": type_, "status": status, "reason": reason, "lastTransitionTime": stamp}
 
-    name = pod_name(build="b", uid=UID, attempt=attempt)
+    name = AttemptId("ns", "b", UID, attempt).pod
     conditions = [
         condition("Accepted", "True", "Valid"),
         condition("Succeeded", "Unknown", "Running" if begun else "Pending"),

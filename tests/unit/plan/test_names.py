@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentinel.plan import names
+from sentinel.plan.names import AttemptId
 
 UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
 LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
@@ -19,9 +20,9 @@ def test_a_pods_name_is_a_label_for_whatever_a_build_may_be_called(
     build: str, uid: str, attempt: int
 ) -> None:
     for name in (
-        names.pod_name(build=build, uid=uid, attempt=attempt),
-        names.commit_name(build=build, uid=uid, attempt=attempt),
-        names.steps_name(build=build, uid=uid, attempt=attempt),
+        AttemptId("ns", build, uid, attempt).pod,
+        AttemptId("ns", build, uid, attempt).commit,
+        AttemptId("ns", build, uid, attempt).steps,
     ):
         assert len(name) <= 63
         assert LABEL.fullmatch(name)
@@ -29,9 +30,9 @@ def test_a_pods_name_is_a_label_for_whatever_a_build_may_be_called(
 
 
 def test_names_say_whose_they_are() -> None:
-    assert names.pod_name(build="hello-42", uid=UID, attempt=1) == "hello-42-6f0d3a52-1"
-    assert names.commit_name(build="a.b", uid=UID, attempt=2) == "a-b-6f0d3a52-2-end"
-    assert names.steps_name(build="42", uid=UID, attempt=1) == "b-42-6f0d3a52-1-steps"
+    assert AttemptId("ns", "hello-42", UID, 1).pod == "hello-42-6f0d3a52-1"
+    assert AttemptId("ns", "a.b", UID, 2).commit == "a-b-6f0d3a52-2-end"
+    assert AttemptId("ns", "42", UID, 1).steps == "b-42-6f0d3a52-1-steps"
 
 
 @given(st.text(max_size=80), st.integers(1, 500))

@@ -12,9 +12,8 @@ from tests.unit.plan.examples import BOX, DIGEST, SOURCE, UID, YML, build, plan,
 from sentinel.plan.codec import decode
 from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.names import PLAN_ANNOTATION
-from sentinel.plan.plan import with_attempt
 from sentinel.plan.pod import make_pod, sign_pod
-from sentinel.plan.seal import Identity, PlanKeys, open_plan
+from sentinel.plan.seal import PlanKeys, open_plan
 from sentinel.settings import NetworkSettings, SourceSettings
 
 FETCH = {
@@ -135,7 +134,7 @@ def test_the_signed_plan_is_added_to_the_pod() -> None:
 
     text = signed["metadata"]["annotations"].pop(PLAN_ANNOTATION)
     assert signed == pod
-    payload, imprint = open_plan(text, identity=Identity.of(the_plan), keys=keys)
+    payload, imprint = open_plan(text, identity=the_plan.id, keys=keys)
     assert decode(payload) == the_plan
     assert imprint == pod_imprint(pod["spec"], the_plan)
 
@@ -195,7 +194,7 @@ def test_what_the_build_says_of_its_pod_is_used_but_never_against_our_own_labels
     assert pod["metadata"]["labels"] == {**POD["metadata"]["labels"], "team": "a"}
     assert pod["metadata"]["annotations"].keys() == {"note", PLAN_ANNOTATION}
     text = pod["metadata"]["annotations"][PLAN_ANNOTATION]
-    payload, _ = open_plan(text, identity=Identity.of(the_plan), keys=keys)
+    payload, _ = open_plan(text, identity=the_plan.id, keys=keys)
     assert decode(payload) == the_plan
     box, redis = POD["spec"]["containers"]
     assert pod["spec"] == {
@@ -296,7 +295,7 @@ def test_a_base_path_elsewhere_is_a_volume_too_where_the_box_is_not_root() -> No
 def test_another_attempt_is_another_pod_with_the_same_steps() -> None:
     first = plan()
 
-    second = with_attempt(first, 2)
+    second = first.at(2)
 
     pod = make_pod(second, build=build(), settings=settings())
     assert pod["metadata"]["name"] == "hello-42-6f0d3a52-2"

@@ -18,10 +18,9 @@ from sentinel.plan.codec import encode
 from sentinel.plan.derive import derive_again
 from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import PlanImage, Variable
-from sentinel.plan.names import pull_secret_name
+from sentinel.plan.names import AttemptId
 from sentinel.plan.pod import make_pod
 from sentinel.plan.seal import (
-    Identity,
     PlanKeys,
     check_object,
     open_plan,
@@ -29,7 +28,7 @@ from sentinel.plan.seal import (
     sign_object,
 )
 
-ID = Identity("team", "hello", "uid-1", 1)
+ID = AttemptId("team", "hello", "uid-1", 1)
 OLD, NEW = PlanKeys(b"o" * 32), PlanKeys(b"n" * 32, b"o" * 32)
 
 
@@ -49,7 +48,7 @@ def test_what_we_sealed_opens() -> None:
     ],
     ids=["namespace", "build", "uid", "attempt"],
 )
-def test_a_plan_of_something_else_is_refused(other: Identity) -> None:
+def test_a_plan_of_something_else_is_refused(other: AttemptId) -> None:
     text = seal_plan("cGxhbg==", pod="ab", identity=other, keys=OLD)
 
     with pytest.raises(NotVerified, match="signature does not match") as caught:
@@ -218,7 +217,7 @@ def test_a_plan_of_ours_comes_back_as_it_was() -> None:
 
 
 def test_the_builds_own_pull_secret_stays_in_its_plan() -> None:
-    own = pull_secret_name(build=plan().build, uid=plan().uid)
+    own = plan().id.pull_secret
     image = plan().image
     made = replace(plan(), image=replace(image, pull_secrets=(*image.pull_secrets, own)))
 
