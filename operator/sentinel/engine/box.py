@@ -140,9 +140,9 @@ async def open_box(attempt: Attempt) -> None:
                 reason=Reason.SHELL_MISSING,
             ) from e
         raise
-    if plan.image_notes:
+    if attempt.plan.image_notes:
         # Into the log as well: who reads it years later has no Build to look at.
-        lines = [f"--- sentinel: {note}" for note in plan.image_notes]
+        lines = [f"--- sentinel: {note}" for note in attempt.plan.image_notes]
         await session.note("images", "\n".join(lines))
 
 
