@@ -13,7 +13,6 @@ change something (create, update, patch, delete), refused ones too:
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -23,6 +22,7 @@ from sentinel.kube.resources import PODS
 from tests.bench.figures import at_most, say
 from tests.bench.world import Made, World
 from tests.install import NAMESPACE
+from tests.lab import audit
 
 GOALS = at_most(
     {
@@ -52,10 +52,10 @@ async def measure(here: World) -> dict[str, Any]:
         url = here.project(["true"] * steps)
         # The first finds the kubelet without the image's layers in its cache, and perhaps pulls.
         await _settle(here, await here.build(url))
-        begin = _size(here)
+        begin = audit.end(here.lab.audit_log)
         for _ in range(BUILDS):
             await _settle(here, await here.build(url))
-        writes = writes_of(_events(here, begin), namespace=here.namespace)
+        writes = _writes(here, begin)
         ours = {what: n for (who, what), n in writes.items() if who == OPERATOR}
         result["api_writes_per_build"][str(steps)] = sum(ours.values()) / BUILDS
         result["cluster_writes_per_build"][str(steps)] = writes.total() / BUILDS
@@ -90,6 +90,11 @@ def writes_of(events: Iterable[dict[str, Any]], *, namespace: str) -> Counter[tu
     return found
 
 
+def _writes(here: World, begin: int) -> Counter[tuple[str, str]]:
+    events = audit.events(here.lab.audit_log, begin=begin, holding=here.namespace)
+    return writes_of(events, namespace=here.namespace)
+
+
 async def _settle(here: World, made: Made) -> None:
     """Until the build has ended, its pod is gone, and nobody has written in the namespace for a while."""
     await made.finished()
@@ -100,24 +105,10 @@ async def _settle(here: World, made: Made) -> None:
             except NotFound:
                 break
             await asyncio.sleep(0.2)
-        begin, before = _size(here), -1
+        begin, before = audit.end(here.lab.audit_log), -1
         while True:
-            now = writes_of(_events(here, begin), namespace=here.namespace).total()
+            now = _writes(here, begin).total()
             if now == before:
                 return
             before = now
             await asyncio.sleep(QUIET)
-
-
-def _size(here: World) -> int:
-    with open(here.lab.audit_log, "rb") as file:  # noqa: PTH123
-        return file.seek(0, 2)
-
-
-def _events(here: World, begin: int) -> list[dict[str, Any]]:
-    """Audit events from an offset on. Raises RuntimeError where the API server has begun a new file."""
-    with open(here.lab.audit_log, "rb") as file:  # noqa: PTH123
-        if file.seek(0, 2) < begin:
-            raise RuntimeError("the audit log was rotated while we counted: run it again")
-        file.seek(begin)
-        return [json.loads(line) for line in file if line.endswith(b"\n")]

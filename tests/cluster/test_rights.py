@@ -6,9 +6,7 @@ lab is brought up, so that a focused run finds what earlier ones did.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +15,7 @@ from tests.cluster.conftest import Builds
 from tests.cluster.test_reasons import verdict
 from tests.install import NAMESPACE, install, render
 from tests.kubectl import Kubectl, KubectlError
+from tests.lab import audit
 from tests.lab.state import Lab
 
 Right = tuple[str, str, str, str]
@@ -59,21 +58,17 @@ def granted(text: str) -> set[Right]:
 
 def audited(lab: Lab) -> Iterator[tuple[Right, bool]]:
     """What our accounts asked for, and whether RBAC allowed it."""
-    # The API server begins a new file every 100 MB, and renames the full one to audit-<time>.log.
-    for path in sorted(Path(lab.audit_log).parent.glob("audit*.log")):
-        for line in path.read_bytes().splitlines():
-            if f"system:serviceaccount:{NAMESPACE}:sentinel-".encode() not in line:
-                continue
-            event = json.loads(line)
-            user = event["user"]["username"]
-            target = event.get("objectRef")
-            if not user.startswith(f"system:serviceaccount:{NAMESPACE}:sentinel-") or not target:
-                continue
-            parts = [target["resource"], target.get("subresource", "")]
-            resource = "/".join(part for part in parts if part)
-            right = (user.rpartition(":")[2], target.get("apiGroup", ""), resource, event["verb"])
-            allowed = event.get("annotations", {}).get("authorization.k8s.io/decision") != "forbid"
-            yield right, allowed
+    ours = f"system:serviceaccount:{NAMESPACE}:sentinel-"
+    for event in audit.events(lab.audit_log, holding=ours):
+        user = event["user"]["username"]
+        target = event.get("objectRef")
+        if not user.startswith(ours) or not target:
+            continue
+        parts = [target["resource"], target.get("subresource", "")]
+        resource = "/".join(part for part in parts if part)
+        right = (user.rpartition(":")[2], target.get("apiGroup", ""), resource, event["verb"])
+        allowed = event.get("annotations", {}).get("authorization.k8s.io/decision") != "forbid"
+        yield right, allowed
 
 
 @pytest.mark.usefixtures("sentinel")

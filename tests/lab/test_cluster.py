@@ -7,10 +7,10 @@ import os
 import subprocess
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.lab import audit
 from tests.lab.state import Lab
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
@@ -74,7 +74,7 @@ def test_a_pod_reaches_the_labs_servers_and_nothing_outside(pod: tuple[str, str]
 
 def test_the_audit_log_says_who_made_a_pod(pod: tuple[str, str]) -> None:
     namespace, name = pod
-    events = [json.loads(line) for line in Path(Lab.load().audit_log).read_text().splitlines()]
+    events = audit.events(Lab.load().audit_log, holding=namespace)
     made = [
         (event["verb"], event["user"]["username"], event["responseStatus"]["code"])
         for event in events
