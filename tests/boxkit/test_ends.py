@@ -41,14 +41,14 @@ async def test_a_step_that_prints_nothing_for_too_long_is_stopped(box: Box) -> N
     state = await box.run(
         script(
             1,
-            "for i in 1 2 3 4 5 6; do sleep 0.1; echo $i; done; sleep 60",
-            no_response_timeout=0.3,
+            "for i in 1 2 3 4 5 6; do sleep 0.25; echo $i; done; sleep 60",
+            no_response_timeout=0.9,
         )
     )
     step = state.steps[1]
-    assert (step.reason, step.message) == ("NoResponseTimeout", "it printed nothing for 300ms")
+    assert (step.reason, step.message) == ("NoResponseTimeout", "it printed nothing for 900ms")
     assert box.log(1) == b"1\n2\n3\n4\n5\n6\n"
-    assert step.usage.seconds >= 0.9
+    assert step.usage.seconds >= 2.4
 
 
 async def test_processes_that_ignore_term_are_killed_after_the_grace(box: Box) -> None:
@@ -57,12 +57,12 @@ async def test_processes_that_ignore_term_are_killed_after_the_grace(box: Box) -
         script(
             1,
             f"trap '' TERM; sh -c 'trap \"\" TERM; echo $$ >{pid}; while :; do sleep 1; done' & wait",
-            command_timeout=0.3,
+            command_timeout=1,
         ),
         limits=Limits(grace=0.3),
     )
     assert state.steps[1].reason == "CommandTimeout"
-    assert 0.6 <= state.steps[1].usage.seconds < 2
+    assert 1.3 <= state.steps[1].usage.seconds < 30
     assert not alive(pid)
 
 
@@ -77,12 +77,12 @@ signal.pause()
 async def test_a_program_that_takes_the_place_of_one_that_got_term_gets_it_too(box: Box) -> None:
     """As between a fork of bash and its exec: the signal is the old program's, which has no time to heed it."""
     state = await box.run(
-        script(1, f"python3 -c {shlex.quote(FORGETFUL)}", command_timeout=1),
-        limits=Limits(grace=10),
+        script(1, f"python3 -c {shlex.quote(FORGETFUL)}", command_timeout=3),
+        limits=Limits(grace=50),
     )
     assert box.log(1) == b"ready\n"
     assert state.steps[1].reason == "CommandTimeout"
-    assert state.steps[1].usage.seconds < 3
+    assert state.steps[1].usage.seconds < 30
 
 
 async def test_daemons_and_stopped_children_are_stopped_too(box: Box) -> None:
@@ -91,10 +91,10 @@ async def test_daemons_and_stopped_children_are_stopped_too(box: Box) -> None:
         script(
             1,
             f"setsid sh -c 'echo $$ >{pid}; kill -STOP $$' & setsid sleep 60 & sleep 60",
-            command_timeout=0.3,
+            command_timeout=1,
         ),
     )
-    assert state.steps[1].usage.seconds < 2
+    assert state.steps[1].usage.seconds < 30
     assert not alive(pid)
 
 
@@ -224,11 +224,15 @@ async def test_close_leaves_no_process_behind(box: Box) -> None:
 
 
 async def test_orphans_are_reaped(box: Box) -> None:
-    await box.run(
-        "for i in 1 2 3; do (sleep 0.01 &) ; done; sleep 0.3; echo $PPID",
-        "ps -o stat= --ppid $PPID || true",
+    state = await box.run(
+        "for i in 1 2 3; do (sleep 0.01 &) ; done; sleep 0.3",
+        script(
+            2,
+            "until ! ps -o stat= --ppid $PPID | grep -q Z; do sleep 0.05; done",
+            command_timeout=20,
+        ),
     )
-    assert b"Z" not in box.log(2)
+    assert state.steps[2].reason == "Passed"
 
 
 async def test_out_of_memory_fails_a_step_even_if_it_exits_0(start: Start, tmp_path: Path) -> None:
@@ -250,7 +254,7 @@ async def test_services_are_waited_for_before_the_first_step(box: Box) -> None:
     state = await box.run("true", services=[Service(alias="db", ports=(port,))])
     server.close()
     seen = state.services["db"]
-    assert seen.ready and seen.seconds < 1
+    assert seen.ready and seen.seconds < 30
     assert state.steps[1].started is not None and seen.time <= state.steps[1].started
 
 

