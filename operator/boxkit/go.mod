@@ -1,3 +1,3 @@
 module sentinel.wercker.com/boxkit
 
-go 1.24
+go 1.25

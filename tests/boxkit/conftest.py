@@ -21,6 +21,8 @@ from sentinel.session.messages import Open, StepSpec
 from sentinel.session.records import AnyRecord
 
 ROOT = Path(__file__).parents[2]
+RACES = "race-report"
+"""Beginning of the name of the files in which a boxkit built with -race describes the data races that it finds."""
 
 
 @pytest.fixture(scope="session")
@@ -165,6 +167,7 @@ async def start(boxkit: Path, tmp_path: Path) -> AsyncIterator[Start]:
                     "SENTINEL_SESSION_DIR": str(root / "session"),
                     "SENTINEL_KIT_DIR": str(boxkit.parent),
                     "SENTINEL_CGROUP_DIR": str(root / "cgroup"),
+                    "GORACE": f"log_path={root / RACES}",
                     **(env or {}),
                 },
                 stdin=asyncio.subprocess.DEVNULL,
@@ -179,6 +182,8 @@ async def start(boxkit: Path, tmp_path: Path) -> AsyncIterator[Start]:
         if box.process.returncode is None:
             box.process.kill()
         await box.process.wait()
+    races = [report.read_text() for box in boxes for report in box.root.glob(f"{RACES}.*")]
+    assert not races, "\n".join(races)
 
 
 @pytest.fixture

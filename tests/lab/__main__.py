@@ -1,4 +1,4 @@
-"""The command line: `python -m tests.lab up|down|env|status|load IMAGE|push IMAGE REF`."""
+"""The command line: `python -m tests.lab up|down|env|status|load IMAGE|push IMAGE REF|staticcheck`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 
-from tests.lab import lab
+from tests.lab import gobuild, lab
 from tests.lab.shell import LabError
 from tests.lab.state import Lab, locked
 
@@ -23,6 +23,7 @@ def main() -> int:
     push = verbs.add_parser("push", help="push an image of the engine to the lab's registry")
     push.add_argument("image")
     push.add_argument("reference")
+    verbs.add_parser("staticcheck", help="print the path of the linter for Go, built if need be")
     options = parser.parse_args()
     try:
         return _do(options)
@@ -50,6 +51,8 @@ def _do(options: argparse.Namespace) -> int:
             lab.load_image(options.image)
         case "push":
             lab.push_image(options.image, options.reference)
+        case "staticcheck":
+            print(gobuild.build(gobuild.STATICCHECK))
     return 0
 
 

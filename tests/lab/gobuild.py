@@ -73,6 +73,13 @@ VERSITYGW = Program(
     package="github.com/versity/versitygw/cmd/versitygw",
     cost="3 minutes",
 )
+STATICCHECK = Program(
+    name="staticcheck",
+    version="v0.8.2",
+    package="honnef.co/go/tools/cmd/staticcheck",
+    cost="a minute",
+)
+"""The linter of boxkit: no part of the lab, so not in ALL."""
 ALL = (KUBE, ETCD, COREDNS, RUNC, NODE, PAUSE, KIND, HELM, VERSITYGW)
 
 
