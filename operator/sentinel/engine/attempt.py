@@ -87,6 +87,10 @@ class Attempt:
             self.writer.change(pod=pod.model_copy(update=known))
         self.sealed = sealed_plan(raw)
 
+    async def resolve_environment(self) -> ResolvedEnvironment:
+        """The literal environment of the build, and every value that must not be seen in a log."""
+        return await self.run.references.resolve(self.plan.variables)
+
     def next(self) -> Attempt:
         """The attempt that replaces this one."""
         return Attempt(run=self.run, plan=self.plan.at(self.plan.attempt + 1))

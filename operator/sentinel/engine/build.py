@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from sentinel.api.conditions import ConditionType, get_condition
-from sentinel.api.reasons import Reason, read_reason
+from sentinel.api.conditions import ConditionType
+from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.box import (
@@ -27,14 +27,13 @@ from sentinel.engine.box import (
 from sentinel.engine.commit import commit
 from sentinel.engine.deadline import cancelled
 from sentinel.engine.ending import box_ends, why_box_ended
-from sentinel.engine.finish import close_box, decide, finish, label_finished, store_output
+from sentinel.engine.finish import close_box, finish, label_finished, store_output
 from sentinel.engine.guard import guarded
 from sentinel.engine.internalsteps import do_ours
 from sentinel.engine.pod import ensure_pod, pod_gone, stored_attempt, vanished, watch_pod
 from sentinel.engine.prepare import prepare
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.salvage import output_kept
-from sentinel.engine.secrets import resolve_environment
 from sentinel.engine.services import blame_services
 from sentinel.errors import (
     BoxEnded,
@@ -63,7 +62,9 @@ async def run_build(run: Run) -> None:
     try:
         await guarded(_drive(run), run.writer.run())
     except NewerPlan as e:
-        await _leave_alone(run, e)
+        if run.writer.leave(e.message):
+            await run.writer.flush()
+            run.report.noticed(message=e.message)
         raise
 
 
@@ -76,7 +77,7 @@ async def say_queued(run: Run) -> None:
 
 async def _drive(run: Run) -> None:
     logs_safe = False
-    outcome = _decided(run)
+    outcome = run.decided
     if outcome is not None:
         logs_safe = await _close_again(run)
     else:
@@ -87,33 +88,6 @@ async def _drive(run: Run) -> None:
         except (UserError, InfrastructureError, InternalError) as e:
             outcome = Outcome.failed(e.reason or Reason.INTERNAL, e.message)
     await finish(run, outcome, logs_safe=logs_safe)
-
-
-async def _leave_alone(run: Run, why: NewerPlan) -> None:
-    """Say in the status that nobody follows the build. The condition's reason stays: it tells whether steps may run."""
-    known = get_condition(run.writer.status.conditions, ConditionType.SUCCEEDED)
-    if known is None or known.status != "Unknown" or known.message == why.message:
-        return
-    run.writer.condition(ConditionType.SUCCEEDED, "Unknown", known.reason, why.message)
-    await run.writer.flush()
-    run.report.noticed(message=why.message)
-
-
-def _followed_again(run: Run) -> None:
-    """Take back what `_leave_alone` of an older operator wrote."""
-    known = get_condition(run.writer.status.conditions, ConditionType.SUCCEEDED)
-    if known is not None and known.status == "Unknown" and known.message:
-        run.writer.condition(ConditionType.SUCCEEDED, "Unknown", known.reason)
-
-
-def _decided(run: Run) -> Outcome | None:
-    """The result that was written before the operator was restarted; then only the end is missing."""
-    known = get_condition(run.writer.status.conditions, ConditionType.SUCCEEDED)
-    if known is None or known.status == "Unknown":
-        return None
-    return Outcome(
-        succeeded=known.status == "True", reason=read_reason(known.reason), message=known.message
-    )
 
 
 async def _close_again(run: Run) -> bool:
@@ -155,17 +129,18 @@ async def _attempts(run: Run) -> tuple[Outcome, bool]:
 
 async def _attempt(attempt: Attempt) -> tuple[Outcome, bool]:
     """One pod's life: stages 6 to 12."""
-    _followed_again(attempt.run)
-    attempt.environment = asyncio.ensure_future(resolve_environment(attempt))
+    run = attempt.run
+    run.writer.follow()
+    attempt.environment = asyncio.ensure_future(attempt.resolve_environment())
     try:
         await ensure_pod(attempt)
-        attempt.run.printed = {}
+        run.printed = {}
         async with box_session(attempt), output_kept(attempt):
             try:
                 outcome = await guarded(_steps(attempt), watch_pod(attempt))
             except (BoxEnded, InfrastructureError, UserError) as e:
                 outcome = await _outlived(attempt, e)
-            decide(attempt.run, outcome)
+            run.decide(outcome)
             await attempt.writer.flush()
             return outcome, await close_box(attempt)
     finally:
@@ -200,7 +175,7 @@ async def _steps(attempt: Attempt) -> Outcome:
             raise BoxEnded(f"the box ended before its results were kept: {outcome.message}")
     run.result = outcome
     await guarded(run_after(attempt, outcome), do_ours(attempt))
-    return blame_services(run, outcome)
+    return blame_services(outcome, run.dead_services)
 
 
 async def _outlived(attempt: Attempt, end: BoxEnded | InfrastructureError | UserError) -> Outcome:
@@ -212,7 +187,7 @@ async def _outlived(attempt: Attempt, end: BoxEnded | InfrastructureError | User
     # The after-steps never change a result, be it that they cannot run at all.
     run.lost = why
     attempt.report.noticed(message=f"the after-steps did not run to their end: {why.message}")
-    return blame_services(run, run.result)
+    return blame_services(run.result, run.dead_services)
 
 
 async def _pass_on_cancel(attempt: Attempt) -> None:

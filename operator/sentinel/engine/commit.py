@@ -36,7 +36,6 @@ from sentinel.engine.run import Outcome
 from sentinel.errors import CancelledByUser, InfrastructureError, NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import IMAGE_COMMITS
-from sentinel.plan.model import Plan
 from sentinel.plan.names import BOX
 from sentinel.plan.pod import owner_reference
 from sentinel.source.address import without_query
@@ -88,9 +87,9 @@ async def commit(attempt: Attempt, outcome: Outcome) -> Outcome:
     request = CommitRequest(
         name=attempt.id.commit,
         repository=attempt.plan.image.repository,
-        tags=tuple(tags_of(attempt.plan, outcome)),
+        tags=tuple(tags_of(attempt, outcome)),
         push_secret=attempt.plan.image.push_secret,
-        config=ImageConfig(labels=_image_labels(attempt.plan, outcome)),
+        config=ImageConfig(labels=_image_labels(attempt, outcome)),
         exclude_paths=attempt.plan.image.exclude_paths,
     )
     ended = await commit_box(attempt, request)
@@ -169,11 +168,11 @@ def not_in_image(status: ImageCommitStatus) -> str:
     return "; ".join(found)
 
 
-def tags_of(plan: Plan, outcome: Outcome) -> list[str]:
+def tags_of(attempt: Attempt, outcome: Outcome) -> list[str]:
     """The build's own tag, then the ones that move: `green` or `red`, and `latest` as the operator set it."""
     colour = "green" if outcome.succeeded else "red"
-    latest = ["latest"] if outcome.succeeded or plan.image.latest == "every" else []
-    return [plan.uid, colour, *latest]
+    latest = ["latest"] if outcome.succeeded or attempt.plan.image.latest == "every" else []
+    return [attempt.id.uid, colour, *latest]
 
 
 def _unless_red(outcome: Outcome, reason: Reason, message: str) -> Outcome:
@@ -275,7 +274,8 @@ def _check_request(there: dict[str, Any], ours: dict[str, Any]) -> None:
         )
 
 
-def _image_labels(plan: Plan, outcome: Outcome) -> dict[str, str]:
+def _image_labels(attempt: Attempt, outcome: Outcome) -> dict[str, str]:
+    plan = attempt.plan
     return {
         "org.opencontainers.image.revision": plan.source.revision,
         "org.opencontainers.image.source": without_query(plan.source.url),

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from sentinel.engine.run import Run
+from sentinel.engine.status import StatusWriter
 from sentinel.errors import SentinelError
 
 ALONE_SECONDS = 20.0
@@ -28,28 +29,31 @@ async def counted(run: Run) -> AsyncIterator[None]:
     """Count the block as one crash while it lasts."""
     before = run.writer.status.crashes
     if before is None:
-        async with _written(run, before):
+        async with _written(run.writer, before, flush=before is not None or run.tools.wary):
             yield
         return
-    async with _alone(run.tools.suspects), _written(run, before):
+    async with (
+        _alone(run.tools.suspects),
+        _written(run.writer, before, flush=before is not None or run.tools.wary),
+    ):
         yield
 
 
 @asynccontextmanager
-async def _written(run: Run, before: int | None) -> AsyncIterator[None]:
-    run.writer.change(crashes=(before or 0) + 1)
+async def _written(writer: StatusWriter, before: int | None, *, flush: bool) -> AsyncIterator[None]:
+    writer.change(crashes=(before or 0) + 1)
     try:
-        if before is not None or run.tools.wary:
-            await run.writer.flush()
+        if flush:
+            await writer.flush()
         yield
     except asyncio.CancelledError:
         # The operator stops, or the build is cancelled: this is no crash.
-        run.writer.change(crashes=before)
+        writer.change(crashes=before)
         with suppress(SentinelError):
-            await run.writer.flush()
+            await writer.flush()
         raise
     finally:
-        run.writer.change(crashes=before)
+        writer.change(crashes=before)
 
 
 @asynccontextmanager

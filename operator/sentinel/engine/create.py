@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Blame, Reason
 from sentinel.engine.run import Run
 from sentinel.errors import (
@@ -22,6 +21,7 @@ from sentinel.errors import (
     TransientError,
     UserError,
 )
+from sentinel.kube.client import Kube
 from sentinel.kube.errors import ApiError
 from sentinel.kube.resources import Resource
 from sentinel.plan.refusals import Refusal, classify_refusal, refused
@@ -52,7 +52,7 @@ async def create(
     began, delay, shown = clock.monotonic(), RETRY_FIRST, False
     try:
         while True:
-            answer = await _try(run, resource, [lambda: body, *others], aliases or {})
+            answer = await _try(run.tools.kube, resource, [lambda: body, *others], aliases or {})
             if not isinstance(answer, Refusal):
                 if shown and not run.writer.begun:
                     text = f"{refused(body)} was created"
@@ -61,17 +61,20 @@ async def create(
             waited = clock.monotonic() - began
             if answer.verdict == "fail" or waited >= min(answer.grace, within):
                 raise _error(answer, waited)
-            _show(run, answer, again=shown)
+            run.wait_for_room(answer.reason, answer.message)
+            if not shown:
+                log.info("build %s/%s: waiting: %s", *run.key, answer.message)
+                run.report.noticed(message=f"waiting: {answer.message}")
             shown = True
             await run.unless_cancelled(clock.sleep(delay))
             delay = min(delay * 2, RETRY_LONGEST)
     finally:
         if shown:
-            _show_no_more(run)
+            run.has_room()
 
 
 async def _try(
-    run: Run,
+    kube: Kube,
     resource: Resource,
     bodies: Sequence[Callable[[], Mapping[str, Any]]],
     aliases: Mapping[str, str],
@@ -82,7 +85,7 @@ async def _try(
         body = make()
         namespace = body["metadata"]["namespace"]
         try:
-            return await run.tools.kube.create(resource, dict(body), namespace=namespace)
+            return await kube.create(resource, dict(body), namespace=namespace)
         except (Conflict, TransientError):
             raise
         except ApiError as e:
@@ -104,25 +107,3 @@ def _error(refusal: Refusal, waited: float) -> SentinelError:
     return (UserError if user else InfrastructureError)(
         f"{refusal.message}{after}", reason=refusal.reason
     )
-
-
-def _show(run: Run, refusal: Refusal, *, again: bool) -> None:
-    """Say in the status what is waited for: of a build without steps yet its pod is not ready; of one that has run
-    steps the result is not known."""
-    if run.writer.begun:
-        run.writer.condition(
-            ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING, f"waiting: {refusal.message}"
-        )
-    else:
-        run.park(True)
-        run.writer.waits(refusal.reason, refusal.message)
-    if not again:
-        log.info("build %s/%s: waiting: %s", *run.key, refusal.message)
-        run.report.noticed(message=f"waiting: {refusal.message}")
-
-
-def _show_no_more(run: Run) -> None:
-    if run.writer.begun:
-        run.writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING)
-    else:
-        run.park(False)

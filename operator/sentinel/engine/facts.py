@@ -11,11 +11,11 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sentinel.api.build import PodSettings
+from sentinel.api.build import Build, PodSettings
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box, Step
-from sentinel.engine.run import Run
-from sentinel.engine.secrets import git_credentials, keychain
+from sentinel.engine.run import Tools
+from sentinel.engine.secrets import References
 from sentinel.errors import InternalError, UserError
 from sentinel.plan.internal import is_shipped
 from sentinel.plan.logins import Login, docker_config
@@ -53,94 +53,229 @@ class _Image:
     known: ImageFacts | None
 
 
-async def find_facts(
-    run: Run,
-    session: Session,
-    *,
-    images: Sequence[Box],
-    logins: Mapping[str, Login],
-    steps: Sequence[Step],
-    source: PlanSource,
-) -> tuple[list[ImageFacts], dict[str, StepFacts]]:
-    """The images of box and services in their order, and what there is for each step that is no script, by identifier.
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """Looks up the images and steps of one Build."""
 
-    `logins` are those of wercker.yml, by `host/path`. Raises UserError that names everything which does not exist or
-    is not allowed; InfrastructureError.
-    """
-    local = run.tools.settings.images.local
-    references = [] if local else check_allowed(run, images)
-    keys = NO_KEYS if local else await _keychain(run, logins)
-    wanted = [
-        _image(run, box.image, reference, keys)
-        for box, reference in zip(images, references, strict=False)
-    ]
-    named = {step.identifier: _step_wanted(step) for step in steps if step.kind == "registry"}
-    shipped = {
-        step.identifier: _step_wanted(replace(step, url="")) for step in steps if is_shipped(step)
-    }
-    ours = {} if run.tools.settings.steps.registry else _standard(run, named)
-    ours |= _shipped(shipped)
-    named = {name: each for name, each in named.items() if name not in ours}
-    if not wanted and not named:
-        return [local_image(box.image) for box in images], ours
-    request = await _request(run, list(named.values()), source=source)
-    request = request.model_copy(
-        update={
-            "images": tuple(
-                ImageWanted(
-                    name=str(each.reference) if each.mirrored else each.name,
-                    known=each.known.digest if each.known else "",
-                    mirror_of=each.name if each.mirrored else "",
-                )
-                for each in wanted
-            ),
-            "logins": logins_of(keys),
+    build: Build
+    tools: Tools
+    references: References
+
+    async def find_facts(
+        self,
+        session: Session,
+        *,
+        images: Sequence[Box],
+        logins: Mapping[str, Login],
+        steps: Sequence[Step],
+        source: PlanSource,
+    ) -> tuple[list[ImageFacts], dict[str, StepFacts]]:
+        """The images of box and services in their order, and the facts of each step that is no script, by identifier.
+
+        `logins` are those of wercker.yml, by `host/path`. Raises UserError that names everything which does not exist
+        or is not allowed; InfrastructureError.
+        """
+        local = self.tools.settings.images.local
+        references = [] if local else self.check_allowed(images)
+        keys = NO_KEYS if local else await self._keychain(logins)
+        wanted = [
+            self._image(box.image, reference, keys)
+            for box, reference in zip(images, references, strict=False)
+        ]
+        named = {step.identifier: _step_wanted(step) for step in steps if step.kind == "registry"}
+        shipped = {
+            step.identifier: _step_wanted(replace(step, url=""))
+            for step in steps
+            if is_shipped(step)
         }
-    )
-    answer = await session.facts(request)
-    facts = [
-        _image_facts(run, each, found) for each, found in zip(wanted, answer.images, strict=True)
-    ]
-    ours |= _standard(
-        run,
-        {
-            name: each
-            for (name, each), found in zip(named.items(), answer.steps, strict=True)
-            if found.standard
-        },
-    )
-    found_steps = {
-        name: ours[name] if name in ours else _step_facts(run, request, found)
-        for name, found in zip(named, answer.steps, strict=True)
-    }
-    return facts or [local_image(box.image) for box in images], ours | found_steps
-
-
-async def find_step(run: Run, step: StepWanted, *, source: PlanSource) -> StepFacts:
-    """One step again, its archive on the shelf. Raises as `find_facts` does."""
-    request = await _request(run, [step], source=source)
-    resolver = run.tools.resolver
-    async with resolver.session(namespace=run.build.namespace, build=run.build.name) as session:
+        ours = {} if self.tools.settings.steps.registry else self._standard(named)
+        ours |= _shipped(shipped)
+        named = {name: each for name, each in named.items() if name not in ours}
+        if not wanted and not named:
+            return [local_image(box.image) for box in images], ours
+        request = await self._request(list(named.values()), source=source)
+        request = request.model_copy(
+            update={
+                "images": tuple(
+                    ImageWanted(
+                        name=str(each.reference) if each.mirrored else each.name,
+                        known=each.known.digest if each.known else "",
+                        mirror_of=each.name if each.mirrored else "",
+                    )
+                    for each in wanted
+                ),
+                "logins": logins_of(keys),
+            }
+        )
         answer = await session.facts(request)
-    return _step_facts(run, request, answer.steps[0])
+        facts = [
+            self._image_facts(each, found)
+            for each, found in zip(wanted, answer.images, strict=True)
+        ]
+        ours |= self._standard(
+            {
+                name: each
+                for (name, each), found in zip(named.items(), answer.steps, strict=True)
+                if found.standard
+            },
+        )
+        found_steps = {
+            name: ours[name] if name in ours else self._step_facts(request, found)
+            for name, found in zip(named, answer.steps, strict=True)
+        }
+        return facts or [local_image(box.image) for box in images], ours | found_steps
 
+    async def find_step(self, step: StepWanted, *, source: PlanSource) -> StepFacts:
+        """One step again, its archive on the shelf. Raises as `find_facts` does."""
+        request = await self._request([step], source=source)
+        resolver = self.tools.resolver
+        async with resolver.session(
+            namespace=self.build.namespace, build=self.build.name
+        ) as session:
+            answer = await session.facts(request)
+        return self._step_facts(request, answer.steps[0])
 
-def check_allowed(run: Run, boxes: Sequence[Box]) -> list[Reference]:
-    """The references of these images. UserError that names all that are on a registry which is not allowed."""
-    settings = run.tools.settings.images
-    allowed = settings.allowed_registries
-    references = [
-        parse_reference(box.image, default_registry=settings.default_registry) for box in boxes
-    ]
-    problems = [
-        f"image {box.image!r} is on registry {reference.registry}, which this operator does not allow; it allows "
-        + ", ".join(allowed)
-        for box, reference in zip(boxes, references, strict=True)
-        if allowed and reference.registry not in allowed
-    ]
-    if problems:
-        raise UserError("\n".join(dict.fromkeys(problems)), reason=Reason.REGISTRY_NOT_ALLOWED)
-    return references
+    def check_allowed(self, boxes: Sequence[Box]) -> list[Reference]:
+        """The references of these images. UserError that names all that are on a registry which is not allowed."""
+        settings = self.tools.settings.images
+        allowed = settings.allowed_registries
+        references = [
+            parse_reference(box.image, default_registry=settings.default_registry) for box in boxes
+        ]
+        problems = [
+            f"image {box.image!r} is on registry {reference.registry}, which this operator does not allow; it allows "
+            + ", ".join(allowed)
+            for box, reference in zip(boxes, references, strict=True)
+            if allowed and reference.registry not in allowed
+        ]
+        if problems:
+            raise UserError("\n".join(dict.fromkeys(problems)), reason=Reason.REGISTRY_NOT_ALLOWED)
+        return references
+
+    async def _keychain(self, logins: Mapping[str, Login]) -> Keychain:
+        keys = await self.references.keychain()
+        if logins:
+            keys += keychain_from_docker_config(docker_config(logins), source="wercker.yml")
+        return keys
+
+    def _image(self, name: str, reference: Reference, keys: Keychain) -> _Image:
+        credential, place = keys.find(reference), reference
+        if credential is None:
+            # With a login of its own an image may be private, and then no mirror has it.
+            place = mirrored(reference, self.tools.settings.images.mirrors)
+            credential = keys.find(place)
+        parts = [architecture_of(self.build.spec.pod), place.name]
+        if credential is not None:
+            parts += [credential.username, credential.password, credential.identity_token]
+        login = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        known = self.tools.known.image(self.build.namespace, name, login)
+        return _Image(
+            name=name, reference=place, mirrored=place != reference, login=login, known=known
+        )
+
+    def _image_facts(self, wanted: _Image, found: ImageFound) -> ImageFacts:
+        if found.kept:
+            if wanted.known is None or wanted.known.digest != found.digest:
+                raise InternalError(
+                    f"the resolver kept facts of {wanted.name} that it was not given"
+                )
+            return wanted.known
+        facts = ImageFacts(
+            name=wanted.name,
+            reference=str(replace(wanted.reference, tag="", digest=found.digest)),
+            digest=found.digest,
+            env=found.env,
+            ports=found.ports,
+            volumes=found.volumes,
+            entrypoint=found.entrypoint,
+            cmd=found.cmd,
+            user=found.user,
+            working_dir=found.working_dir,
+        )
+        self.tools.known.keep_image(self.build.namespace, wanted.name, wanted.login, facts)
+        return facts
+
+    async def _request(self, steps: Sequence[StepWanted], *, source: PlanSource) -> FactsRequest:
+        """What the resolver must know about steps, and where images come from."""
+        settings = self.tools.settings
+        rules = settings.steps
+        return FactsRequest(
+            insecure_registries=tuple(settings.images.insecure_registries),
+            default_registry=settings.images.default_registry,
+            architecture=architecture_of(self.build.spec.pod),
+            steps=tuple(steps),
+            known_steps=tuple(
+                known
+                for step in dict.fromkeys(steps)
+                for known in self.tools.known.steps(self.build.namespace, step.owner, step.name)
+                if self.tools.shelf.has(known.digest)
+            ),
+            rules=StepRules(
+                registry=rules.registry,
+                standard=rules.standard,
+                token=rules.token.get_secret_value(),
+                allow_local=rules.allow_local,
+                allow_url=rules.allow_url,
+                packed_bytes=rules.packed_bytes,
+                unpacked_bytes=rules.unpacked_bytes,
+                entries=rules.entries,
+            )
+            if steps
+            else None,
+            project=await self._project(steps, source=source),
+            ca=settings.source.ca,
+            network=settings.network.policy().to_json(),
+            registries=settings.registry_policy().to_json(),
+        )
+
+    async def _project(
+        self, steps: Sequence[StepWanted], *, source: PlanSource
+    ) -> ProjectWanted | None:
+        """Where steps of the project's own source are; None without one, or where the source is no repository."""
+        if not source.commit or not any(step.url.startswith("file://") for step in steps):
+            return None
+        return ProjectWanted(
+            url=source.url,
+            commit=source.commit,
+            ref=source.ref,
+            credentials=await self.references.git_credentials(),
+        )
+
+    def _standard(self, named: Mapping[str, StepWanted]) -> dict[str, StepFacts]:
+        """The facts of those that are standard steps, which need nobody to look them up."""
+        return _shipped(named) if self.tools.settings.steps.standard else {}
+
+    def _step_facts(self, request: FactsRequest, found: StepFound) -> StepFacts:
+        namespace = self.build.namespace
+        if found.standard or not found.digest:
+            raise InternalError(f"the resolver gave no archive of step {found.owner}/{found.name}")
+        if found.kept:
+            versions = self.tools.known.steps(namespace, found.owner, found.name)
+            for known, facts in versions.items():
+                if known.digest == found.digest and known in request.known_steps:
+                    warnings = tuple(dict.fromkeys((*found.warnings, *facts.warnings)))
+                    return replace(facts, warnings=warnings)
+            raise InternalError(
+                f"the resolver kept a step {found.owner}/{found.name} it was not given"
+            )
+        facts = StepFacts(
+            version=found.version,
+            digest=found.digest,
+            defaults=found.defaults,
+            required=frozenset(found.required),
+            warnings=found.warnings,
+        )
+        if found.registry:
+            known = KnownStep(
+                registry=found.registry,
+                owner=found.owner,
+                name=found.name,
+                version=found.release,
+                mark=found.mark,
+                digest=found.digest,
+            )
+            self.tools.known.keep_step(namespace, known, facts)
+        return facts
 
 
 def architecture_of(pod: PodSettings, *, machine: str = "") -> str:
@@ -159,96 +294,6 @@ def local_image(name: str) -> ImageFacts:
 NO_KEYS = Keychain()
 
 
-async def _keychain(run: Run, logins: Mapping[str, Login]) -> Keychain:
-    keys = await keychain(run)
-    if logins:
-        keys += keychain_from_docker_config(docker_config(logins), source="wercker.yml")
-    return keys
-
-
-def _image(run: Run, name: str, reference: Reference, keys: Keychain) -> _Image:
-    credential, place = keys.find(reference), reference
-    if credential is None:
-        # With a login of its own an image may be private, and then no mirror has it.
-        place = mirrored(reference, run.tools.settings.images.mirrors)
-        credential = keys.find(place)
-    parts = [architecture_of(run.build.spec.pod), place.name]
-    if credential is not None:
-        parts += [credential.username, credential.password, credential.identity_token]
-    login = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    known = run.tools.known.image(run.build.namespace, name, login)
-    return _Image(name=name, reference=place, mirrored=place != reference, login=login, known=known)
-
-
-def _image_facts(run: Run, wanted: _Image, found: ImageFound) -> ImageFacts:
-    if found.kept:
-        if wanted.known is None or wanted.known.digest != found.digest:
-            raise InternalError(f"the resolver kept facts of {wanted.name} that it was not given")
-        return wanted.known
-    facts = ImageFacts(
-        name=wanted.name,
-        reference=str(replace(wanted.reference, tag="", digest=found.digest)),
-        digest=found.digest,
-        env=found.env,
-        ports=found.ports,
-        volumes=found.volumes,
-        entrypoint=found.entrypoint,
-        cmd=found.cmd,
-        user=found.user,
-        working_dir=found.working_dir,
-    )
-    run.tools.known.keep_image(run.build.namespace, wanted.name, wanted.login, facts)
-    return facts
-
-
-async def _request(run: Run, steps: Sequence[StepWanted], *, source: PlanSource) -> FactsRequest:
-    """What the resolver must know about steps, and where images come from."""
-    settings = run.tools.settings
-    rules = settings.steps
-    return FactsRequest(
-        insecure_registries=tuple(settings.images.insecure_registries),
-        default_registry=settings.images.default_registry,
-        architecture=architecture_of(run.build.spec.pod),
-        steps=tuple(steps),
-        known_steps=tuple(
-            known
-            for step in dict.fromkeys(steps)
-            for known in run.tools.known.steps(run.build.namespace, step.owner, step.name)
-            if run.tools.shelf.has(known.digest)
-        ),
-        rules=StepRules(
-            registry=rules.registry,
-            standard=rules.standard,
-            token=rules.token.get_secret_value(),
-            allow_local=rules.allow_local,
-            allow_url=rules.allow_url,
-            packed_bytes=rules.packed_bytes,
-            unpacked_bytes=rules.unpacked_bytes,
-            entries=rules.entries,
-        )
-        if steps
-        else None,
-        project=await _project(run, steps, source=source),
-        ca=settings.source.ca,
-        network=settings.network.policy().to_json(),
-        registries=settings.registry_policy().to_json(),
-    )
-
-
-async def _project(
-    run: Run, steps: Sequence[StepWanted], *, source: PlanSource
-) -> ProjectWanted | None:
-    """Where steps of the project's own source are looked for; None where none is, or the source is no repository."""
-    if not source.commit or not any(step.url.startswith("file://") for step in steps):
-        return None
-    return ProjectWanted(
-        url=source.url,
-        commit=source.commit,
-        ref=source.ref,
-        credentials=await git_credentials(run),
-    )
-
-
 def _step_wanted(step: Step) -> StepWanted:
     return StepWanted(
         identifier=step.identifier,
@@ -259,11 +304,6 @@ def _step_wanted(step: Step) -> StepWanted:
     )
 
 
-def _standard(run: Run, named: Mapping[str, StepWanted]) -> dict[str, StepFacts]:
-    """The facts of those that are standard steps, which need nobody to look them up."""
-    return _shipped(named) if run.tools.settings.steps.standard else {}
-
-
 def _shipped(named: Mapping[str, StepWanted]) -> dict[str, StepFacts]:
     """The facts of those whose directories are in our image."""
     found: dict[str, StepFacts] = {}
@@ -272,34 +312,3 @@ def _shipped(named: Mapping[str, StepWanted]) -> dict[str, StepFacts]:
         if (step := find_standard(wanted)) is not None:
             found[name] = standard_facts(step, wanted)
     return found
-
-
-def _step_facts(run: Run, request: FactsRequest, found: StepFound) -> StepFacts:
-    namespace = run.build.namespace
-    if found.standard or not found.digest:
-        raise InternalError(f"the resolver gave no archive of step {found.owner}/{found.name}")
-    if found.kept:
-        versions = run.tools.known.steps(namespace, found.owner, found.name)
-        for known, facts in versions.items():
-            if known.digest == found.digest and known in request.known_steps:
-                warnings = tuple(dict.fromkeys((*found.warnings, *facts.warnings)))
-                return replace(facts, warnings=warnings)
-        raise InternalError(f"the resolver kept a step {found.owner}/{found.name} it was not given")
-    facts = StepFacts(
-        version=found.version,
-        digest=found.digest,
-        defaults=found.defaults,
-        required=frozenset(found.required),
-        warnings=found.warnings,
-    )
-    if found.registry:
-        known = KnownStep(
-            registry=found.registry,
-            owner=found.owner,
-            name=found.name,
-            version=found.release,
-            mark=found.mark,
-            digest=found.digest,
-        )
-        run.tools.known.keep_step(namespace, known, facts)
-    return facts

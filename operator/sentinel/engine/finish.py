@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -27,6 +28,7 @@ from sentinel.engine.status import progress, settled
 from sentinel.engine.steps import drop_steps
 from sentinel.engine.uploads import OUTPUT, artifacts_of
 from sentinel.errors import BoxEnded, InfrastructureError, InternalError
+from sentinel.kube.client import Kube
 from sentinel.kube.errors import Conflict as ApiConflict
 from sentinel.kube.errors import Invalid, NotFound
 from sentinel.kube.resources import BUILDS, PODS
@@ -180,21 +182,9 @@ async def _stored(attempt: Attempt, ordinal: int, step_id: str) -> bool:
     )
 
 
-def decide(run: Run, outcome: Outcome) -> None:
-    """Put the result into the status: a restart from here on only tidies up."""
-    run.writer.condition(
-        ConditionType.SUCCEEDED,
-        "True" if outcome.succeeded else "False",
-        outcome.reason,
-        outcome.message,
-    )
-    if run.writer.holds(ConditionType.ACCEPTED) is None:
-        run.writer.condition(ConditionType.ACCEPTED, "False", outcome.reason, outcome.message)
-
-
 async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
     """Stage 13: the pod goes or is stopped, then the status says Finished, then the label."""
-    decide(run, outcome)
+    run.decide(outcome)
     reason, message = outcome.reason, outcome.message
     if run.lost is not None:
         reason, message = run.lost.reason or Reason.INTERNAL, run.lost.message
@@ -237,12 +227,15 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
     wanted = keep == "always" or (keep == "failed" and not outcome.succeeded)
     started = run.writer.holds(ConditionType.POD_READY) is True
     kube = run.tools.kube
-    pod = await _own_pod(run, attempt)
+    seen = run.tools.pods.get(key)
+    # The API server is asked only where the watch has not shown the pod.
+    pod = seen.raw if seen is not None and run.owns(seen) else await find_pod(run, attempt)
     if pod is not None:
         await drop_logins(run, pod)
     if wanted or (started and not logs_safe):
-        if pod is not None:
-            await _stop(run, pod)
+        # A box that was closed has ended by itself; then only services run on.
+        if pod is not None and not (run.closed and len(pod["spec"]["containers"]) == 1):
+            await _stop(kube, pod)
         return
     if pod is not None:
         await kube.delete(PODS, namespace=namespace, name=name, uid=pod["metadata"]["uid"])
@@ -251,32 +244,13 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
         await drop_steps(run, attempt)
 
 
-async def _own_pod(run: Run, attempt: int) -> dict[str, Any] | None:
-    """The attempt's pod as last seen, if it is ours. The server is asked only where the watch has not shown it."""
-    seen = run.tools.pods.get(run.id(attempt).key)
-    if run.owns(seen):
-        return seen.raw if seen is not None else None
-    return await find_pod(run, attempt)
-
-
-async def _stop(run: Run, pod: dict[str, Any]) -> None:
-    """End the pod's containers and keep the pod: the kubelet still has the logs.
-
-    A box that was closed has ended by itself; then only services go on, and only a pod that has some is told to stop.
-    """
-    if run.closed and len(pod["spec"]["containers"]) == 1:
-        return
-    name = pod["metadata"]["name"]
+async def _stop(kube: Kube, pod: Mapping[str, Any]) -> None:
+    """End the pod's containers and keep the pod: the kubelet still has the logs."""
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    # The uid cannot be changed: for another pod of this name the server rejects the patch.
+    uid = pod["metadata"]["uid"]
+    body = {"metadata": {"uid": uid}, "spec": {"activeDeadlineSeconds": 1}}
     try:
-        await run.tools.kube.patch(
-            PODS,
-            namespace=run.build.namespace,
-            name=name,
-            # The uid cannot be changed: for another pod of this name the server refuses the patch.
-            body={
-                "metadata": {"uid": pod["metadata"]["uid"]},
-                "spec": {"activeDeadlineSeconds": 1},
-            },
-        )
+        await kube.patch(PODS, namespace=namespace, name=name, body=body)
     except (NotFound, ApiConflict, Invalid):
-        log.info("build %s/%s: pod %s is gone", *run.key, name)
+        log.info("pod %s/%s is gone", namespace, name)

@@ -19,7 +19,6 @@ from sentinel.engine.attempt import Attempt
 from sentinel.engine.commit import CommitRequest, commit_box, not_in_image
 from sentinel.engine.dockerpush import Push, read_push
 from sentinel.engine.pullsecret import put_logins
-from sentinel.engine.secrets import resolve_environment
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import SECRETS
@@ -108,7 +107,7 @@ async def _read(attempt: Attempt, step: PlanStep) -> Push:
 async def _secret_values(attempt: Attempt) -> list[str]:
     """The values of protected variables, as far as they can be read again."""
     try:
-        resolved = await resolve_environment(attempt)
+        resolved = await attempt.resolve_environment()
     except SentinelError as e:
         # After a restart a Secret may be gone; the box masks its values all the same.
         log.info("build %s/%s: %s", *attempt.run.key, e.message)

@@ -15,7 +15,6 @@ from typing import Any
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.create import create
 from sentinel.engine.run import Run
-from sentinel.engine.secrets import resolve_variables
 from sentinel.errors import NotVerified
 from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import SECRETS
@@ -34,7 +33,7 @@ async def logins(run: Run, wanted: WantedImages) -> dict[str, Login]:
     boxes = [box for box in (wanted.box, *wanted.services) if wants_login(box)]
     if not boxes:
         return {}
-    resolved = await resolve_variables(run, user_variables(run.build))
+    resolved = await run.references.resolve(user_variables(run.build))
     values = {**wanted.public, **dict(resolved.env)}
     found: dict[str, Login] = {}
     for box in boxes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sentinel.api.reasons import Reason
 from sentinel.engine.run import Run
-from sentinel.engine.secrets import push_keychain
 from sentinel.errors import UserError
 from sentinel.plan.model import PlanSource
 from sentinel.plan.repository import plan_image
@@ -18,7 +17,7 @@ async def check_pushing(run: Run, source: PlanSource) -> None:
     Raises UserError InvalidSpec naming `spec.image.repository`, SecretNotFound, ImageAuthFailed.
     """
     images = run.tools.settings.images
-    keychain = await push_keychain(run)
+    keychain = await run.references.push_keychain()
     wanted = plan_image(run.build, source=source, settings=run.tools.settings)
     if wanted.commit == "never":
         return

@@ -9,7 +9,6 @@ from sentinel.api.imagecommit import ImageCommit
 from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.grants import pull_secrets
-from sentinel.engine.secrets import named_keychain
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import NODES
@@ -40,11 +39,11 @@ async def read_back(attempt: Attempt, ended: ImageCommit, *, wanted_by: str) -> 
 
 async def _compare(attempt: Attempt, ended: ImageCommit, *, wanted_by: str) -> str:
     """How the image differs from the report, "" where it does not."""
-    settings = attempt.tools.settings.images
+    settings, references = attempt.tools.settings.images, attempt.run.references
     ref = ended.spec.push_secret_ref
-    push = await named_keychain(attempt.run, [ref.name] if ref else [], wanted_by=wanted_by)
-    pull = await named_keychain(
-        attempt.run, pull_secrets(attempt), wanted_by="spec.image.pullSecretRefs"
+    push = await references.named_keychain([ref.name] if ref else [], wanted_by=wanted_by)
+    pull = await references.named_keychain(
+        pull_secrets(attempt), wanted_by="spec.image.pullSecretRefs"
     )
     request = PushedRequest(
         repository=ended.spec.repository,

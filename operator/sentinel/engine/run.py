@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sentinel.api.build import Build
-from sentinel.api.reasons import Reason
+from sentinel.api.conditions import ConditionType, get_condition
+from sentinel.api.reasons import Reason, read_reason
 from sentinel.clock import Clock
 from sentinel.engine.board import Board, Key, Seen
 from sentinel.engine.guard import guarded
 from sentinel.engine.reporter import Reporter
+from sentinel.engine.secrets import References
 from sentinel.engine.status import StatusWriter
 from sentinel.errors import CancelledByUser, SentinelError
 from sentinel.kube.client import Kube
@@ -98,6 +100,11 @@ class Run:
         return AttemptId(self.build.namespace, self.build.name, self.build.uid, attempt)
 
     @property
+    def references(self) -> References:
+        """The Secrets and ConfigMaps that the Build names."""
+        return References(build=self.build, kube=self.tools.kube, settings=self.tools.settings)
+
+    @property
     def pod_uid(self) -> str:
         """The uid of the present attempt's pod as the API server returned it, "" before there is one."""
         return self.writer.status.pod.uid if self.writer.status.pod is not None else ""
@@ -112,6 +119,42 @@ class Run:
             return seen
         metadata = {key: seen.raw["metadata"][key] for key in ("namespace", "name")}
         return Seen({"metadata": {**metadata, "uid": self.pod_uid}, "spec": {}}, deleted=True)
+
+    @property
+    def decided(self) -> Outcome | None:
+        """The result in the status, which an operator before this one may have written; None before there is one."""
+        known = get_condition(self.writer.status.conditions, ConditionType.SUCCEEDED)
+        if known is None or known.status == "Unknown":
+            return None
+        return Outcome(
+            succeeded=known.status == "True",
+            reason=read_reason(known.reason),
+            message=known.message,
+        )
+
+    def decide(self, outcome: Outcome) -> None:
+        """Put the result into the status: after a restart only the clean-up is left."""
+        status: Literal["True", "False"] = "True" if outcome.succeeded else "False"
+        self.writer.condition(ConditionType.SUCCEEDED, status, outcome.reason, outcome.message)
+        if self.writer.holds(ConditionType.ACCEPTED) is None:
+            self.writer.condition(ConditionType.ACCEPTED, "False", outcome.reason, outcome.message)
+
+    def wait_for_room(self, reason: Reason, message: str) -> None:
+        """Show what keeps an object from being created. A Build that has run steps keeps its slot and its reason."""
+        if self.writer.begun:
+            self.writer.condition(
+                ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING, f"waiting: {message}"
+            )
+        else:
+            self.park(True)
+            self.writer.waits(reason, message)
+
+    def has_room(self) -> None:
+        """End what `wait_for_room` began."""
+        if self.writer.begun:
+            self.writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING)
+        else:
+            self.park(False)
 
     async def unless_cancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, or CancelledByUser as soon as the user wants no more of it."""

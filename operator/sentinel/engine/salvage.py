@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from sentinel.api.build import StepStatus
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.attempt import Attempt
@@ -60,15 +61,23 @@ async def salvage_logs(run: Run, attempt: int, *, reason: Reason | str, message:
     if store is None or results is None:
         return False
     try:
-        missing = await _missing(store, results.prefix, run)
+        missing = await _missing(store, results.prefix, run.writer.status.steps)
         ids = {ordinal: step.id for ordinal, step in enumerate(run.writer.status.steps, start=1)}
         async with _reading:
             printed = await _printed(run, attempt)
             if printed is None:
                 return not missing
             found = _longest(run.printed, split_log(printed, ids))
-            if _note_begun(run, found.keys(), reason=reason, message=message):
-                missing = await _missing(store, results.prefix, run)
+            steps = _begun(
+                run.writer.status.steps,
+                found.keys(),
+                reason=reason,
+                message=message,
+                now=rfc3339(run.tools.clock.now()),
+            )
+            if steps != run.writer.status.steps:
+                run.writer.change(steps=steps)
+                missing = await _missing(store, results.prefix, run.writer.status.steps)
             for ordinal in missing:
                 await store.put(
                     step_log(results.prefix, ids[ordinal]), found.get(ordinal, b"") + PARTIAL
@@ -130,11 +139,11 @@ def _longest(*found: Mapping[int, bytes]) -> dict[int, bytes]:
     return {n: max((each.get(n, b"") for each in found), key=len) for n in ordinals}
 
 
-async def _missing(store: ObjectStore, prefix: str, run: Run) -> list[int]:
+async def _missing(store: ObjectStore, prefix: str, steps: Sequence[StepStatus]) -> list[int]:
     """Ordinals of the steps that began and have no log in the store."""
     return [
         ordinal
-        for ordinal, step in enumerate(run.writer.status.steps, start=1)
+        for ordinal, step in enumerate(steps, start=1)
         if step.start_time and await store.head(step_log(prefix, step.id)) is None
     ]
 
@@ -160,13 +169,19 @@ async def _printed(run: Run, attempt: int) -> bytes | None:
         return b""  # what was read when the box was told to stop
 
 
-def _note_begun(run: Run, ordinals: Iterable[int], *, reason: Reason | str, message: str) -> bool:
-    """Whether steps began that the status shows as skipped; they have failed then.
+def _begun(
+    known: Sequence[StepStatus],
+    ordinals: Iterable[int],
+    *,
+    reason: Reason | str,
+    message: str,
+    now: str,
+) -> list[StepStatus]:
+    """The steps, of which those that began and are shown as skipped have failed.
 
     A box that is killed may take its journal's last records with it, but its output has a header for each step.
     """
-    steps = list(run.writer.status.steps)
-    now = rfc3339(run.tools.clock.now())
+    steps = list(known)
     for ordinal in ordinals:
         step = steps[ordinal - 1]
         if step.state == "Skipped" and not step.start_time:
@@ -178,10 +193,7 @@ def _note_begun(run: Run, ordinals: Iterable[int], *, reason: Reason | str, mess
                 "completion_time": now,
             }
             steps[ordinal - 1] = step.model_copy(update=change)
-    if steps == run.writer.status.steps:
-        return False
-    run.writer.change(steps=steps)
-    return True
+    return steps
 
 
 def split_log(printed: bytes, steps: Mapping[int, str]) -> dict[int, bytes]:

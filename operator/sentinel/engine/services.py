@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sentinel.engine.attempt import Attempt
-from sentinel.engine.run import Outcome, Run
+from sentinel.engine.run import Outcome
 from sentinel.errors import SentinelError
 from sentinel.plan.observe import Ended, PodView
 
@@ -60,8 +61,8 @@ def describe(alias: str, ended: Ended) -> str:
     return f"service {alias} ended with exit code {ended.exit_code}"
 
 
-def blame_services(run: Run, outcome: Outcome) -> Outcome:
+def blame_services(outcome: Outcome, dead: Mapping[str, str]) -> Outcome:
     """A failed build's message also names the services that had died: they are the likely cause."""
-    if outcome.succeeded or not run.dead_services:
+    if outcome.succeeded or not dead:
         return outcome
-    return replace(outcome, message="; ".join([outcome.message, *run.dead_services.values()]))
+    return replace(outcome, message="; ".join([outcome.message, *dead.values()]))

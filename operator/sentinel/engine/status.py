@@ -210,6 +210,23 @@ class StatusWriter:
         )
         self.change(conditions=list(conditions))
 
+    def leave(self, message: str) -> bool:
+        """Show that no operator follows the build. The reason stays: it tells whether steps may have run.
+
+        Whether that is new; a decided result is left as it is.
+        """
+        known = get_condition(self.status.conditions, ConditionType.SUCCEEDED)
+        if known is None or known.status != "Unknown" or known.message == message:
+            return False
+        self.condition(ConditionType.SUCCEEDED, "Unknown", known.reason, message)
+        return True
+
+    def follow(self) -> None:
+        """Take back what `leave` of an older operator wrote."""
+        known = get_condition(self.status.conditions, ConditionType.SUCCEEDED)
+        if known is not None and known.status == "Unknown" and known.message:
+            self.condition(ConditionType.SUCCEEDED, "Unknown", known.reason)
+
     def waits(self, reason: Reason, message: str) -> None:
         """Say what keeps an attempt's pod from running. The reason also stands where `kubectl get` shows it."""
         self.condition(ConditionType.POD_READY, "False", reason, message)

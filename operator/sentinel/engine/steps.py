@@ -15,7 +15,7 @@ from typing import Any
 from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.create import create
-from sentinel.engine.facts import find_step
+from sentinel.engine.facts import Lookup
 from sentinel.engine.run import Run
 from sentinel.errors import NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists, NotFound
@@ -111,6 +111,8 @@ async def _packed(attempt: Attempt, step: PlanStep) -> bytes:
     """The archive that the Plan was made with: from the cache, or from where it was found."""
     archive = await attempt.tools.shelf.archive(step.digest)
     if archive is None:
+        run = attempt.run
+        lookup = Lookup(build=run.build, tools=run.tools, references=run.references)
         wanted = StepWanted(
             identifier=f"{step.owner}/{step.name}",
             owner=step.owner,
@@ -118,7 +120,7 @@ async def _packed(attempt: Attempt, step: PlanStep) -> bytes:
             version=step.version or "*",
             url=step.url,
         )
-        found = await find_step(attempt.run, wanted, source=attempt.plan.source)
+        found = await lookup.find_step(wanted, source=attempt.plan.source)
         archive = await attempt.tools.shelf.archive(step.digest)
         if found.digest != step.digest or archive is None:
             raise UserError(

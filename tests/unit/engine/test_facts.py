@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from tests.unit.engine.world import Server, run_of
+from tests.unit.engine.world import Server, lookup_of, run_of
 
 from sentinel.api.build import PodSettings
 from sentinel.api.reasons import Reason
 from sentinel.config.load import load
 from sentinel.config.model import Box
-from sentinel.engine.facts import architecture_of, find_facts
+from sentinel.engine.facts import architecture_of
 from sentinel.engine.run import Run
 from sentinel.errors import InternalError, UserError
 from sentinel.plan.logins import Login
@@ -49,7 +49,9 @@ class Registry:
 
 
 async def find(run: Run, session: Any, *boxes: Box) -> list[ImageFacts]:
-    images, _ = await find_facts(run, session, images=boxes, logins={}, steps=(), source=SOURCE)
+    images, _ = await lookup_of(run).find_facts(
+        session, images=boxes, logins={}, steps=(), source=SOURCE
+    )
     return images
 
 
@@ -149,8 +151,8 @@ async def test_an_image_with_a_login_of_its_own_is_not_taken_from_a_mirror() -> 
     run, registry = run_with(mirrors={"docker.io": "mirror.example.com"}), Registry()
     logins = {"docker.io/acme/app": Login(username="u", password="p")}
     boxes = [Box(id="acme/app:1"), Box(id="acme/other:1")]
-    images, _ = await find_facts(
-        run, cast(Any, registry), images=boxes, logins=logins, steps=(), source=SOURCE
+    images, _ = await lookup_of(run).find_facts(
+        cast(Any, registry), images=boxes, logins=logins, steps=(), source=SOURCE
     )
 
     assert [each.reference for each in images] == [

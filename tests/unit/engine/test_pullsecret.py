@@ -14,7 +14,6 @@ from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
 from sentinel.engine.pullsecret import drop_logins, keep_logins, logins
 from sentinel.engine.run import Run
-from sentinel.engine.secrets import resolve_variables
 from sentinel.errors import NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists, Conflict, NotFound
 from sentinel.plan.environment import user_variables
@@ -148,4 +147,4 @@ async def test_a_build_in_our_own_namespace_does_not_read_the_key_of_plans() -> 
     run.tools = replace(run.tools, settings=settings)
 
     with pytest.raises(UserError, match="the operator's own key: no Build may use it"):
-        await resolve_variables(run, user_variables(run.build))
+        await run.references.resolve(user_variables(run.build))

@@ -120,10 +120,12 @@ def test_a_failed_builds_message_names_them_and_a_green_ones_does_not() -> None:
     run.dead_services = {"db": DB, "web": WEB}
     failed = Outcome.failed(Reason.EXIT_CODE, "step 'one' failed: exited with code 1")
 
-    assert blame_services(run, failed) == replace(failed, message=f"{failed.message}; {DB}; {WEB}")
-    assert blame_services(run, Outcome.passed("fine")) == Outcome.passed("fine")
+    assert blame_services(failed, run.dead_services) == replace(
+        failed, message=f"{failed.message}; {DB}; {WEB}"
+    )
+    assert blame_services(Outcome.passed("fine"), run.dead_services) == Outcome.passed("fine")
     run.dead_services = {}
-    assert blame_services(run, failed) == failed
+    assert blame_services(failed, run.dead_services) == failed
 
 
 def ended(reason: str, message: str) -> SessionState:

@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.engine.world import Server, run_of
+from tests.unit.engine.world import Server, lookup_of, run_of
 
 from sentinel.config.model import Step
-from sentinel.engine.facts import find_facts
 from sentinel.engine.run import Run
 from sentinel.errors import InternalError
 from sentinel.plan.model import PlanSource, StepFacts
@@ -43,7 +42,9 @@ def step(identifier: str) -> Step:
 
 
 async def find(run: Run, session: Any, *steps: Step) -> dict[str, StepFacts]:
-    _, found = await find_facts(run, session, images=(), logins={}, steps=steps, source=SOURCE)
+    _, found = await lookup_of(run).find_facts(
+        session, images=(), logins={}, steps=steps, source=SOURCE
+    )
     return found
 
 

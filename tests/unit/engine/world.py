@@ -15,6 +15,7 @@ from typing import Any, cast
 from sentinel.api.build import Build
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Board
+from sentinel.engine.facts import Lookup
 from sentinel.engine.reporter import Reporter
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.status import StatusWriter
@@ -341,6 +342,11 @@ def run_of(server: Server, *, clock: Clock | None = None, **spec: Any) -> Run:
         ),
         report=Heard(),
     )
+
+
+def lookup_of(run: Run) -> Lookup:
+    """What looks up the images and steps of that Run."""
+    return Lookup(build=run.build, tools=run.tools, references=run.references)
 
 
 def attempt_of(run: Run, of: Plan | None = None, *, session: Any = None) -> Attempt:

@@ -1,0 +1,135 @@
+"""Stages 2 and 3: exactly which files a Build is of, and their configuration.
+
+The resolver reads what tenants and their servers wrote; what follows from its answer is decided here. What a kind of
+source needs is in `_wanted` and `_found`. Not here: what comes after it (`prepare.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sentinel.api.build import ArchiveSource, DiagnosticStatus, GitSource, Source, SourceStatus
+from sentinel.api.reasons import Reason
+from sentinel.config.diagnostics import Diagnostic, Severity
+from sentinel.config.model import Config, Pipeline
+from sentinel.engine.run import Run
+from sentinel.engine.secrets import References
+from sentinel.engine.status import StatusWriter
+from sentinel.errors import InternalError, UserError
+from sentinel.plan.model import PlanSource
+from sentinel.resolver.client import Session, raise_failure
+from sentinel.resolver.messages import ArchiveWanted, GitWanted, SourceAnswer, SourceRequest
+from sentinel.source.address import holds_login
+
+
+async def resolve_source(run: Run, session: Session) -> tuple[PlanSource, Config, Pipeline]:
+    """The source at one revision, and the wercker.yml in it.
+
+    Findings go to the status; errors of the wanted pipeline end the build.
+    """
+    spec, settings = run.build.spec, run.tools.settings
+    git, archive = await _wanted(spec.source, run.references)
+    request = SourceRequest(
+        git=git,
+        archive=archive,
+        config=spec.config,
+        pipeline=spec.pipeline,
+        generate=settings.detect_config,
+        ca=settings.source.ca,
+        network=settings.network.policy().to_json(),
+    )
+    answer = await session.source(request)
+    source, status = _found(spec.source, answer)
+    run.writer.change(source=status)
+    if answer.generated:
+        run.writer.change(generated_config=answer.generated)
+    run.writer.change(diagnostics=[])
+    show(run.writer, answer.diagnostics)
+    if answer.failure is not None:
+        raise_failure(answer.failure)
+    config = answer.config
+    if config is None or spec.pipeline not in config.pipelines:
+        raise InternalError("the resolver gave neither a configuration nor why there is none")
+    return source, config, config.pipelines[spec.pipeline]
+
+
+async def _wanted(
+    source: Source, references: References
+) -> tuple[GitWanted | None, ArchiveWanted | None]:
+    """What the resolver is to look at: exactly one of them. Raises UserError InvalidSpec and SecretNotFound."""
+    match source.git, source.archive:
+        case GitSource() as git, None:
+            _refuse_password(git.url, field="spec.source.git")
+            credentials = await references.git_credentials()
+            return GitWanted(url=git.url, ref=git.ref, credentials=credentials), None
+        case None, ArchiveSource() as archive:
+            _refuse_password(archive.url, field="spec.source.archive")
+            credentials = await references.archive_credentials()
+            return None, ArchiveWanted(
+                url=archive.url, sha256=archive.sha256, credentials=credentials
+            )
+        case _:
+            raise UserError(
+                "spec.source must name exactly one place: set spec.source.git or spec.source.archive",
+                reason=Reason.INVALID_SPEC,
+            )
+
+
+def _found(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceStatus]:
+    """What is built, for the Plan and for the status."""
+    if source.git is not None:
+        if not answer.commit:
+            raise InternalError("the resolver gave no commit for a repository")
+        where = {"branch": answer.branch, "tag": answer.tag, "subject": answer.subject}
+        wanted = source.git
+        return (
+            PlanSource(
+                url=wanted.url,
+                commit=answer.commit,
+                ref=wanted.ref,
+                secret=wanted.secret_ref.name if wanted.secret_ref is not None else "",
+                submodules=wanted.submodules,
+                **where,
+            ),
+            SourceStatus(commit=answer.commit, **where),
+        )
+    assert source.archive is not None  # noqa: S101 - one of the two, as `_wanted` has checked
+    if not answer.digest:
+        raise InternalError("the resolver gave no digest for an archive")
+    ref = source.archive.secret_ref
+    return (
+        PlanSource(
+            url=source.archive.url,
+            digest=answer.digest,
+            secret=ref.name if ref is not None else "",
+        ),
+        SourceStatus(digest=f"sha256:{answer.digest}"),
+    )
+
+
+def _refuse_password(url: str, *, field: str) -> None:
+    if holds_login(url):
+        raise UserError(
+            f"{field}.url holds a user name or password, which everybody who can read the Build or its pod can see: "
+            f"put it into a Secret of type kubernetes.io/basic-auth and name that in {field}.secretRef",
+            reason=Reason.INVALID_SPEC,
+        )
+
+
+def show(writer: StatusWriter, found: Sequence[Diagnostic]) -> None:
+    """Add findings to the status."""
+    shown = [
+        DiagnosticStatus(
+            code=d.code,
+            severity="error" if d.severity is Severity.ERROR else "warning",
+            line=d.line,
+            column=d.column,
+            message=d.message[:256],
+            hint=d.hint[:256],
+        )
+        for d in found
+    ]
+    before = writer.status.diagnostics
+    new = [each for each in shown if each not in before]
+    if new:
+        writer.change(diagnostics=[*before, *new][:10])
