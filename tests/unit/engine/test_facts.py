@@ -91,8 +91,7 @@ async def test_a_shipped_internal_step_is_found_whatever_the_settings_of_steps(
     config = load(yml).config
     assert config is not None
 
-    _, steps = await find_facts(
-        run,
+    _, steps = await lookup_of(run).find_facts(
         cast(Any, None),
         images=[Box(id="x")],
         logins={},
