@@ -9,6 +9,7 @@ import (
 
 	"sentinel.wercker.com/boxkit/internal/attach"
 	"sentinel.wercker.com/boxkit/internal/install"
+	"sentinel.wercker.com/boxkit/internal/restore"
 	"sentinel.wercker.com/boxkit/internal/stepkit"
 	"sentinel.wercker.com/boxkit/internal/wire"
 )
@@ -16,7 +17,7 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-const usageText = `usage: boxkit install DIR | init | attach | env | version
+const usageText = `usage: boxkit install DIR | restore | init | attach | env | version
        ` + stepkit.Usage
 
 func main() {
@@ -29,6 +30,8 @@ func main() {
 	switch {
 	case verb == "install" && len(os.Args) == 3:
 		err = install.Into(os.Args[2])
+	case verb == "restore":
+		err = restore.Run(os.Stdin, os.Stdout)
 	case verb == "init":
 		code, err = runInit()
 	case verb == "attach":

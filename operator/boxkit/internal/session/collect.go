@@ -37,6 +37,9 @@ func (s *Session) doCollect(m *wire.Collect) error {
 	case s.ended:
 		return wire.Refuse("Closed", "the session has ended")
 	}
+	if m.Cache {
+		s.caching = m.Seconds.Duration()
+	}
 	urls := make(chan wire.Target, 1)
 	if m.URL != "" {
 		urls <- wire.Target{URL: m.URL, Headers: m.Headers}
@@ -46,7 +49,11 @@ func (s *Session) doCollect(m *wire.Collect) error {
 	client := s.client
 	go func() {
 		defer s.collecting.Done()
-		kind, record := s.collect(client, m, urls)
+		collect := s.collect
+		if m.Cache {
+			collect = s.collectCache
+		}
+		kind, record := collect(client, m, urls)
 		if kind != "collected" {
 			s.mu.Lock()
 			delete(s.collects, m.What)
@@ -81,46 +88,66 @@ func (s *Session) collect(client *http.Client, m *wire.Collect, urls <-chan wire
 	if packed.Empty {
 		return "collected", collected
 	}
+	ctx, cancel := context.WithTimeout(s.ctx, putWithin)
+	defer cancel()
+	if reason, text := s.put(ctx, client, m, urls, spool, packed.Bytes, packed.SHA256); reason != "" {
+		return fail(reason, text)
+	}
+	return "collected", collected
+}
+
+// put puts an archive where the operator says when it knows how large it is. It returns why it could not.
+func (s *Session) put(ctx context.Context, client *http.Client, m *wire.Collect, urls <-chan wire.Target,
+	spool *os.File, size int64, sha256 string) (reason, text string) {
 	if m.URL == "" {
-		s.Journal.Append(time.Now(), "packed", wire.PackedRecord{What: m.What, Bytes: packed.Bytes, SHA256: packed.SHA256})
+		s.Journal.Append(time.Now(), "packed", wire.PackedRecord{What: m.What, Bytes: size, SHA256: sha256})
 	}
 	var to wire.Target
 	select {
 	case to = <-urls:
 	case <-time.After(urlWithin):
-		return fail("Unreachable", fmt.Sprintf("no URL to put it to within %s", urlWithin))
+		return "Unreachable", fmt.Sprintf("no URL to put it to within %s", urlWithin)
 	case <-s.ctx.Done():
-		return fail("Unreachable", "the box ends")
+		return "Unreachable", "the box ends"
+	case <-ctx.Done():
+		return "Unreachable", "no URL to put it to in time"
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, putWithin)
-	defer cancel()
-	err = store.Put(ctx, client, to, store.Content{File: spool, Size: packed.Bytes})
+	err := store.Put(ctx, client, to, store.Content{File: spool, Size: size})
 	var refused *store.Refusal
 	switch {
 	case errors.As(err, &refused):
-		return fail("Refused", refused.Error())
+		return "Refused", refused.Error()
 	case err != nil:
-		return fail("Unreachable", err.Error())
+		return "Unreachable", err.Error()
 	}
-	return "collected", collected
+	return "", ""
 }
 
 // packed is the archive, in a file without a name.
 func (s *Session) packed(m *wire.Collect) (*os.File, tree.Packed, error) {
-	dir := filepath.Join(s.dir, "spool")
-	if err := safefile.EnsureDir(dir); err != nil {
-		return nil, tree.Packed{}, err
-	}
-	path := filepath.Join(dir, nonce.New())
-	spool, err := safefile.Create(path, 0o600)
+	spool, err := s.spool()
 	if err != nil {
 		return nil, tree.Packed{}, err
 	}
-	_ = os.Remove(path)
 	record, err := tree.Pack(m.Path, spool, m.Limit, m.Gzip)
 	if err != nil {
 		spool.Close()
 		return nil, tree.Packed{}, err
 	}
 	return spool, record, nil
+}
+
+// spool is a new file without a name in the session's directory.
+func (s *Session) spool() (*os.File, error) {
+	dir := filepath.Join(s.dir, "spool")
+	if err := safefile.EnsureDir(dir); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, nonce.New())
+	spool, err := safefile.Create(path, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	_ = os.Remove(path)
+	return spool, nil
 }

@@ -635,6 +635,10 @@ func (r *runner) finish(reason string) {
 		terminated = nil
 	}
 	r.quiesce(grace)
+	close(r.quiet)
+	r.mu.Lock()
+	caching := r.caching
+	r.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		r.collecting.Wait()
@@ -642,9 +646,21 @@ func (r *runner) finish(reason string) {
 		close(done)
 	}()
 	deadline := time.Now().Add(limit)
-	select {
-	case <-done:
-	case <-time.After(limit):
+	if reason == "Terminated" {
+		caching = 0
+	}
+	waiting := time.Now().Add(max(limit, caching))
+	for working := true; working; {
+		select {
+		case <-done:
+			working = false
+		case <-time.After(time.Until(waiting)):
+			working = false
+		case <-terminated:
+			terminated = nil
+			deadline = earliest(deadline, time.Now().Add(terminatedUploads))
+			waiting = deadline
+		}
 	}
 	// A log waits for its URL, and a refused one for a new URL, as long as there is time.
 	for len(r.uploads.Pending()) > 0 && time.Now().Before(deadline) {

@@ -68,10 +68,12 @@ type Session struct {
 	collects   map[string]chan wire.Target // what is being collected, or was
 	notes      map[string]bool             // keys of what was noted
 	collecting sync.WaitGroup
+	caching    time.Duration // for which close waits for a cache that is to be collected
 
 	changed    chan struct{} // to the runner, capacity 1
 	cancelNow  chan struct{} // closed by the first cancel
 	terminated chan struct{} // closed by SIGTERM
+	quiet      chan struct{} // closed when no process of the steps is left, and none will be started
 	ctx        context.Context
 	stop       context.CancelFunc
 }
@@ -110,6 +112,7 @@ func New(dir, kit, cgroupDir string, r *proc.Reaper, c *steplog.Console, wake fu
 		changed:    make(chan struct{}, 1),
 		cancelNow:  make(chan struct{}),
 		terminated: make(chan struct{}),
+		quiet:      make(chan struct{}),
 		ctx:        ctx,
 		stop:       stop,
 	}
@@ -155,7 +158,10 @@ func (s *Session) doOpen(m *wire.Open) error {
 		return wire.Refuse("Closed", "the session has ended")
 	}
 	env := literalEnv(os.Environ(), m.Env)
-	if err := prepare(m.Prepare.Dirs, m.Prepare.Copies); err != nil {
+	restored := s.placeCache(m.Cache) // while everything else is copied
+	err := prepare(m.Prepare.Dirs, m.Prepare.Copies)
+	found := <-restored
+	if err != nil {
 		return wire.Refuse("PrepareFailed", "%v", err)
 	}
 	if slices.ContainsFunc(m.Services, func(each wire.Service) bool { return each.Hosts }) {
@@ -173,6 +179,10 @@ func (s *Session) doOpen(m *wire.Open) error {
 	s.mu.Unlock()
 	s.Journal.Append(time.Now(), "opened",
 		wire.OpenedRecord{Build: m.Build, Attempt: m.Attempt, Plan: m.Plan, Shell: path})
+	if found != nil {
+		s.Journal.Append(time.Now(), "cache", *found)
+		s.noteCache(found)
+	}
 	s.poke()
 	return nil
 }

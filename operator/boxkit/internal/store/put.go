@@ -117,7 +117,7 @@ func putOnce(ctx context.Context, client *http.Client, to wire.Target, what Cont
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return withoutURL(err)
+		return WithoutURL(err)
 	}
 	defer response.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 512))
@@ -141,8 +141,8 @@ func conditional(to wire.Target) bool {
 	return false
 }
 
-// withoutURL keeps a presigned URL, which is a secret, out of errors.
-func withoutURL(err error) error {
+// WithoutURL keeps a presigned URL, which is a secret, out of errors.
+func WithoutURL(err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
 		return wrapped.Err

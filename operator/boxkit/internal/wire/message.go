@@ -85,9 +85,17 @@ type Open struct {
 	Limits   Limits            `json:"limits"`
 	Services []Service         `json:"services"`
 	Uploads  map[string]Target `json:"uploads"`
+	Cache    *Cache            `json:"cache"`
 	Store    bool              `json:"store"` // each log will get a URL, with `upload` if not here
 	CA       string            `json:"ca"`
 	Proxy    string            `json:"proxy"`
+}
+
+// Cache is a cache that was restored to From, for everybody to read: it is copied to To, which a step may write.
+type Cache struct {
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Entries int    `json:"entries"`
 }
 
 func (m *Open) SetDefaults() {
@@ -176,6 +184,11 @@ type Collect struct {
 	Headers map[string]string `json:"headers"`
 	Limit   int64             `json:"limit"`
 	Gzip    bool              `json:"gzip"`
+	// A cache is packed when no process of the steps is left, which is after close; if it is what was restored, it is
+	// not sent. Entries and Seconds bound it.
+	Cache   bool    `json:"cache"`
+	Entries int     `json:"entries"`
+	Seconds Seconds `json:"seconds"`
 }
 
 type Upload struct {

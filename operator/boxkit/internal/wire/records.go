@@ -90,12 +90,23 @@ type (
 		SHA256 string `json:"sha256"`
 		// What is not in the archive as it was, as a sentence.
 		Notice string `json:"notice,omitempty"`
+		// Of a cache: it is what was restored, and nothing was put; the bytes of its files.
+		Unchanged bool  `json:"unchanged,omitempty"`
+		Size      int64 `json:"size,omitempty"`
 	}
 	CollectFailedRecord struct {
 		What   string `json:"what"`
 		Path   string `json:"path"`
 		Reason string `json:"reason"`
 		Text   string `json:"text"`
+	}
+	CacheRecord struct {
+		State   string  `json:"state"`
+		Bytes   int64   `json:"bytes"`
+		Size    int64   `json:"size"`
+		Files   int     `json:"files"`
+		Seconds float64 `json:"seconds"`
+		Text    string  `json:"text,omitempty"`
 	}
 	StoppingRecord struct {
 		Signal string `json:"signal"`

@@ -1,0 +1,200 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sentinel.wercker.com/boxkit/internal/cache"
+	"sentinel.wercker.com/boxkit/internal/restore"
+	"sentinel.wercker.com/boxkit/internal/safefile"
+	"sentinel.wercker.com/boxkit/internal/wire"
+)
+
+const (
+	cacheIndex  = "cache.index" // what was restored, as it was copied: in the session's directory
+	reportMax   = 64 << 10
+	copyWithin  = 10 * time.Minute
+	longestText = 1 << 10
+)
+
+// placeCache copies the cache that the init container has restored to where steps may write it. The record says what
+// became of it; nil where nothing was to be restored. It never fails a build: what cannot be copied is not there.
+func (s *Session) placeCache(m *wire.Cache) <-chan *wire.CacheRecord {
+	placed := make(chan *wire.CacheRecord, 1)
+	if m == nil {
+		placed <- nil
+		return placed
+	}
+	go func() {
+		record := s.copyCache(m)
+		if record != nil {
+			record.Text = s.short(record.Text[:min(len(record.Text), longestText)])
+		}
+		placed <- record
+	}()
+	return placed
+}
+
+// noteCache tells the build's log of a cache that could not be used.
+func (s *Session) noteCache(record *wire.CacheRecord) {
+	if record.State == restore.Invalid || record.State == restore.Failed {
+		text := fmt.Sprintf("cache %s", restore.Report(*record))
+		s.pipe.Hold(func() { s.out.Note([]byte(text)) })
+	}
+}
+
+func (s *Session) copyCache(m *wire.Cache) *wire.CacheRecord {
+	text, err := safefile.Read(filepath.Join(s.kit, restore.Name), reportMax)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("the init container did not restore it")
+	}
+	var report restore.Report
+	if err == nil {
+		err = json.Unmarshal(text, &report)
+	}
+	if err != nil {
+		return &wire.CacheRecord{State: restore.Failed, Text: err.Error()}
+	}
+	record := wire.CacheRecord(report)
+	if report.State != restore.Hit {
+		s.console.Line("--- sentinel: cache: %s", report)
+		return &record
+	}
+	began := time.Now()
+	if err := s.fill(m); err != nil {
+		_ = empty(m.To)
+		s.console.Line("--- sentinel: cache: starts empty: %v", err)
+		return &wire.CacheRecord{State: restore.Failed, Text: fmt.Sprintf("it cannot be copied to %s: %v", m.To, err)}
+	}
+	record.Seconds += time.Since(began).Seconds()
+	s.console.Line("--- sentinel: cache: %s", restore.Report(record))
+	return &record
+}
+
+// fill copies what was restored to an empty directory, and keeps the index for the end of the build.
+func (s *Session) fill(m *wire.Cache) error {
+	file, _, err := safefile.OpenRegular(filepath.Join(s.kit, restore.Index))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	tree, err := cache.ReadIndex(file, cache.Limits{Entries: m.Entries})
+	if err != nil {
+		return err
+	}
+	if err := empty(m.To); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, copyWithin)
+	defer cancel()
+	if err := cache.Copy(ctx, m.From, tree, m.To); err != nil {
+		return err
+	}
+	index, err := safefile.Create(filepath.Join(s.dir, cacheIndex), 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(cache.WriteIndex(index, tree), index.Close())
+}
+
+// empty makes a directory without anything in it.
+func empty(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	names, err := safefile.ReadDir(dir)
+	for _, name := range names {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, name)))
+	}
+	return err
+}
+
+// collectCache packs the cache once nothing of the steps runs any more, and puts it, unless it is what was restored.
+func (s *Session) collectCache(client *http.Client, m *wire.Collect, urls <-chan wire.Target) (kind string, record any) {
+	fail := func(reason, text string) (string, any) {
+		s.console.Line("--- sentinel: cache: not saved: %s", s.short(text))
+		return "collect-failed", wire.CollectFailedRecord{What: m.What, Path: m.Path, Reason: reason, Text: s.short(text)}
+	}
+	select {
+	case <-s.quiet:
+	case <-s.ctx.Done():
+		return fail("Unreachable", "the box ends")
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, m.Seconds.Duration())
+	defer cancel()
+	dir, err := filepath.EvalSymlinks(m.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "collected", wire.CollectedRecord{What: m.What, Path: m.Path, Empty: true}
+	} else if err != nil {
+		return fail("ReadFailed", err.Error())
+	}
+	tree, err := cache.Scan(dir, cache.Limits{Entries: m.Entries})
+	switch {
+	case errors.Is(err, cache.ErrTooMany):
+		return fail("TooLarge", fmt.Sprintf("it holds more than %d files and directories", m.Entries))
+	case err != nil:
+		return fail("ReadFailed", err.Error())
+	}
+	collected := wire.CollectedRecord{
+		What: m.What, Path: m.Path, Files: tree.Files(), Size: tree.Bytes, Notice: s.short(tree.Left.String()),
+	}
+	switch {
+	case collected.Files == 0:
+		collected.Empty = true
+		return "collected", collected
+	case s.isRestored(tree, dir, m):
+		collected.Unchanged = true
+		return "collected", collected
+	case m.Limit > 0 && tree.Bytes > m.Limit:
+		return fail("TooLarge", fmt.Sprintf("its files have %s, more than %s", cache.Size(tree.Bytes), cache.Size(m.Limit)))
+	}
+	spool, err := s.spool()
+	if err != nil {
+		return fail("ReadFailed", err.Error())
+	}
+	defer spool.Close()
+	sum := sha256.New()
+	if err := cache.Pack(ctx, io.MultiWriter(spool, sum), dir, tree); err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("it was not packed within %s", m.Seconds.Duration())
+		}
+		return fail("ReadFailed", err.Error())
+	}
+	info, err := spool.Stat()
+	if err != nil {
+		return fail("ReadFailed", err.Error())
+	}
+	collected.Bytes, collected.SHA256 = info.Size(), hex.EncodeToString(sum.Sum(nil))
+	if reason, text := s.put(ctx, client, m, urls, spool, collected.Bytes, collected.SHA256); reason != "" {
+		return fail(reason, text)
+	}
+	s.console.Line("--- sentinel: cache: saved %d files of %s", collected.Files, cache.Size(collected.Size))
+	return "collected", collected
+}
+
+// isRestored says whether the tree is what placeCache put there.
+func (s *Session) isRestored(tree *cache.Tree, dir string, m *wire.Collect) bool {
+	s.mu.Lock()
+	from := s.open.Cache
+	s.mu.Unlock()
+	if from == nil {
+		return false
+	}
+	file, _, err := safefile.OpenRegular(filepath.Join(s.dir, cacheIndex))
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	before, err := cache.ReadIndex(file, cache.Limits{Entries: m.Entries})
+	return err == nil && cache.Same(tree, dir, before, from.From)
+}
