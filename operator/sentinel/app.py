@@ -76,17 +76,18 @@ async def run_operator(settings: Settings) -> None:
         keys = await load_keys(
             kube, namespace=settings.pod_namespace, name=settings.plan_key_secret
         )
+        clock = SystemClock()
         tools = Tools(
             kube=kube,
             keys=keys,
             settings=settings,
             wary=wary,
-            clock=SystemClock(),
+            clock=clock,
             store=ObjectStore.from_settings(settings.store),
             builds=Board(),
             pods=Board(),
             commits=Board(),
-            resolver=Resolver(socket_path, settings=settings.resolver, shelf=shelf),
+            resolver=Resolver(socket_path, settings=settings.resolver, shelf=shelf, clock=clock),
             shelf=shelf,
             known=Known(),
         )

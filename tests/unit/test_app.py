@@ -6,19 +6,21 @@ import os
 import subprocess
 import sys
 
+import pytest
 from tests.unit.test_layout import ROOT
 
 CODE = """
 import os
-from sentinel.app import begin_anew
 turn = int(os.environ.get("TURN", "0"))
 print(os.getpid(), turn, flush=True)
 os.environ["TURN"] = str(turn + 1)
 if turn < 2:
+    from sentinel.app import begin_anew
     begin_anew()
 """
 
 
+@pytest.mark.timeout(120)  # it imports the whole operator twice
 def test_who_lost_the_lease_begins_anew_in_the_same_process_id() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE],
@@ -26,7 +28,6 @@ def test_who_lost_the_lease_begins_anew_in_the_same_process_id() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=50,
     )
     turns = [line.split() for line in done.stdout.splitlines()]
     assert [turn for _, turn in turns] == ["0", "1", "2"]

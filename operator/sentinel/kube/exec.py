@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket as socket_module
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 import aiohttp
 
+from sentinel.clock import Clock
 from sentinel.errors import NotYet, SentinelError
 from sentinel.kube import errors
 from sentinel.kube.resources import PODS
@@ -59,14 +59,20 @@ class ExecStream:
     """
 
     def __init__(
-        self, socket: aiohttp.ClientWebSocketResponse, *, what: str, heartbeat: float = HEARTBEAT
+        self,
+        socket: aiohttp.ClientWebSocketResponse,
+        *,
+        what: str,
+        clock: Clock,
+        heartbeat: float = HEARTBEAT,
     ) -> None:
         self.ending: Cut | Exited | None = None
         self._socket = socket
         self._connection = socket.get_extra_info("socket")
         self._heartbeat = heartbeat
         self._what = what
-        self._opened = time.monotonic()
+        self._clock = clock
+        self._opened = clock.monotonic()
         self._spoke = False
         self._left = False
         self._stderr = bytearray()
@@ -177,7 +183,7 @@ class ExecStream:
 
     def _lost(self, detail: str) -> SentinelError:
         """What it means that the socket is gone: too early, or cut."""
-        early = time.monotonic() - self._opened < EARLY_SECONDS
+        early = self._clock.monotonic() - self._opened < EARLY_SECONDS
         if early and not self._spoke and not self._left:
             return NotYet(
                 f"{self._what}: the connection closed before the command started: {detail}"
@@ -233,4 +239,4 @@ async def open_exec(
         raise errors.ApiError(
             f"{what}: the server speaks neither {V5} nor {V4}; is there a proxy that drops the header?"
         )
-    return ExecStream(socket, what=what, heartbeat=heartbeat)
+    return ExecStream(socket, what=what, clock=transport.clock, heartbeat=heartbeat)

@@ -68,7 +68,7 @@ class Transport:
 
     def __init__(self, credentials: Credentials, *, user_agent: str, clock: Clock) -> None:
         self._credentials = credentials
-        self._clock = clock
+        self.clock = clock
         self._base = credentials.server
         tls = credentials.tls() if self._base.startswith("https") else True
         self._session = aiohttp.ClientSession(
@@ -121,7 +121,7 @@ class Transport:
                 harmless = request.repeatable or error.unsent or error.status == 429
                 if tries >= TRIES or not harmless:
                     raise
-                await self._clock.sleep(self._pause(tries, error.retry_after))
+                await self.clock.sleep(self._pause(tries, error.retry_after))
 
     @asynccontextmanager
     async def stream(

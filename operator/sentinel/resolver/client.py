@@ -12,7 +12,6 @@ import logging
 import random
 import socket
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
@@ -20,6 +19,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from sentinel.api.reasons import Reason
+from sentinel.clock import Clock, SystemClock
 from sentinel.errors import InfrastructureError, InternalError, UserError
 from sentinel.resolver import wire
 from sentinel.resolver.limits import Limit, described
@@ -65,11 +65,13 @@ class Resolver:
         settings: ResolverSettings,
         shelf: Shelf,
         patience: float = PATIENCE,
+        clock: Clock | None = None,
     ) -> None:
         self.path = path
         self.settings = settings
         self.shelf = shelf
         self.patience = patience
+        self.clock = clock or SystemClock()
 
     @asynccontextmanager
     async def session(self, *, namespace: str, build: str) -> AsyncIterator[Session]:
@@ -128,7 +130,8 @@ class Session:
         return answer.pushed.problem
 
     async def _ask(self, request: Request) -> Answer:
-        deadline = time.monotonic() + self._resolver.patience
+        clock = self._resolver.clock
+        deadline = clock.monotonic() + self._resolver.patience
         document = request.model_dump_json().encode()
         if len(document) > wire.REQUEST_LIMIT:
             raise UserError(
@@ -141,7 +144,7 @@ class Session:
             try:
                 connection = await self._connect()
             except OSError as error:
-                if time.monotonic() > deadline:
+                if clock.monotonic() > deadline:
                     raise InfrastructureError(
                         f"the resolver did not accept a connection for {self._resolver.patience:.0f} s: "
                         f"{error.strerror}. Check the resolver container of the operator's pod",
@@ -152,9 +155,9 @@ class Session:
                     return await self._exchange(connection, document, request.kind)
                 except _Cut:
                     self._count_cut(request.kind)
-                    deadline = time.monotonic() + self._resolver.patience
+                    deadline = clock.monotonic() + self._resolver.patience
             self.close()
-            await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
+            await clock.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
             pause = min(2 * pause, 2.0)
 
     async def _connect(self) -> socket.socket:

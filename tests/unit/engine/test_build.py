@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from tests.unit.clocks import Hasty
 from tests.unit.engine.world import (
     UID,
     Box,
-    Clock,
     Heard,
     Server,
     attempt_of,
@@ -230,7 +230,7 @@ async def test_another_operator_s_end_stands(
     box = Box(opened=True, on_start=lambda _: None)
     box.record("opened", build=UID, attempt=1, plan="", shell="/bin/bash")
     name = server.add_pod(plan(), box=box)
-    run = run_of(server, clock=Clock())
+    run = run_of(server, clock=Hasty())
     task = asyncio.create_task(run_build(run))
     async with asyncio.timeout(40):
         while "start" not in box.heard:

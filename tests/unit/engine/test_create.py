@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.engine.world import Clock, Server, attempt_of, plan, run_of, status_of
+from tests.unit.clocks import Hasty
+from tests.unit.engine.world import Server, attempt_of, plan, run_of, status_of
 
 from sentinel.api.conditions import ConditionType, get_condition
 from sentinel.api.reasons import Reason
@@ -64,7 +65,7 @@ def shown(run: Run, type_: ConditionType) -> tuple[str, str, str]:
 
 
 async def test_a_quota_is_waited_for_with_backoff_and_shown() -> None:
-    clock = Clock()
+    clock = Hasty()
     server = Refusing(*(no(403, QUOTA) for _ in range(6)))
     run = run_of(server, clock=clock)
     parked: list[bool] = []
@@ -73,20 +74,20 @@ async def test_a_quota_is_waited_for_with_backoff_and_shown() -> None:
     made = await create(run, CONFIG_MAPS, body(), within=900)
 
     assert made == body()
-    assert clock.passed == 1 + 2 + 4 + 8 + 15 + 15
+    assert clock.elapsed == 1 + 2 + 4 + 8 + 15 + 15
     assert parked == [*[True] * 6, False]
     assert shown(run, ConditionType.POD_READY) == ("False", "Pending", "ConfigMap c was created")
 
 
 async def test_a_quota_that_stays_ends_the_build_after_its_pending_timeout() -> None:
-    clock = Clock()
+    clock = Hasty()
     run = run_of(Refusing(*(no(403, QUOTA) for _ in range(99))), clock=clock)
 
     with pytest.raises(InfrastructureError) as caught:
         await create(run, CONFIG_MAPS, body(), within=100)
 
     assert caught.value.reason is Reason.QUOTA_EXCEEDED
-    assert 100 <= clock.passed < 120
+    assert 100 <= clock.elapsed < 120
     status, reason, message = shown(run, ConditionType.POD_READY)
     assert (status, reason) == ("False", "QuotaExceeded")
     # The reason that `kubectl get builds -o wide` prints.
@@ -97,7 +98,7 @@ async def test_a_quota_that_stays_ends_the_build_after_its_pending_timeout() -> 
 @pytest.mark.parametrize(("account", "passes"), [("default", True), ("deployer", False)])
 async def test_an_account_that_appears_late_is_waited_for(account: str, passes: bool) -> None:
     text = f'pods "c" is forbidden: error looking up service account ns/{account}: serviceaccount "{account}" not found'
-    clock = Clock()
+    clock = Hasty()
     run = run_of(Refusing(*(no(403, text) for _ in range(6))), clock=clock)
 
     if passes:
@@ -106,21 +107,21 @@ async def test_an_account_that_appears_late_is_waited_for(account: str, passes: 
         with pytest.raises(UserError) as caught:
             await create(run, PODS, body("Pod"), within=900)
         assert caught.value.reason is Reason.SERVICE_ACCOUNT_MISSING
-        assert clock.passed < 20
+        assert clock.elapsed < 20
 
 
 async def test_refused_resources_are_tried_without_our_defaults() -> None:
     server = Refusing(no(422, TOO_SMALL, "Invalid"))
     first = body("Pod", spec={"containers": [{"name": "box", "resources": {"requests": {}}}]})
     second = body("Pod", spec={"containers": [{"name": "box"}]})
-    clock = Clock()
+    clock = Hasty()
 
     assert (
         await create(run_of(server, clock=clock), PODS, first, otherwise=lambda: second, within=900)
         == second
     )
     assert server.bodies == [first, second]
-    assert clock.passed == 0
+    assert clock.elapsed == 0
 
 
 async def test_where_neither_is_accepted_the_first_refusal_is_told() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
+from tests.unit.clocks import START, Hasty
 
 from sentinel.api.build import PodStatus, StepStatus
 from sentinel.api.conditions import ConditionType
@@ -18,8 +18,6 @@ from sentinel.errors import GoneError, TransientError
 from sentinel.kube.errors import Conflict
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, PlanStep
 from sentinel.session.journal import SessionState, StepState
-
-NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
 
 def step(ordinal: int, name: str, *, phase: Any = "main") -> PlanStep:
@@ -54,8 +52,8 @@ def ended(ordinal: int, reason: str, *, exit_code: int = 0, message: str = "") -
         id=f"s-{ordinal}",
         phase="main",
         state="finished",
-        started=NOW,
-        finished=NOW,
+        started=START,
+        finished=START,
         exit=exit_code,
         reason=reason,
         message=message,
@@ -66,7 +64,7 @@ def test_steps_are_shown_as_the_journal_tells_them() -> None:
     state = SessionState(
         steps={
             1: ended(1, "Passed"),
-            2: StepState(ordinal=2, id="s-2", phase="main", state="running", started=NOW),
+            2: StepState(ordinal=2, id="s-2", phase="main", state="running", started=START),
         }
     )
     steps = step_statuses(PLAN.steps, state)
@@ -165,17 +163,9 @@ class Server:
         return self.raw
 
 
-class Clock:
-    def now(self) -> datetime:
-        return NOW
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
-
-
 def writer_of(server: Server) -> StatusWriter:
     return StatusWriter(
-        kube=cast(Any, server), builds=Board(), clock=cast(Any, Clock()), raw=server.raw
+        kube=cast(Any, server), builds=Board(), clock=cast(Any, Hasty()), raw=server.raw
     )
 
 

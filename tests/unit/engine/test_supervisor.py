@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
+from tests.unit.clocks import Hasty
 from tests.unit.engine.world import KEYS
 
 from sentinel.api.build import BuildStatus
@@ -61,19 +62,6 @@ class FakeRun:
         return str(self.raw["metadata"]["name"])
 
 
-class FakeClock:
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-        self.time = 0.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        await asyncio.sleep(0)
-
-
 class FakeKube:
     """The API server's Builds by name."""
 
@@ -112,7 +100,7 @@ class World:
     def __init__(self, *, limit: int = 10, **settings: Any) -> None:
         self.started: list[FakeRun] = []
         self.errors: dict[str, list[Exception]] = {}
-        self.kube, self.clock = FakeKube(), FakeClock()
+        self.kube, self.clock = FakeKube(), Hasty()
         tools = Tools(
             kube=cast(Any, self.kube),
             settings=Settings(**{"max_builds": limit, "namespace_share": 1.0, **settings}),
@@ -250,7 +238,7 @@ async def test_mistakes_long_ago_do_not_count(world: Any) -> None:
     async def drive(run: Run) -> None:
         w.started.append(cast(FakeRun, run))
         if len(w.started) <= MOST_CRASHES + 3:
-            w.clock.time += 3600
+            w.clock.elapsed += 3600
             raise RuntimeError("a hiccup after an hour")
 
     w.supervisor._drive = drive

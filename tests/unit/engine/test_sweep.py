@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from tests.unit.engine.world import KEYS, START, Clock
+from tests.unit.clocks import START, Hasty
+from tests.unit.engine.world import KEYS
 
 from sentinel.clock import rfc3339
 from sentinel.engine.board import Board
@@ -112,7 +113,7 @@ def tools(kube: Kube, **settings: Any) -> Tools:
     return Tools(
         kube=cast(Any, kube),
         settings=Settings(**settings),
-        clock=cast(Any, Clock()),
+        clock=cast(Any, Hasty()),
         store=None,
         builds=Board(),
         pods=Board(),

@@ -9,8 +9,10 @@ import asyncio
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
+
+from tests.unit.clocks import START, Hasty
 
 from sentinel.api.build import Build
 from sentinel.engine.attempt import Attempt
@@ -38,7 +40,6 @@ RUNNING = {
     "conditions": [{"type": "Initialized", "status": "True"}],
     "containerStatuses": [{"name": "box", "state": {"running": {}}}],
 }
-START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
 
 def plan(*names: str, attempt: int = 1) -> Plan:
@@ -78,23 +79,6 @@ SPEC = {"containers": [{"name": "box"}]}
 def sealed(of: Plan, spec: dict[str, Any]) -> str:
     """The plan's annotation on a pod with that spec, as the operator signs it."""
     return seal_plan(encode(of), pod=pod_imprint(spec, of), identity=of.id, keys=KEYS)
-
-
-@dataclass
-class Clock:
-    """Time that passes only by sleeping, at once."""
-
-    passed: float = 0.0
-
-    def now(self) -> datetime:
-        return START + timedelta(seconds=self.passed)
-
-    def monotonic(self) -> float:
-        return self.passed
-
-    async def sleep(self, seconds: float) -> None:
-        self.passed += max(0.0, seconds)
-        await asyncio.sleep(0)
 
 
 @dataclass
@@ -316,10 +300,10 @@ class Heard(Reporter):
         self.lost.append((attempt, str(reason), again))
 
 
-def run_of(server: Server, *, clock: Clock | None = None, **spec: Any) -> Run:
+def run_of(server: Server, *, clock: Hasty | None = None, **spec: Any) -> Run:
     """A Run of the server's Build as it stands."""
     server.build["spec"] |= spec
-    clock = clock or Clock()
+    clock = clock or Hasty()
     tools = Tools(
         kube=cast(Any, server),
         settings=Settings(),

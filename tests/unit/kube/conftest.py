@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.unit.kube.server import Hasty, Server, kubeconfig
+from tests.unit.clocks import Hasty
+from tests.unit.kube.server import Server, kubeconfig
 
 from sentinel.kube.client import Kube
 

@@ -1,4 +1,4 @@
-"""A scripted API server on a real socket, and clocks that tests move."""
+"""A scripted API server on a real socket."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,61 +119,6 @@ def kubeconfig(path: Path, url: str, user: dict[str, Any]) -> str:
         )
     )
     return str(path)
-
-
-class Hasty:
-    """A clock whose sleeps are over at once; it remembers them, and its time moves with them."""
-
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-        self.elapsed = 0.0
-
-    def now(self) -> datetime:
-        return datetime(2026, 11, 23, 9, 0, tzinfo=UTC) + timedelta(seconds=self.elapsed)
-
-    def monotonic(self) -> float:
-        return self.elapsed
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.elapsed += max(seconds, 0)
-        await asyncio.sleep(0)
-
-
-class Stepped:
-    """A clock that stands until `advance`; whoever sleeps waits for it."""
-
-    def __init__(self) -> None:
-        self.elapsed = 0.0
-        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-
-    def now(self) -> datetime:
-        return datetime(2026, 11, 23, 9, 0, tzinfo=UTC) + timedelta(seconds=self.elapsed)
-
-    def monotonic(self) -> float:
-        return self.elapsed
-
-    async def sleep(self, seconds: float) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self.elapsed + seconds, future))
-        await future
-
-    def advance(self, seconds: float) -> None:
-        self.elapsed += seconds
-        for when, future in self._sleepers:
-            if when <= self.elapsed and not future.done():
-                future.set_result(None)
-        self._sleepers = [(when, f) for when, f in self._sleepers if not f.done()]
-
-    @property
-    def sleepers(self) -> int:
-        return self.asleep(within=float("inf"))
-
-    def asleep(self, *, within: float) -> int:
-        """How many sleep and will be woken within so many seconds."""
-        return sum(
-            not future.done() and when - self.elapsed <= within for when, future in self._sleepers
-        )
 
 
 async def eventually(condition: Callable[[], object]) -> None:

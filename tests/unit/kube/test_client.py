@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.unit.kube.server import Hasty, Server, failure, kubeconfig, obj
+from tests.unit.clocks import Hasty
+from tests.unit.kube.server import Server, failure, kubeconfig, obj
 
 from sentinel.errors import NotYet, UserError
 from sentinel.kube import credentials, errors

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.unit.kube.server import Hasty, Server, Stepped, eventually, failure, obj
+from tests.unit.clocks import Hasty, Stepped
+from tests.unit.kube.server import Server, eventually, failure, obj
 
 from sentinel.kube.client import Kube
 from sentinel.kube.events import Recorder

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.unit.clocks import Hasty
 from tests.unit.kube.server import Handler, Server, eventually, failure, kubeconfig
 
 from sentinel.errors import NotYet
 from sentinel.kube import errors
 from sentinel.kube import exec as kube_exec
 from sentinel.kube.client import Kube
-from sentinel.kube.exec import V4, V5, Cut, ExecStream, Exited
+from sentinel.kube.exec import EARLY_SECONDS, V4, V5, Cut, ExecStream, Exited
 
 Speak = Callable[[web.WebSocketResponse], Awaitable[None]]
 SUCCESS = {"metadata": {}, "status": "Success"}
@@ -190,6 +191,24 @@ async def test_an_upgrade_that_closes_at_once_is_too_early(kube: Kube, server: S
     stream = await start(kube)
     with pytest.raises(NotYet, match="closed before the command started"):
         await stream.read()
+    await stream.close()
+
+
+async def test_an_upgrade_that_closes_later_was_cut(
+    kube: Kube, server: Server, clock: Hasty
+) -> None:
+    late = asyncio.Event()
+
+    async def speak(socket: web.WebSocketResponse) -> None:
+        await late.wait()
+        await socket.close()
+
+    server.answers(kubelet(speak))
+    stream = await start(kube)
+    clock.elapsed += EARLY_SECONDS
+    late.set()
+    assert await stream.read() == b""
+    assert isinstance(stream.ending, Cut)
     await stream.close()
 
 

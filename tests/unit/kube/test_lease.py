@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.unit.kube.server import Hasty, Server, Stepped, eventually, failure, kubeconfig, obj
+from tests.unit.clocks import Hasty, Stepped
+from tests.unit.kube.server import Server, eventually, failure, kubeconfig, obj
 
 from sentinel.clock import Clock
 from sentinel.kube import errors

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sentinel.clock import Clock
 from sentinel.resolver.client import Resolver
 from sentinel.resolver.shelf import Shelf
 from sentinel.settings import ResolverSettings
@@ -39,10 +40,14 @@ class ResolverProcess:
         assert self._process is not None
         return self._process.pid
 
-    def client(self, *, patience: float = 30.0) -> Resolver:
+    def client(self, *, patience: float = 30.0, clock: Clock | None = None) -> Resolver:
         shelf = Shelf(self.directory / "shelf", limit=1 << 20, largest=1 << 20)
         return Resolver(
-            self.settings.socket, settings=self.settings, shelf=shelf, patience=patience
+            self.settings.socket,
+            settings=self.settings,
+            shelf=shelf,
+            patience=patience,
+            clock=clock,
         )
 
     def start(self) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from tests.unit.clocks import Hasty
 from tests.unit.registry import server
 from tests.unit.registry.makers import push_image
 from tests.unit.resolver.process import ResolverProcess, until
@@ -451,10 +452,13 @@ async def test_a_resolver_that_is_restarted_is_waited_for(
 async def test_a_resolver_that_does_not_come_is_not_waited_for_for_ever(
     resolver: ResolverProcess,
 ) -> None:
-    async with resolver.client(patience=0.2).session(namespace="team", build="b") as session:
+    clock = Hasty()
+    client = resolver.client(patience=120, clock=clock)
+    async with client.session(namespace="team", build="b") as session:
         with pytest.raises(InfrastructureError) as caught:
             await session.facts(FactsRequest())
     assert caught.value.reason is Reason.RESOLVER_UNAVAILABLE
+    assert 120 <= clock.elapsed < 125
 
 
 async def test_it_ends_with_its_lifeline(resolver: ResolverProcess) -> None:
