@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sentinel.engine.box import step_spec
-from sentinel.engine.dockerpush import read_push
+from sentinel.engine.dockerpush import read_push, wants_sync
 from sentinel.errors import UserError
 from sentinel.plan.environment import resolve
 from sentinel.plan.generic import OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
@@ -167,7 +167,7 @@ async def _run(plan: Plan, box: Box, stub: HttpStub, store: HttpStub) -> Ran:
         await session.start([_spec(step, box) for step in main])
         for step in main:
             if step.kind == "operator":
-                await _push(plan, session, step, pushes)
+                await _push(plan, session, step, pushes, env)
         state = await session.wait_for(lambda state: state.done(each.ordinal for each in main))
         exports = _exports(plan, env, dict(await session.environment())) if main else {}
         if after:
@@ -223,7 +223,11 @@ def _spec(step: PlanStep, box: Box) -> StepSpec:
 
 
 async def _push(
-    plan: Plan, session: Session, step: PlanStep, pushes: dict[int, dict[str, Any]]
+    plan: Plan,
+    session: Session,
+    step: PlanStep,
+    pushes: dict[int, dict[str, Any]],
+    env: Mapping[str, str],
 ) -> None:
     """What the operator does while the box waits, without an agent."""
     state = await session.wait_for(
@@ -232,8 +236,9 @@ async def _push(
     if state.steps[step.ordinal].done:
         return
     try:
-        environment = dict(await session.environment())
-        push = read_push(dict(step.properties), environment, scratch=step.name == SCRATCH)
+        properties = dict(step.properties)
+        environment = dict(await session.environment()) if wants_sync(properties) else env
+        push = read_push(properties, environment, scratch=step.name == SCRATCH)
     except UserError as error:
         await session.verdict(step.ordinal, exit_code=1, message=error.message)
         return

@@ -17,9 +17,11 @@ from pydantic import ValidationError
 
 from sentinel.api.imagecommit import ImageConfig
 from sentinel.api.reasons import Reason
+from sentinel.engine.logins import read_login
 from sentinel.errors import UserError
 from sentinel.plan.interpolate import interpolate
 from sentinel.plan.logins import Login
+from sentinel.registry.ecr import EcrKeys
 from sentinel.registry.reference import DOCKER_HUB, Reference, parse_repository
 
 _HUB = frozenset(
@@ -45,8 +47,13 @@ class Push:
     target: Reference
     tags: tuple[str, ...]
     config: ImageConfig
-    login: Login | None = field(default=None, repr=False)
+    login: Login | EcrKeys | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+
+
+def wants_sync(properties: Mapping[str, str]) -> bool:
+    """Whether variables that steps exported count in the properties: not with `disable-sync: "true"` (§3.6)."""
+    return properties.get("disable-sync") != "true"
 
 
 def read_push(
@@ -69,7 +76,8 @@ def read_push(
         if unused:
             notes = (f"not used for an image from scratch: {', '.join(unused)}",)
     said = _Properties(properties, env)
-    target, about_target = _target(said, default_registry=default_registry)
+    who = read_login(said.text, properties.keys())
+    target, about_target = _target(said, cloud=who.host, default_registry=default_registry)
     config = _config(
         labels=_labels(said, env),
         working_dir=said.text("working-dir"),
@@ -88,7 +96,7 @@ def read_push(
         target=target,
         tags=_tags(said),
         config=config,
-        login=_login(said, target),
+        login=who.login,
         notes=(*notes, *about_target),
     )
 
@@ -126,7 +134,10 @@ class _Properties:
             raise _wrong(f"{name} cannot be split into words: {error}") from error
 
 
-def _target(said: _Properties, *, default_registry: str) -> tuple[Reference, tuple[str, ...]]:
+def _target(
+    said: _Properties, *, cloud: str, default_registry: str
+) -> tuple[Reference, tuple[str, ...]]:
+    """Where to push, and notes. `cloud` is the registry of a cloud's login, "" for others."""
     repository = said.text("repository").lower().rstrip("/")
     if not repository:
         raise _wrong("repository is missing: write where to push, e.g. repository: owner/name")
@@ -135,6 +146,12 @@ def _target(said: _Properties, *, default_registry: str) -> tuple[Reference, tup
     head, slash, rest = repository.partition("/")
     own = head if slash and ("." in head or ":" in head or head == "localhost") else ""
     notes: list[str] = []
+    if cloud:
+        if own and own != cloud:
+            raise _wrong(
+                f"repository names {own}, but the login is for {cloud}: leave the host away"
+            )
+        given, registry = cloud, ""
     if registry and not given:
         notes.append(f"registry {registry!r} names no host: it is taken from repository")
     if own and given and _plain(own) != _plain(given):
@@ -165,24 +182,6 @@ def _host_of(registry: str) -> str:
 
 def _plain(host: str) -> str:
     return DOCKER_HUB if host in _HUB else host
-
-
-def _login(said: _Properties, target: Reference) -> Login | None:
-    for prefix, name in (("aws-", "Amazon ECR"), ("azure-", "Azure Container Registry")):
-        if any(key.startswith(prefix) and key != "aws-strict-auth" for key in said._properties):
-            raise _wrong(
-                f"logins of {name} by {prefix}… are not supported yet: get a password in an earlier step, and write it "
-                "as username and password"
-            )
-    username, password = said.text("username"), said.text("password")
-    if not username and not password:
-        return None
-    if not username or not password:
-        raise _wrong("username and password belong together, and one of them is empty")
-    if username == "_json_key":
-        # A key that went through a shell has its line ends escaped twice.
-        password = password.replace("\\\\n", "\\n")
-    return Login(username=username, password=password)
 
 
 def _tags(said: _Properties) -> tuple[str, ...]:

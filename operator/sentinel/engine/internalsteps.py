@@ -17,13 +17,14 @@ from sentinel.api.imagecommit import ImageCommit
 from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.commit import CommitRequest, commit_box, not_in_image
-from sentinel.engine.dockerpush import Push, read_push
+from sentinel.engine.dockerpush import Push, read_push, wants_sync
 from sentinel.engine.pullsecret import put_logins
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import SECRETS
 from sentinel.plan.internal import SCRATCH, scratch_directories
 from sentinel.plan.model import PlanStep
+from sentinel.registry.ecr import EcrKeys, ecr_login
 from sentinel.registry.pushing import Pushing, allowed_places, may_push
 from sentinel.session.journal import SessionState
 
@@ -94,9 +95,13 @@ async def _failed(attempt: Attempt, step: PlanStep, message: str) -> Verdict:
 
 
 async def _read(attempt: Attempt, step: PlanStep) -> Push:
-    environment = dict(await attempt.session.environment())
+    properties = dict(step.properties)
+    if wants_sync(properties):
+        environment = dict(await attempt.session.environment())
+    else:
+        environment = dict((await attempt.resolve_environment()).env)
     return read_push(
-        dict(step.properties),
+        properties,
         environment,
         scratch=step.name == SCRATCH,
         secret_values=await _secret_values(attempt),
@@ -149,8 +154,11 @@ async def _login(attempt: Attempt, step: PlanStep, push: Push) -> AsyncIterator[
         ref = attempt.build.spec.image.push_secret_ref
         yield ref.name if ref is not None else ""
         return
+    login = push.login
+    if isinstance(login, EcrKeys):
+        login = await ecr_login(login, policy=attempt.tools.settings.registry_policy())
     name = attempt.id.push_secret(step.ordinal)
-    made = await put_logins(attempt, name, {push.target.name: push.login})
+    made = await put_logins(attempt, name, {push.target.name: login})
     try:
         yield name
     except asyncio.CancelledError:

@@ -12,18 +12,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from sentinel.api.reasons import Reason
+from sentinel.config.model import Box
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.create import create
+from sentinel.engine.logins import read_login
 from sentinel.engine.run import Run
-from sentinel.errors import NotVerified
+from sentinel.errors import NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import SECRETS
 from sentinel.plan.environment import user_variables
 from sentinel.plan.images import WantedImages
+from sentinel.plan.interpolate import interpolate
 from sentinel.plan.logins import Login, docker_config, login_of, wants_login
 from sentinel.plan.pod import owner_reference
 from sentinel.plan.seal import check_object, sign_object
-from sentinel.registry.reference import parse_reference
+from sentinel.registry.ecr import EcrKeys, ecr_login
+from sentinel.registry.reference import Reference, parse_reference
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +42,32 @@ async def logins(run: Run, wanted: WantedImages) -> dict[str, Login]:
     values = {**wanted.public, **dict(resolved.env)}
     found: dict[str, Login] = {}
     for box in boxes:
+        registry = run.tools.settings.images.default_registry
+        reference = parse_reference(box.image, default_registry=registry)
+        keys = _amazon(box, reference, values)
         login = login_of(box, values=values)
+        if keys is not None:
+            login = await ecr_login(keys, policy=run.tools.settings.registry_policy())
         if login is not None:
-            registry = run.tools.settings.images.default_registry
-            found[parse_reference(box.image, default_registry=registry).name] = login
+            found[reference.name] = login
     return found
+
+
+def _amazon(box: Box, reference: Reference, values: Mapping[str, str]) -> EcrKeys | None:
+    """Amazon's keys for the box's image, if it has some. Raises UserError ImageAuthFailed."""
+    said = {key: text for key, text in box.auth if key.startswith("aws-")}
+    try:
+        found = read_login(
+            lambda name: interpolate(said.get(name, ""), public=values, where=name).strip(), said
+        )
+        if found.host and found.host != reference.registry:
+            raise UserError(f"the image is on {reference.registry}, its login is for {found.host}")
+    except UserError as error:
+        raise UserError(
+            f"{box.id} on line {box.line} of wercker.yml: {error.message}",
+            reason=Reason.IMAGE_AUTH_FAILED,
+        ) from None
+    return found.login if isinstance(found.login, EcrKeys) else None
 
 
 async def keep_logins(attempt: Attempt, found: Mapping[str, Login]) -> None:

@@ -36,3 +36,5 @@ def set_up(*, level: str, style: str) -> None:
     root.setLevel(level.upper())
     # kopf tells of every event it hands over.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    # At debug level botocore writes whole answers, with the passwords of registries in them.
+    logging.getLogger("botocore").setLevel(logging.INFO)

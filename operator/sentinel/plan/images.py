@@ -11,12 +11,15 @@ from sentinel.config.model import Box, Config, Pipeline
 from sentinel.errors import UserError
 from sentinel.plan.budget import Budget
 from sentinel.plan.interpolate import interpolate
-from sentinel.plan.logins import with_registry
+from sentinel.plan.logins import names_host, with_registry
 from sentinel.plan.rewrite import Rewritten, is_classic, rewritten
 from sentinel.settings.images import Rewrite
 
 SERVICES_LIMIT = 32
 """Services of one pipeline: each is a container of the pod, and gets variables of all before it."""
+
+_REGISTRY = ("registry", "azure-login-server", "aws-registry-id", "aws-region")
+"""Keys of a login that name the registry, for an image that does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +108,8 @@ def _interpolated(
         return interpolate(text, public=public, hidden=hidden, where=where, budget=budget)
 
     # The other keys of a login may come from Secrets, and are not needed to name the image.
-    registry = [pair for pair in box.auth if pair[0] in ("registry", "azure-login-server")]
+    keys = () if names_host(box.id) else _REGISTRY
+    registry = [pair for pair in box.auth if pair[0] in keys]
     result = replace(
         box,
         id=with_registry(value(box.id, "id"), [(key, value(text, key)) for key, text in registry]),

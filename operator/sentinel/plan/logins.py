@@ -1,8 +1,8 @@
 """Registry logins in wercker.yml, beside the box or service they are for (`wercker-semantics.md` §1.4, §6.3).
 
 Their values may come from Secrets, so they are never part of a Plan: the engine puts them into a Secret that the
-kubelet pulls with. Supported: `username` and `password` (also Google's `_json_key`), and Azure's service principals,
-which log in the same way. Amazon's keys have to be exchanged for a password first, which we do not do.
+kubelet pulls with. Supported: `username` and `password` (also Google's `_json_key`), Azure's service principals, which
+log in the same way, and Amazon's keys, which are exchanged for a password first (`registry.ecr`).
 """
 
 from __future__ import annotations
@@ -42,16 +42,11 @@ def wants_login(box: Box) -> bool:
 def login_of(box: Box, *, values: Mapping[str, str]) -> Login | None:
     """The login for the box's image, None where there is none. `values` holds all variables, those of Secrets too.
 
+    Amazon's keys are none yet: see `registry.ecr`.
+
     Raises UserError ImageAuthFailed for keys that we cannot use and for one that has no value.
     """
     said = dict(box.auth)
-    if any(key.startswith("aws-") for key in said):
-        raise UserError(
-            f"{box.id} on line {box.line} of wercker.yml has keys of Amazon's registry (aws-…), which must be "
-            "exchanged for a password that lives twelve hours: make a Secret with one (`aws ecr get-login-password`), "
-            "name it in spec.image.pullSecretRefs, and leave the keys out",
-            reason=Reason.IMAGE_AUTH_FAILED,
-        )
     for user_key, password_key in _PAIRS:
         if user_key in said or password_key in said:
             found = [
@@ -72,16 +67,31 @@ def login_of(box: Box, *, values: Mapping[str, str]) -> Login | None:
 
 
 def with_registry(image: str, auth: Sequence[tuple[str, str]]) -> str:
-    """`image` with the host of `registry` (or Azure's login server) before it, where it names none itself."""
+    """`image` with the host of `registry` (or of a cloud's) before it, where it names none itself."""
     said = dict(auth)
-    registry = said.get("registry") or said.get("azure-login-server") or ""
+    registry = said.get("registry") or said.get("azure-login-server") or _of_amazon(said)
     host = registry.partition("://")[2] or registry
     host = host.partition("/")[0]
-    first, slash, _ = image.partition("/")
-    has_host = bool(slash) and (first == "localhost" or "." in first or ":" in first)
-    if not host or has_host or not image:
+    if not host or names_host(image) or not image:
         return image
     return f"{'docker.io' if host in _HUB_HOSTS else host}/{image}"
+
+
+def names_host(image: str) -> bool:
+    """Whether an image's name begins with a registry's host."""
+    first, slash, _ = image.partition("/")
+    return bool(slash) and (first == "localhost" or "." in first or ":" in first)
+
+
+def ecr_host(account: str, region: str) -> str:
+    """The registry of an account of Amazon's in a region."""
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"{account}.dkr.ecr.{region}.{suffix}"
+
+
+def _of_amazon(said: Mapping[str, str]) -> str:
+    account, region = said.get("aws-registry-id", ""), said.get("aws-region", "")
+    return ecr_host(account, region) if account and region else ""
 
 
 def docker_config(logins: Mapping[str, Login]) -> str:

@@ -6,11 +6,28 @@ import pytest
 
 from sentinel.api.imagecommit import ImageConfig
 from sentinel.api.reasons import Reason
-from sentinel.engine.dockerpush import Push, read_push
+from sentinel.engine.dockerpush import Push, read_push, wants_sync
 from sentinel.errors import UserError
 from sentinel.plan.logins import Login
+from sentinel.registry.ecr import EcrKeys
 
 ENV = {"TAG": "1.2", "USER": "me", "PASSWORD": "s3cret", "APP": "Shop", "NAMES": "a,b c"}
+
+AMAZON = {
+    "aws_access_key": "AKIA",
+    "aws_secret_key": "$PASSWORD",
+    "aws_region": "eu-west-1",
+    "aws_registry_id": "123456789012",
+}
+AZURE = {
+    "azure_client_id": "$USER",
+    "azure_client_secret": "$PASSWORD",
+    "azure_login_server": "acme.azurecr.io",
+    "azure_subscription_id": "s",
+    "azure_tenant_id": "t",
+    "azure_resource_group": "g",
+    "azure_registry_name": "acme",
+}
 
 
 def push(secret_values: tuple[str, ...] = (), **properties: str) -> Push:
@@ -154,11 +171,21 @@ def test_a_json_key_has_its_line_ends_repaired() -> None:
             {"volumes": " ".join("/v" * 33)},
             "volumes cannot be used: List should have at most 32 items",
         ),
-        ({"aws_access_key": "x"}, "logins of Amazon ECR by aws-… are not supported yet"),
         (
-            {"azure_client_id": "x"},
-            "logins of Azure Container Registry by azure-… are not supported yet",
+            {"aws_access_key": "x", "aws_region": "$NOT_SET"},
+            "aws-secret-key and aws-region and aws-registry-id are missing or empty",
         ),
+        ({**AMAZON, "aws_region": "eu"}, "aws-region 'eu' is no region"),
+        (
+            {**AMAZON, "repository": "quay.io/a/b"},
+            "repository names quay.io, but the login is for 123456789012.dkr.ecr.",
+        ),
+        ({"azure_client_id": "x"}, "azure-client-secret is missing or empty"),
+        (
+            {"azure_client_id": "x", "azure_client_secret": "y"},
+            "azure-login-server is missing or empty",
+        ),
+        ({**AZURE, "azure_login_server": "a b/c"}, "azure-login-server 'a b/c' is no host"),
     ],
 )
 def test_what_cannot_be_pushed(properties: dict[str, str], message: str) -> None:
@@ -210,3 +237,49 @@ def test_an_image_from_scratch_takes_fewer_properties() -> None:
         "registry 'mine' names no host: it is taken from repository",
     )
     assert read_push(registry | {"user": ""}, ENV, scratch=True).notes == found.notes[1:]
+
+
+@pytest.mark.parametrize(
+    ("given", "host", "login"),
+    [
+        (
+            {**AMAZON, "registry": "https://quay.io/v2"},
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+            EcrKeys(
+                access_key="AKIA",
+                secret_key="s3cret",
+                region="eu-west-1",
+                registry_id="123456789012",
+            ),
+        ),
+        (AZURE, "acme.azurecr.io", Login(username="me", password="s3cret")),
+        (
+            {**AZURE, "azure_login_server": "https://acme.azurecr.io/"},
+            "acme.azurecr.io",
+            Login(username="me", password="s3cret"),
+        ),
+        (
+            {**AZURE, "azure_login_server": ""},
+            "acme.azurecr.io",
+            Login(username="me", password="s3cret"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("written", ["Team/App", "{host}/team/app"])
+def test_the_login_of_a_cloud_says_which_registry(
+    given: dict[str, str], host: str, login: Login | EcrKeys, written: str
+) -> None:
+    found = push(**{**given, "repository": written.format(host=host)})
+
+    assert (found.target.name, found.login, found.notes) == (f"{host}/team/app", login, ())
+    assert "s3cret" not in repr(found)
+
+
+def test_variables_that_steps_exported_count_unless_sync_is_disabled() -> None:
+    assert [wants_sync({"disable-sync": text}) for text in ("true", "false", "1", "")] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert wants_sync({})

@@ -16,9 +16,11 @@ from sentinel.engine.pullsecret import drop_logins, keep_logins, logins
 from sentinel.engine.run import Run
 from sentinel.errors import NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists, Conflict, NotFound
+from sentinel.network import Policy
 from sentinel.plan.environment import user_variables
 from sentinel.plan.images import WantedImages
 from sentinel.plan.logins import Login
+from sentinel.registry.ecr import EcrKeys
 
 NAME = "b-6f0d3a52-pull"
 FOUND = {"quay.io/acme/app": Login(username="ci", password="hidden")}
@@ -148,3 +150,49 @@ async def test_a_build_in_our_own_namespace_does_not_read_the_key_of_plans() -> 
 
     with pytest.raises(UserError, match="the operator's own key: no Build may use it"):
         await run.references.resolve(user_variables(run.build))
+
+
+AMAZON = (
+    ("aws-access-key", "AKIA"),
+    ("aws-secret-key", "$SECRET"),
+    ("aws-region", "eu-west-1"),
+    ("aws-registry-id", "123456789012"),
+)
+ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+
+
+async def test_amazons_keys_are_exchanged_for_a_login_of_the_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[EcrKeys] = []
+
+    async def exchanged(keys: EcrKeys, *, policy: Policy) -> Login:
+        asked.append(keys)
+        return Login(username="AWS", password="token")
+
+    monkeypatch.setattr("sentinel.engine.pullsecret.ecr_login", exchanged)
+    box = Box(id=f"{ECR}/team/app:1", auth=AMAZON)
+    wanted = WantedImages(box=box, services=(), public={"SECRET": "s"})
+
+    found = await logins(run_with(Secrets()), wanted)
+
+    assert found == {f"{ECR}/team/app": Login(username="AWS", password="token")}
+    assert [each.secret_key for each in asked] == ["s"]
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        (Box(id=f"{ECR}/a", auth=AMAZON[:1], line=3), "on line 3 .* aws-secret-key and aws-region"),
+        (
+            Box(id="quay.io/a/b", auth=AMAZON),
+            "the image is on quay.io, its login is for 123456789012",
+        ),
+    ],
+)
+async def test_amazons_keys_that_cannot_be_used(box: Box, message: str) -> None:
+    wanted = WantedImages(box=box, services=(), public={"SECRET": "s"})
+    with pytest.raises(UserError, match=message) as caught:
+        await logins(run_with(Secrets()), wanted)
+
+    assert caught.value.reason is Reason.IMAGE_AUTH_FAILED

@@ -57,7 +57,6 @@ def test_the_login_of_a_box(said: dict[str, str], login: Login | None) -> None:
             r"password of acme/app on line 3 .*: \$EMPTY",
         ),
         ({"username": "$USER"}, r"password of acme/app on line 3 of wercker\.yml is empty$"),
-        ({"aws_access_key": "a", "aws_secret_key": "b"}, "keys of Amazon's registry"),
     ],
 )
 def test_a_login_that_cannot_work_is_refused_without_its_values(
