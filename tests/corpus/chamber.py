@@ -126,6 +126,9 @@ async def _box(plan: Plan, *, work: Path, kit: Path, tools: Path) -> AsyncIterat
         )
     try:
         yield Box(process=process, root=work)
+        # Killed at its end, it would leave children that still write into `work`, which is removed next.
+        async with asyncio.timeout(60):
+            await process.wait()
     finally:
         if process.returncode is None:
             process.kill()
