@@ -11,12 +11,13 @@ START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 class Hasty:
     """A clock whose sleeps are over at once; it remembers them, and its time moves with them."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: datetime = START) -> None:
+        self.start = start
         self.slept: list[float] = []
         self.elapsed = 0.0
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=self.elapsed)
+        return self.start + timedelta(seconds=self.elapsed)
 
     def monotonic(self) -> float:
         return self.elapsed

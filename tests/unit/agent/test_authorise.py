@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
+from tests.unit.clocks import Hasty
+from tests.unit.fakeapi import FakeApi
 
 from sentinel.agent.authorise import Permit, authorise
 from sentinel.agent.failures import CommitRefused
@@ -19,23 +21,16 @@ UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
 OWNER = {"apiVersion": API_VERSION, "kind": "Build", "name": "b", "uid": UID, "controller": True}
 
 
-class FakeKube:
-    """The pod and the Build of one commit."""
-
-    async def get(self, resource: Any, *, name: str, namespace: str | None = None) -> Any:
-        if resource.plural == "builds":
-            image = {"pullSecretRefs": [{"name": "named"}]}
-            return {"metadata": {"name": "b", "uid": UID}, "spec": {"image": image}}
-        return {
-            "metadata": {"uid": "pod-uid", "ownerReferences": [OWNER]},
-            "spec": {"nodeName": "n", "containers": [{"name": "box"}]},
-            "status": {"containerStatuses": [{"name": "box", "containerID": "containerd://c"}]},
-        }
-
-
-class FakeClock:
-    def now(self) -> datetime:
-        return datetime(2026, 11, 27, tzinfo=UTC)
+BUILD = {
+    "metadata": {"name": "b", "uid": UID},
+    "spec": {"image": {"pullSecretRefs": [{"name": "named"}]}},
+}
+POD = {
+    "metadata": {"name": "p", "uid": "pod-uid", "ownerReferences": [OWNER]},
+    "spec": {"nodeName": "n", "containers": [{"name": "box"}]},
+    "status": {"containerStatuses": [{"name": "box", "containerID": "containerd://c"}]},
+}
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
 
 def commit(
@@ -70,9 +65,9 @@ def commit(
 async def permit(asked: ImageCommit) -> Permit:
     return await authorise(
         asked,
-        kube=cast(Any, FakeKube()),
+        kube=cast(Any, FakeApi(builds=[BUILD], pods=[POD])),
         settings=Settings(node_name="n", images=ImageSettings(prefix="registry.example.com")),
-        clock=cast(Any, FakeClock()),
+        clock=Hasty(NOW),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 from tests.unit.agent.trees import needs_root, overlay, tar_of
+from tests.unit.fakeapi import FakeApi
 from tests.unit.registry import server
 
 from sentinel.agent.commit import run_commit
@@ -43,27 +44,15 @@ BASE_CONFIG = {
 }
 
 
-class Cluster:
-    """The objects of one commit."""
-
-    def __init__(self, commit: dict[str, Any]) -> None:
-        self.commit = commit
-
-    async def get(self, resource: Any, *, name: str, namespace: str | None = None) -> Any:
-        if resource.plural == "imagecommits":
-            return self.commit
-        if resource.plural == "builds":
-            return {"metadata": {"name": "b", "uid": "u"}, "spec": {}}
-        return {
-            "metadata": {"uid": "pod-uid", "ownerReferences": [OWNER]},
-            "spec": {"nodeName": "n", "containers": [{"name": "box"}]},
-            "status": {"containerStatuses": [{"name": "box", "containerID": "containerd://c"}]},
-        }
-
-    async def patch(self, *_: Any, body: dict[str, Any], **__: Any) -> dict[str, Any]:
-        self.commit["status"].update(body.get("status", {}))
-        self.commit["metadata"]["labels"].update(body.get("metadata", {}).get("labels", {}))
-        return self.commit
+def api_of(commit: dict[str, Any]) -> FakeApi:
+    """An API server with the objects of one commit."""
+    pod = {
+        "metadata": {"name": "p", "uid": "pod-uid", "ownerReferences": [OWNER]},
+        "spec": {"nodeName": "n", "containers": [{"name": "box"}]},
+        "status": {"containerStatuses": [{"name": "box", "containerID": "containerd://c"}]},
+    }
+    build = {"metadata": {"name": "b", "uid": "u"}, "spec": {}}
+    return FakeApi(imagecommits=[commit], pods=[pod], builds=[build])
 
 
 class Node:
@@ -133,7 +122,7 @@ async def test_the_output_of_a_box_becomes_an_image(tmp_path: Path, scratch_from
         asked = commit_to(f"{host}/ns/app", **({} if scratch_from else {"scratchFrom": []}))
         (tmp_path / "spool").mkdir()
         tools = Tools(
-            kube=cast(Any, Cluster(asked)),
+            kube=cast(Any, api_of(asked)),
             runtime=cast(Any, Node(box)),
             settings=Settings(
                 node_name="n",

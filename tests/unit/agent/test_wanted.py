@@ -5,26 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from tests.unit.fakeapi import FakeApi
 
 from sentinel.agent.commit import is_wanted
 from sentinel.agent.tools import Tools
 from sentinel.api import API_VERSION
 from sentinel.api.imagecommit import ImageCommit
-from sentinel.kube.errors import NotFound
 
 OWNER = {"apiVersion": API_VERSION, "kind": "Build", "name": "b", "uid": "u", "controller": True}
-
-
-class FakeKube:
-    """One Build, or none."""
-
-    def __init__(self, build: dict[str, Any] | None) -> None:
-        self.build = build
-
-    async def get(self, *_: Any, **__: Any) -> dict[str, Any]:
-        if self.build is None:
-            raise NotFound("no Build")
-        return self.build
 
 
 def build(uid: str = "u", *, cancel: bool = False, finished: str = "") -> dict[str, Any]:
@@ -65,5 +53,5 @@ async def test_a_build_that_ended_or_was_cancelled_moves_no_tags(
             },
         }
     )
-    tools = cast(Tools, type("Few", (), {"kube": FakeKube(found)})())
+    tools = cast(Tools, type("Few", (), {"kube": FakeApi(builds=[found] if found else [])})())
     assert await is_wanted(commit, tools) is wanted

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any, cast
 
 import pytest
 from tests.unit.clocks import START, Hasty
+from tests.unit.fakeapi import FakeApi
 
 from sentinel.api.build import PodStatus, StepStatus
 from sentinel.api.conditions import ConditionType
@@ -15,7 +17,6 @@ from sentinel.engine.board import Board
 from sentinel.engine.box import judge
 from sentinel.engine.status import StatusWriter, progress, step_statuses
 from sentinel.errors import GoneError, TransientError
-from sentinel.kube.errors import Conflict
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, PlanStep
 from sentinel.session.journal import SessionState, StepState
 
@@ -122,51 +123,37 @@ def test_the_first_step_that_did_not_pass_decides(
     assert outcome.succeeded is (reason is Reason.PASSED)
 
 
-class Server:
-    """The API server's one Build, with resourceVersion as it guards a write."""
+class Server(FakeApi):
+    """The API server with one Build."""
 
     def __init__(self) -> None:
-        self.raw: dict[str, Any] = {
-            "apiVersion": "sentinel.wercker.com/v1alpha1",
-            "kind": "Build",
-            "metadata": {
-                "namespace": "ns",
-                "name": "b",
-                "uid": "u",
-                "generation": 2,
-                "resourceVersion": "10",
-            },
-            "spec": {},
-        }
-        self.writes: list[dict[str, Any]] = []
-        self.away = 0
+        metadata = {"namespace": "ns", "name": "b", "uid": "u", "generation": 2}
+        super().__init__(
+            builds=[
+                {
+                    "apiVersion": "sentinel.wercker.com/v1alpha1",
+                    "kind": "Build",
+                    "metadata": {**metadata, "resourceVersion": "10"},
+                    "spec": {},
+                }
+            ]
+        )
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        return self.find("builds", "b")
+
+    @property
+    def writes(self) -> list[dict[str, Any]]:
+        return [body["status"] for body in self.replaced]
 
     def touch(self, **fields: Any) -> None:
-        version = int(self.raw["metadata"]["resourceVersion"]) + 1
-        metadata = {**self.raw["metadata"], "resourceVersion": str(version)}
-        self.raw = {**self.raw, "metadata": metadata, **fields}
-
-    async def get(self, resource: object, *, namespace: str, name: str) -> dict[str, Any]:
-        return self.raw
-
-    async def replace(
-        self, resource: object, body: dict[str, Any], *, subresource: str
-    ) -> dict[str, Any]:
-        assert subresource == "status"
-        if self.away:
-            self.away -= 1
-            raise TransientError("the API server is away")
-        if body["metadata"]["resourceVersion"] != self.raw["metadata"]["resourceVersion"]:
-            raise Conflict("changed")
-        self.touch(status=body["status"])
-        self.writes.append(body["status"])
-        return self.raw
+        self.change("builds", "b", **fields)
 
 
 def writer_of(server: Server) -> StatusWriter:
-    return StatusWriter(
-        kube=cast(Any, server), builds=Board(), clock=cast(Any, Hasty()), raw=server.raw
-    )
+    raw = copy.deepcopy(server.raw)
+    return StatusWriter(kube=cast(Any, server), builds=Board(), clock=Hasty(), raw=raw)
 
 
 async def test_changes_go_out_in_one_write_without_empty_fields() -> None:
@@ -234,7 +221,7 @@ async def test_the_background_task_writes_what_changed() -> None:
 async def test_an_api_server_that_is_away_for_a_moment_loses_nothing() -> None:
     server = Server()
     writer = writer_of(server)
-    server.away = 2
+    server.fail("replace", "b", TransientError("the API server is away"), times=2)
     task = asyncio.create_task(writer.run())
     writer.change(progress="1/3")
     for _ in range(20):

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 from tests.unit.clocks import START, Hasty
 from tests.unit.engine.world import KEYS
+from tests.unit.fakeapi import FakeApi
 
 from sentinel.clock import rfc3339
 from sentinel.engine.board import Board
 from sentinel.engine.run import Tools
 from sentinel.engine.supervisor import Supervisor
 from sentinel.engine.sweep import is_over, sweep
-from sentinel.kube.errors import NotFound, Unavailable
-from sentinel.kube.resources import Resource
+from sentinel.kube.errors import Unavailable
 from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, AttemptId
 from sentinel.plan.seal import seal_plan, sign_object
 from sentinel.resolver.shelf import Known
@@ -64,39 +62,6 @@ def holder(kind: str, name: str, *, attempt: int, signed: bool = True) -> dict[s
     return sign_object(body, identity=identity, keys=KEYS) if signed else body
 
 
-class Kube:
-    """Objects by plural, and what was deleted of them."""
-
-    def __init__(self, **objects: list[dict[str, Any]]) -> None:
-        self.objects = objects
-        self.deleted: list[tuple[str, str]] = []
-        self.listed: list[tuple[str, str | None]] = []
-        self.fails: set[str] = set()
-
-    async def each(
-        self, resource: Resource, *, namespace: str | None = None, labels: str = ""
-    ) -> AsyncIterator[dict[str, Any]]:
-        self.listed.append((resource.plural, namespace))
-        for raw in self.objects.get(resource.plural, []):
-            done = raw["metadata"]["labels"].get(FINISHED_LABEL) == "true"
-            if FINISHED_LABEL not in labels or done == ("!=" not in labels):
-                yield copy.deepcopy(raw)
-
-    async def get(self, resource: Resource, *, namespace: str, name: str) -> dict[str, Any]:
-        for raw in self.objects.get(resource.plural, []):
-            if raw["metadata"]["name"] == name:
-                return copy.deepcopy(raw)
-        raise NotFound(f"no {resource.plural} {name}")
-
-    async def delete(
-        self, resource: Resource, *, namespace: str, name: str, uid: str | None = None
-    ) -> None:
-        assert uid
-        if name in self.fails:
-            raise Unavailable("the API server is away")
-        self.deleted.append((resource.plural, name))
-
-
 class Offers:
     """A supervisor that fails with some Builds."""
 
@@ -109,7 +74,7 @@ class Offers:
         self.offered.append(raw["metadata"]["name"])
 
 
-def tools(kube: Kube, **settings: Any) -> Tools:
+def tools(kube: FakeApi, **settings: Any) -> Tools:
     return Tools(
         kube=cast(Any, kube),
         settings=Settings(**settings),
@@ -125,14 +90,14 @@ def tools(kube: Kube, **settings: Any) -> Tools:
     )
 
 
-async def run(kube: Kube, supervisor: Offers | None = None, **settings: Any) -> Offers:
+async def run(kube: FakeApi, supervisor: Offers | None = None, **settings: Any) -> Offers:
     supervisor = supervisor or Offers()
     await sweep(tools(kube, **settings), cast(Supervisor, supervisor))
     return supervisor
 
 
 async def test_one_bad_build_does_not_end_the_resync() -> None:
-    kube = Kube(
+    kube = FakeApi(
         builds=[
             build("bad"),
             build("good"),
@@ -141,7 +106,7 @@ async def test_one_bad_build_does_not_end_the_resync() -> None:
             ended("old", "5s"),
         ]
     )
-    kube.fails = {"silent"}
+    kube.fail("delete", "silent", Unavailable("the API server is away"))
 
     supervisor = await run(kube, Offers("bad"))
 
@@ -158,7 +123,7 @@ def test_a_finished_build_stays_for_its_ttl(ttl: str, over: bool) -> None:
 
 
 async def test_what_builds_left_that_are_gone_is_deleted() -> None:
-    kube = Kube(
+    kube = FakeApi(
         builds=[build("lives", uid=OTHER)],
         pods=[made("pods"), made("pods", of="lives", uid=OTHER)],
         imagecommits=[made("imagecommits"), made("imagecommits", of="lives", uid=OTHER)],
@@ -177,7 +142,7 @@ async def test_what_builds_left_that_are_gone_is_deleted() -> None:
 
 
 async def test_a_finished_build_keeps_its_pod() -> None:
-    kube = Kube(builds=[ended("b", "168h")], pods=[made("pods")])
+    kube = FakeApi(builds=[ended("b", "168h")], pods=[made("pods")])
     await run(kube)
     assert kube.deleted == []
 
@@ -191,13 +156,13 @@ async def test_pods_that_only_have_our_labels_are_left_alone() -> None:
     del unsigned["metadata"]["annotations"]
     copied = made("pods", attempt=2)
     copied["metadata"]["annotations"] = made("pods")["metadata"]["annotations"]
-    kube = Kube(pods=[named, strange, unsigned, copied])
+    kube = FakeApi(pods=[named, strange, unsigned, copied])
     await run(kube)
     assert kube.deleted == []
 
 
 async def test_objects_that_only_have_the_names_of_ours_are_left_alone() -> None:
-    kube = Kube(
+    kube = FakeApi(
         pods=[made("pods")],
         configmaps=[holder("ConfigMap", "b-6f0d3a52-1-steps", attempt=1, signed=False)],
         secrets=[holder("Secret", "b-6f0d3a52-pull", attempt=0, signed=False)],
@@ -207,12 +172,12 @@ async def test_objects_that_only_have_the_names_of_ours_are_left_alone() -> None
 
 
 async def test_pods_are_listed_before_the_builds_that_they_belong_to() -> None:
-    kube = Kube()
+    kube = FakeApi()
     await run(kube)
     assert [plural for plural, _ in kube.listed] == ["pods", "imagecommits", "builds", "builds"]
 
 
 async def test_an_operator_of_some_namespaces_lists_nothing_cluster_wide() -> None:
-    kube = Kube()
+    kube = FakeApi()
     await run(kube, namespaces=["a", "b"])
     assert {namespace for _, namespace in kube.listed} == {"a", "b"}
