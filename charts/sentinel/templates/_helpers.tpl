@@ -85,3 +85,32 @@ subjects:
   - {kind: ServiceAccount, name: {{ $name }}, namespace: {{ $root.Release.Namespace }}}
 {{- end }}
 {{- end }}
+
+{{/* Whether anything is reported anywhere: "true" or empty. */}}
+{{- define "sentinel.reports" -}}
+{{- with .Values.reports }}
+{{- if or .werckerAPI.url .cloudEvents.url .commitStatuses .namespaceSecrets }}true{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "sentinel.storeEnv" -}}
+- {name: SENTINEL_STORE__BUCKET, value: {{ .Values.store.bucket | quote }}}
+- {name: SENTINEL_STORE__ENDPOINT, value: {{ .Values.store.endpoint | quote }}}
+- {name: SENTINEL_STORE__REGION, value: {{ .Values.store.region | quote }}}
+- {name: SENTINEL_STORE__PREFIX, value: {{ .Values.store.prefix | quote }}}
+{{- with .Values.store.existingSecret }}
+- name: SENTINEL_STORE__ACCESS_KEY_ID
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: AWS_ACCESS_KEY_ID}}
+- name: SENTINEL_STORE__SECRET_ACCESS_KEY
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: AWS_SECRET_ACCESS_KEY}}
+{{- end }}
+{{- end }}
+
+{{- define "sentinel.sourceCAEnv" -}}
+{{- if .Values.source.caConfigMap -}}
+- name: SENTINEL_SOURCE__CA
+  valueFrom: {configMapKeyRef: {name: {{ .Values.source.caConfigMap }}, key: ca.crt}}
+{{- else if .Values.source.ca -}}
+- {name: SENTINEL_SOURCE__CA, value: {{ .Values.source.ca | quote }}}
+{{- end }}
+{{- end }}

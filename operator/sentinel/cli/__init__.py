@@ -15,6 +15,7 @@ VERBS = {
     "env": "sentinel.cli.env",
     "logs": "sentinel.cli.logs",
     "operator": "sentinel.cli.roles",
+    "reporter": "sentinel.cli.roles",
     "resolver": "sentinel.cli.roles",
     "schema": "sentinel.cli.schema",
     "steps": "sentinel.cli.steps",

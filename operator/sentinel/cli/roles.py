@@ -1,4 +1,4 @@
-"""`sentinel operator`, `sentinel resolver` and `sentinel agent`: the long-running roles."""
+"""`sentinel operator`, `sentinel resolver`, `sentinel agent` and `sentinel reporter`: the long-running roles."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ def resolver() -> None:
     if not settings.resolver.socket:
         raise click.ClickException("set SENTINEL_RESOLVER__SOCKET to the path of its socket")
     serve(settings.resolver)
+
+
+@click.command()
+def reporter() -> None:
+    """Run the reporter (in its Deployment): it tells wercker-api and others how builds go."""
+    from sentinel.reports.app import run_reporter  # noqa: PLC0415 - aiohttp and the rest
+
+    _run(run_reporter)
 
 
 NESTING = 24_000

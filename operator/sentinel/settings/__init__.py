@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sentinel.network import Policy
 from sentinel.settings.images import ImageSettings
+from sentinel.settings.reports import ReportSettings
 
 
 class StoreSettings(BaseModel):
@@ -362,6 +363,7 @@ class Settings(BaseSettings):
     source: Annotated[SourceSettings, Field(description="Sources.")] = SourceSettings()
     steps: Annotated[StepSettings, Field(description="Steps.")] = StepSettings()
     resolver: Annotated[ResolverSettings, Field(description="The resolver.")] = ResolverSettings()
+    reports: Annotated[ReportSettings, Field(description="Reports.")] = ReportSettings()
     containerd_socket: Annotated[
         str, Field(description="The node's containerd, for the agent.")
     ] = "/run/containerd/containerd.sock"

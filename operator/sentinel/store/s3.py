@@ -156,6 +156,25 @@ class ObjectStore:
         except GoneError:
             return None
 
+    async def size(self, key: str) -> int | None:
+        """Size in bytes, or None where there is no such object."""
+        info = await self.head(key)
+        return None if info is None else info.size
+
+    async def read(self, key: str, *, start: int, length: int) -> bytes:
+        """`length` bytes of the object from `start`, fewer at its end. GoneError where there is none.
+
+        Whether the object is the one that was signed for is not checked: `get` sees the whole of it.
+        """
+
+        def read() -> bytes:
+            span = f"bytes={start}-{start + length - 1}"
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, Range=span)
+            data: bytes = answer["Body"].read()
+            return data
+
+        return await self._call(f"read {key}", read)
+
     async def put(self, key: str, data: bytes) -> None:
         """Write a small object, over what was there."""
         await self._call(
