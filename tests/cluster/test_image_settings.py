@@ -58,6 +58,7 @@ def mirrored(sentinel: Lab) -> Iterator[None]:
     install(sentinel, quiet=True)
 
 
+@pytest.mark.alone
 def test_a_box_that_is_gone_is_pulled_from_a_mirror_and_the_log_has_it(
     mirrored: None, builds: Builds
 ) -> None:
@@ -93,6 +94,7 @@ def local(sentinel: Lab) -> Iterator[None]:
     install(sentinel, quiet=True)
 
 
+@pytest.mark.alone
 def test_images_loaded_onto_the_nodes_are_boxes_and_services(local: None, builds: Builds) -> None:
     raw = builds.run(url=builds.project(ON_NODES), image={"commit": "end"})
 

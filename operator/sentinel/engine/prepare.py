@@ -23,6 +23,7 @@ from sentinel.engine.pullsecret import keep_logins, logins
 from sentinel.engine.pushing import check_pushing
 from sentinel.engine.run import Run
 from sentinel.engine.sources import resolve_source, show
+from sentinel.engine.tools import about_tools
 from sentinel.errors import InfrastructureError
 from sentinel.plan.durations import check_durations
 from sentinel.plan.logins import Login
@@ -101,7 +102,8 @@ async def _prepare(run: Run, number: int) -> tuple[Plan, dict[str, Login], tuple
         attempt=number,
         started=started,
     )
-    return plan, found_logins, notices(build, pipeline=pipeline, wanted=wanted, plan=plan)
+    known = notices(build, pipeline=pipeline, wanted=wanted, plan=plan)
+    return plan, found_logins, (*known, *await about_tools(run, plan))
 
 
 def _accept(attempt: Attempt, known: Sequence[str]) -> None:

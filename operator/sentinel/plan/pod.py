@@ -134,8 +134,16 @@ def _volumes(plan: Plan, said: PodContainer, settings: Settings) -> list[Object]
     if plan.archived_steps:
         volumes.append({"name": "steps", "configMap": {"name": plan.id.steps}})
     if provides_tools(plan, settings):
-        volumes.append({"name": "tools", **settings.steps.tools})
+        volumes.append({"name": "tools", **_tools(settings)})
     return volumes
+
+
+def _tools(settings: Settings) -> Object:
+    """The volume source of the tools. A namespace may lack its ConfigMap or Secret: most steps need no tool of it."""
+    return {
+        kind: {"optional": True, **source} if kind in ("configMap", "secret") else source
+        for kind, source in settings.steps.tools.items()
+    }
 
 
 def provides_tools(plan: Plan, settings: Settings) -> bool:
