@@ -23,23 +23,16 @@
 		sed -n "s/^$1:[[:space:]]*//p" "$directory/$manifest" | sed -e 's/[[:space:]]#.*$//' -e 's/[[:space:]]*$//' \
 			-e "s/^'\(.*\)'\$/\1/" -e 's/^"\(.*\)"$/\1/' -e q
 	}
-	need sed && need tar && need gzip
+	need sed
 	name="$(value_of name)" version="$(value_of version)"
 	[ -n "$name" ] || fail "$manifest has no name: write a line such as name: my-step"
 	[ -n "$version" ] || fail "$manifest has no version: write a line such as version: 1.0.0"
 	version="${version#v}"
-	archive="$WERCKER_STEP_TEMP/step.tar"
-	cd "$directory" || fail "$directory cannot be entered"
-	set --
-	for file in * .[!.]* ..?*; do
-		# Not every tar can leave something out.
-		{ [ -e "$file" ] || [ -L "$file" ]; } && [ "$file" != .git ] && set -- "$@" "./$file"
-	done
-	tar -cf "$archive" "$@" || fail "$directory was not packed by tar"
-	gzip "$archive" || fail "$directory was not packed by gzip"
+	archive="$WERCKER_STEP_TEMP/step.tar.gz"
+	"$boxkit" pack "$directory" "$archive" || fail "$directory was not packed"
 	query=
 	! is_true "$WERCKER_PUBLISH_STEP_PRIVATE" || query='?private=true'
-	http_body="$archive.gz"
+	http_body="$archive"
 	http PUT "$endpoint/api/steps/$(url_escape "$owner")/$(url_escape "$name")/$(url_escape "$version")$query" \
 		"Authorization: Bearer $token" 'Content-Type: application/gzip' \
 		</dev/null >"$WERCKER_STEP_TEMP/answer" || {

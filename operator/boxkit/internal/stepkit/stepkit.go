@@ -16,10 +16,10 @@ const (
 )
 
 // Verbs are the first arguments that Run takes.
-var Verbs = []string{"http", "json", "url", "mail", "s3sync", "expand", "tool"}
+var Verbs = []string{"http", "json", "url", "mail", "s3sync", "expand", "tool", "pack"}
 
 // Usage is how the verbs are called.
-const Usage = `boxkit http [--body FILE] [--timeout DURATION] < REQUEST | json quote < TEXT | json get KEY… < JSON | json find KEY TEXT WANTED < JSON | url quote < TEXT | mail < JSON | s3sync < JSON | expand < TEXT | tool NAME [VERSION]`
+const Usage = `boxkit http [--body FILE] [--timeout DURATION] < REQUEST | json quote < TEXT | json get KEY… < JSON | json find KEY TEXT WANTED < JSON | url quote < TEXT | mail < JSON | s3sync < JSON | expand < TEXT | tool NAME [VERSION] | pack DIR FILE`
 
 // Run is one call. `kit` is the directory that boxkit lies in, for its certificates. The result is the exit code.
 func Run(verb string, args []string, kit string, in io.Reader, out, diagnostics io.Writer) int {
@@ -40,6 +40,8 @@ func Run(verb string, args []string, kit string, in io.Reader, out, diagnostics 
 		code, err = runExpand(args, in, out)
 	case "tool":
 		code, err = runTool(args, toolsDir(), out)
+	case "pack":
+		code, err = runPack(args, diagnostics)
 	default:
 		code, err = codeUsage, fmt.Errorf("unknown verb; usage: %s", Usage)
 	}

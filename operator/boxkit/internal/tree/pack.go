@@ -29,7 +29,8 @@ type packer struct {
 	archive *tar.Writer
 	base    string // names in the archive and in messages begin with it
 	out     *capped
-	plain   bool // not compressed: what a file takes is known beforehand
+	plain   bool   // not compressed: what a file takes is known beforehand
+	but     string // an entry of the directory itself that is left out
 	files   int
 	gone    names
 	changed names
@@ -91,6 +92,16 @@ func Pack(path string, file *os.File, limit int64, zip bool) (Packed, error) {
 	} else if err != nil {
 		return Packed{}, err
 	}
+	return pack(path, filepath.Base(path), "", file, limit, zip)
+}
+
+// PackContents writes a directory's contents, all but the entry `but` of it, as a compressed archive to an empty file.
+// Names in the archive are those below the directory.
+func PackContents(dir, but string, file *os.File) (Packed, error) {
+	return pack(dir, "", but, file, 0, true)
+}
+
+func pack(path, base, but string, file *os.File, limit int64, zip bool) (Packed, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return Packed{}, err
@@ -107,7 +118,7 @@ func Pack(path string, file *os.File, limit int64, zip bool) (Packed, error) {
 		zipper, _ = gzip.NewWriterLevel(out, gzip.BestSpeed)
 		stream = zipper
 	}
-	p := &packer{archive: tar.NewWriter(stream), base: filepath.Base(path), out: out, plain: !zip}
+	p := &packer{archive: tar.NewWriter(stream), base: base, out: out, plain: !zip, but: but}
 	if root.IsDir() {
 		err = p.inner(real, p.base)
 	} else {
@@ -143,6 +154,9 @@ func (p *packer) inner(dir, name string) error {
 	}
 	slices.Sort(found)
 	for _, each := range found {
+		if name == p.base && p.but != "" && each == p.but {
+			continue
+		}
 		if err := p.entry(filepath.Join(dir, each), filepath.Join(name, each)); err != nil {
 			return err
 		}
