@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sentinel.registry import RegistryClient, parse_reference
+from sentinel.image.reference import parse_reference
+from sentinel.registry import RegistryClient
 from tests.lab import git
 from tests.lab.state import Lab
 from tests.unit.registry.makers import push_image

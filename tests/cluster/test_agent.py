@@ -39,10 +39,11 @@ from sentinel.agent.spool import Spool
 from sentinel.agent.tools import Tools
 from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL
 from sentinel.clock import SystemClock, rfc3339
+from sentinel.image.reference import Reference, parse_reference
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import Forbidden
 from sentinel.kube.resources import IMAGE_COMMITS
-from sentinel.registry import Reference, RegistryClient, parse_reference
+from sentinel.registry import RegistryClient
 from sentinel.settings import NetworkSettings, Settings
 from sentinel.settings.images import ImageSettings
 

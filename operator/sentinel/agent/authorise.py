@@ -17,11 +17,12 @@ from sentinel.api.imagecommit import ACTIVE_LABEL, ACTIVE_SCRATCH, ImageCommit
 from sentinel.api.reasons import CommitReason
 from sentinel.clock import Clock, parse_rfc3339
 from sentinel.errors import UserError
+from sentinel.image.reference import Reference, parse_repository
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, PODS
 from sentinel.plan.names import AttemptId
-from sentinel.registry import Pushing, Reference, allowed_places, may_push, parse_repository
+from sentinel.registry import Pushing, allowed_places, may_push
 from sentinel.settings import Settings
 
 Json = dict[str, Any]

@@ -33,13 +33,10 @@ from sentinel.api.imagecommit import (
 )
 from sentinel.api.reasons import CommitReason, Reason
 from sentinel.errors import GoneError, SentinelError, UserError
+from sentinel.image.reference import Reference, parse_reference
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, IMAGE_COMMITS
-from sentinel.registry import (
-    Reference,
-    RegistryClient,
-    parse_reference,
-)
+from sentinel.registry import RegistryClient
 
 log = logging.getLogger(__name__)
 

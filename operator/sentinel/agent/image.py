@@ -17,7 +17,7 @@ from sentinel.agent.layer import PackedLayer
 from sentinel.api.imagecommit import ImageConfig
 from sentinel.api.reasons import CommitReason
 from sentinel.clock import rfc3339
-from sentinel.registry.images import (
+from sentinel.image.manifest import (
     DOCKER_LAYER,
     DOCKER_MANIFEST,
     OCI_LAYER,

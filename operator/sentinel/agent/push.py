@@ -16,9 +16,10 @@ from sentinel.agent.runtimes.base import Runtime
 from sentinel.api.imagecommit import PushedTag
 from sentinel.api.reasons import CommitReason
 from sentinel.errors import SentinelError
-from sentinel.registry import Reference, RegistryClient
+from sentinel.image.manifest import Descriptor
+from sentinel.image.reference import Reference
+from sentinel.registry import RegistryClient
 from sentinel.registry.client import bytes_body, file_body
-from sentinel.registry.images import Descriptor
 
 log = logging.getLogger(__name__)
 

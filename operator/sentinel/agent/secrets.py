@@ -1,6 +1,6 @@
 """The Secrets that a Build pushes and pulls with, read when they are needed and kept nowhere.
 
-Not here: what is in them (`registry/credentials.py`).
+Not here: what is in them (`image/dockerconfig.py`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from sentinel.agent.tools import Tools, patiently
 from sentinel.api.imagecommit import ImageCommit
 from sentinel.api.model import LocalRef
 from sentinel.api.reasons import CommitReason
+from sentinel.image.dockerconfig import Keychain, keychain_from_secrets
 from sentinel.kube.errors import Forbidden, NotFound
 from sentinel.kube.resources import SECRETS
-from sentinel.registry import Keychain, keychain_from_secrets
 
 _SECRET_TRIES = 17
 _LONGEST_PAUSE = 5.0

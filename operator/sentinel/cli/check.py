@@ -32,6 +32,7 @@ from sentinel.config.load import (
 from sentinel.plan.asked import Answer, Wanted, about_answers, images_of
 from sentinel.plan.engines import about_engines
 from sentinel.plan.gone import with_gone
+from sentinel.text import printable
 
 Asked: TypeAlias = list[tuple[Wanted, Answer | None]]
 """Boxes and services, and what their registries answered; None where there was nothing to ask."""
@@ -160,7 +161,7 @@ def _about_image(wanted: Wanted, answer: Answer | None) -> str:
         known = f"{answer.reason}"
     else:
         known = f"{answer.digest} {', '.join(answer.platforms)}".rstrip()
-    return "".join(c if c.isprintable() else " " for c in f"{wanted.what} {name}{was}: {known}")
+    return printable(f"{wanted.what} {name}{was}: {known}")
 
 
 def _count(number: int, word: str) -> str:

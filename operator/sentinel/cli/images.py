@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
+from sentinel.image.reference import parse_reference
 from sentinel.plan.asked import Answer
-from sentinel.registry import Patience, RegistryClient, parse_reference
+from sentinel.registry import Patience, RegistryClient
 
 AT_ONCE = 8
 SECONDS = 30.0

@@ -11,6 +11,7 @@ from collections.abc import Sequence, Set
 from typing import BinaryIO
 
 from sentinel.api.build import StepStatus
+from sentinel.text import printable
 
 _BOLD, _PLAIN = b"\033[1m", b"\033[0m"
 
@@ -66,7 +67,7 @@ class Printer:
             self._write(_PLAIN)
         if self._in_line:
             self._write(b"\n")
-        name = "".join(c if c.isprintable() else "\ufffd" for c in step.display_name or step.name)
+        name = printable(step.display_name or step.name, instead="\ufffd")
         self._write(bold + f"▶ {name}".encode() + plain + b"\n")
 
     def _write(self, data: bytes) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from sentinel.text import printable
+
 TEXT_LIMIT = 4096
 """Bytes of a generated text: it goes into a Build's status."""
 
@@ -47,7 +49,7 @@ def detect(names: Collection[str]) -> Detected:
 def _text(kind: str, because: str, names: Collection[str]) -> str:
     box, scripts = _recipe(kind, names)
     # A name is anything that git stores: it must neither end the comment nor reach a terminal raw.
-    shown = "".join(c if c.isprintable() else "?" for c in because)[:80]
+    shown = printable(because, instead="?")[:80]
     why = f"a {kind} project, by its {shown}" if because else "nothing that we know was found"
     lines = [
         f"# Made by `sentinel detect`: {why}. Change it and add it to the project as wercker.yml.",

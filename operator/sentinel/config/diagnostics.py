@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sentinel.text import printable
+
 
 class Severity(StrEnum):
     ERROR = "error"
@@ -64,7 +66,7 @@ def _excerpt(line: str, column: int) -> tuple[str, int, int]:
     What a terminal would obey is shown as a space.
     """
     start = max(0, column - 1 - WIDTH // 2) if len(line) > WIDTH else 0
-    shown = "".join(c if c.isprintable() else " " for c in line[start : start + WIDTH])
+    shown = printable(line[start : start + WIDTH])
     before = max(0, min(column - 1 - start, len(shown)))
     word = re.match(r"[\w./@$-]*", shown[before:])
     return shown, before, max(1, len(word[0]) if word else 1)

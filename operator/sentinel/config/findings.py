@@ -11,6 +11,7 @@ from typing import Protocol
 from sentinel.config.codes import Code
 from sentinel.config.diagnostics import Diagnostic, Severity
 from sentinel.nearest import nearest
+from sentinel.text import printable
 
 
 class Placed(Protocol):
@@ -106,7 +107,7 @@ def visible(text: str) -> str:
     """`text` on one line, bounded, without characters that a terminal would obey."""
     if len(text) > TEXT_LIMIT:
         text = text[: TEXT_LIMIT - 1] + "…"
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return printable(text, instead="\ufffd")
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -19,18 +19,16 @@ from sentinel.api.imagecommit import ImageConfig
 from sentinel.api.reasons import Reason
 from sentinel.engine.logins import read_login
 from sentinel.errors import UserError
+from sentinel.image.dockerconfig import Credential
+from sentinel.image.reference import (
+    DOCKER_HUB,
+    Reference,
+    is_host,
+    parse_repository,
+    registry_of,
+)
 from sentinel.plan.interpolate import interpolate
-from sentinel.plan.logins import Login
 from sentinel.registry.ecr import EcrKeys
-from sentinel.registry.reference import DOCKER_HUB, Reference, parse_repository
-
-_HUB = frozenset(
-    {
-        "docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com",
-        "www.docker.com", "cloud.docker.com", "registry.docker.io",
-    }
-)  # fmt: skip
-"""Hosts that people write for Docker Hub; not all of them have a registry."""
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _PORT = re.compile(r"(?:[0-9]+:)?([0-9]{1,5})(?:/(tcp|udp|sctp))?")
@@ -47,7 +45,7 @@ class Push:
     target: Reference
     tags: tuple[str, ...]
     config: ImageConfig
-    login: Login | EcrKeys | None = field(default=None, repr=False)
+    login: Credential | EcrKeys | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
 
 
@@ -144,7 +142,7 @@ def _target(
     registry = said.text("registry")
     given = _host_of(registry)
     head, slash, rest = repository.partition("/")
-    own = head if slash and ("." in head or ":" in head or head == "localhost") else ""
+    own = head if slash and is_host(head) else ""
     notes: list[str] = []
     if cloud:
         if own and own != cloud:
@@ -154,9 +152,9 @@ def _target(
         given, registry = cloud, ""
     if registry and not given:
         notes.append(f"registry {registry!r} names no host: it is taken from repository")
-    if own and given and _plain(own) != _plain(given):
+    if own and given and registry_of(own) != registry_of(given):
         notes.append(f"repository names {own}, registry {given}: {own} is used")
-    host = _plain(own or given or default_registry)
+    host = registry_of(own or given or default_registry)
     path = rest if own else repository
     if host == DOCKER_HUB:
         # From the address of a page: hub.docker.com/r/owner/name.
@@ -177,11 +175,7 @@ def _host_of(registry: str) -> str:
         except ValueError:
             return ""
     head = registry.partition("/")[0].lower()
-    return head if "." in head or ":" in head or head == "localhost" else ""
-
-
-def _plain(host: str) -> str:
-    return DOCKER_HUB if host in _HUB else host
+    return head if is_host(head) else ""
 
 
 def _tags(said: _Properties) -> tuple[str, ...]:

@@ -17,12 +17,16 @@ from sentinel.config.model import Box, Step
 from sentinel.engine.run import Tools
 from sentinel.engine.secrets import References
 from sentinel.errors import InternalError, UserError
+from sentinel.image.dockerconfig import (
+    Credential,
+    Keychain,
+    docker_config,
+    keychain_from_docker_config,
+)
+from sentinel.image.mirrors import mirrored
+from sentinel.image.reference import Reference, parse_reference
 from sentinel.plan.internal import is_shipped
-from sentinel.plan.logins import Login, docker_config
 from sentinel.plan.model import ImageFacts, PlanSource, StepFacts
-from sentinel.registry.credentials import Keychain, keychain_from_docker_config
-from sentinel.registry.mirrors import mirrored
-from sentinel.registry.reference import Reference, parse_reference
 from sentinel.resolver.client import Session
 from sentinel.resolver.logins import logins_of
 from sentinel.resolver.messages import (
@@ -66,7 +70,7 @@ class Lookup:
         session: Session,
         *,
         images: Sequence[Box],
-        logins: Mapping[str, Login],
+        logins: Mapping[str, Credential],
         steps: Sequence[Step],
         source: PlanSource,
     ) -> tuple[list[ImageFacts], dict[str, StepFacts]]:
@@ -152,7 +156,7 @@ class Lookup:
             raise UserError("\n".join(dict.fromkeys(problems)), reason=Reason.REGISTRY_NOT_ALLOWED)
         return references
 
-    async def _keychain(self, logins: Mapping[str, Login]) -> Keychain:
+    async def _keychain(self, logins: Mapping[str, Credential]) -> Keychain:
         keys = await self.references.keychain()
         if logins:
             keys += keychain_from_docker_config(docker_config(logins), source="wercker.yml")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.plan.logins import Login
+from sentinel.image.dockerconfig import Credential
 from sentinel.registry.ecr import EcrKeys
 
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)*(?::[0-9]{1,5})?")
@@ -24,7 +24,7 @@ _AMAZON = ("aws-access-key", "aws-secret-key", "aws-region", "aws-registry-id")
 class FoundLogin:
     """Who pushes or pulls, None for nobody in particular. `host` is the registry of a cloud's login, "" for others."""
 
-    login: Login | EcrKeys | None = field(default=None, repr=False)
+    login: Credential | EcrKeys | None = field(default=None, repr=False)
     host: str = ""
 
 
@@ -46,7 +46,7 @@ def read_login(text: Callable[[str], str], names: Collection[str]) -> FoundLogin
     if username == "_json_key":
         # A key that went through a shell has its line ends escaped twice.
         password = password.replace("\\\\n", "\\n")
-    return FoundLogin(login=Login(username=username, password=password))
+    return FoundLogin(login=Credential(username=username, password=password))
 
 
 def _amazon(text: Callable[[str], str]) -> FoundLogin:
@@ -73,7 +73,7 @@ def _azure(text: Callable[[str], str]) -> FoundLogin:
             if host
             else "azure-login-server is missing or empty: write it like name.azurecr.io"
         )
-    login = Login(username=said["azure-client-id"], password=said["azure-client-secret"])
+    login = Credential(username=said["azure-client-id"], password=said["azure-client-secret"])
     return FoundLogin(login=login, host=host)
 
 

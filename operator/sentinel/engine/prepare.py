@@ -25,8 +25,8 @@ from sentinel.engine.run import Run
 from sentinel.engine.sources import resolve_source, show
 from sentinel.engine.tools import about_tools
 from sentinel.errors import InfrastructureError
+from sentinel.image.dockerconfig import Credential
 from sentinel.plan.durations import check_durations
-from sentinel.plan.logins import Login
 from sentinel.plan.model import Plan
 from sentinel.plan.notices import notices
 from sentinel.plan.options import check_options
@@ -61,7 +61,7 @@ async def prepare(run: Run, number: int) -> Attempt:
     return attempt
 
 
-async def _prepare(run: Run, number: int) -> tuple[Plan, dict[str, Login], tuple[str, ...]]:
+async def _prepare(run: Run, number: int) -> tuple[Plan, dict[str, Credential], tuple[str, ...]]:
     """The Plan, the registry logins that its pod needs, and what people should know of it."""
     build, settings = run.build, run.tools.settings
     started = datetime.fromisoformat(run.writer.status.start_time)

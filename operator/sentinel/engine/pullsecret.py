@@ -19,28 +19,29 @@ from sentinel.engine.create import create
 from sentinel.engine.logins import read_login
 from sentinel.engine.run import Run
 from sentinel.errors import NotVerified, UserError
+from sentinel.image.dockerconfig import Credential, docker_config
+from sentinel.image.reference import Reference, parse_reference
 from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import SECRETS
 from sentinel.plan.environment import user_variables
 from sentinel.plan.images import WantedImages
 from sentinel.plan.interpolate import interpolate
-from sentinel.plan.logins import Login, docker_config, login_of, wants_login
+from sentinel.plan.logins import login_of, wants_login
 from sentinel.plan.pod import owner_reference
 from sentinel.plan.seal import check_object, sign_object
 from sentinel.registry.ecr import EcrKeys, ecr_login
-from sentinel.registry.reference import Reference, parse_reference
 
 log = logging.getLogger(__name__)
 
 
-async def logins(run: Run, wanted: WantedImages) -> dict[str, Login]:
+async def logins(run: Run, wanted: WantedImages) -> dict[str, Credential]:
     """The logins that wercker.yml has for the images of a build, by `host/path`. Raises UserError."""
     boxes = [box for box in (wanted.box, *wanted.services) if wants_login(box)]
     if not boxes:
         return {}
     resolved = await run.references.resolve(user_variables(run.build))
     values = {**wanted.public, **dict(resolved.env)}
-    found: dict[str, Login] = {}
+    found: dict[str, Credential] = {}
     for box in boxes:
         registry = run.tools.settings.images.default_registry
         reference = parse_reference(box.image, default_registry=registry)
@@ -70,7 +71,7 @@ def _amazon(box: Box, reference: Reference, values: Mapping[str, str]) -> EcrKey
     return found.login if isinstance(found.login, EcrKeys) else None
 
 
-async def keep_logins(attempt: Attempt, found: Mapping[str, Login]) -> None:
+async def keep_logins(attempt: Attempt, found: Mapping[str, Credential]) -> None:
     """Make the Secret of these logins, if there are any; the attempt's plan pulls with it from then on."""
     if not found:
         return
@@ -80,7 +81,9 @@ async def keep_logins(attempt: Attempt, found: Mapping[str, Login]) -> None:
     attempt.plan = replace(attempt.plan, image=image)
 
 
-async def put_logins(attempt: Attempt, name: str, found: Mapping[str, Login]) -> dict[str, Any]:
+async def put_logins(
+    attempt: Attempt, name: str, found: Mapping[str, Credential]
+) -> dict[str, Any]:
     """The Secret of that name with exactly these logins, owned by the Build. Raises NotVerified for another one."""
     identity = attempt.id.of_build
     body: dict[str, Any] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sentinel.api.reasons import Reason
 from sentinel.engine.run import Run
 from sentinel.errors import UserError
+from sentinel.image.reference import parse_repository
 from sentinel.plan.model import PlanSource
 from sentinel.plan.repository import plan_image
 from sentinel.registry.pushing import Pushing, allowed_places, may_push
-from sentinel.registry.reference import parse_repository
 
 
 async def check_pushing(run: Run, source: PlanSource) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 from sentinel.api.build import Build
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
+from sentinel.image.dockerconfig import NO_CREDENTIALS, Keychain, keychain_from_secrets
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import CONFIG_MAPS, SECRETS, Resource
 from sentinel.plan import environment
 from sentinel.plan.environment import ResolvedEnvironment, needed
 from sentinel.plan.model import EnvSource, Variable
-from sentinel.registry.credentials import NO_CREDENTIALS, Keychain, keychain_from_secrets
 from sentinel.settings import Settings
 from sentinel.source.access import KEYS
 

@@ -17,7 +17,7 @@ _SAFE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def slug(text: str) -> str:
+def segment(text: str) -> str:
     """`text` as one segment of a key: letters, digits, `.`, `_`, `-`, at most 100 characters.
 
     What already is one stays as it is. Anything else is cut to shape and gets eight hexadecimal digits of its hash,
@@ -38,7 +38,7 @@ def results_prefix(
         *_segments(prefix),
         namespace,
         "project-artifacts",
-        slug(app_id),
+        segment(app_id),
         build_uid,
         str(attempt),
     ]
@@ -52,12 +52,12 @@ def output(results: str) -> str:
 
 def step_log(results: str, step_id: str) -> str:
     """The key of a step's log."""
-    return f"{results}step/{slug(step_id)}/{LOG}"
+    return f"{results}step/{segment(step_id)}/{LOG}"
 
 
 def step_artifacts(results: str, step_id: str) -> str:
     """The key of a step's report artifacts."""
-    return f"{results}step/{slug(step_id)}/{ARTIFACTS}"
+    return f"{results}step/{segment(step_id)}/{ARTIFACTS}"
 
 
 def step_archive(prefix: str, digest: str) -> str:

@@ -7,39 +7,24 @@ log in the same way, and Amazon's keys, which are exchanged for a password first
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
 from sentinel.errors import UserError
+from sentinel.image.dockerconfig import Credential
+from sentinel.image.reference import is_host, registry_of
 from sentinel.plan.interpolate import interpolate
 
-_HUB_HOSTS = (
-    "index.docker.io",
-    "registry-1.docker.io",
-    "registry.hub.docker.com",
-    "hub.docker.com",
-)
 _PAIRS = (("username", "password"), ("azure-client-id", "azure-client-secret"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Login:
-    """Who pulls an image. Neither is ever printed."""
-
-    username: str = field(repr=False)
-    password: str = field(repr=False)
-
-
 def wants_login(box: Box) -> bool:
-    """Whether wercker.yml names somebody to pull this image as."""
+    """Whether wercker.yml has a login for this image."""
     return any(key not in ("registry", "azure-login-server") for key, _ in box.auth)
 
 
-def login_of(box: Box, *, values: Mapping[str, str]) -> Login | None:
+def login_of(box: Box, *, values: Mapping[str, str]) -> Credential | None:
     """The login for the box's image, None where there is none. `values` holds all variables, those of Secrets too.
 
     Amazon's keys are none yet: see `registry.ecr`.
@@ -62,7 +47,7 @@ def login_of(box: Box, *, values: Mapping[str, str]) -> Login | None:
                         ),
                         reason=Reason.IMAGE_AUTH_FAILED,
                     )
-            return Login(username=found[0], password=found[1])
+            return Credential(username=found[0], password=found[1])
     return None
 
 
@@ -74,13 +59,13 @@ def with_registry(image: str, auth: Sequence[tuple[str, str]]) -> str:
     host = host.partition("/")[0]
     if not host or names_host(image) or not image:
         return image
-    return f"{'docker.io' if host in _HUB_HOSTS else host}/{image}"
+    return f"{registry_of(host)}/{image}"
 
 
 def names_host(image: str) -> bool:
     """Whether an image's name begins with a registry's host."""
     first, slash, _ = image.partition("/")
-    return bool(slash) and (first == "localhost" or "." in first or ":" in first)
+    return bool(slash) and is_host(first)
 
 
 def ecr_host(account: str, region: str) -> str:
@@ -92,16 +77,3 @@ def ecr_host(account: str, region: str) -> str:
 def _of_amazon(said: Mapping[str, str]) -> str:
     account, region = said.get("aws-registry-id", ""), said.get("aws-region", "")
     return ecr_host(account, region) if account and region else ""
-
-
-def docker_config(logins: Mapping[str, Login]) -> str:
-    """The text of a dockerconfigjson Secret. Keys are `host/path`: each login is for one repository only."""
-    auths = {
-        place: {
-            "username": login.username,
-            "password": login.password,
-            "auth": base64.b64encode(f"{login.username}:{login.password}".encode()).decode(),
-        }
-        for place, login in logins.items()
-    }
-    return json.dumps({"auths": auths})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sentinel.api import GROUP
+from sentinel.text import dns_label
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY_VALUE = "sentinel"
@@ -34,12 +35,6 @@ FETCH_VARIABLE = "SENTINEL_FETCH"
 
 _LABEL_LENGTH = 63
 _DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-
-
-def slug(text: str, *, limit: int) -> str:
-    """`text` as a DNS label of at most `limit` characters: lower case, other characters a dash. May be empty."""
-    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    return words[:limit].rstrip("-")
 
 
 def is_dns_name(alias: str) -> bool:
@@ -115,10 +110,10 @@ class AttemptId:
     def _named(self, *rest: str) -> str:
         tail = "-".join((self.uid.replace("-", "")[:8], *rest))
         room = _LABEL_LENGTH - len(tail) - 1
-        head = slug(self.build, limit=room) or "build"
+        head = dns_label(self.build, limit=room) or "build"
         if not head[0].isalpha():
             # A pod may be called 1-…, a Service may not; one rule is enough.
-            head = slug(f"b-{head}", limit=room)
+            head = dns_label(f"b-{head}", limit=room)
         return f"{head}-{tail}"
 
 
@@ -142,12 +137,12 @@ def step_id(*, name: str, uid: str, ordinal: int) -> str:
     restarted operator computes the same one.
     """
     digest = hashlib.sha256(f"{uid}/{ordinal}".encode()).hexdigest()[:8]
-    return f"{slug(name, limit=40) or 'step'}-{digest}"
+    return f"{dns_label(name, limit=40) or 'step'}-{digest}"
 
 
 def container_name(*, alias: str, index: int) -> str:
-    """A service's container: the index keeps aliases apart that have the same slug."""
-    return f"service-{index}-{slug(alias, limit=40)}".rstrip("-")
+    """A service's container: the index keeps aliases apart that make the same label."""
+    return f"service-{index}-{dns_label(alias, limit=40)}".rstrip("-")
 
 
 def label_value(text: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from sentinel.registry.credentials import Credential
+from sentinel.image.dockerconfig import Credential
 
 _DEFAULT_LIFE = 60.0
 _LONGEST_LIFE = 86400

@@ -14,11 +14,11 @@ from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.image import manifest as images
+from sentinel.image.dockerconfig import NO_CREDENTIALS, Keychain
+from sentinel.image.manifest import Descriptor, ImageInfo, Manifest
+from sentinel.image.reference import Reference, is_digest
 from sentinel.network import Policy
-from sentinel.registry import images
-from sentinel.registry.credentials import NO_CREDENTIALS, Keychain
-from sentinel.registry.images import Descriptor, ImageInfo, Manifest
-from sentinel.registry.reference import Reference, is_digest
 from sentinel.registry.transport import (
     DEFAULT_PATIENCE,
     Answer,

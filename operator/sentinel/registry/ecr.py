@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
+from sentinel.image.dockerconfig import Credential
 from sentinel.network import Denied, Policy, Unresolved
-from sentinel.plan.logins import Login, ecr_host
-from sentinel.registry.words import printable
+from sentinel.plan.logins import ecr_host
+from sentinel.text import printable
 
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -52,7 +53,7 @@ class EcrKeys:
         return ecr_host(self.registry_id, self.region)
 
 
-async def ecr_login(keys: EcrKeys, *, policy: Policy) -> Login:
+async def ecr_login(keys: EcrKeys, *, policy: Policy) -> Credential:
     """User and password for the registry.
 
     Raises UserError: ImageAuthFailed where Amazon denies it, RegistryNotAllowed where the policy denies the connection;
@@ -69,7 +70,7 @@ async def ecr_login(keys: EcrKeys, *, policy: Policy) -> Login:
         colon = ""
     if not colon:
         raise _unavailable(keys, "its token is no user and password")
-    return Login(username=username, password=password)
+    return Credential(username=username, password=password)
 
 
 def _token(keys: EcrKeys, policy: Policy) -> str:

@@ -12,10 +12,10 @@ import aiohttp
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
+from sentinel.image.dockerconfig import Credential, Keychain
+from sentinel.image.reference import Reference
+from sentinel.registry.answers import TRY_AGAIN, TooLong, json_object, read_bounded, registry_words
 from sentinel.registry.auth import Challenge, Token, basic, is_usable_realm, parse_token
-from sentinel.registry.credentials import Credential, Keychain
-from sentinel.registry.reference import Reference
-from sentinel.registry.words import TRY_AGAIN, TooLong, json_object, read_bounded, registry_words
 
 _TOKEN_LIMIT = 64 * 1024
 

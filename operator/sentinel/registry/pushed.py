@@ -6,8 +6,8 @@ this is done, and whose credentials are used (`engine/readback.py`).
 
 from __future__ import annotations
 
+from sentinel.image.reference import Reference, is_digest
 from sentinel.registry.client import RegistryClient
-from sentinel.registry.reference import Reference, is_digest
 
 
 class NotAsReported(Exception):

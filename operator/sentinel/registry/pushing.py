@@ -10,7 +10,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 
 from sentinel.errors import UserError
-from sentinel.registry.reference import Reference, parse_repository
+from sentinel.image.reference import Reference, parse_repository
 from sentinel.settings.images import ImageSettings
 
 

@@ -17,14 +17,14 @@ import aiohttp
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.image.dockerconfig import Keychain
+from sentinel.image.reference import Reference
 from sentinel.network import Denied, Policy
+from sentinel.registry.answers import TRY_AGAIN, TooLong, read_bounded, registry_words
 from sentinel.registry.auth import is_usable_realm, parse_challenges
-from sentinel.registry.credentials import Keychain
 from sentinel.registry.hosts import CheckedResolver, check_url
 from sentinel.registry.login import Logins
 from sentinel.registry.pace import Pace, TooSlow
-from sentinel.registry.reference import Reference
-from sentinel.registry.words import TRY_AGAIN, TooLong, read_bounded, registry_words
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sentinel.registry.credentials import Credential, Entry, Keychain
-from sentinel.resolver.messages import Login
+from sentinel.image.dockerconfig import Credential, Keychain, Login
+from sentinel.resolver import messages
 
 
-def logins_of(keys: Keychain) -> tuple[Login, ...]:
+def logins_of(keys: Keychain) -> tuple[messages.Login, ...]:
     """The entries of a keychain, in order."""
     return tuple(
-        Login(
+        messages.Login(
             host=each.host,
             path=each.path,
             username=each.credential.username,
@@ -23,11 +23,11 @@ def logins_of(keys: Keychain) -> tuple[Login, ...]:
     )
 
 
-def keychain_of(logins: Iterable[Login]) -> Keychain:
+def keychain_of(logins: Iterable[messages.Login]) -> Keychain:
     """The keychain of these entries."""
     return Keychain(
         tuple(
-            Entry(
+            Login(
                 host=each.host,
                 path=each.path,
                 credential=Credential(

@@ -86,7 +86,7 @@ class SourceRequest(Message):
 
 
 class Login(Message):
-    """An entry of a keychain (`registry.credentials.Entry`)."""
+    """An entry of a keychain (`image.dockerconfig.Login`)."""
 
     host: str
     path: str

@@ -16,11 +16,11 @@ from sentinel.config.detect import detect
 from sentinel.config.load import FILE_NAMES, MISNAMED, load, pipeline_of, relevant
 from sentinel.config.model import Config
 from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.image.manifest import ImageInfo
+from sentinel.image.reference import parse_reference, parse_repository
 from sentinel.network import Policy
 from sentinel.registry.client import RegistryClient
-from sentinel.registry.images import ImageInfo
 from sentinel.registry.pushed import NotAsReported, check_pushed
-from sentinel.registry.reference import parse_reference, parse_repository
 from sentinel.resolver.logins import keychain_of
 from sentinel.resolver.messages import (
     MESSAGE,

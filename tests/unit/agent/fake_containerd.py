@@ -17,7 +17,7 @@ import grpc
 
 from sentinel.agent.runtimes.containerd import chain_id
 from sentinel.agent.runtimes.containerd_api import _CLASSES, _METHODS
-from sentinel.registry.images import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, digest_of
+from sentinel.image.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, digest_of
 
 DIFF_ID = "sha256:" + "1" * 64
 

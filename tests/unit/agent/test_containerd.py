@@ -18,7 +18,7 @@ from sentinel.agent.runtimes.base import Identity
 from sentinel.agent.runtimes.containerd import ContainerdRuntime, chain_id
 from sentinel.api.reasons import CommitReason
 from sentinel.clock import SystemClock
-from sentinel.registry import parse_reference
+from sentinel.image.reference import parse_reference
 
 ID = short("box")
 LABELS = {

@@ -14,7 +14,7 @@ from sentinel.agent.image import MAX_LAYERS, NewImage, build_image, check_layers
 from sentinel.agent.layer import PackedLayer
 from sentinel.api.imagecommit import ImageConfig
 from sentinel.api.reasons import CommitReason
-from sentinel.registry.images import (
+from sentinel.image.manifest import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
     DOCKER_MANIFEST,

@@ -23,8 +23,9 @@ from sentinel.agent.tools import Tools
 from sentinel.api import API_VERSION
 from sentinel.api.imagecommit import ACTIVE_LABEL
 from sentinel.clock import SystemClock, rfc3339
-from sentinel.registry import RegistryClient, parse_reference
-from sentinel.registry.images import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, Manifest
+from sentinel.image.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, Manifest
+from sentinel.image.reference import parse_reference
+from sentinel.registry import RegistryClient
 from sentinel.settings import ImageSettings, NetworkSettings, Settings
 
 OWNER = {"apiVersion": API_VERSION, "kind": "Build", "name": "b", "uid": "u", "controller": True}

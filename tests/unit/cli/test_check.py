@@ -17,7 +17,8 @@ from tests.unit.registry.makers import push_image
 
 from sentinel.cli import main
 from sentinel.cli.images import ask
-from sentinel.registry import RegistryClient, parse_reference
+from sentinel.image.reference import parse_reference
+from sentinel.registry import RegistryClient
 
 SOUND = "box: debian:12\nbuild:\n  steps:\n    - script: {code: make}\n    - script: {code: make check}\n"
 BROKEN = "box: debian:12\nbuild:\n  after-steps:\n    - hipchat-notify\n        token: $TOKEN\n"

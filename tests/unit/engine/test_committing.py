@@ -21,10 +21,10 @@ from sentinel.engine.commit import CommitRequest, commit, commit_box
 from sentinel.engine.grants import grant
 from sentinel.engine.reporter import Reporter
 from sentinel.engine.run import Outcome, Run
+from sentinel.image.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, digest_of
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import Resource
 from sentinel.plan.model import ImageFacts, Plan, PlanImage
-from sentinel.registry.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, digest_of
 from sentinel.resolver.client import raise_failure
 from sentinel.resolver.messages import PushedRequest
 from sentinel.resolver.work import work

@@ -8,7 +8,7 @@ from sentinel.api.imagecommit import ImageConfig
 from sentinel.api.reasons import Reason
 from sentinel.engine.dockerpush import Push, read_push, wants_sync
 from sentinel.errors import UserError
-from sentinel.plan.logins import Login
+from sentinel.image.dockerconfig import Credential
 from sentinel.registry.ecr import EcrKeys
 
 ENV = {"TAG": "1.2", "USER": "me", "PASSWORD": "s3cret", "APP": "Shop", "NAMES": "a,b c"}
@@ -133,7 +133,7 @@ def test_every_property_of_the_image() -> None:
 def test_a_login_is_in_no_text() -> None:
     found = push(username="$USER", password="$PASSWORD")
 
-    assert found.login == Login(username="me", password="s3cret")
+    assert found.login == Credential(username="me", password="s3cret")
     assert "s3cret" not in repr(found)
     assert push().login is None
 
@@ -252,22 +252,22 @@ def test_an_image_from_scratch_takes_fewer_properties() -> None:
                 registry_id="123456789012",
             ),
         ),
-        (AZURE, "acme.azurecr.io", Login(username="me", password="s3cret")),
+        (AZURE, "acme.azurecr.io", Credential(username="me", password="s3cret")),
         (
             {**AZURE, "azure_login_server": "https://acme.azurecr.io/"},
             "acme.azurecr.io",
-            Login(username="me", password="s3cret"),
+            Credential(username="me", password="s3cret"),
         ),
         (
             {**AZURE, "azure_login_server": ""},
             "acme.azurecr.io",
-            Login(username="me", password="s3cret"),
+            Credential(username="me", password="s3cret"),
         ),
     ],
 )
 @pytest.mark.parametrize("written", ["Team/App", "{host}/team/app"])
 def test_the_login_of_a_cloud_says_which_registry(
-    given: dict[str, str], host: str, login: Login | EcrKeys, written: str
+    given: dict[str, str], host: str, login: Credential | EcrKeys, written: str
 ) -> None:
     found = push(**{**given, "repository": written.format(host=host)})
 

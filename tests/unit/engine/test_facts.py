@@ -15,7 +15,7 @@ from sentinel.config.model import Box
 from sentinel.engine.facts import architecture_of
 from sentinel.engine.run import Run
 from sentinel.errors import InternalError, UserError
-from sentinel.plan.logins import Login
+from sentinel.image.dockerconfig import Credential
 from sentinel.plan.model import ImageFacts, PlanSource
 from sentinel.resolver.messages import FactsAnswer, FactsRequest, ImageFound, ImageWanted
 from sentinel.settings import Settings, StepSettings
@@ -148,7 +148,7 @@ async def test_an_image_is_looked_up_and_pulled_on_the_mirror_of_its_registry() 
 
 async def test_an_image_with_a_login_of_its_own_is_not_taken_from_a_mirror() -> None:
     run, registry = run_with(mirrors={"docker.io": "mirror.example.com"}), Registry()
-    logins = {"docker.io/acme/app": Login(username="u", password="p")}
+    logins = {"docker.io/acme/app": Credential(username="u", password="p")}
     boxes = [Box(id="acme/app:1"), Box(id="acme/other:1")]
     images, _ = await lookup_of(run).find_facts(
         cast(Any, registry), images=boxes, logins=logins, steps=(), source=SOURCE

@@ -15,15 +15,15 @@ from sentinel.config.model import Box
 from sentinel.engine.pullsecret import drop_logins, keep_logins, logins
 from sentinel.engine.run import Run
 from sentinel.errors import NotVerified, UserError
+from sentinel.image.dockerconfig import Credential
 from sentinel.kube.errors import AlreadyExists, Conflict, NotFound
 from sentinel.network import Policy
 from sentinel.plan.environment import user_variables
 from sentinel.plan.images import WantedImages
-from sentinel.plan.logins import Login
 from sentinel.registry.ecr import EcrKeys
 
 NAME = "b-6f0d3a52-pull"
-FOUND = {"quay.io/acme/app": Login(username="ci", password="hidden")}
+FOUND = {"quay.io/acme/app": Credential(username="ci", password="hidden")}
 
 
 @dataclass
@@ -72,8 +72,8 @@ async def test_values_come_from_secrets_and_each_login_is_for_its_repository() -
     )
 
     assert await logins(run, wanted) == {
-        "quay.io/acme/app": Login(username="ci", password="hid$den"),
-        "docker.io/acme/db": Login(username="ci", password="hid$den"),
+        "quay.io/acme/app": Credential(username="ci", password="hid$den"),
+        "docker.io/acme/db": Credential(username="ci", password="hid$den"),
     }
 
 
@@ -109,7 +109,9 @@ async def test_the_secret_is_the_builds_own_and_goes_with_the_pod_that_used_it()
 async def test_ours_of_before_a_restart_is_written_again() -> None:
     secrets = Secrets()
     run = run_with(secrets)
-    await keep_logins(attempt_of(run), {"quay.io/acme/app": Login(username="ci", password="old")})
+    await keep_logins(
+        attempt_of(run), {"quay.io/acme/app": Credential(username="ci", password="old")}
+    )
 
     await keep_logins(attempt_of(run), FOUND)
 
@@ -166,9 +168,9 @@ async def test_amazons_keys_are_exchanged_for_a_login_of_the_image(
 ) -> None:
     asked: list[EcrKeys] = []
 
-    async def exchanged(keys: EcrKeys, *, policy: Policy) -> Login:
+    async def exchanged(keys: EcrKeys, *, policy: Policy) -> Credential:
         asked.append(keys)
-        return Login(username="AWS", password="token")
+        return Credential(username="AWS", password="token")
 
     monkeypatch.setattr("sentinel.engine.pullsecret.ecr_login", exchanged)
     box = Box(id=f"{ECR}/team/app:1", auth=AMAZON)
@@ -176,7 +178,7 @@ async def test_amazons_keys_are_exchanged_for_a_login_of_the_image(
 
     found = await logins(run_with(Secrets()), wanted)
 
-    assert found == {f"{ECR}/team/app": Login(username="AWS", password="token")}
+    assert found == {f"{ECR}/team/app": Credential(username="AWS", password="token")}
     assert [each.secret_key for each in asked] == ["s"]
 
 

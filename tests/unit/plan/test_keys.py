@@ -34,7 +34,7 @@ def test_no_prefix_is_no_empty_segment() -> None:
 
 @pytest.mark.parametrize("text", ["hello", "5a0b", "my.app_1-x", "a" * 100])
 def test_a_good_id_stays_as_it_is(text: str) -> None:
-    assert keys.slug(text) == text
+    assert keys.segment(text) == text
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def test_a_good_id_stays_as_it_is(text: str) -> None:
     ],
 )
 def test_an_odd_id_gets_a_shape_and_a_hash(text: str, shape: str) -> None:
-    found = keys.slug(text)
+    found = keys.segment(text)
     assert found[:-8] == shape
     assert set(found[-8:]) <= set("0123456789abcdef")
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_a_slug_is_one_short_segment_and_never_shared(one: str, other: str) -> None:
-    found = keys.slug(one)
+    found = keys.segment(one)
     assert 0 < len(found) <= 100
     assert "/" not in found
     assert found not in (".", "..")
-    assert (found == keys.slug(other)) == (one == other)
+    assert (found == keys.segment(other)) == (one == other)

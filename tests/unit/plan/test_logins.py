@@ -10,8 +10,9 @@ from sentinel.api.reasons import Reason
 from sentinel.config.load import load
 from sentinel.config.model import Box
 from sentinel.errors import UserError
+from sentinel.image.dockerconfig import Credential, docker_config
 from sentinel.plan.images import wanted_images
-from sentinel.plan.logins import Login, docker_config, login_of, wants_login, with_registry
+from sentinel.plan.logins import login_of, wants_login, with_registry
 
 VALUES = {"USER": "ci", "PASSWORD": 'p$x"\\`', "EMPTY": ""}
 
@@ -27,11 +28,11 @@ def box(**auth: str) -> Box:
         ({"registry": "quay.io"}, None),
         (
             {"username": "$USER", "password": "${PASSWORD}"},
-            Login(username="ci", password='p$x"\\`'),
+            Credential(username="ci", password='p$x"\\`'),
         ),
         (
             {"username": "_json_key", "password": '{"type": "x"}'},
-            Login(username="_json_key", password='{"type": "x"}'),
+            Credential(username="_json_key", password='{"type": "x"}'),
         ),
         (
             {
@@ -40,11 +41,11 @@ def box(**auth: str) -> Box:
                 "azure_client_secret": "$PASSWORD",
                 "azure_tenant_id": "t",
             },
-            Login(username="id", password='p$x"\\`'),
+            Credential(username="id", password='p$x"\\`'),
         ),
     ],
 )
-def test_the_login_of_a_box(said: dict[str, str], login: Login | None) -> None:
+def test_the_login_of_a_box(said: dict[str, str], login: Credential | None) -> None:
     assert login_of(box(**said), values=VALUES) == login
     assert wants_login(box(**said)) == (login is not None)
 
@@ -106,7 +107,7 @@ def test_a_registry_may_be_a_variable_and_the_password_a_secret() -> None:
 
 
 def test_the_docker_config_holds_each_login_for_its_repository_only() -> None:
-    text = docker_config({"quay.io/acme/app": Login(username="u", password="p:w")})
+    text = docker_config({"quay.io/acme/app": Credential(username="u", password="p:w")})
 
     assert json.loads(text) == {
         "auths": {"quay.io/acme/app": {"username": "u", "password": "p:w", "auth": "dTpwOnc="}}
@@ -114,4 +115,4 @@ def test_the_docker_config_holds_each_login_for_its_repository_only() -> None:
 
 
 def test_a_login_does_not_show_itself() -> None:
-    assert repr(Login(username="hidden", password="hidden")) == "Login()"
+    assert repr(Credential(username="hidden", password="hidden")) == "Credential()"

@@ -11,8 +11,8 @@ from tests.unit.plan.examples import SOURCE, build, settings
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
+from sentinel.image.reference import parse_repository
 from sentinel.plan.repository import plan_image, repository_name
-from sentinel.registry.reference import parse_repository
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import tarfile
 from collections.abc import Mapping
 from typing import Any
 
-from sentinel.registry import Reference, RegistryClient
+from sentinel.image.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, digest_of
+from sentinel.image.reference import Reference
+from sentinel.registry import RegistryClient
 from sentinel.registry.client import bytes_body
-from sentinel.registry.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, digest_of
 
 
 def layer_of(files: Mapping[str, bytes]) -> tuple[bytes, str]:

@@ -13,17 +13,11 @@ from tests.unit.registry.makers import push_image, push_index
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
-from sentinel.registry import (
-    NO_CREDENTIALS,
-    ImageInfo,
-    Keychain,
-    Patience,
-    RegistryClient,
-    keychain_from_docker_config,
-    parse_reference,
-)
+from sentinel.image.dockerconfig import NO_CREDENTIALS, Keychain, keychain_from_docker_config
+from sentinel.image.manifest import ImageInfo, digest_of
+from sentinel.image.reference import parse_reference
+from sentinel.registry import Patience, RegistryClient
 from sentinel.registry.client import bytes_body, file_body
-from sentinel.registry.images import digest_of
 
 QUICK = Patience(tries=3, pause=0.01, longest_pause=0.02, connect_seconds=2, read_seconds=5)
 RUN = {

@@ -14,9 +14,9 @@ import pytest
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.image.dockerconfig import Credential
 from sentinel.network import Policy
 from sentinel.observe.log import set_up
-from sentinel.plan.logins import Login
 from sentinel.registry.ecr import EcrKeys, ecr_login
 
 LOOPBACK = Policy.make(allowed=["127.0.0.0/8"])
@@ -79,7 +79,7 @@ def amazon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Amazon]:
 async def test_the_keys_are_exchanged_for_user_and_password(amazon: Amazon) -> None:
     found = await ecr_login(KEYS, policy=LOOPBACK)
 
-    assert found == Login(username="AWS", password="pass:word")
+    assert found == Credential(username="AWS", password="pass:word")
     (request,) = amazon.requests
     assert request["x-amz-target"] == TARGET
     assert "Credential=AKIAEXAMPLE/" in request["authorization"]

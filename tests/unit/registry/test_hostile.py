@@ -14,21 +14,13 @@ from aiohttp import web
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
-from sentinel.network import Denied, Policy
-from sentinel.registry import (
-    ImageInfo,
-    Patience,
-    RegistryClient,
-    keychain_from_docker_config,
-    parse_reference,
-)
-from sentinel.registry.auth import parse_challenges, parse_token
-from sentinel.registry.client import bytes_body
-from sentinel.registry.images import (
+from sentinel.image.dockerconfig import keychain_from_docker_config
+from sentinel.image.manifest import (
     CONFIGURED_LIMIT,
     OCI_CONFIG,
     OCI_INDEX,
     OCI_MANIFEST,
+    ImageInfo,
     choose_platform,
     digest_of,
     image_info,
@@ -36,8 +28,13 @@ from sentinel.registry.images import (
     parse_descriptor,
     parse_manifest,
 )
+from sentinel.image.reference import parse_reference
+from sentinel.network import Denied, Policy
+from sentinel.registry import Patience, RegistryClient
+from sentinel.registry.answers import registry_words
+from sentinel.registry.auth import parse_challenges, parse_token
+from sentinel.registry.client import bytes_body
 from sentinel.registry.transport import Transport, is_loopback
-from sentinel.registry.words import registry_words
 from sentinel.settings import Settings
 from sentinel.settings.images import ImageSettings
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from sentinel.image.reference import parse_repository
 from sentinel.registry.pushing import Pushing, allowed_places, may_push
-from sentinel.registry.reference import parse_repository
 from sentinel.settings.images import ImageSettings
 
 PREFIX = {"prefix": "r.example.com:5000/builds/"}

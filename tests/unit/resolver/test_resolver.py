@@ -22,7 +22,8 @@ from tests.unit.resolver.process import ResolverProcess, until
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
-from sentinel.registry import RegistryClient, parse_reference
+from sentinel.image.reference import parse_reference
+from sentinel.registry import RegistryClient
 from sentinel.resolver.logins import keychain_of, logins_of
 from sentinel.resolver.messages import (
     ArchiveWanted,

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sentinel.registry import Reference
-from sentinel.registry.images import Manifest
+from sentinel.image.manifest import Manifest
+from sentinel.image.reference import Reference
 
 CONFIG_LIMIT = 8 * 1024 * 1024
 MANIFEST_LIMIT = 4 * 1024 * 1024

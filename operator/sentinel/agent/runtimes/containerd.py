@@ -24,8 +24,8 @@ from sentinel.agent.runtimes.containerd_api import TASK_PAUSED, TASK_RUNNING, Co
 from sentinel.api.reasons import CommitReason
 from sentinel.clock import Clock, rfc3339
 from sentinel.errors import UserError
-from sentinel.registry import Reference
-from sentinel.registry.images import INDEXES, Manifest, digest_of, parse_manifest
+from sentinel.image.manifest import INDEXES, Manifest, digest_of, parse_manifest
+from sentinel.image.reference import Reference
 
 log = logging.getLogger(__name__)
 

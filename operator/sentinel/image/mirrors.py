@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sentinel.registry.reference import Reference
+from sentinel.image.reference import Reference
 
 
 def mirrored(reference: Reference, mirrors: Mapping[str, str]) -> Reference:

@@ -16,7 +16,14 @@ DOCKER_HUB = "docker.io"
 
 DEFAULT_TAG = "latest"
 
-_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_HUB_HOSTS = frozenset(
+    {
+        "docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com",
+        "www.docker.com", "cloud.docker.com", "registry.docker.io",
+    }
+)  # fmt: skip
+"""Hosts that people write for Docker Hub; not all of them have a registry."""
+
 _HUB_ENDPOINT = "registry-1.docker.io"
 _MAX_NAME = 255
 
@@ -94,13 +101,13 @@ def parse_reference(text: str, *, default_registry: str = DOCKER_HUB) -> Referen
             text, f"{digest!r} is no digest: write it like sha256: and 64 hexadecimal digits"
         )
     head, slash, tail = rest.partition("/")
-    if slash and _is_host(head):
+    if slash and (is_host(head) or head != head.lower()):
         registry, path = head, tail
     else:
         registry, path = default_registry, rest
     if not _HOST.fullmatch(registry):
         raise _invalid(text, f"{registry!r} is no host name")
-    registry = DOCKER_HUB if registry in _HUB_ALIASES else registry
+    registry = registry_of(registry)
     repository, colon, tag = path.partition(":")
     if colon and not _TAG.fullmatch(tag):
         raise _invalid(
@@ -122,8 +129,14 @@ def parse_repository(text: str, *, default_registry: str = DOCKER_HUB) -> Refere
     return reference
 
 
-def _is_host(text: str) -> bool:
-    return text == "localhost" or "." in text or ":" in text or text != text.lower()
+def registry_of(host: str) -> str:
+    """The registry that a host stands for: Docker Hub has many names, others have one."""
+    return DOCKER_HUB if host.lower() in _HUB_HOSTS else host
+
+
+def is_host(text: str) -> bool:
+    """Whether the first part of a name is a host, in lower case: it holds a dot or a colon, or is `localhost`."""
+    return text == "localhost" or "." in text or ":" in text
 
 
 def _check_path(text: str, repository: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.registry import Reference, parse_reference, parse_repository
+from sentinel.image.reference import Reference, parse_reference, parse_repository
 
 DIGEST = "sha256:" + "ab" * 32
 

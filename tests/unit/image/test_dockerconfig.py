@@ -10,13 +10,13 @@ import pytest
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.registry import (
+from sentinel.image.dockerconfig import (
     NO_CREDENTIALS,
+    Credential,
     keychain_from_docker_config,
     keychain_from_secrets,
-    parse_reference,
 )
-from sentinel.registry.credentials import Credential
+from sentinel.image.reference import parse_reference
 
 
 def encoded(text: str) -> str:
@@ -48,6 +48,9 @@ def found(text: str, image: str) -> str:
         ("https://index.docker.io/v1/", "redis", True),
         ("docker.io", "redis", True),
         ("registry-1.docker.io", "wercker/box", True),
+        ("registry.hub.docker.com", "wercker/box", True),
+        ("https://hub.docker.com/v2/", "wercker/box", True),
+        ("docker.io", "registry.hub.docker.com/wercker/box", True),
         ("quay.io/team", "quay.io/team/app", True),
         ("quay.io/team", "quay.io/team", True),
         ("quay.io/team", "quay.io/teams/app", False),

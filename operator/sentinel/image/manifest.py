@@ -12,8 +12,8 @@ from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.registry.reference import Reference, is_digest
-from sentinel.registry.words import printable
+from sentinel.image.reference import Reference, is_digest
+from sentinel.text import printable
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -1,4 +1,4 @@
-"""What an HTTP answer says: its body within bounds, and the registry's own words in it.
+"""HTTP answers of registries: their body within bounds, and the errors in it.
 
 Not here: sending, and what a status means.
 """
@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable
 
 import aiohttp
+
+from sentinel.text import printable
 
 TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses after which the same request may well succeed."""
@@ -54,11 +56,6 @@ def registry_words(body: bytes) -> str:
         if isinstance(error, dict)
     ]
     return printable("; ".join(filter(None, found))[:_WORDS])
-
-
-def printable(text: str) -> str:
-    """Foreign text for a message: control characters, which could rewrite a terminal, become blanks."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def json_object(body: bytes) -> dict[str, object]:

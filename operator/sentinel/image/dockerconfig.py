@@ -1,4 +1,4 @@
-"""Who logs in where: dockerconfigjson Secrets as a keychain that finds the closest entry for an image.
+"""Logins for registries: docker configs read as a keychain that finds the closest entry for an image, and written.
 
 Pure. Not here: reading Secrets from the API server, and tokens, which are the client's.
 """
@@ -15,23 +15,24 @@ from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.registry.reference import DOCKER_HUB, Reference
-
-_HUB_HOSTS = frozenset({"index.docker.io", "registry-1.docker.io", "docker.io"})
+from sentinel.image.reference import Reference, registry_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Credential:
     """A user and password, or an identity token to exchange for others. Neither is ever printed."""
 
-    username: str = ""
+    username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One entry of a docker config: for images on `host` (perhaps with `*`) under `path`; said by `source`."""
+class Login:
+    """One entry of a docker config: a credential for images on `host` (perhaps with `*`) under `path`.
+
+    `source` is what error messages call the docker config.
+    """
 
     host: str
     path: str
@@ -54,7 +55,7 @@ class Entry:
 class Keychain:
     """All credentials at hand. Earlier entries win among equals, as with a pod's imagePullSecrets."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[Login, ...] = ()
 
     def __add__(self, other: Keychain) -> Keychain:
         return Keychain(self.entries + other.entries)
@@ -87,6 +88,19 @@ def keychain_from_docker_config(text: str | bytes, *, source: str) -> Keychain:
     return Keychain(tuple(_entry(key, auth, source=source) for key, auth in auths.items()))
 
 
+def docker_config(credentials: Mapping[str, Credential]) -> str:
+    """The text of a dockerconfigjson Secret. Keys are `host/path`: each login is for one repository only."""
+    auths = {
+        place: {
+            "username": each.username,
+            "password": each.password,
+            "auth": base64.b64encode(f"{each.username}:{each.password}".encode()).decode(),
+        }
+        for place, each in credentials.items()
+    }
+    return json.dumps({"auths": auths})
+
+
 def _from_secret(secret: Mapping[str, Any]) -> Keychain:
     metadata = secret.get("metadata", {})
     source = f"Secret {metadata.get('namespace', '')}/{metadata.get('name', '')}"
@@ -105,7 +119,7 @@ def _from_secret(secret: Mapping[str, Any]) -> Keychain:
     )
 
 
-def _entry(key: str, auth: object, *, source: str) -> Entry:
+def _entry(key: str, auth: object, *, source: str) -> Login:
     if not isinstance(auth, dict):
         raise _malformed(source, f"the entry of {key!r} is no object")
     host, path = _place(key)
@@ -121,7 +135,7 @@ def _entry(key: str, auth: object, *, source: str) -> Entry:
         password=password,
         identity_token=str(auth.get("identitytoken", "")),
     )
-    return Entry(host=host, path=path, credential=credential, source=source)
+    return Login(host=host, path=path, credential=credential, source=source)
 
 
 def _place(key: str) -> tuple[str, str]:
@@ -131,14 +145,14 @@ def _place(key: str) -> tuple[str, str]:
     if path in ("v1", "v2"):
         path = ""
     path = path.removeprefix("v2/") if "://" in key else path
-    return (DOCKER_HUB if host in _HUB_HOSTS else host), path
+    return registry_of(host), path
 
 
 def _json_object(text: str | bytes, *, source: str) -> dict[str, Any]:
     try:
         parsed = json.loads(text)
     except ValueError as error:
-        # The parser's message may quote the text, and the text is a secret: only the place is told.
+        # The parser's message may quote the text, and the text is a secret: only the place is shown.
         where = (
             f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "its encoding"
         )
