@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from sentinel.errors import GoneError, SentinelError
-from sentinel.plan.keys import slug, step_log
+from sentinel.plan.keys import segment, step_log
 from sentinel.reports.event import Event, Rank
 from sentinel.reports.logs import CHUNK, Piece, pieces
 from sentinel.reports.sequence import Reported
@@ -86,7 +86,7 @@ def log_key(seen: Reported, event: Event, *, prefix: str) -> str:
     application, _, rest = results.prefix.removeprefix(head).partition("/")
     uid, _, attempt = rest.removesuffix("/").partition("/")
     ours = results.prefix.startswith(head) and uid == build.uid and attempt.isdecimal()
-    if not ours or slug(application) != application:
+    if not ours or segment(application) != application:
         return ""
     return step_log(results.prefix, event.step)
 
