@@ -30,12 +30,12 @@ def test_every_code_has_an_example_that_earns_it(reference: ModuleType) -> None:
 
 
 def test_the_committed_pages_are_what_would_be_written(reference: ModuleType) -> None:
+    pages = reference.pages()
     committed = {
-        name: (ROOT / "docs/reference" / name).read_text(encoding="utf-8")
-        for name in reference.pages()
+        name: (ROOT / "docs/reference" / name).read_text(encoding="utf-8") for name in pages
     }
 
-    assert committed == reference.pages(), "run `make generate`"
+    assert committed == pages, "run `make generate`"
 
 
 def test_ten_real_mistakes_are_told(reference: ModuleType) -> None:

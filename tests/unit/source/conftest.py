@@ -11,6 +11,17 @@ from tests.unit.source.pod import LOOPBACK, Pod
 
 from sentinel import network
 from sentinel.source import git as source_git
+from sentinel.source.failure import Deadline
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried again at once."""
+
+    def rest(deadline: Deadline, seconds: float) -> None:
+        deadline.left(seconds)
+
+    monkeypatch.setattr(Deadline, "rest", rest)
 
 
 @pytest.fixture(scope="session")
