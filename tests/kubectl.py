@@ -61,7 +61,7 @@ class Kubectl:
         *,
         namespace: str,
         until: Callable[[dict[str, Any]], Any],
-        timeout: float = 90,
+        timeout: float = 150,
     ) -> dict[str, Any]:
         """The object once `until` holds. Raises AssertionError with its last state after `timeout` seconds."""
         deadline = time.monotonic() + timeout

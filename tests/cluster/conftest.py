@@ -176,7 +176,7 @@ class Builds:
         assert raw is not None
         return raw
 
-    def finish(self, name: str, *, timeout: float = 90) -> dict[str, Any]:
+    def finish(self, name: str, *, timeout: float = 150) -> dict[str, Any]:
         """The Build once it says Finished."""
         return self.kubectl.wait_for(
             "build", name, namespace=self.namespace, until=finished, timeout=timeout

@@ -76,7 +76,7 @@ def test_a_spec_as_deep_as_the_server_takes_it_stops_nobody(builds: Builds) -> N
     builds.kubectl("create", "-n", namespace, "-f", "-", stdin=text)
     try:
         builds.kubectl(
-            "wait", "build/deeper", "-n", namespace, "--for=condition=Finished", "--timeout=60s"
+            "wait", "build/deeper", "-n", namespace, "--for=condition=Finished", "--timeout=110s"
         )
         path = "jsonpath={.status.conditions[?(@.type=='Succeeded')].message}"
         message = builds.kubectl("get", "build", "deeper", "-n", namespace, "-o", path)

@@ -110,7 +110,7 @@ def test_every_format_builds(builds: Builds, files: Files) -> None:
         url = files.put(f"/public/hello-1.0.{form}?format={form}", data)
         apply(builds, name, {"url": url, "sha256": digests[name]})
     for name, digest in digests.items():
-        raw = builds.finish(name, timeout=150)
+        raw = builds.finish(name)
         assert raw["status"]["phase"] == "Succeeded", message(raw)
         assert raw["status"]["source"] == {"digest": f"sha256:{digest}"}
         log = builds.log(raw, "look")
@@ -145,7 +145,7 @@ def test_a_presigned_address_and_credentials(builds: Builds, files: Files) -> No
         apply(builds, "nobody", {"url": private})
         apply(builds, "wrong", {"url": private, "secretRef": {"name": "wrong"}})
         for name in ("signed", "basic", "bearer"):
-            raw = builds.finish(name, timeout=150)
+            raw = builds.finish(name)
             assert raw["status"]["phase"] == "Succeeded", message(raw)
         signed = builds.get("signed")
         assert signed["status"]["image"]["digest"].startswith("sha256:")

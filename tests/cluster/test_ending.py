@@ -32,7 +32,7 @@ def test_a_pod_over_its_own_storage_limit_fails_with_the_limit_and_a_remedy(
     limits = {"box": {"resources": {"limits": {"ephemeral-storage": "64Mi"}}}}
     retries = {"infrastructure": 1, "afterStart": again}
     builds.apply("b", url=project(builds, FILL, after=not again), pod=limits, retries=retries)
-    raw = builds.finish("b", timeout=150)
+    raw = builds.finish("b")
     assert end(raw) == ("Failed", "StorageLimitExceeded")
     message = condition(raw, "Succeeded")["message"]
     assert "exceeds the total limit of containers 64Mi" in message or '"64Mi"' in message
@@ -57,7 +57,7 @@ def test_the_log_of_a_step_that_ignores_term_is_kept_as_far_as_its_node_had_it(
     url = project(builds, f"trap '' TERM; {FILL}", after=False)
     for name in ("one", "two", "three"):
         builds.apply(name, url=url, pod=limits)
-        raw = builds.finish(name, timeout=150)
+        raw = builds.finish(name)
         assert end(raw) == ("Failed", "StorageLimitExceeded")
         log = builds.log(raw, "one")
         assert log.endswith("this is what the node had of it\n")
@@ -107,7 +107,7 @@ def test_a_drained_build_says_who_evicted_it_and_runs_again_where_it_may(builds:
     metadata = {"name": pod, "namespace": builds.namespace}
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
     builds.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
-    raw = builds.finish("b", timeout=150)
+    raw = builds.finish("b")
     assert end(raw) == ("Succeeded", "Passed")
     assert raw["status"]["pod"]["attempt"] == 2
     events = builds.kubectl.list("events.events.k8s.io", namespace=builds.namespace)

@@ -66,7 +66,7 @@ def test_a_deleted_namespace_is_no_news(builds: Builds) -> None:
         builds.apply(name, url=builds.script("sleep 1000", name="long"))
     for name in ("a", "b"):
         builds.kubectl.wait_for(
-            "build", name, namespace=builds.namespace, until=running("long"), timeout=60
+            "build", name, namespace=builds.namespace, until=running("long"), timeout=120
         )
     since = now()
     builds.kubectl("delete", "namespace", builds.namespace, "--timeout=90s")
@@ -119,7 +119,7 @@ def test_builds_that_wait_for_a_node_stop_nobody(builds: Builds) -> None:
         builds.apply(f"b{n}", url=url, pod={"nodeSelector": {"no-such-label": "x"}})
     for n in range(4):
         builds.kubectl.wait_for(
-            "build", f"b{n}", namespace=builds.namespace, until=shows("Unschedulable"), timeout=60
+            "build", f"b{n}", namespace=builds.namespace, until=shows("Unschedulable"), timeout=120
         )
     # They would be all slots there are.
     assert verdict(builds.run("other", url=url)) == ("Succeeded", "Passed")
@@ -133,7 +133,7 @@ def test_builds_that_wait_for_a_node_stop_nobody(builds: Builds) -> None:
         "-p",
         '{"spec":{"cancel":true}}',
     )
-    assert verdict(builds.finish("b3", timeout=20)) == ("Cancelled", "Cancelled")
+    assert verdict(builds.finish("b3")) == ("Cancelled", "Cancelled")
 
 
 def being_prepared(raw: dict[str, Any]) -> bool:
@@ -157,7 +157,7 @@ def test_a_source_that_never_answers_holds_nobody(builds: Builds) -> None:
                 builds.kubectl(*patch, '{"spec":{"cancel":true}}')
                 assert verdict(builds.finish(name, timeout=10)) == ("Cancelled", "Cancelled")
         builds.kubectl("delete", "build", "deleted", "-n", builds.namespace, "--timeout=10s")
-        raw = builds.finish("slow", timeout=60)
+        raw = builds.finish("slow")
     assert verdict(raw) == ("Errored", "SourceUnavailable")
     assert "within 20 s (setting prepare_seconds)" in condition(raw, "Succeeded")["message"]
     assert "crashes" not in raw["status"]

@@ -29,7 +29,7 @@ def running(step: str) -> Callable[[dict[str, Any]], bool]:
     return lambda raw: raw.get("status", {}).get("currentStep") == step
 
 
-def wait(builds: Builds, until: Callable[[dict[str, Any]], bool], timeout: float = 60) -> None:
+def wait(builds: Builds, until: Callable[[dict[str, Any]], bool], timeout: float = 120) -> None:
     builds.kubectl.wait_for("build", "b", namespace=builds.namespace, until=until, timeout=timeout)
 
 
@@ -266,7 +266,7 @@ def box_log(builds: Builds, pod: str) -> str:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -34,7 +34,7 @@ def test_a_killed_operator_s_successor_goes_on_and_no_step_runs_twice(builds: Bu
     token = {"secretKeyRef": {"name": "tokens", "key": "api"}}
     builds.apply("b", url=builds.project(text), env=[{"name": "TOKEN", "valueFrom": token}])
     builds.kubectl.wait_for(
-        "build", "b", namespace=builds.namespace, until=running("count 2"), timeout=60
+        "build", "b", namespace=builds.namespace, until=running("count 2"), timeout=120
     )
     name = operator_pod(builds)["metadata"]["name"]
     builds.kubectl("delete", "pod", name, "-n", NAMESPACE, "--grace-period=0", "--force")
@@ -82,5 +82,5 @@ def test_a_deleted_build_leaves_no_pod(builds: Builds) -> None:
     builds.kubectl.wait_for("build", "b", namespace=builds.namespace, until=running("long"))
     pod = builds.pods("b")[0]["metadata"]["name"]
     builds.kubectl("delete", "build", "b", "-n", builds.namespace)
-    builds.kubectl("wait", "pod", pod, "-n", builds.namespace, "--for=delete", "--timeout=60s")
+    builds.kubectl("wait", "pod", pod, "-n", builds.namespace, "--for=delete", "--timeout=110s")
     assert builds.pods("b") == []

@@ -104,12 +104,12 @@ def test_a_limit_range_with_defaults_satisfies_the_quota(builds: Builds) -> None
 def test_a_quota_that_is_too_small_is_shown_and_waited_for(builds: Builds) -> None:
     quota(builds, {"requests.memory": "100Mi"})
     builds.apply("b", url=builds.script("true"))
-    wait(builds, shows("QuotaExceeded"), 15)
+    wait(builds, shows("QuotaExceeded"))
     message = condition(builds.get("b"), "PodReady")["message"]
     assert "limited: requests.memory=100Mi" in message
     assert "Raise ResourceQuota few, lower the resources in spec.pod" in message
     quota(builds, {"requests.memory": "1Gi"})
-    assert verdict(builds.finish("b", timeout=40)) == ("Succeeded", "Passed")
+    assert verdict(builds.finish("b")) == ("Succeeded", "Passed")
 
 
 def test_a_quota_on_image_commits_is_waited_for_after_the_steps(builds: Builds) -> None:
@@ -126,7 +126,7 @@ def test_a_quota_on_image_commits_is_waited_for_after_the_steps(builds: Builds) 
     assert condition(raw, "Succeeded")["status"] == "Unknown"
     assert steps(raw) == [("step", "Passed", "Passed")]
     builds.kubectl("delete", "resourcequota", "few", "-n", builds.namespace)
-    raw = builds.finish("b", timeout=60)
+    raw = builds.finish("b")
     assert verdict(raw) == ("Succeeded", "Passed")
     assert raw["status"]["image"]["digest"]
 
@@ -136,7 +136,7 @@ def test_a_commit_that_a_quota_never_lets_in_leaves_the_steps_passed_and_no_pod(
 ) -> None:
     quota(builds, {"count/imagecommits.sentinel.wercker.com": "0"})
     raw = builds.run(
-        url=builds.script("true"), image={"commit": "end"}, timeouts={"pending": "10s"}
+        url=builds.script("true"), image={"commit": "end"}, timeouts={"pending": "20s"}
     )
     assert verdict(raw) == ("Errored", "QuotaExceeded")
     assert "ImageCommit b-" in condition(raw, "Succeeded")["message"]
@@ -183,4 +183,4 @@ def test_a_build_applied_together_with_its_namespace_waits_for_the_default_accou
     builds.apply("b", url=builds.script("true"))
     wait(builds, shows("ServiceAccountMissing"))
     builds.kubectl("delete", "resourcequota", "few", "-n", builds.namespace)
-    assert verdict(builds.finish("b", timeout=60)) == ("Succeeded", "Passed")
+    assert verdict(builds.finish("b")) == ("Succeeded", "Passed")

@@ -65,10 +65,10 @@ def test_hostile_builds_end_and_an_honest_one_beside_them_does_not_notice(
         except KubectlError as error:
             assert "spec" in str(error), error
     builds.apply("honest", url=url)
-    assert builds.finish("honest", timeout=120)["status"]["phase"] == "Succeeded"
+    assert builds.finish("honest")["status"]["phase"] == "Succeeded"
     assert accepted
     for name in accepted:
-        ended = builds.finish(name, timeout=120)
+        ended = builds.finish(name)
         assert ended["status"]["phase"] == "Failed", ended["status"]
         assert condition(ended, "Succeeded")["reason"] in (
             "InvalidSpec",
@@ -86,6 +86,6 @@ def test_a_resolver_that_is_killed_is_waited_for(builds: Builds, kubectl: Kubect
     url = builds.script("echo fine")
     parts(builds.lab)["resolver"].kill()
     builds.apply("b", url=url)
-    assert builds.finish("b", timeout=150)["status"]["phase"] == "Succeeded"
+    assert builds.finish("b")["status"]["phase"] == "Succeeded"
     after = restarts(builds.lab)
     assert (after["operator"], after["resolver"]) == (before["operator"], before["resolver"] + 1)

@@ -152,7 +152,7 @@ def test_a_quota_on_config_maps_is_waited_for(builds: Builds) -> None:
     wait(builds, shows("QuotaExceeded"))
     assert "ConfigMap b-" in condition(builds.get("b"), "PodReady")["message"]
     quota(builds, {"count/configmaps": "9"})
-    assert verdict(builds.finish("b", timeout=60)) == ("Succeeded", "Passed")
+    assert verdict(builds.finish("b")) == ("Succeeded", "Passed")
 
 
 def text_of(builds: Builds, each: Pipeline) -> str:
