@@ -18,7 +18,7 @@ from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Board
 from sentinel.engine.deadline import steps_done
 from sentinel.engine.run import Outcome
-from sentinel.engine.status import progress, step_statuses
+from sentinel.engine.status import step_statuses
 from sentinel.engine.uploads import Uploads
 from sentinel.errors import InfrastructureError, NotYet, UserError
 from sentinel.kube.client import Kube
@@ -241,9 +241,7 @@ def _follow(attempt: Attempt, state: SessionState, record: AnyRecord) -> None:
             before = {step.id: step.state for step in attempt.writer.status.steps}
             steps = step_statuses(attempt.plan.steps, state)
             running = next((step.display_name for step in steps if step.state == "Running"), "")
-            attempt.writer.change(
-                steps=steps, progress=progress(steps), current_step=running, running=True
-            )
+            attempt.writer.change(steps=steps, current_step=running, running=True)
             for step in steps:
                 if step.state != before.get(step.id) and step.state not in ("Pending", "Running"):
                     attempt.report.step_finished(step=step)

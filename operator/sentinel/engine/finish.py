@@ -24,7 +24,7 @@ from sentinel.engine.pod import box_ended
 from sentinel.engine.pullsecret import drop_logins
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.salvage import salvage_logs
-from sentinel.engine.status import progress, settled
+from sentinel.engine.status import settled
 from sentinel.engine.steps import drop_steps
 from sentinel.engine.uploads import OUTPUT, artifacts_of
 from sentinel.errors import BoxEnded, InfrastructureError, InternalError
@@ -191,7 +191,7 @@ async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
     if not outcome.succeeded or run.lost is not None:
         now = rfc3339(run.tools.clock.now())
         steps = settled(run.writer.status.steps, reason=reason, message=message, now=now)
-        run.writer.change(steps=steps, progress=progress(steps))
+        run.writer.change(steps=steps)
     attempt = run.writer.attempt
     if attempt:
         # Whoever finds the pod gone must find the reason as well.

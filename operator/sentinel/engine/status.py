@@ -10,9 +10,18 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
-from sentinel.api.build import BuildStatus, PodStatus, Results, StepStatus
+from sentinel.api.build import (
+    BoxStatus,
+    BuildStatus,
+    DiagnosticStatus,
+    ImageStatus,
+    PodStatus,
+    Results,
+    SourceStatus,
+    StepStatus,
+)
 from sentinel.api.conditions import (
     Condition,
     ConditionType,
@@ -120,6 +129,26 @@ def _time(when: datetime | None) -> str:
     return rfc3339(when) if when is not None else ""
 
 
+class Fields(TypedDict, total=False):
+    """What `StatusWriter.change` takes: fields of the status, and `running` and `finishing`, which move the phase."""
+
+    running: bool
+    finishing: bool
+    conditions: list[Condition]
+    current_step: str
+    start_time: str
+    completion_time: str
+    crashes: int | None
+    source: SourceStatus
+    generated_config: str
+    box: BoxStatus
+    pod: PodStatus
+    steps: list[StepStatus]
+    image: ImageStatus
+    results: Results | None
+    diagnostics: list[DiagnosticStatus]
+
+
 class StatusWriter:
     """Holds the status a Build should have and brings it to the API server.
 
@@ -167,7 +196,6 @@ class StatusWriter:
             pod=PodStatus(attempt=plan.attempt),
             results=Results(prefix=plan.results_prefix) if plan.results_prefix else None,
             steps=steps,
-            progress=progress(steps),
             current_step="",
             running=False,
             finishing=False,
@@ -177,13 +205,14 @@ class StatusWriter:
             self.condition(ConditionType.POD_READY, "False", Reason.PENDING, text)
         self.condition(ConditionType.SUCCEEDED, "Unknown", Reason.PENDING)
 
-    def change(self, **fields: Any) -> None:
-        """Set fields of the status; they are written soon. `running` and `finishing` only move the phase."""
-        for flag in self._phase_flags.keys() & fields.keys():
-            self._phase_flags[flag] = fields.pop(flag)
+    def change(self, **fields: Unpack[Fields]) -> None:
+        """Set fields of the status; they are written soon. Phase and progress follow from them."""
+        self._phase_flags["running"] = fields.pop("running", self._phase_flags["running"])
+        self._phase_flags["finishing"] = fields.pop("finishing", self._phase_flags["finishing"])
         status = self.status.model_copy(
             update={
                 **fields,
+                **({"progress": progress(fields["steps"])} if "steps" in fields else {}),
                 "observed_generation": int(self._raw["metadata"].get("generation", 1)),
             }
         )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import pytest
 from tests.unit.clocks import START, Hasty
 from tests.unit.fakeapi import FakeApi
 
-from sentinel.api.build import PodStatus, StepStatus
+from sentinel.api.build import BuildStatus, PodStatus, StepStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.engine.board import Board
 from sentinel.engine.box import judge
-from sentinel.engine.status import StatusWriter, progress, step_statuses
+from sentinel.engine.status import Fields, StatusWriter, progress, step_statuses
 from sentinel.errors import GoneError, TransientError
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, PlanStep
 from sentinel.session.journal import SessionState, StepState
@@ -159,7 +159,7 @@ def writer_of(server: Server) -> StatusWriter:
 async def test_changes_go_out_in_one_write_without_empty_fields() -> None:
     server = Server()
     writer = writer_of(server)
-    writer.change(progress="0/3", pod=PodStatus(attempt=1))
+    writer.change(current_step="0/3", pod=PodStatus(attempt=1))
     writer.condition(ConditionType.ACCEPTED, "True", Reason.VALID, "fine")
     await writer.flush()
     await writer.flush()
@@ -167,7 +167,7 @@ async def test_changes_go_out_in_one_write_without_empty_fields() -> None:
         {
             "observedGeneration": 2,
             "phase": "Starting",
-            "progress": "0/3",
+            "currentStep": "0/3",
             "pod": {"attempt": 1},
             "conditions": [
                 {
@@ -187,9 +187,9 @@ async def test_a_write_that_met_a_newer_object_is_repeated_on_top_of_it() -> Non
     server = Server()
     writer = writer_of(server)
     server.touch(spec={"cancel": True})
-    writer.change(progress="1/3")
+    writer.change(current_step="1/3")
     await writer.flush()
-    assert server.raw["status"]["progress"] == "1/3"
+    assert server.raw["status"]["currentStep"] == "1/3"
     assert server.raw["spec"] == {"cancel": True}
 
 
@@ -199,10 +199,10 @@ async def test_who_finds_a_later_attempt_in_the_status_stops() -> None:
     writer.change(pod=PodStatus(attempt=1))
     await writer.flush()
     server.touch(status={"pod": {"attempt": 2}})
-    writer.change(progress="1/3")
+    writer.change(current_step="1/3")
     with pytest.raises(GoneError, match="attempt 2"):
         await writer.flush()
-    assert "progress" not in server.raw["status"]
+    assert "currentStep" not in server.raw["status"]
 
 
 async def test_the_background_task_writes_what_changed() -> None:
@@ -210,12 +210,12 @@ async def test_the_background_task_writes_what_changed() -> None:
     writer = writer_of(server)
     task = asyncio.create_task(writer.run())
     for count in range(3):
-        writer.change(progress=f"{count}/3")
+        writer.change(current_step=f"{count}/3")
     for _ in range(10):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert [each["progress"] for each in server.writes] == ["2/3"]
+    assert [each["currentStep"] for each in server.writes] == ["2/3"]
 
 
 async def test_an_api_server_that_is_away_for_a_moment_loses_nothing() -> None:
@@ -223,13 +223,13 @@ async def test_an_api_server_that_is_away_for_a_moment_loses_nothing() -> None:
     writer = writer_of(server)
     server.fail("replace", "b", TransientError("the API server is away"), times=2)
     task = asyncio.create_task(writer.run())
-    writer.change(progress="1/3")
+    writer.change(current_step="1/3")
     for _ in range(20):
         await asyncio.sleep(0)
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert [each["progress"] for each in server.writes] == ["1/3"]
+    assert [each["currentStep"] for each in server.writes] == ["1/3"]
 
 
 @pytest.mark.parametrize(("finished", "error"), [("True", GoneError), ("Unknown", TransientError)])
@@ -259,16 +259,16 @@ async def test_one_s_own_end_is_no_other_s() -> None:
     writer.condition(ConditionType.FINISHED, "True", Reason.COMPLETED)
     await writer.flush()
     server.touch(spec={})
-    writer.change(progress="3/3")
+    writer.change(current_step="3/3")
     await writer.flush()
-    assert server.raw["status"]["progress"] == "3/3"
+    assert server.raw["status"]["currentStep"] == "3/3"
 
 
 async def test_who_goes_on_shows_no_earlier_phase() -> None:
     server = Server()
     server.raw["status"] = {"phase": "Finishing"}
     writer = writer_of(server)
-    writer.change(progress="3/3")
+    writer.change(current_step="3/3")
     assert writer.status.phase == "Finishing"
 
 
@@ -283,3 +283,12 @@ async def test_that_steps_may_have_begun_is_not_written_over_either() -> None:
     with pytest.raises(TransientError, match="begun by another operator"):
         await writer.flush()
     assert server.raw["status"]["conditions"] == running
+
+
+def test_every_field_of_the_status_can_be_set_by_its_name_and_no_other() -> None:
+    """mypy reports a misspelled field; the API server would drop it silently."""
+    derived = {"observed_generation", "phase", "progress"}
+    assert get_type_hints(Fields).keys() == BuildStatus.model_fields.keys() - derived | {
+        "running",
+        "finishing",
+    }
