@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"sentinel.wercker.com/boxkit/internal/attach"
+	"sentinel.wercker.com/boxkit/internal/guest"
 	"sentinel.wercker.com/boxkit/internal/install"
 	"sentinel.wercker.com/boxkit/internal/restore"
 	"sentinel.wercker.com/boxkit/internal/stepkit"
@@ -18,6 +19,7 @@ import (
 var version = "dev"
 
 const usageText = `usage: boxkit install DIR | restore | init | attach | env | version
+       ` + guest.Usage + `
        ` + stepkit.Usage
 
 func main() {
@@ -36,6 +38,10 @@ func main() {
 		code, err = runInit()
 	case verb == "attach":
 		err = attach.Run(sessionDir(), os.Stdin, os.Stdout)
+	case verb == guest.Run:
+		code = guest.Main(os.Args[2:], os.Stderr)
+	case verb == guest.Kill:
+		err = guest.End()
 	case verb == "env":
 		err = printEnv(os.Stdout)
 	case slices.Contains(stepkit.Verbs, verb):

@@ -10,6 +10,7 @@ import asyncio
 import io
 import json
 import os
+import posixpath
 import re
 import shlex
 import tarfile
@@ -20,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from sentinel.engine.box import step_spec
-from sentinel.engine.dockerpush import read_push, wants_sync
+from sentinel.engine.dockerbuild import ImageBuild, buildctl_words, read_build
+from sentinel.engine.dockerpush import read_push
+from sentinel.engine.properties import wants_sync
 from sentinel.errors import UserError
+from sentinel.image.reference import parse_reference
 from sentinel.plan.environment import resolve
 from sentinel.plan.generic import OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
-from sentinel.plan.internal import SCRATCH, scratch_directories
+from sentinel.plan.internal import DOCKER_BUILD, SCRATCH, scratch_directories
 from sentinel.plan.interpolate import interpolate
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.session.client import Session
@@ -170,7 +174,7 @@ async def _run(plan: Plan, box: Box, stub: HttpStub, store: HttpStub) -> Ran:
         await session.start([_spec(step, box) for step in main])
         for step in main:
             if step.kind == "operator":
-                await _push(plan, session, step, pushes, env)
+                await _image(plan, session, step, pushes, env)
         state = await session.wait_for(lambda state: state.done(each.ordinal for each in main))
         exports = _exports(plan, env, dict(await session.environment())) if main else {}
         if after:
@@ -225,14 +229,14 @@ def _spec(step: PlanStep, box: Box) -> StepSpec:
     return replace(spec, code="true") if step.kind == "script" else spec
 
 
-async def _push(
+async def _image(
     plan: Plan,
     session: Session,
     step: PlanStep,
     pushes: dict[int, dict[str, Any]],
     env: Mapping[str, str],
 ) -> None:
-    """What the operator does while the box waits, without an agent."""
+    """What the operator does while the box waits, without an agent and without BuildKit."""
     state = await session.wait_for(
         lambda state: step.ordinal in state.steps and state.steps[step.ordinal].state != "queued"
     )
@@ -241,7 +245,13 @@ async def _push(
     try:
         properties = dict(step.properties)
         environment = dict(await session.environment()) if wants_sync(properties) else env
+        if step.name == DOCKER_BUILD:
+            pushes[step.ordinal] = _built(plan, read_build(properties, environment))
+            await session.verdict(step.ordinal, exit_code=0, message="built")
+            return
         push = read_push(properties, environment, scratch=step.name == SCRATCH)
+        if push.built and push.built not in [each.get("image") for each in pushes.values()]:
+            raise UserError(f"no earlier step built {push.built}")
     except UserError as error:
         await session.verdict(step.ordinal, exit_code=1, message=error.message)
         return
@@ -250,12 +260,27 @@ async def _push(
         config["author"] = "somebody"
     pushes[step.ordinal] = {
         **({"directories": scratch_directories(plan)} if step.name == SCRATCH else {}),
+        **({"built": push.built} if push.built else {}),
         "repository": push.target.name,
         "tags": list(push.tags),
         "config": config,
         "login": push.login is not None,
     }
     await session.verdict(step.ordinal, exit_code=0, message="pushed")
+
+
+def _built(plan: Plan, build: ImageBuild) -> dict[str, Any]:
+    """The call of buildctl, and the hosts that it gets a login for."""
+    target = parse_reference("registry.example.com/builds/app:built")
+    words = buildctl_words(
+        build, target=target, context="$CONTEXT", namespace=plan.namespace, insecure=False
+    )
+    return {
+        "image": build.name,
+        "context": posixpath.normpath(posixpath.join(plan.base_path, build.context)),
+        "calls": [shlex.join(["buildctl", *words])],
+        "logins": sorted(each.host for each in build.logins.entries),
+    }
 
 
 def _calls(box: Box) -> dict[str, list[Any]]:

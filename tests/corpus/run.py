@@ -156,7 +156,7 @@ def table(files: list[File]) -> str:
         first = next((f"{name}: {why}" for _, name, why in file.missing()), "")
         counts = (len(file.pipelines()), len(file.planned()), len(file.passed()))
         lines.append("{:>4}  {:>9}  {:>7}  {:>3}  {}".format(file.number, *counts, first[:90]))
-    what = {"plan": "not planned", "engine": "needs a Docker Engine", "run": "not run"}
+    what = {"plan": "not planned", "engine": "needs a Docker daemon", "run": "not run"}
     for kind, shown in what.items():
         for file in files:
             lines += [

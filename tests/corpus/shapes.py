@@ -44,7 +44,7 @@ _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 class Shape:
     """One pipeline of a file, or one of its deploy targets. `why` says why there is no plan.
 
-    `engine`: nothing but a Docker Engine is missing. `private`: it has a plan because a rule names its private box.
+    `engine`: nothing but a Docker daemon is missing. `private`: it has a plan because a rule names its private box.
     """
 
     file: str
@@ -96,10 +96,8 @@ def _shape(file: str, loaded: Loaded, pipeline: Pipeline, target: str) -> Shape:
 
 
 def _only_engine(why: str) -> bool:
-    """Whether each problem that this message names is that one. Registry steps were looked for before."""
-    return all(
-        "Docker Engine" in each or "docker: true" in each for each in why.split("; internal/")
-    )
+    """Whether the problem that this message names is that one. Registry steps were looked for before."""
+    return "docker: true" in why
 
 
 def plan_of(loaded: Loaded, pipeline: Pipeline, target: str, *, private: bool) -> Plan:
@@ -110,10 +108,17 @@ def plan_of(loaded: Loaded, pipeline: Pipeline, target: str, *, private: bool) -
     images: dict[str, object] = {}
     if private:
         images["rewrite"] = [{"pattern": each, "image": "debian:12"} for each in PRIVATE]
-    settings = Settings(image="registry.example.com/sentinel:1", images=images)  # type: ignore[arg-type]
+    images["prefix"] = "registry.example.com/builds"
+    buildkit = {"address": "tcp://buildkit.example.com:1234", "tls_secret": "buildkit-client"}
+    settings = Settings(
+        image="registry.example.com/sentinel:1",
+        images=images,  # type: ignore[arg-type]
+        store={"bucket": "results"},  # type: ignore[arg-type]
+        engine={"buildkit": buildkit, "containers": True},  # type: ignore[arg-type]
+    )
     # Before the internal steps, so that a missing Docker Engine hides no missing step.
     facts = _step_facts([*chosen.targets.get(target, chosen.steps), *chosen.after_steps])
-    steps_for(build, chosen)
+    steps_for(build, chosen, settings)
     wanted = images_for(
         build,
         config=loaded.config,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.lab.shell import LabError, run, stage
@@ -26,6 +26,8 @@ class Program:
     name: str
     version: str
     package: str = ""
+    source: str = field(default="", repr=False)
+    """Directory below `src` whose go.mod pins the package's module, where that cannot be installed by its version."""
     variables: tuple[tuple[str, str], ...] = ()
     """Linker settings: a variable's full name and its value."""
     cost: str = "seconds"
@@ -35,7 +37,8 @@ class Program:
     def path(self) -> Path:
         """Where the binary lies in the cache; changes whenever what goes into it changes."""
         content = hashlib.sha256(repr(self).encode())
-        for file in sorted((SOURCES / self.name).glob("*")) if not self.package else []:
+        source = self.source or (self.name if not self.package else "")
+        for file in sorted((SOURCES / source).glob("*")) if source else []:
             content.update(file.name.encode() + file.read_bytes())
         return CACHE / "bin" / f"{self.name}-{self.version}-{content.hexdigest()[:12]}" / self.name
 
@@ -80,6 +83,19 @@ STATICCHECK = Program(
     cost="a minute",
 )
 """The linter of boxkit: no part of the lab, so not in ALL."""
+BUILDKIT = "v0.34.2"
+"""No part of the lab: `buildkit.py` runs it where a test needs it, so not in ALL."""
+BUILDCTL, BUILDKITD = (
+    Program(
+        name=name,
+        version=BUILDKIT,
+        package=f"github.com/moby/buildkit/cmd/{name}",
+        source="buildkit",
+        variables=(("github.com/moby/buildkit/version.Version", BUILDKIT),),
+        cost="2 minutes",
+    )
+    for name in ("buildctl", "buildkitd")
+)
 ALL = (KUBE, ETCD, COREDNS, RUNC, NODE, PAUSE, KIND, HELM, VERSITYGW)
 
 
@@ -96,12 +112,13 @@ def build(program: Program) -> Path:
     common = ("-p", str(os.cpu_count() or 2), "-trimpath", "-ldflags", flags)
     env = {"CGO_ENABLED": "0", "GOBIN": str(fresh), "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
     with stage(f"build {program.name} {program.version} from its Go module ({program.cost})"):
-        if program.package:
+        if program.package and not program.source:
             module = f"{program.package}@{program.version}"
             run("nice", go, "install", *common, module, env=env, cwd=fresh)
         else:
-            source = SOURCES / program.name
-            run("nice", go, "build", *common, "-o", fresh / program.name, ".", env=env, cwd=source)
+            source = SOURCES / (program.source or program.name)
+            what = program.package or "."
+            run("nice", go, "build", *common, "-o", fresh / program.name, what, env=env, cwd=source)
     shutil.rmtree(target.parent, ignore_errors=True)
     fresh.rename(target.parent)
     return target

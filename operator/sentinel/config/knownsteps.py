@@ -22,7 +22,7 @@ INTERNAL: dict[str, tuple[str, ...]] = {
     "docker-scratch-push": _PUSH,
     "docker-build": (
         "image-name", "dockerfile", "context", "build-args", "labels", "no-cache", "q", "squash",
-        "extra-hosts", "registry-auth-config", "disable-sync",
+        "extra-hosts", "registry-auth-config", "target", "disable-sync",
     ),
     "docker-run": (
         "image", "cmd", "entrypoint", "env", "working-dir", "user", "ports", "username", "password",

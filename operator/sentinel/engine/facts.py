@@ -100,14 +100,7 @@ class Lookup:
         request = await self._request(list(named.values()), source=source)
         request = request.model_copy(
             update={
-                "images": tuple(
-                    ImageWanted(
-                        name=str(each.reference) if each.mirrored else each.name,
-                        known=each.known.digest if each.known else "",
-                        mirror_of=each.name if each.mirrored else "",
-                    )
-                    for each in wanted
-                ),
+                "images": tuple(map(_wanted, wanted)),
                 "logins": logins_of(keys),
             }
         )
@@ -139,17 +132,38 @@ class Lookup:
             answer = await session.facts(request)
         return self._step_facts(request, answer.steps[0])
 
+    async def find_image(self, name: str, *, keys: Keychain, source: PlanSource) -> ImageFacts:
+        """One image, looked up with these credentials. Raises as `find_facts` does.
+
+        Whether its registry is allowed is the caller's to ask (`check_registries`).
+        """
+        default = self.tools.settings.images.default_registry
+        wanted = self._image(name, parse_reference(name, default_registry=default), keys)
+        request = await self._request([], source=source)
+        images = (_wanted(wanted),)
+        request = request.model_copy(update={"images": images, "logins": logins_of(keys)})
+        resolver = self.tools.resolver
+        async with resolver.session(
+            namespace=self.build.namespace, build=self.build.name
+        ) as session:
+            answer = await session.facts(request)
+        return self._image_facts(wanted, answer.images[0])
+
     def check_allowed(self, boxes: Sequence[Box]) -> list[Reference]:
+        """The references of these images. UserError that names all that are on a registry which is not allowed."""
+        return self.check_registries([box.image for box in boxes])
+
+    def check_registries(self, names: Sequence[str]) -> list[Reference]:
         """The references of these images. UserError that names all that are on a registry which is not allowed."""
         settings = self.tools.settings.images
         allowed = settings.allowed_registries
         references = [
-            parse_reference(box.image, default_registry=settings.default_registry) for box in boxes
+            parse_reference(name, default_registry=settings.default_registry) for name in names
         ]
         problems = [
-            f"image {box.image!r} is on registry {reference.registry}, which this operator does not allow; it allows "
+            f"image {name!r} is on registry {reference.registry}, which this operator does not allow; it allows "
             + ", ".join(allowed)
-            for box, reference in zip(boxes, references, strict=True)
+            for name, reference in zip(names, references, strict=True)
             if allowed and reference.registry not in allowed
         ]
         if problems:
@@ -296,6 +310,14 @@ def local_image(name: str) -> ImageFacts:
 
 
 NO_KEYS = Keychain()
+
+
+def _wanted(image: _Image) -> ImageWanted:
+    return ImageWanted(
+        name=str(image.reference) if image.mirrored else image.name,
+        known=image.known.digest if image.known else "",
+        mirror_of=image.name if image.mirrored else "",
+    )
 
 
 def _step_wanted(step: Step) -> StepWanted:

@@ -59,6 +59,9 @@ def verified_plan(run: Run, raw: dict[str, Any], *, attempt: int) -> Plan:
         plan = decode(payload)
         if plan.attempt != attempt:
             raise NotVerified(f"its plan is for attempt {plan.attempt}")
+        if not expected and raw["spec"].get("ephemeralContainers"):
+            # internal/docker-run adds some, but no step of an attempt without a recorded uid has run.
+            raise NotVerified("it has ephemeral containers, and none of its steps has run yet")
         if not expected and pod_imprint(raw["spec"], plan) != imprint:
             raise NotVerified(
                 "its spec is not the one that was signed: the plan was copied from another pod"

@@ -81,7 +81,7 @@ async def _prepare(run: Run, number: int) -> tuple[Plan, dict[str, Credential], 
         )
         lookup = Lookup(build=build, tools=run.tools, references=run.references)
         found_logins = await logins(run, wanted)
-        chosen = [step for _, step in steps_for(build, pipeline)]
+        chosen = [step for _, step in steps_for(build, pipeline, settings)]
         (box, *services), steps = await lookup.find_facts(
             session,
             images=[wanted.box, *wanted.services],

@@ -76,7 +76,8 @@ class Run:
     service ended before the steps did. `result` is how the build ends whatever happens to its box from then on; `lost`
     is why the box ended after that and before its after-steps did. `printed` has, by ordinal,
     the end of what the steps of a box had printed when it was told to stop. `park(True)` gives the build's slot back
-    while it only waits for room in the cluster, `park(False)` takes one again."""
+    while it only waits for room in the cluster, `park(False)` takes one again. `built` has the digests of images that
+    steps have built, by the name that they gave it."""
 
     build: Build
     tools: Tools
@@ -90,6 +91,7 @@ class Run:
     lost: SentinelError | None = None
     printed: Mapping[int, bytes] = field(default_factory=dict)
     dead_services: dict[str, str] = field(default_factory=dict)
+    built: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:

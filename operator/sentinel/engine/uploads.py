@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sentinel.engine.attempt import Attempt
 from sentinel.errors import SentinelError
-from sentinel.plan.keys import output, step_artifacts, step_log
+from sentinel.plan.keys import output, step_artifacts, step_context, step_log
 from sentinel.session.journal import SessionState, UploadState
 from sentinel.session.messages import Upload
 from sentinel.session.records import CollectFailed, Packed
@@ -28,6 +28,11 @@ OUTPUT = "output"
 def artifacts_of(ordinal: int) -> str:
     """What the report artifacts of a step are called in the journal."""
     return f"artifacts/{ordinal}"
+
+
+def context_of(ordinal: int) -> str:
+    """What the build context of a step is called in the journal."""
+    return f"context/{ordinal}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +83,7 @@ class Uploads:
                     after=known,
                 )
         keys = {artifacts_of(n): step_artifacts(prefix, each) for n, each in self._ids.items()}
+        keys |= {context_of(n): step_context(prefix, each) for n, each in self._ids.items()}
         for what, key in {OUTPUT: output(prefix), **keys}.items():
             packed = state.packed.get(what)
             if packed is not None and what not in state.collected and self._open(what, packed):

@@ -21,6 +21,9 @@ from sentinel.kube.transport import Request, Transport, selection
 
 Json = dict[str, Any]
 
+FOLLOW_SILENCE = 100.0
+"""Seconds without output after which a followed log is begun again: the connection may be dead."""
+
 # The registry says "the UID in the precondition", the storage below it "UID in precondition".
 _OTHER_UID = re.compile(r"UID in (the )?precondition")
 
@@ -315,6 +318,22 @@ class Kube:
             if "is waiting to start" in error.message or "host assigned" in error.message:
                 raise NotYet(error.message) from error
             raise
+
+    async def follow(
+        self, *, namespace: str, pod: str, container: str, silence: float = FOLLOW_SILENCE
+    ) -> AsyncGenerator[bytes, None]:
+        """A container's output from its beginning, as it comes, until the container has ended.
+
+        Raises Unavailable when the connection breaks or is silent for `silence` seconds: begin again.
+        """
+        path = PODS.path(namespace=namespace, name=pod, subresource="log")
+        what = _what("follow logs of", PODS, namespace, pod) + f" container {container}"
+        request = Request(
+            "GET", path, what, selection(more={"container": container, "follow": "true"})
+        )
+        async with self._transport.stream(request, silence=silence, accept="*/*") as content:
+            async for chunk in content.iter_any():
+                yield chunk
 
     async def exec(
         self,

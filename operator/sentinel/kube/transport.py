@@ -125,11 +125,11 @@ class Transport:
 
     @asynccontextmanager
     async def stream(
-        self, request: Request, *, silence: float
+        self, request: Request, *, silence: float, accept: str = "application/json"
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """The body as it comes, without an end in time; `silence` seconds without a byte are a cut. No retries."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
-        async with self._respond(request, limits=timeout, accept="application/json") as response:
+        async with self._respond(request, limits=timeout, accept=accept) as response:
             yield response.content
 
     async def websocket(

@@ -11,25 +11,50 @@ from sentinel.config.codes import Code
 from sentinel.config.diagnostics import Diagnostic, Severity
 from sentinel.config.findings import visible
 from sentinel.config.model import Config, Pipeline, Step
+from sentinel.settings import Settings
 
-_STEPS = frozenset({"docker-build", "docker-run", "docker-kill", "store-container"})
+DOCKER_BUILD = "docker-build"
+_RUNS = frozenset({"docker-run", "docker-kill"})
 _INSTEAD = "build the image in a step with a tool of the box, such as buildah or kaniko"
 
 
-def engine_for_step(step: Step) -> str:
+def engine_for_step(step: Step, settings: Settings) -> str:
     """What this internal step needs that the operator does not have; "" where nothing is missing."""
     if step.kind != "internal":
         return ""
-    if step.name in _STEPS:
-        return "a Docker Engine, for which this operator has no setting yet"
+    if step.name == DOCKER_BUILD:
+        return _builder(settings)
+    if step.name in _RUNS and not settings.engine.containers:
+        return (
+            "containers in the build's pod, which the operator's setting engine.containers allows"
+        )
     if step.name == "docker-push" and "image-name" in dict(step.properties):
-        return "an image of internal/docker-build (image-name), and so a Docker Engine"
+        need = _builder(settings)
+        return f"an image of internal/docker-build (image-name), and so {need}" if need else ""
+    return ""
+
+
+def _builder(settings: Settings) -> str:
+    if not settings.engine.buildkit.address:
+        return "a BuildKit, which the operator's setting engine.buildkit.address names"
+    if not settings.store.bucket:
+        return (
+            "an object store for its build context, which the operator's setting store.bucket names"
+        )
     return ""
 
 
 def engine_for_pipeline(pipeline: Pipeline) -> str:
-    """What `docker: true` of this pipeline needs that the operator does not have; "" where nothing is missing."""
-    return "a Docker daemon, which is not supported yet" if pipeline.docker else ""
+    """What `docker: true` of this pipeline needs that the operator does not have; "" where nothing is missing.
+
+    A daemon of the node's would give every build root on it, and containerd nodes have none.
+    """
+    if not pipeline.docker:
+        return ""
+    return (
+        "a Docker daemon, which is not supported: nodes run containerd. internal/docker-build and internal/docker-run "
+        "need none"
+    )
 
 
 def instead_of(step: Step) -> str:
@@ -39,11 +64,12 @@ def instead_of(step: Step) -> str:
 
 def about_engines(config: Config) -> tuple[Diagnostic, ...]:
     """A warning for each step and pipeline that an operator with default settings refuses for want of an engine."""
-    found = {each for pipeline in config.pipelines.values() for each in _about(pipeline)}
+    settings = Settings.model_construct()  # the defaults, whatever this process's environment has
+    found = {each for pipeline in config.pipelines.values() for each in _about(pipeline, settings)}
     return tuple(sorted(found))
 
 
-def _about(pipeline: Pipeline) -> Iterator[Diagnostic]:
+def _about(pipeline: Pipeline, settings: Settings) -> Iterator[Diagnostic]:
     if need := engine_for_pipeline(pipeline):
         yield _warning(
             pipeline.line,
@@ -53,7 +79,7 @@ def _about(pipeline: Pipeline) -> Iterator[Diagnostic]:
         )
     lists = (pipeline.steps, pipeline.after_steps, *pipeline.targets.values())
     for step in (step for each in lists for step in each):
-        if need := engine_for_step(step):
+        if need := engine_for_step(step, settings):
             yield _warning(
                 step.line,
                 f"{step.identifier} needs {need}",

@@ -12,6 +12,7 @@ import re
 OUTPUT = "output.tar"
 LOG = "log.txt"
 ARTIFACTS = "artifacts.tar"
+CONTEXT = "context.tar.gz"
 
 _SAFE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
@@ -58,6 +59,11 @@ def step_log(results: str, step_id: str) -> str:
 def step_artifacts(results: str, step_id: str) -> str:
     """The key of a step's report artifacts."""
     return f"{results}step/{segment(step_id)}/{ARTIFACTS}"
+
+
+def step_context(results: str, step_id: str) -> str:
+    """The key of the build context of a step that builds an image, until it is built."""
+    return f"{results}step/{segment(step_id)}/{CONTEXT}"
 
 
 def step_archive(prefix: str, digest: str) -> str:

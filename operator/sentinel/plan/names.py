@@ -87,6 +87,10 @@ class AttemptId:
         """The Secret with the login of a step that pushes, while it does. The Build's."""
         return self._named(f"push{ordinal}")
 
+    def image_build(self, ordinal: int) -> str:
+        """The pod that builds an image for a step, and its Secret, in the release's namespace."""
+        return self._named(str(self.attempt), f"image{ordinal}")
+
     @property
     def labels(self) -> dict[str, str]:
         """Labels of every object of the attempt. A long Build's name is cut: the uid tells builds apart."""
@@ -143,6 +147,11 @@ def step_id(*, name: str, uid: str, ordinal: int) -> str:
 def container_name(*, alias: str, index: int) -> str:
     """A service's container: the index keeps aliases apart that make the same label."""
     return f"service-{index}-{dns_label(alias, limit=40)}".rstrip("-")
+
+
+def run_container_name(*, name: str, ordinal: int) -> str:
+    """The container of internal/docker-run: `name` is what wercker.yml calls it."""
+    return f"run-{ordinal}-{dns_label(name, limit=40)}".rstrip("-")
 
 
 def label_value(text: str) -> str:

@@ -25,7 +25,13 @@ from sentinel.plan.generic import (
     is_deploy,
 )
 from sentinel.plan.images import WantedImages, wanted_images
-from sentinel.plan.internal import IN_THE_BOX, check_internal, check_scratch, is_shipped
+from sentinel.plan.internal import (
+    IN_THE_BOX,
+    check_internal,
+    check_repository,
+    check_scratch,
+    is_shipped,
+)
 from sentinel.plan.interpolate import hidden_names, public_values
 from sentinel.plan.model import (
     ImageFacts,
@@ -38,7 +44,7 @@ from sentinel.plan.model import (
 from sentinel.plan.names import step_id
 from sentinel.plan.notices import image_notes
 from sentinel.plan.options import dashed
-from sentinel.plan.repository import plan_image
+from sentinel.plan.repository import own_repository, plan_image
 from sentinel.plan.services import plan_services
 from sentinel.plan.users import run_as
 from sentinel.plan.words import words_of
@@ -151,7 +157,7 @@ def make_plan(
         shell=_shell(wanted.box),
         entrypoint=words_of(wanted.box, "entrypoint"),
         services=planned,
-        steps=_steps(build, config=config, pipeline=pipeline, facts=steps),
+        steps=_steps(build, config=config, pipeline=pipeline, facts=steps, settings=settings),
         variables=build_variables(
             build,
             source=source,
@@ -175,6 +181,7 @@ def make_plan(
         image_notes=image_notes(wanted, (box, *services)),
     )
     check_scratch(plan, build.spec.pod.box)
+    check_repository(plan, own_repository(build, source=source, settings=settings))
     return plan
 
 
@@ -210,20 +217,27 @@ def _public(
     return {**dict(generic), **public_values(build.spec.env)}, hidden_names(build.spec.env)
 
 
-def steps_for(build: Build, pipeline: Pipeline) -> tuple[tuple[StepPhase, Step], ...]:
-    """The steps that a Build of `pipeline` runs, in order. Raises UserError StepNotFound for what only wercker had."""
+def steps_for(
+    build: Build, pipeline: Pipeline, settings: Settings
+) -> tuple[tuple[StepPhase, Step], ...]:
+    """The steps that a Build of `pipeline` runs, in order. Raises UserError StepNotFound for what cannot run here."""
     target = build.spec.deploy_target
     main = pipeline.targets.get(target, pipeline.steps) if target else pipeline.steps
     chosen: list[tuple[StepPhase, Step]] = [("main", step) for step in main]
     chosen += [("after", step) for step in pipeline.after_steps]
-    check_internal([step for _, step in chosen])
+    check_internal([step for _, step in chosen], settings)
     return tuple(chosen)
 
 
 def _steps(
-    build: Build, *, config: Config, pipeline: Pipeline, facts: Mapping[str, StepFacts]
+    build: Build,
+    *,
+    config: Config,
+    pipeline: Pipeline,
+    facts: Mapping[str, StepFacts],
+    settings: Settings,
 ) -> tuple[PlanStep, ...]:
-    chosen = steps_for(build, pipeline)
+    chosen = steps_for(build, pipeline, settings)
     timeouts = build.spec.timeouts
     command = (
         seconds(timeouts.command)

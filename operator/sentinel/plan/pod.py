@@ -12,6 +12,7 @@ from typing import Any
 from sentinel.api import API_VERSION
 from sentinel.api.build import Build, PodContainer, PodSettings
 from sentinel.plan.codec import encode
+from sentinel.plan.containers import container_aliases, container_secrets
 from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.links import ADDRESS
 from sentinel.plan.model import Plan, PlanService
@@ -28,6 +29,7 @@ from sentinel.settings import Settings
 
 WERCKER_DIR = "/mnt/wercker"
 KIT_DIR = "/run/sentinel/kit"
+BOXKIT = f"{KIT_DIR}/boxkit"
 SESSION_DIR = "/run/sentinel/session"
 GIT_SECRET_DIR = "/run/sentinel/git"  # noqa: S105 - a path
 STEPS_DIR = "/run/sentinel/steps"
@@ -71,7 +73,7 @@ def make_pod(plan: Plan, *, build: Build, settings: Settings, defaults: bool = T
     }
     if not defaults:
         _leave_out_defaults(spec, plan, said)
-    spec |= _optional(plan, said)
+    spec |= _optional(plan, build)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -208,7 +210,7 @@ def _source(plan: Plan, settings: Settings) -> Object:
         "command": [PYTHON, "-I", "-m", "sentinel.source.fetch"],
         # The kubelet expands $(NAME) in values: a branch may be called that.
         "env": [
-            {"name": FETCH_VARIABLE, "value": _exact(json.dumps(fetch, sort_keys=True))},
+            {"name": FETCH_VARIABLE, "value": exact(json.dumps(fetch, sort_keys=True))},
             *_proxies(settings),
         ],
         "volumeMounts": mounts,
@@ -231,7 +233,7 @@ def _proxies(settings: Settings) -> list[Object]:
     values = {"http_proxy": proxy.http, "https_proxy": proxy.https}
     if any(values.values()):
         values["no_proxy"] = ",".join(proxy.no_proxy)
-    return [{"name": name, "value": _exact(value)} for name, value in values.items() if value]
+    return [{"name": name, "value": exact(value)} for name, value in values.items() if value]
 
 
 def _box(plan: Plan, said: PodContainer, settings: Settings) -> Object:
@@ -247,7 +249,7 @@ def _box(plan: Plan, said: PodContainer, settings: Settings) -> Object:
         "name": BOX,
         "image": plan.box.reference,
         "imagePullPolicy": "IfNotPresent",
-        "command": [f"{KIT_DIR}/boxkit", "init"],
+        "command": [BOXKIT, "init"],
         "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": said.resources or {"requests": {"cpu": "100m", "memory": "128Mi"}},
@@ -266,20 +268,28 @@ def _service(service: PlanService, said: PodContainer) -> Object:
         "resources": said.resources or {"requests": {"cpu": "50m", "memory": "64Mi"}},
     }
     if service.entrypoint:
-        container["command"] = [_exact(word) for word in service.entrypoint]
+        container["command"] = [exact(word) for word in service.entrypoint]
     if service.cmd:
-        container["args"] = [_exact(word) for word in service.cmd]
+        container["args"] = [exact(word) for word in service.cmd]
     if service.env:
-        container["env"] = [{"name": name, "value": _exact(text)} for name, text in service.env]
+        container["env"] = [{"name": name, "value": exact(text)} for name, text in service.env]
     if context := {**security_context(service.user, service.image), **said.security_context}:
         container["securityContext"] = context
     return container
 
 
-def _optional(plan: Plan, said: PodSettings) -> Object:
+def _optional(plan: Plan, build: Build) -> Object:
     """The fields that are left out where there is nothing to say."""
+    said = build.spec.pod
     aliases = [service.alias for service in plan.services if is_dns_name(service.alias)]
-    secrets = dict.fromkeys((*plan.image.pull_secrets, *(r.name for r in said.image_pull_secrets)))
+    aliases += [name for name in container_aliases(plan) if name not in aliases]
+    secrets = dict.fromkeys(
+        (
+            *plan.image.pull_secrets,
+            *(ref.name for ref in said.image_pull_secrets),
+            *container_secrets(plan, build),
+        )
+    )
     fields: Object = {
         "hostAliases": [{"ip": ADDRESS, "hostnames": aliases}] if aliases else [],
         "imagePullSecrets": [{"name": name} for name in secrets],
@@ -292,6 +302,6 @@ def _optional(plan: Plan, said: PodSettings) -> Object:
     return {name: value for name, value in fields.items() if value}
 
 
-def _exact(text: str) -> str:
+def exact(text: str) -> str:
     """`text` so written that the kubelet's own expansion gives it back unchanged."""
     return text.replace("$", "$$")

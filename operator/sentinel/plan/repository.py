@@ -29,12 +29,8 @@ def plan_image(build: Build, *, source: PlanSource, settings: Settings) -> PlanI
     """
     spec = build.spec.image
     exclude_paths = tuple(dict.fromkeys(_plain_path(path) for path in spec.exclude_paths))
-    # Registries have no upper case in a repository's path, and wercker lower-cased it.
-    repository = spec.repository.lower()
-    if not repository and settings.images.prefix:
-        name = repository_name(application_name(build, source=source))
-        repository = f"{settings.images.prefix.rstrip('/').lower()}/{build.namespace}/{name}"
-    if spec.commit == "never" or not repository or settings.images.local:
+    repository = own_repository(build, source=source, settings=settings)
+    if spec.commit == "never" or not repository:
         return PlanImage(pull_secrets=tuple(ref.name for ref in spec.pull_secret_refs))
     if is_read_only(build.spec.pod.box):
         raise UserError(
@@ -50,6 +46,18 @@ def plan_image(build: Build, *, source: PlanSource, settings: Settings) -> PlanI
         exclude_paths=exclude_paths,
         latest="every" if settings.images.latest == "every" else "green",
     )
+
+
+def own_repository(build: Build, *, source: PlanSource, settings: Settings) -> str:
+    """Where a Build's images go, the box's and those that its steps build; "" for nowhere."""
+    if settings.images.local:
+        return ""
+    # Registries have no upper case in a repository's path, and wercker lower-cased it.
+    repository = build.spec.image.repository.lower()
+    if not repository and settings.images.prefix:
+        name = repository_name(application_name(build, source=source))
+        repository = f"{settings.images.prefix.rstrip('/').lower()}/{build.namespace}/{name}"
+    return repository
 
 
 def repository_name(application: str) -> str:

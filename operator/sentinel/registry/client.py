@@ -106,6 +106,11 @@ class RegistryClient:
         manifest = images.parse_manifest(content, header=header, what=str(reference))
         return replace(manifest, digest=digest)
 
+    async def get_manifest_bytes(self, reference: Reference) -> tuple[bytes, str]:
+        """Whatever the name stands for, its digest checked, and its Content-Type. Raises as `look_up` does."""
+        content, _, media_type = await self._get_manifest(reference)
+        return content, media_type
+
     async def get_blob(self, reference: Reference, descriptor: Descriptor, *, limit: int) -> bytes:
         """A small blob, its digest checked. Raises UserError when it is missing, larger than `limit`, or not itself."""
         answer = await self._transport.send(

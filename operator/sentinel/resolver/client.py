@@ -25,6 +25,7 @@ from sentinel.resolver import wire
 from sentinel.resolver.limits import Limit, described
 from sentinel.resolver.messages import (
     Answer,
+    CopyRequest,
     FactsAnswer,
     FactsRequest,
     Failure,
@@ -48,6 +49,7 @@ WHAT = {
     "source": "reading the source and its wercker.yml",
     "facts": "looking up the images and steps of the build",
     "pushed": "reading the pushed image back",
+    "copy": "copying the image",
 }
 
 
@@ -128,6 +130,12 @@ class Session:
         if answer.pushed is None:
             raise InternalError("the resolver gave another answer than one about a pushed image")
         return answer.pushed.problem
+
+    async def copy(self, request: CopyRequest) -> None:
+        """Copy an image from one repository to another. Raises as `source` does."""
+        answer = await self._ask(request)
+        if answer.copied is None:
+            raise InternalError("the resolver gave another answer than one about a copied image")
 
     async def _ask(self, request: Request) -> Answer:
         clock = self._resolver.clock

@@ -193,7 +193,23 @@ class PushedRequest(Message):
     registries: Network = {}
 
 
-Request = Annotated[SourceRequest | FactsRequest | PushedRequest, Field(discriminator="kind")]
+class CopyRequest(Message):
+    """Copy the image `source` (repository@digest) to the repository `target` under each of `tags`."""
+
+    kind: Literal["copy"] = "copy"
+    source: str
+    target: str
+    tags: tuple[str, ...]
+    push_logins: tuple[Login, ...] = ()
+    pull_logins: tuple[Login, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+    default_registry: str = "docker.io"
+    registries: Network = {}
+
+
+Request = Annotated[
+    SourceRequest | FactsRequest | PushedRequest | CopyRequest, Field(discriminator="kind")
+]
 
 
 class Failure(Message):
@@ -276,10 +292,15 @@ class PushedAnswer(Message):
     problem: Annotated[str, Field(max_length=4096)] = ""
 
 
+class CopiedAnswer(Message):
+    """The image was copied; else there is a failure."""
+
+
 class Answer(Message):
-    """Exactly one of the four."""
+    """Exactly one of them."""
 
     source: SourceAnswer | None = None
     facts: FactsAnswer | None = None
     pushed: PushedAnswer | None = None
+    copied: CopiedAnswer | None = None
     failure: Failure | None = None

@@ -20,6 +20,7 @@ from sentinel.image.manifest import ImageInfo
 from sentinel.image.reference import parse_reference, parse_repository
 from sentinel.network import Policy
 from sentinel.registry.client import RegistryClient
+from sentinel.registry.copying import copy_image
 from sentinel.registry.pushed import NotAsReported, check_pushed
 from sentinel.resolver.logins import keychain_of
 from sentinel.resolver.messages import (
@@ -29,6 +30,8 @@ from sentinel.resolver.messages import (
     MOST_VALUES,
     Answer,
     ArchiveWanted,
+    CopiedAnswer,
+    CopyRequest,
     FactsAnswer,
     FactsRequest,
     Failure,
@@ -82,6 +85,8 @@ def work(request: Request, scratch: Path, run: Run) -> Done:
             return Done(answer=Answer(source=_source(request, scratch)))
         if isinstance(request, PushedRequest):
             return run(_pushed(request))
+        if isinstance(request, CopyRequest):
+            return run(_copied(request))
         return run(_facts(request, scratch))
     except SentinelError as error:
         return Done(answer=Answer(failure=failure_of(error)))
@@ -222,6 +227,24 @@ async def _pushed(request: PushedRequest) -> Done:
         except NotAsReported as error:
             return Done(answer=Answer(pushed=PushedAnswer(problem=str(error)[:4096])))
     return Done(answer=Answer(pushed=PushedAnswer()))
+
+
+async def _copied(request: CopyRequest) -> Done:
+    insecure, default = request.insecure_registries, request.default_registry
+    policy = Policy.from_json(request.registries)
+    push, pull = keychain_of(request.push_logins), keychain_of(request.pull_logins)
+    async with (
+        RegistryClient(credentials=push, insecure=insecure, policy=policy) as client,
+        RegistryClient(credentials=pull, insecure=insecure, policy=policy) as reader,
+    ):
+        await copy_image(
+            parse_reference(request.source, default_registry=default),
+            parse_repository(request.target, default_registry=default),
+            tags=request.tags,
+            reader=reader,
+            client=client,
+        )
+    return Done(answer=Answer(copied=CopiedAnswer()))
 
 
 async def _facts(request: FactsRequest, scratch: Path) -> Done:

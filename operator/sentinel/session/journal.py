@@ -117,7 +117,7 @@ class Expected:
                 if not ordinal:
                     return kind in ("output", "cache")
                 known = any(ordinal == str(each) for each in self.steps)
-                return kind in ("log", "artifacts") and known
+                return kind in ("log", "artifacts", "context") and known
         return True
 
 

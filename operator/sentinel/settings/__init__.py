@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sentinel.network import Policy
+from sentinel.settings.engine import EngineSettings
 from sentinel.settings.images import ImageSettings
 from sentinel.settings.reports import ReportSettings
 
@@ -353,6 +354,9 @@ class Settings(BaseSettings):
     ] = True
     store: Annotated[StoreSettings, Field(description="Object store.")] = StoreSettings()
     images: Annotated[ImageSettings, Field(description="Images.")] = ImageSettings()
+    engine: Annotated[
+        EngineSettings, Field(description="What builds and runs images for internal steps.")
+    ] = EngineSettings()
     pods: Annotated[PodPolicy, Field(description="What Builds may ask for their pods.")] = (
         PodPolicy()
     )

@@ -235,7 +235,6 @@ def test_what_an_operator_without_an_engine_refuses_is_a_warning(project: Path) 
         (2, "WY312", "warning", "build"),
         (5, "WY312", "warning", "build"),
         (6, "WY312", "warning", "build"),
-        (9, "WY312", "warning", "build"),
         (14, "WY312", "warning", "deploy"),
     ]
 

@@ -6,7 +6,8 @@ import pytest
 
 from sentinel.api.imagecommit import ImageConfig
 from sentinel.api.reasons import Reason
-from sentinel.engine.dockerpush import Push, read_push, wants_sync
+from sentinel.engine.dockerpush import Push, read_push
+from sentinel.engine.properties import wants_sync
 from sentinel.errors import UserError
 from sentinel.image.dockerconfig import Credential
 from sentinel.registry.ecr import EcrKeys

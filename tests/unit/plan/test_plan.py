@@ -215,7 +215,7 @@ build:
     - internal/docker-build: {image-name: a}
     - internal/docker-push: {image-name: a, tag: x}
   after-steps:
-    - internal/store-container
+    - internal/docker-run: {image: a}
 """
 
     with pytest.raises(UserError) as caught:
@@ -223,10 +223,11 @@ build:
 
     assert reason_of(caught) is Reason.STEP_NOT_FOUND
     assert caught.value.message == (
-        "internal/docker-build (line 4) needs a Docker Engine, for which this operator has no setting yet: build the "
-        "image in a step with a tool of the box, such as buildah or kaniko; internal/docker-push (line 5) needs an "
-        "image of internal/docker-build (image-name), and so a Docker Engine; "
-        "internal/store-container (line 7) needs a Docker Engine, for which this operator has no setting yet"
+        "internal/docker-build (line 4) needs a BuildKit, which the operator's setting engine.buildkit.address names: "
+        "build the image in a step with a tool of the box, such as buildah or kaniko; internal/docker-push (line 5) "
+        "needs an image of internal/docker-build (image-name), and so a BuildKit, which the operator's setting "
+        "engine.buildkit.address names; internal/docker-run (line 7) needs containers in the build's pod, which the "
+        "operator's setting engine.containers allows"
     )
 
 
