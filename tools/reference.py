@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import yaml
 
-from sentinel.api.meanings import MEANINGS
 from sentinel.api.reasons import Blame, Reason
 from sentinel.config.codes import Code
 from sentinel.config.diagnostics import render
@@ -354,7 +353,10 @@ def reasons_page() -> str:
         "| reason | whose fault | what it means, and what to do |",
         "| --- | --- | --- |",
     ]
-    out += [f"| `{each}` | {FAULT[each.blame]} | {MEANINGS[each]} |" for each in Reason]
+    out += [
+        f"| `{each}` | {FAULT[each.blame]} | {f'{each.meaning} {each.remedy}'.strip()} |"
+        for each in Reason
+    ]
     return "\n".join(out) + "\n"
 
 

@@ -11,15 +11,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sentinel.api.reasons import Blame, Reason
+from sentinel.api.reasons import Reason
 from sentinel.engine.run import Run
 from sentinel.errors import (
     Conflict,
     GoneError,
-    InfrastructureError,
     SentinelError,
     TransientError,
-    UserError,
 )
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import ApiError
@@ -103,7 +101,4 @@ async def _try(
 
 def _error(refusal: Refusal, waited: float) -> SentinelError:
     after = f" (waited {waited:.0f} s)" if waited >= 1 else ""
-    user = refusal.reason.blame is Blame.USER
-    return (UserError if user else InfrastructureError)(
-        f"{refusal.message}{after}", reason=refusal.reason
-    )
+    return refusal.reason.error(f"{refusal.message}{after}")

@@ -10,10 +10,10 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from sentinel.api.reasons import Blame, Reason
+from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Seen
-from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.errors import SentinelError
 from sentinel.plan.ending import Ending, why_ended
 from sentinel.plan.observe import observe
 
@@ -80,8 +80,7 @@ async def why_box_ended(attempt: Attempt) -> SentinelError:
             message=f"the box ended its session while the build ran; pod {attempt.id.pod} does not say why",
         )
     log.info("build %s/%s: the box ended: %s: %s", *attempt.run.key, found.reason, found.message)
-    kind = UserError if found.reason.blame is Blame.USER else InfrastructureError
-    return kind(found.message, reason=found.reason)
+    return found.reason.error(found.message)
 
 
 async def _stopped(attempt: Attempt) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sentinel.api.reasons import Blame, Reason
+from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Seen
 from sentinel.engine.create import create
@@ -28,8 +28,6 @@ from sentinel.errors import (
     CancelledByUser,
     Conflict,
     InfrastructureError,
-    SentinelError,
-    UserError,
 )
 from sentinel.kube.errors import AlreadyExists, ApiError, NotFound
 from sentinel.kube.resources import CORE_EVENTS, NODES, PODS
@@ -126,7 +124,7 @@ async def watch_pod(attempt: Attempt) -> None:
         else:
             since.setdefault(problem.reason, now)
             if problem.verdict == "fail":
-                raise _error(problem.reason, problem.message)
+                raise problem.reason.error(problem.message)
         unschedulable = problem is not None and problem.reason is Reason.UNSCHEDULABLE
         run.park(unschedulable and not spoken_to)
         if not spoken_to:
@@ -267,9 +265,4 @@ def _raise_if_overdue(
     silent = Reason.SESSION_LOST if view.box_running else Reason.PENDING
     reason = problem.reason if problem is not None else silent
     detail = problem.message if problem is not None else "the box did not answer"
-    raise _error(reason, f"not started within {attempt.plan.pending_timeout:.0f} s: {detail}")
-
-
-def _error(reason: Reason, message: str) -> SentinelError:
-    kind = UserError if reason.blame is Blame.USER else InfrastructureError
-    return kind(message, reason=reason)
+    raise reason.error(f"not started within {attempt.plan.pending_timeout:.0f} s: {detail}")

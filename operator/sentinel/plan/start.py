@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sentinel.api.reasons import Reason
+from sentinel.api.reasons import Reason, read_reason
 from sentinel.plan.names import BOX, SOURCE
 from sentinel.plan.observe import Ended, FetchFailure, PodView, Waiting
 from sentinel.plan.refusals import FOREVER, user_remedy
@@ -134,10 +134,8 @@ def _create_failed(what: str, message: str, grace: float) -> tuple[Reason, str, 
 
 def _from_fetch(failure: FetchFailure) -> tuple[Reason, str, float]:
     """fetch's own reason where it is one of the closed list: whose fault it is hangs on it."""
-    try:
-        reason = Reason(failure.reason)
-    except ValueError:
-        reason = Reason.FETCH_FAILED
+    known = read_reason(failure.reason)
+    reason = known if isinstance(known, Reason) else Reason.FETCH_FAILED
     text = failure.message or f"fetching the source ended with exit code {failure.exit_code}"
     # Where it could not say why, its pod may: an eviction ends init containers too.
     return reason, text, 0.0 if failure.reason else CONTAINER_GRACE

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from sentinel.api.reasons import Blame, Reason
-from sentinel.errors import InfrastructureError, InternalError, SentinelError, UserError
+from sentinel.api.reasons import Reason
+from sentinel.errors import InfrastructureError, InternalError, SentinelError
 
 TRIES = 3
 
@@ -31,8 +31,7 @@ def failed(reason: Reason, message: str) -> SentinelError:
     """The error for a reason: UserError, InfrastructureError or, for Internal, InternalError."""
     if reason is Reason.INTERNAL:
         return InternalError(message, reason=reason)
-    kind = UserError if reason.blame is Blame.USER else InfrastructureError
-    return kind(message, reason=reason)
+    return reason.error(message)
 
 
 class Deadline:
