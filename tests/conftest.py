@@ -17,6 +17,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Archives have the time in them: processes that collect the same tests must give them the same names."""
+    return argname if isinstance(val, bytes) and (len(val) > 40 or not val.isascii()) else None
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock that other processes of this machine wait for."""

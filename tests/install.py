@@ -17,6 +17,8 @@ RELEASE = "sentinel"
 IMAGE = "sentinel:dev"
 STORE_SECRET = "sentinel-store"
 PRIVATE_REGISTRY = "registry.lab:5001"
+_configured: list[Lab] = []
+"""The lab, while the release has other settings than the tests' own."""
 SHARED = "SENTINEL_TEST_SHARED"
 """Set in the environment while other tests use the installation too."""
 
@@ -44,13 +46,14 @@ def install(
 ) -> None:
     """Install or upgrade the release, and wait until operator and agent are ready.
 
-    `more` are values beside ours, as helm's --set takes them, `files` values that are read from files; they are gone
-    with the next install without them.
+    `more` are values beside ours, as helm's --set takes them, `files` values that are read from files. They are gone
+    with the next install without them, and with `restore`.
 
     Pods are restarted when the image was built anew: its tag stays the same, its id does not.
     """
     if os.environ.get(SHARED):
         raise RuntimeError("other tests use this installation: mark the test `alone`")
+    _configured[:] = [lab] if more or files else []
     kubectl = Kubectl(lab)
     kubectl.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
@@ -133,6 +136,12 @@ def install(
         raise SystemExit(f"helm could not install the chart: {done.stderr.strip()}\n{pods}")
     if not quiet:
         print(done.stdout)
+
+
+def restore() -> None:
+    """Install without what a test configured. Nothing happens where none did."""
+    for lab in list(_configured):
+        install(lab, quiet=True)
 
 
 def render(lab: Lab) -> str:

@@ -4,11 +4,13 @@ The lab is brought up by `make lab-up` (`make test` does it). Where it is not up
 hint, and fail in CI.
 
 Tests run side by side (`tests/suite.py`), each in its own namespace. A test that changes or reads what all share (the
-operator, the agent, the nodes, their settings, the audit log, the operator's log) is marked `alone`.
+operator, the agent, the nodes, the audit log, the operator's log) is marked `alone`. One that calls `install`, itself
+or in a fixture, is marked so here, and need not restore anything.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import socket
@@ -25,7 +27,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Once, locked
-from tests.install import PRIVATE_REGISTRY, ROOT, SHARED, build_image, install
+from tests.install import PRIVATE_REGISTRY, ROOT, SHARED, build_image, install, restore
 from tests.kubectl import Kubectl, finished
 from tests.lab import git, services
 from tests.lab import lab as the_lab
@@ -43,8 +45,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if here in item.path.parents:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(300))
-    # What it looks at is what the others did.
-    items.sort(key=lambda item: item.path == here / "test_rights.py")
+            if installs(item):
+                item.add_marker(pytest.mark.alone)
+    # Those with settings of their own follow one another: nothing is restored between them. What the module on rights
+    # looks at is what all others did.
+    items.sort(key=lambda item: (item.path == here / "test_rights.py", installs(item)))
+
+
+def installs(item: pytest.Item) -> bool:
+    """Whether a test, or a fixture of its, calls `install`."""
+    info = getattr(item, "_fixtureinfo", None)
+    if info is None:
+        return False
+    fixtures = (each.func for defs in info.name2fixturedefs.values() for each in defs)
+    functions = (inspect.unwrap(each) for each in (*fixtures, getattr(item, "function", None)))
+    return any("install" in each.__code__.co_names for each in functions if each is not None)
+
+
+@pytest.fixture(autouse=True)
+def default_settings(request: pytest.FixtureRequest) -> None:
+    """The operator as `sentinel` installed it, for every test that does not install it itself."""
+    if not installs(request.node):
+        restore()
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +99,7 @@ def served(sentinel: Lab, kubectl: Kubectl, once: Once) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def sentinel(lab: Lab, once: Once) -> Lab:
+def sentinel(lab: Lab, once: Once) -> Iterator[Lab]:
     """Sentinel as users have it: our image, the chart, operator and agent as pods."""
 
     def install_it() -> None:
@@ -87,7 +109,8 @@ def sentinel(lab: Lab, once: Once) -> Lab:
     once("install", install_it)
     if os.environ.get("PYTEST_XDIST_WORKER"):
         os.environ[SHARED] = "1"
-    return lab
+    yield lab
+    restore()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +131,6 @@ def step_registry(sentinel: Lab) -> Iterator[str]:
             yield url
         finally:
             process.terminate()
-            install(sentinel, quiet=True)
 
 
 @pytest.fixture

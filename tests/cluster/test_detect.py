@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 from tests.cluster.conftest import Builds, steps
@@ -15,20 +14,18 @@ from sentinel.config.detect import detect
 
 
 @pytest.fixture
-def detecting(sentinel: Lab) -> Iterator[Lab]:
-    """The setting on for every Build, and off again; public images are those of the lab's registry."""
+def detecting(sentinel: Lab) -> None:
+    """The setting on for every Build; public images are those of the lab's registry."""
     box, public = f"{sentinel.registry}/box/debian:12", f"{sentinel.registry}/debian:12"
     for command in (["tag", box, public], ["push", "--quiet", public]):
         subprocess.run(["docker", *command], check=True, capture_output=True, env=environ(sentinel))
     values = {"operator.detectConfig": "true", "images.defaultRegistry": sentinel.registry}
     install(sentinel, quiet=True, more=values)
-    yield sentinel
-    install(sentinel, quiet=True)
 
 
-@pytest.mark.alone
+@pytest.mark.usefixtures("detecting")
 def test_a_project_without_wercker_yml_is_built_and_what_was_made_for_it_is_recorded(
-    detecting: Lab, builds: Builds
+    builds: Builds,
 ) -> None:
     raw = builds.run(url=builds.project(None, NOTES="nothing that we know\n"))
 

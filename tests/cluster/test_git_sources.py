@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -336,16 +336,14 @@ def test_a_build_does_not_reach_the_cluster_through_the_operator(builds: Builds,
 
 
 @pytest.fixture
-def trusting(builds: Builds, tmp_path: Path) -> Iterator[Builds]:
-    """An operator that was told of the lab's authority, for as long as the test lasts."""
+def trusting(builds: Builds, tmp_path: Path) -> Builds:
+    """An operator that trusts the lab's authority."""
     file = tmp_path / "ca.pem"
     file.write_text(services.authority())
     install(builds.lab, quiet=True, files={"source.ca": file})
-    yield builds
-    install(builds.lab, quiet=True)
+    return builds
 
 
-@pytest.mark.alone
 def test_every_build_trusts_the_authority_that_the_operator_was_told_of(
     trusting: Builds, servers: Lab
 ) -> None:

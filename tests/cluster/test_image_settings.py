@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from tests.cluster.conftest import Builds
@@ -38,7 +37,7 @@ build:
 
 
 @pytest.fixture
-def mirrored(sentinel: Lab) -> Iterator[None]:
+def mirrored(sentinel: Lab) -> None:
     """Docker Hub is the lab's registry, where `busybox` without a tag is not what it was."""
     busybox = f"{sentinel.registry}/box/busybox"
     subprocess.run(
@@ -54,11 +53,8 @@ def mirrored(sentinel: Lab) -> Iterator[None]:
         "images.rewrite[0].env.RAILS_ENV": "test",
     }
     install(sentinel, quiet=True, more=rules)
-    yield
-    install(sentinel, quiet=True)
 
 
-@pytest.mark.alone
 def test_a_box_that_is_gone_is_pulled_from_a_mirror_and_the_log_has_it(
     mirrored: None, builds: Builds
 ) -> None:
@@ -82,7 +78,7 @@ def test_a_box_that_is_gone_is_pulled_from_a_mirror_and_the_log_has_it(
 
 
 @pytest.fixture
-def local(sentinel: Lab) -> Iterator[None]:
+def local(sentinel: Lab) -> None:
     """Images are those of the nodes, and one is loaded as `kind load docker-image` does."""
     env = environ(sentinel)
     source = f"{sentinel.registry}/box/busybox:1"
@@ -90,11 +86,8 @@ def local(sentinel: Lab) -> Iterator[None]:
     load = [sys.executable, "-m", "tests.lab", "load", LOCAL]
     subprocess.run(load, check=True, cwd=ROOT, env=env)
     install(sentinel, quiet=True, more={"images.local": "true"})
-    yield
-    install(sentinel, quiet=True)
 
 
-@pytest.mark.alone
 def test_images_loaded_onto_the_nodes_are_boxes_and_services(local: None, builds: Builds) -> None:
     raw = builds.run(url=builds.project(ON_NODES), image={"commit": "end"})
 

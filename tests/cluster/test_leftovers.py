@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -85,7 +84,7 @@ def test_a_deleted_namespace_is_no_news(builds: Builds) -> None:
 
 
 @pytest.fixture(scope="module")
-def hasty(sentinel: Lab) -> Iterator[None]:
+def hasty(sentinel: Lab) -> None:
     """Sentinel with few slots, of which a namespace gets half, and a resync every ten seconds, and little patience."""
     more = {
         "operator.maxBuilds": "4",
@@ -93,12 +92,9 @@ def hasty(sentinel: Lab) -> Iterator[None]:
         "operator.prepareSeconds": "20",
     }
     install(sentinel, quiet=True, more=more)
-    yield
-    install(sentinel, quiet=True)
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.alone
 def test_a_finished_build_lives_as_long_as_its_ttl(builds: Builds) -> None:
     url = builds.script("true")
     for name, ttl in (("short", "5s"), ("patched", "168h"), ("kept", "0s")):
@@ -112,7 +108,6 @@ def test_a_finished_build_lives_as_long_as_its_ttl(builds: Builds) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.alone
 def test_builds_that_wait_for_a_node_stop_nobody(builds: Builds) -> None:
     url = builds.script("true")
     for n in range(4):
@@ -141,7 +136,6 @@ def being_prepared(raw: dict[str, Any]) -> bool:
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.alone
 def test_a_source_that_never_answers_holds_nobody(builds: Builds) -> None:
     """Cancel and delete act at once; without them the deadline of the preparation does."""
     with socket.create_server((builds.lab.gateway, 0)) as silent:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tests.cluster.conftest import Builds
 from tests.cluster.test_reasons import verdict
-from tests.install import NAMESPACE, install, render
+from tests.install import NAMESPACE, install, render, restore
 from tests.kubectl import Kubectl, KubectlError
 from tests.lab import audit
 from tests.lab.state import Lab
@@ -83,7 +83,7 @@ def one_namespace(sentinel: Lab, kubectl: Kubectl, namespace: str) -> Iterator[s
     """Sentinel installed for one namespace only."""
     install(sentinel, quiet=True, more={"namespaces[0]": namespace})
     yield namespace
-    install(sentinel, quiet=True)
+    restore()  # before the namespace, which has the chart's Roles, is deleted
 
 
 def may(kubectl: Kubectl, account: str, verb: str, resource: str, namespace: str) -> bool:

@@ -79,7 +79,7 @@ def test_a_step_that_is_in_no_registry_is_named_with_a_standard_one_like_it(buil
 
 
 @pytest.fixture
-def provided(builds: Builds, sentinel: Lab) -> Iterator[None]:
+def provided(builds: Builds, sentinel: Lab) -> None:
     """A tool of the operator's owner, from a ConfigMap of the namespace."""
     text = "#!/bin/sh\necho provided golint\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -94,11 +94,8 @@ def provided(builds: Builds, sentinel: Lab) -> Iterator[None]:
     )
     more = {"steps.tools.configMap.name": "tools", "steps.tools.configMap.defaultMode": "493"}
     install(sentinel, quiet=True, more=more)
-    yield
-    install(sentinel, quiet=True)
 
 
-@pytest.mark.alone
 def test_a_tool_that_the_box_lacks_is_provided(builds: Builds, provided: None) -> None:
     text = f"box: {builds.lab.registry}/box/debian:12\nbuild:\n  steps:\n    - golint\n"
     raw = builds.run(url=builds.project(text))

@@ -14,8 +14,6 @@ from tests.cluster.test_reasons import shows, verdict, wait
 from tests.cluster.test_refusals import quota
 from tests.kubectl import condition
 
-pytestmark = pytest.mark.alone
-
 PIPELINE = """\
 box: {box}
 build:

@@ -68,7 +68,7 @@ class File:
             return "was not run"
         if ran.failed:
             step, message = next(iter(ran.failed.items()))
-            return f"step {step} failed: {message}"
+            return f"step {step} failed: {message}; its log ends with {ran.log[-400:]!r}"
         wanted = self.golden().get(shape.name, [])
         if ran.does == wanted:
             return ""
