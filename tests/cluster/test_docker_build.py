@@ -85,6 +85,7 @@ build:
         repository: {builds.lab.registry}/{builds.namespace}/app
         tag: one $WORD
         cmd: not used
+    - internal/store-container: {{name: store}}
 """
     dockerfile = f"""\
 # syntax=registry.example.com/somebody/frontend:1
@@ -106,7 +107,7 @@ CMD ["cat", "/www/file"]
 
     log = builds.log(raw, "build")
     assert raw["status"]["phase"] == "Succeeded", json.dumps(raw["status"], indent=1) + log
-    assert [state for _, state, _ in steps(raw)] == ["Passed"] * 7
+    assert [state for _, state, _ in steps(raw)] == ["Passed"] * 8
     assert "the word is made" in log
     assert "10.1.2.3" in log
     assert "in the box" in log
@@ -126,6 +127,9 @@ CMD ["cat", "/www/file"]
         "not used for an image of internal/docker-build: cmd\n"
         f"pushing image app/made to {builds.lab.registry}/{name}: one, made\n"
     )
+    stored = builds.log(raw, "store").splitlines()[0].removeprefix("storing the box as ")
+    place, _, tag = stored.removeprefix(f"{builds.lab.registry}/").rpartition(":")
+    assert image_config(builds, place, tag)["rootfs"]
     # The image that was pushed is the one that was built, and nothing else is left of the build.
     digest = push.rstrip().rpartition(" ")[2]
     assert log.rstrip().endswith(digest)

@@ -14,12 +14,20 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
+from sentinel.engine.builder import BUILDERS
 from sentinel.engine.ours import is_signed
 from sentinel.engine.run import Tools
 from sentinel.errors import SentinelError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import CONFIG_MAPS, IMAGE_COMMITS, PODS, SECRETS, Resource
-from sentinel.plan.names import MANAGED_BY, MANAGED_BY_VALUE, AttemptId, labelled, sealed_plan
+from sentinel.plan.names import (
+    MANAGED_BY,
+    MANAGED_BY_VALUE,
+    UID_LABEL,
+    AttemptId,
+    labelled,
+    sealed_plan,
+)
 from sentinel.plan.seal import check_object, open_plan
 
 log = logging.getLogger(__name__)
@@ -83,3 +91,36 @@ async def remove_orphans(
     for of in orphans:
         log.info("Build %s/%s (%s) is gone: deleting what it left", of.namespace, of.build, of.uid)
         await remove_leftovers(tools, of)
+
+
+async def find_builders(tools: Tools) -> list[dict[str, Any]]:
+    """The metadata of the pods that build images. They are in the release's namespace, where no Build can own them."""
+    settings = tools.settings
+    if not settings.engine.buildkit.address:
+        return []
+    return [
+        raw["metadata"]
+        async for raw in tools.kube.each(PODS, namespace=settings.pod_namespace, labels=BUILDERS)
+    ]
+
+
+async def remove_builders(
+    tools: Tools, builders: Collection[dict[str, Any]], *, builds: Collection[str]
+) -> None:
+    """Delete those of `builders` whose Build has ended or is gone: it is not among the uids `builds`.
+
+    `builders` must have been listed before `builds`, as for `remove_orphans`.
+    """
+    for metadata in builders:
+        if (metadata.get("labels") or {}).get(UID_LABEL) in builds:
+            continue
+        log.info("pod %s builds an image for a Build that has ended: deleting it", metadata["name"])
+        try:
+            await tools.kube.delete(
+                PODS,
+                namespace=metadata["namespace"],
+                name=metadata["name"],
+                uid=metadata["uid"],
+            )
+        except SentinelError as e:
+            log.info("pod %s is left behind: %s", metadata["name"], e.message)

@@ -11,7 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sentinel.api.model import seconds
-from sentinel.engine.leftovers import find_made, remove_orphans
+from sentinel.engine.leftovers import (
+    find_builders,
+    find_made,
+    remove_builders,
+    remove_orphans,
+)
 from sentinel.engine.run import Tools
 from sentinel.engine.supervisor import Supervisor
 from sentinel.errors import TransientError
@@ -38,14 +43,19 @@ async def sweep_forever(tools: Tools, supervisor: Supervisor) -> None:
 async def sweep(tools: Tools, supervisor: Supervisor) -> None:
     """Offer every unfinished Build, delete the finished ones whose time is over, and what Builds that are gone left."""
     places: list[str | None] = [*tools.settings.namespaces] or [None]
+    builders = await find_builders(tools)
+    unfinished: set[str] = set()
     for namespace in places:
         made = await find_made(tools, namespace=namespace)
         known: set[str] = set()
         for labels in (f"{FINISHED_LABEL}!=true", f"{FINISHED_LABEL}=true"):
             async for raw in tools.kube.each(BUILDS, namespace=namespace, labels=labels):
                 known.add(raw["metadata"]["uid"])
+                if (raw["metadata"].get("labels") or {}).get(FINISHED_LABEL) != "true":
+                    unfinished.add(raw["metadata"]["uid"])
                 await _look_at(tools, supervisor, raw)
         await remove_orphans(tools, made, builds=known)
+    await remove_builders(tools, builders, builds=unfinished)
 
 
 async def _look_at(tools: Tools, supervisor: Supervisor, raw: dict[str, Any]) -> None:

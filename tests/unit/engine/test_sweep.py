@@ -16,7 +16,7 @@ from sentinel.engine.run import Tools
 from sentinel.engine.supervisor import Supervisor
 from sentinel.engine.sweep import is_over, sweep
 from sentinel.kube.errors import Unavailable
-from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, AttemptId
+from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, UID_LABEL, AttemptId
 from sentinel.plan.seal import seal_plan, sign_object
 from sentinel.resolver.shelf import Known
 from sentinel.settings import Settings
@@ -181,3 +181,31 @@ async def test_an_operator_of_some_namespaces_lists_nothing_cluster_wide() -> No
     kube = FakeApi()
     await run(kube, namespaces=["a", "b"])
     assert {namespace for _, namespace in kube.listed} == {"a", "b"}
+
+
+def builder(name: str, *, uid: str) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/component": "image-build", UID_LABEL: uid}
+    return {
+        "metadata": {
+            "namespace": "sentinel-system",
+            "name": name,
+            "uid": f"uid-{name}",
+            "labels": labels,
+        }
+    }
+
+
+async def test_pods_that_build_images_for_nobody_are_deleted() -> None:
+    kube = FakeApi(
+        builds=[build("runs"), build("done", uid=OTHER, finished=True)],
+        pods=[
+            builder("runs-1-image1", uid=UID),
+            builder("done-1-image1", uid=OTHER),
+            builder("gone-1-image1", uid="gone"),
+        ],
+    )
+    buildkit = {"address": "tcp://buildkit:1234", "tls_secret": "client"}
+
+    await run(kube, engine={"buildkit": buildkit})
+
+    assert kube.deleted == [("pods", "done-1-image1"), ("pods", "gone-1-image1")]
