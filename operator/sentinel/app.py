@@ -26,6 +26,7 @@ from sentinel.engine.board import Board
 from sentinel.engine.build import run_build, say_queued
 from sentinel.engine.events import EventReporter
 from sentinel.engine.keys import load_keys
+from sentinel.engine.metrics import BuildMetrics
 from sentinel.engine.reporter import Reporters
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.status import StatusWriter
@@ -39,6 +40,7 @@ from sentinel.kube.lease import LeaderLease
 from sentinel.kube.resources import BUILDS, IMAGE_COMMITS
 from sentinel.kube.watches import check_installed
 from sentinel.observe.health import Health, serve_health
+from sentinel.observe.metrics import measure_lag
 from sentinel.resolver.client import Resolver
 from sentinel.resolver.local import local_resolver
 from sentinel.resolver.shelf import Known, Shelf
@@ -99,10 +101,15 @@ async def run_operator(settings: Settings) -> None:
         stack.push_async_callback(supervisor.drain)
         await stack.enter_async_context(_task(supervisor.run(), name="supervisor"))
         await stack.enter_async_context(_task(sweep_forever(tools, supervisor), name="resync"))
+        await stack.enter_async_context(_task(measure_lag(), name="loop lag"))
         health.ready = True
         await kopf.operator(
             registry=make_registry(
-                supervisor=supervisor, pods=tools.pods, commits=tools.commits, keys=keys
+                supervisor=supervisor,
+                pods=tools.pods,
+                commits=tools.commits,
+                keys=keys,
+                metrics=BuildMetrics(namespaces=settings.metrics_namespaces),
             ),
             standalone=True,
             clusterwide=not settings.namespaces,

@@ -13,15 +13,17 @@ import kopf
 from sentinel.api import GROUP, VERSION
 from sentinel.api.imagecommit import UNFINISHED
 from sentinel.engine.board import Board, key_of
+from sentinel.engine.metrics import BuildMetrics
 from sentinel.engine.ours import is_signed
 from sentinel.engine.supervisor import Supervisor
 from sentinel.kube.watches import log_in, tune
+from sentinel.observe.metrics import note_event
 from sentinel.plan.names import FINISHED_LABEL, MANAGED_BY, MANAGED_BY_VALUE
 from sentinel.plan.seal import PlanKeys
 
 
 def make_registry(
-    *, supervisor: Supervisor, pods: Board, commits: Board, keys: PlanKeys
+    *, supervisor: Supervisor, pods: Board, commits: Board, keys: PlanKeys, metrics: BuildMetrics
 ) -> kopf.OperatorRegistry:
     """The handlers, on a registry of their own. Of pods that only carry our label nothing is kept."""
     registry = kopf.OperatorRegistry()
@@ -41,11 +43,14 @@ def make_registry(
 
     @kopf.on.event(GROUP, VERSION, "builds", registry=registry)
     async def on_build(event: kopf.RawEvent, **_: Any) -> None:
-        tell = supervisor.gone if event["type"] == "DELETED" else supervisor.offer
+        gone = event["type"] == "DELETED"
+        tell = supervisor.gone if gone else supervisor.offer
         tell(dict(event["object"]))
+        metrics.build(dict(event["object"]), gone=gone)
 
     @kopf.on.event("v1", "pods", registry=registry)
     async def on_pod(event: kopf.RawEvent, **_: Any) -> None:
+        note_event("pods")
         raw = dict(event["object"])
         # One whose name is known may have been changed or replaced: its build has to see that.
         if pods.get(key_of(raw)) is not None or is_signed(raw, keys=keys):
@@ -54,5 +59,6 @@ def make_registry(
     @kopf.on.event(GROUP, VERSION, "imagecommits", registry=registry)
     async def on_commit(event: kopf.RawEvent, **_: Any) -> None:
         commits.offer(dict(event["object"]), deleted=event["type"] == "DELETED")
+        metrics.commit(dict(event["object"]))
 
     return registry

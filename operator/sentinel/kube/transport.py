@@ -19,6 +19,7 @@ from yarl import URL
 
 from sentinel.clock import Clock
 from sentinel.kube import errors
+from sentinel.observe.metrics import API_RETRIES, count_request
 
 if TYPE_CHECKING:
     from sentinel.kube.credentials import Credentials
@@ -121,6 +122,7 @@ class Transport:
                 harmless = request.repeatable or error.unsent or error.status == 429
                 if tries >= TRIES or not harmless:
                     raise
+                API_RETRIES.inc()
                 await self.clock.sleep(self._pause(tries, error.retry_after))
 
     @asynccontextmanager
@@ -174,6 +176,7 @@ class Transport:
                 allow_redirects=False,
                 server_hostname=self._credentials.server_name,
             ) as response:
+                count_request(request.method, response.status)
                 if response.status >= 300:
                     raise errors.from_status(
                         request.what,
@@ -199,6 +202,7 @@ class Transport:
         return random.uniform(0.05, 0.2 * 2**tries)  # noqa: S311 - jitter
 
     def _unanswered(self, request: Request, error: BaseException) -> NoReturn:
+        count_request(request.method, 0)
         unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
         text = str(error) or type(error).__name__
         raise errors.Unavailable(

@@ -1,4 +1,4 @@
-"""/healthz and /readyz on a port of our own.
+"""/healthz, /readyz and /metrics on a port of our own.
 
 kopf's liveness answers 200 whatever happens to its watches, and only while it runs; a standby runs no kopf at all.
 """
@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
+
+from sentinel.observe.metrics import serve_metrics
 
 
 @dataclass
@@ -35,7 +37,13 @@ async def serve_health(health: Health, *, port: int) -> AsyncIterator[None]:
         return web.Response(text=text, status=200 if health.ready else 503)
 
     app = web.Application()
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    app.add_routes(
+        [
+            web.get("/healthz", healthz),
+            web.get("/readyz", readyz),
+            web.get("/metrics", serve_metrics),
+        ]
+    )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

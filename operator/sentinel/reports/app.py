@@ -14,6 +14,8 @@ import sys
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
+from prometheus_client import Gauge
+
 from sentinel import __version__
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError, UserError
@@ -24,6 +26,7 @@ from sentinel.kube.lease import LeaderLease
 from sentinel.kube.resources import BUILDS
 from sentinel.network import Policy
 from sentinel.observe.health import Health, serve_health
+from sentinel.observe.metrics import REGISTRY
 from sentinel.reports.cursors import Cursors
 from sentinel.reports.destinations import Destinations
 from sentinel.reports.outbox import Outbox
@@ -34,6 +37,17 @@ from sentinel.source.address import parse_web_address
 from sentinel.store.s3 import ObjectStore
 
 log = logging.getLogger(__name__)
+
+WAITING = Gauge(
+    "sentinel_reports_waiting_builds",
+    "Builds that have not ended, or whose reports are not all delivered.",
+    registry=REGISTRY,
+)
+FAILING = Gauge(
+    "sentinel_reports_failing_receivers",
+    "Receivers that did not take the last report.",
+    registry=REGISTRY,
+)
 
 LEASE = "sentinel-reporter"
 CONTROLLER = "sentinel.wercker.com/reporter"
@@ -111,6 +125,8 @@ async def _run(settings: Settings) -> None:
             tell=tell,
             clock=clock,
         )
+        WAITING.set_function(lambda: outbox.waiting)
+        FAILING.set_function(lambda: sum(bool(lane.failures) for lane in outbox.lanes.values()))
         outbox.begin()
         await cursors.flush()
         health.ready = True

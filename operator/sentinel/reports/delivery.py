@@ -6,6 +6,9 @@ import logging
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from prometheus_client import Counter
+
+from sentinel.observe.metrics import REGISTRY
 from sentinel.reports.cursors import DONE, Cursors
 from sentinel.reports.destinations import Destination
 from sentinel.reports.event import Kind, Rank
@@ -17,6 +20,14 @@ from sentinel.reports.steplogs import Logs, NotStored, Store
 from sentinel.settings import Settings
 
 log = logging.getLogger(__name__)
+
+REPORTS = Counter(
+    "sentinel_reports",
+    "Reports by kind of receiver (-ns: named by a namespace) and result: taken, refused (skipped), "
+    "failed (tried again).",
+    ["receiver", "result"],
+    registry=REGISTRY,
+)
 
 BATCH = 64
 """Requests of one build before another one of the lane has its turn."""
@@ -77,6 +88,7 @@ class Delivery:
             progress.turn, progress.after = Turn.LATER, LOG_SECONDS
         except _Failed as error:
             progress.turn, progress.after = error.turn, error.after
+            REPORTS.labels(destination.kind, "failed").inc()
             text = "reports of build %s/%s are tried again: %s"
             log.warning(text, seen.build.namespace, seen.build.name, error)
         return progress
@@ -125,7 +137,9 @@ class Delivery:
             raise _Failed(Turn.FAILED_BUILD, text, after=answer.retry_after)
         progress.sent += 1
         taken = 200 <= status < 300 or status == 409  # 409: it has this one already
-        if not taken and not _unknown(post, status):
+        skipped = not taken and not _unknown(post, status)
+        REPORTS.labels(destination.kind, "refused" if skipped else "taken").inc()
+        if skipped:
             progress.refused.append(f"{text}; the report is skipped")
 
 

@@ -329,7 +329,15 @@ class Settings(BaseSettings):
             description="Seconds for everything before a Build's pod: resolving its source, its images and its steps.",
         ),
     ] = 600.0
-    health_port: Annotated[int, Field(description="Port of /healthz and /readyz; 0: none.")] = 8080
+    health_port: Annotated[
+        int, Field(description="Port of /healthz, /readyz and /metrics; 0: none.")
+    ] = 8080
+    metrics_namespaces: Annotated[
+        bool,
+        Field(
+            description="Count builds at /metrics by namespace as well: as many series more as there are namespaces."
+        ),
+    ] = False
     detect_config: Annotated[
         bool,
         Field(
