@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/signal"
@@ -40,8 +41,17 @@ func runInit() (int, error) {
 	if err := v.Tune(os.Getenv); err != nil {
 		return 0, err
 	}
-	s, err := session.New(dir, fromEnv("SENTINEL_KIT_DIR", "/run/sentinel/kit"),
-		fromEnv("SENTINEL_CGROUP_DIR", "/sys/fs/cgroup"), proc.NewReaper(), out, v.Wake, v.Mend)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	s, err := session.New(session.Config{
+		Dir:     dir,
+		Kit:     fromEnv("SENTINEL_KIT_DIR", "/run/sentinel/kit"),
+		Cgroup:  fromEnv("SENTINEL_CGROUP_DIR", "/sys/fs/cgroup"),
+		Reaper:  proc.NewReaper(),
+		Console: out,
+		Wake:    v.Wake,
+		Listen:  func() error { return v.Mend(ctx) },
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -49,7 +59,7 @@ func runInit() (int, error) {
 	if err := safefile.Write(filepath.Join(dir, "pid"), fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
 		return 0, err
 	}
-	if err := v.Listen(); err != nil {
+	if err := v.Listen(ctx); err != nil {
 		return 0, fmt.Errorf("listening on the control socket: %w", err)
 	}
 	signals := make(chan os.Signal, 4)
@@ -58,7 +68,7 @@ func runInit() (int, error) {
 		var once sync.Once
 		for each := range signals {
 			if each == syscall.SIGUSR1 { // an attach found no socket
-				if err := v.Listen(); err != nil {
+				if err := v.Listen(ctx); err != nil {
 					out.Line("--- sentinel: listening again: %v", err)
 				}
 				continue
@@ -66,7 +76,7 @@ func runInit() (int, error) {
 			once.Do(s.Terminate)
 		}
 	}()
-	code := s.Run()
+	code := s.Run(ctx, stop)
 	v.End(5 * time.Second)
 	select {
 	case <-out.Drained():

@@ -329,7 +329,9 @@ async def test_a_box_that_gets_term_waits_for_the_url_of_its_log(box: Box, store
     async with box.session() as session:
         await session.open(box.open(store=True))
         await session.start([script(1, "echo on; sleep 60")])
-        await session.wait_for(lambda state: 1 in state.steps and state.steps[1].state == "running")
+        # A step is running before it has printed anything.
+        while bytes(box.logs.get(1, b"")) != b"on\n":
+            await asyncio.sleep(0.01)
         box.process.terminate()
         state = await session.wait_for(lambda state: state.done([1]))
         assert state.steps[1].log.bytes == 3

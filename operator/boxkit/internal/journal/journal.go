@@ -34,18 +34,18 @@ func New(path string, wake func()) (*Journal, error) {
 	return &Journal{file: file, wake: wake}, nil
 }
 
-// Append writes one record of the given kind that happened at t.
-func (j *Journal) Append(t time.Time, kind string, body any) {
-	fields, err := json.Marshal(body)
+// Append writes one record of what happened at t.
+func (j *Journal) Append(t time.Time, record wire.Record) {
+	fields, err := json.Marshal(record)
 	if err != nil {
-		panic(fmt.Sprintf("boxkit: cannot encode a %s record: %v", kind, err))
+		panic(fmt.Sprintf("boxkit: cannot encode a %s record: %v", record.Kind(), err))
 	}
 	j.mu.Lock()
 	head, _ := json.Marshal(wire.RecordHead{
 		Type: "record",
 		Seq:  len(j.lines) + 1,
 		Time: t.UTC().Format("2006-01-02T15:04:05.000000000Z"),
-		Kind: kind,
+		Kind: record.Kind(),
 	})
 	line := append(head[:len(head)-1:len(head)-1], ',')
 	line = append(line, fields[1:]...)

@@ -24,8 +24,8 @@ func TestARecordIsInTheFileBeforeItIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600))
-	j.Append(at, "started", wire.StartedRecord{Ordinal: 7})
-	j.Append(at, "service", wire.ServiceRecord{Alias: "a\nb"})
+	j.Append(at, wire.StartedRecord{Ordinal: 7})
+	j.Append(at, wire.ServiceRecord{Alias: "a\nb"})
 	want := []string{
 		`{"type":"record","seq":1,"time":"2026-01-02T02:04:05.000000006Z","kind":"started","ordinal":7}`,
 		`{"type":"record","seq":2,"time":"2026-01-02T02:04:05.000000006Z","kind":"service","alias":"a\nb","ready":false,"seconds":0}`,
@@ -57,7 +57,7 @@ func FuzzJournal(f *testing.F) {
 		}
 		defer j.file.Close()
 		for range count {
-			j.Append(time.Unix(since, 0), "opened", wire.OpenedRecord{Build: build, Shell: text})
+			j.Append(time.Unix(since, 0), wire.OpenedRecord{Build: build, Shell: text})
 		}
 		file, err := os.ReadFile(path)
 		if err != nil {

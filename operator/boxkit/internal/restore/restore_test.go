@@ -123,10 +123,12 @@ func TestWhatIsWrongWithACache(t *testing.T) {
 		change      func(*Task)
 		state, text string
 	}{
-		"gone":      {http.NotFound, nil, Miss, "none"},
-		"denied":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, nil, Failed, "HTTP 403"},
-		"fails":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, nil, Failed, "HTTP 500"},
-		"redirect":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", 307) }, nil, Failed, "HTTP 307"},
+		"gone":   {http.NotFound, nil, Miss, "none"},
+		"denied": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, nil, Failed, "HTTP 403"},
+		"fails":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, nil, Failed, "HTTP 500"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
+		}, nil, Failed, "HTTP 307"},
 		"truncated": {send(packed[:len(packed)-20]), nil, Invalid, "EOF"},
 		"junk":      {send([]byte("<html>")), nil, Invalid, "magic"},
 		"nothing":   {send(nil), nil, Invalid, "empty"},

@@ -29,16 +29,16 @@ const (
 
 // placeCache copies the cache that the init container has restored to where steps may write it. The record says what
 // became of it; nil where nothing was to be restored. It never fails a build: what cannot be copied is not there.
-func (s *Session) placeCache(m *wire.Cache) <-chan *wire.CacheRecord {
+func (s *Session) placeCache(ctx context.Context, m *wire.Cache) <-chan *wire.CacheRecord {
 	placed := make(chan *wire.CacheRecord, 1)
 	if m == nil {
 		placed <- nil
 		return placed
 	}
 	go func() {
-		record := s.copyCache(m)
+		record := s.copyCache(ctx, m)
 		if record != nil {
-			record.Text = s.short(record.Text[:min(len(record.Text), longestText)])
+			record.Text = s.secrets.short(record.Text[:min(len(record.Text), longestText)])
 		}
 		placed <- record
 	}()
@@ -48,12 +48,11 @@ func (s *Session) placeCache(m *wire.Cache) <-chan *wire.CacheRecord {
 // noteCache tells the build's log of a cache that could not be used.
 func (s *Session) noteCache(record *wire.CacheRecord) {
 	if record.State == restore.Invalid || record.State == restore.Failed {
-		text := fmt.Sprintf("cache %s", restore.Report(*record))
-		s.pipe.Hold(func() { s.out.Note([]byte(text)) })
+		s.tap.Note(fmt.Sprintf("cache %s", restore.Report(*record)))
 	}
 }
 
-func (s *Session) copyCache(m *wire.Cache) *wire.CacheRecord {
+func (s *Session) copyCache(ctx context.Context, m *wire.Cache) *wire.CacheRecord {
 	text, err := safefile.Read(filepath.Join(s.kit, restore.Name), reportMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = errors.New("the init container did not restore it")
@@ -71,7 +70,7 @@ func (s *Session) copyCache(m *wire.Cache) *wire.CacheRecord {
 		return &record
 	}
 	began := time.Now()
-	if err := s.fill(m); err != nil {
+	if err := s.fill(ctx, m); err != nil {
 		_ = empty(m.To)
 		s.console.Line("--- sentinel: cache: starts empty: %v", err)
 		return &wire.CacheRecord{State: restore.Failed, Text: fmt.Sprintf("it cannot be copied to %s: %v", m.To, err)}
@@ -82,7 +81,7 @@ func (s *Session) copyCache(m *wire.Cache) *wire.CacheRecord {
 }
 
 // fill copies what was restored to an empty directory, and keeps the index for the end of the build.
-func (s *Session) fill(m *wire.Cache) error {
+func (s *Session) fill(ctx context.Context, m *wire.Cache) error {
 	file, _, err := safefile.OpenRegular(filepath.Join(s.kit, restore.Index))
 	if err != nil {
 		return err
@@ -95,12 +94,12 @@ func (s *Session) fill(m *wire.Cache) error {
 	if err := empty(m.To); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, copyWithin)
+	ctx, cancel := context.WithTimeout(ctx, copyWithin)
 	defer cancel()
 	if err := cache.Copy(ctx, m.From, tree, m.To); err != nil {
 		return err
 	}
-	index, err := safefile.Create(filepath.Join(s.dir, cacheIndex), 0o600)
+	index, err := safefile.Create(s.files.join(cacheIndex), 0o600)
 	if err != nil {
 		return err
 	}
@@ -120,47 +119,49 @@ func empty(dir string) error {
 }
 
 // collectCache packs the cache once nothing of the steps runs any more, and puts it, unless it is what was restored.
-func (s *Session) collectCache(client *http.Client, m *wire.Collect, urls <-chan wire.Target) (kind string, record any) {
-	fail := func(reason, text string) (string, any) {
-		s.console.Line("--- sentinel: cache: not saved: %s", s.short(text))
-		return "collect-failed", wire.CollectFailedRecord{What: m.What, Path: m.Path, Reason: reason, Text: s.short(text)}
+func (c *collector) collectCache(
+	ctx context.Context, client *http.Client, m *wire.Collect, restored *wire.Cache, urls <-chan wire.Target,
+) wire.Record {
+	fail := func(reason wire.CollectReason, text string) wire.Record {
+		c.header("--- sentinel: cache: not saved: %s", c.short(text))
+		return wire.CollectFailedRecord{What: m.What, Path: m.Path, Reason: reason, Text: c.short(text)}
 	}
 	select {
-	case <-s.quiet:
-	case <-s.ctx.Done():
-		return fail("Unreachable", "the box ends")
+	case <-c.quiet:
+	case <-ctx.Done():
+		return fail(wire.Unreachable, "the box ends")
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, m.Seconds.Duration())
+	ctx, cancel := context.WithTimeout(ctx, m.Seconds.Duration())
 	defer cancel()
 	dir, err := filepath.EvalSymlinks(m.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "collected", wire.CollectedRecord{What: m.What, Path: m.Path, Empty: true}
+		return wire.CollectedRecord{What: m.What, Path: m.Path, Empty: true}
 	} else if err != nil {
-		return fail("ReadFailed", err.Error())
+		return fail(wire.ReadFailed, err.Error())
 	}
 	tree, err := cache.Scan(dir, cache.Limits{Entries: m.Entries})
 	switch {
 	case errors.Is(err, cache.ErrTooMany):
-		return fail("TooLarge", fmt.Sprintf("it holds more than %d files and directories", m.Entries))
+		return fail(wire.TooLarge, fmt.Sprintf("it holds more than %d files and directories", m.Entries))
 	case err != nil:
-		return fail("ReadFailed", err.Error())
+		return fail(wire.ReadFailed, err.Error())
 	}
 	collected := wire.CollectedRecord{
-		What: m.What, Path: m.Path, Files: tree.Files(), Size: tree.Bytes, Notice: s.short(tree.Left.String()),
+		What: m.What, Path: m.Path, Files: tree.Files(), Size: tree.Bytes, Notice: c.short(tree.Left.String()),
 	}
 	switch {
 	case collected.Files == 0:
 		collected.Empty = true
-		return "collected", collected
-	case s.isRestored(tree, dir, m):
+		return collected
+	case c.isRestored(tree, dir, m, restored):
 		collected.Unchanged = true
-		return "collected", collected
+		return collected
 	case m.Limit > 0 && tree.Bytes > m.Limit:
-		return fail("TooLarge", fmt.Sprintf("its files have %s, more than %s", cache.Size(tree.Bytes), cache.Size(m.Limit)))
+		return fail(wire.TooLarge, fmt.Sprintf("its files have %s, more than %s", cache.Size(tree.Bytes), cache.Size(m.Limit)))
 	}
-	spool, err := s.spool()
+	spool, err := c.spool()
 	if err != nil {
-		return fail("ReadFailed", err.Error())
+		return fail(wire.ReadFailed, err.Error())
 	}
 	defer spool.Close()
 	sum := sha256.New()
@@ -168,29 +169,26 @@ func (s *Session) collectCache(client *http.Client, m *wire.Collect, urls <-chan
 		if ctx.Err() != nil {
 			err = fmt.Errorf("it was not packed within %s", m.Seconds.Duration())
 		}
-		return fail("ReadFailed", err.Error())
+		return fail(wire.ReadFailed, err.Error())
 	}
 	info, err := spool.Stat()
 	if err != nil {
-		return fail("ReadFailed", err.Error())
+		return fail(wire.ReadFailed, err.Error())
 	}
 	collected.Bytes, collected.SHA256 = info.Size(), hex.EncodeToString(sum.Sum(nil))
-	if reason, text := s.put(ctx, client, m, urls, spool, collected.Bytes, collected.SHA256); reason != "" {
+	if reason, text := c.put(ctx, client, m, urls, spool, collected.Bytes, collected.SHA256); reason != "" {
 		return fail(reason, text)
 	}
-	s.console.Line("--- sentinel: cache: saved %d files of %s", collected.Files, cache.Size(collected.Size))
-	return "collected", collected
+	c.header("--- sentinel: cache: saved %d files of %s", collected.Files, cache.Size(collected.Size))
+	return collected
 }
 
 // isRestored says whether the tree is what placeCache put there.
-func (s *Session) isRestored(tree *cache.Tree, dir string, m *wire.Collect) bool {
-	s.mu.Lock()
-	from := s.open.Cache
-	s.mu.Unlock()
+func (c *collector) isRestored(tree *cache.Tree, dir string, m *wire.Collect, from *wire.Cache) bool {
 	if from == nil {
 		return false
 	}
-	file, _, err := safefile.OpenRegular(filepath.Join(s.dir, cacheIndex))
+	file, _, err := safefile.OpenRegular(c.files.join(cacheIndex))
 	if err != nil {
 		return false
 	}

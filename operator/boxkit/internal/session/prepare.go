@@ -32,9 +32,9 @@ func prepare(dirs []string, copies []wire.Copy) error {
 }
 
 // prepareStep makes a step's directories and files, and says which of init.sh and run.sh there are.
-func prepareStep(step *wire.Step, open *wire.Open, temp string) (files []string, literals [][2]string, err error) {
-	root := filepath.Join(open.PipelineDir, step.ID)
-	report := filepath.Join(open.ReportDir, step.ID)
+func prepareStep(step *wire.Step, open *opened, temp string) (files []string, literals [][2]string, err error) {
+	root := filepath.Join(open.pipelineDir, step.ID)
+	report := filepath.Join(open.reportDir, step.ID)
 	artifacts := filepath.Join(report, "artifacts")
 	for _, dir := range []string{artifacts, temp} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -42,7 +42,7 @@ func prepareStep(step *wire.Step, open *wire.Open, temp string) (files []string,
 		}
 	}
 	run := filepath.Join(root, "run.sh")
-	if step.Kind == "script" {
+	if step.Kind == wire.KindScript {
 		if err := os.MkdirAll(root, 0o755); err != nil {
 			return nil, nil, err
 		}

@@ -8,14 +8,23 @@ import (
 	"time"
 )
 
-// Answer is what a shell says on the FIFO.
-type Answer struct {
-	Kind   byte // B: the driver runs; S: it ended; X: the shell ends
+// answerKind is the letter with which an answer begins.
+type answerKind byte
+
+const (
+	driverBegan answerKind = 'B'
+	driverEnded answerKind = 'S'
+	shellEnds   answerKind = 'X'
+)
+
+// answer is what a shell writes to the FIFO.
+type answer struct {
+	kind   answerKind
 	nonce  string
-	Status int
-	Flags  string
-	Dump   []byte // `export -p`
-	At     time.Time
+	status int
+	flags  string
+	dump   []byte // `export -p`
+	at     time.Time
 }
 
 // answers parses the FIFO. Anybody in the box may write to it: what does not carry a nonce that is waited for is noise.
@@ -24,16 +33,16 @@ type answers struct {
 	nonces map[string]bool
 	buffer []byte
 	since  time.Time // when the answer that is being read began: the dump behind it takes a while
-	Out    chan Answer
+	out    chan answer
 }
 
 const answerRoom = 8 << 20
 
 func newAnswers() *answers {
-	return &answers{nonces: map[string]bool{}, Out: make(chan Answer, 64)}
+	return &answers{nonces: map[string]bool{}, out: make(chan answer, 64)}
 }
 
-func (a *answers) Expect(nonces ...string) {
+func (a *answers) expect(nonces ...string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clear(a.nonces)
@@ -43,7 +52,7 @@ func (a *answers) Expect(nonces ...string) {
 	a.buffer, a.since = nil, time.Time{}
 	for {
 		select {
-		case <-a.Out: // of a step that is over
+		case <-a.out: // of a step that is over
 			continue
 		default:
 		}
@@ -87,7 +96,7 @@ func (a *answers) parse() bool {
 	if at < 0 {
 		return false
 	}
-	kind := a.buffer[at-2]
+	kind := answerKind(a.buffer[at-2])
 	line := bytes.IndexByte(a.buffer[at:], '\n')
 	if line < 0 {
 		return false
@@ -97,28 +106,28 @@ func (a *answers) parse() bool {
 	}
 	words := strings.Fields(string(a.buffer[at+len(nonce) : at+line]))
 	body := a.buffer[at+line+1:]
-	found := Answer{Kind: kind, nonce: nonce, At: a.since}
-	if kind != 'B' {
+	found := answer{kind: kind, nonce: nonce, at: a.since}
+	if kind != driverBegan {
 		end := []byte("E " + nonce + "\n")
 		stop := bytes.Index(body, end)
 		if stop < 0 {
 			return false
 		}
-		found.Dump = bytes.Clone(body[:stop])
+		found.dump = bytes.Clone(body[:stop])
 		body = body[stop+len(end):]
 	}
-	if kind == 'S' {
+	if kind == driverEnded {
 		status, err := strconv.Atoi(strings.Join(words[:min(1, len(words))], ""))
 		if err != nil {
 			status = 255
 		}
-		found.Status = status
-		found.Flags = strings.Join(words[min(1, len(words)):], "")
+		found.status = status
+		found.flags = strings.Join(words[min(1, len(words)):], "")
 	}
 	a.buffer = bytes.Clone(body)
 	a.since = time.Time{}
 	select {
-	case a.Out <- found:
+	case a.out <- found:
 	default: // nobody can have this many answers due
 	}
 	return true

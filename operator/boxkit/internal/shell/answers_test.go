@@ -10,30 +10,30 @@ import (
 
 func TestAnswersAreFoundAmongNoise(t *testing.T) {
 	a := newAnswers()
-	a.Expect("n0nce", "trap")
+	a.expect("n0nce", "trap")
 	text := "junkB n0nce\nS other 0 x\nE other\nS nonsense n0nce-like\nS n0nce 3 hBx\ndeclare -x A=\"S 1\"\n" +
 		"E n0nce\nX trap\nexport B='2'\nE trap\n"
 	for i := range len(text) {
 		a.take([]byte{text[i]})
 	}
-	want := []Answer{
-		{Kind: 'B', nonce: "n0nce"},
-		{Kind: 'S', nonce: "n0nce", Status: 3, Flags: "hBx", Dump: []byte("declare -x A=\"S 1\"\n")},
-		{Kind: 'X', nonce: "trap", Dump: []byte("export B='2'\n")},
+	want := []answer{
+		{kind: 'B', nonce: "n0nce"},
+		{kind: 'S', nonce: "n0nce", status: 3, flags: "hBx", dump: []byte("declare -x A=\"S 1\"\n")},
+		{kind: 'X', nonce: "trap", dump: []byte("export B='2'\n")},
 	}
 	for _, each := range want {
 		select {
-		case got := <-a.Out:
-			if got.Kind != each.Kind || got.nonce != each.nonce || got.Status != each.Status ||
-				got.Flags != each.Flags || string(got.Dump) != string(each.Dump) || got.At.IsZero() {
+		case got := <-a.out:
+			if got.kind != each.kind || got.nonce != each.nonce || got.status != each.status ||
+				got.flags != each.flags || string(got.dump) != string(each.dump) || got.at.IsZero() {
 				t.Errorf("got %+v, want %+v", got, each)
 			}
 		case <-time.After(time.Second):
 			t.Fatalf("no answer; want %+v", each)
 		}
 	}
-	if len(a.Out) != 0 {
-		t.Errorf("%d answers too many", len(a.Out))
+	if len(a.out) != 0 {
+		t.Errorf("%d answers too many", len(a.out))
 	}
 }
 
@@ -41,8 +41,8 @@ func TestAnswersAreFoundAmongNoise(t *testing.T) {
 func told(a *answers) (found []string) {
 	for {
 		select {
-		case got := <-a.Out:
-			found = append(found, fmt.Sprintf("%c %s %d %s %q", got.Kind, got.nonce, got.Status, got.Flags, got.Dump))
+		case got := <-a.out:
+			found = append(found, fmt.Sprintf("%c %s %d %s %q", got.kind, got.nonce, got.status, got.flags, got.dump))
 		default:
 			return found
 		}
@@ -56,8 +56,8 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, noise, dump []byte, status int, piece uint16) {
 		said := fmt.Appendf(bytes.Clone(noise), "S n0nce %d hB\n%sE n0nce\n", status, dump)
 		whole, pieces := newAnswers(), newAnswers()
-		whole.Expect("n0nce", "trap")
-		pieces.Expect("n0nce", "trap")
+		whole.expect("n0nce", "trap")
+		pieces.expect("n0nce", "trap")
 		whole.take(said)
 		for rest := said; len(rest) > 0; {
 			n := min(int(piece)+1, len(rest))

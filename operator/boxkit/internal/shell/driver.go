@@ -3,27 +3,27 @@ package shell
 import (
 	_ "embed"
 	"fmt"
+	"os"
 	"strings"
 )
 
 //go:embed init.sh
 var werckerInit string
 
-// A driver is the file that the shell sources for one step. It holds text from wercker.yml and our own, never a
+// Driver is the file that the shell sources for one step. It holds text from wercker.yml and our own, never a
 // secret: those came by execve. Our lines are \command and builtins, since a step may have defined cd, set or export.
 type Driver struct {
-	Begin     string // a command that says that the driver runs
 	SourceDir string
 	Cwd       string
 	Literals  [][2]string // boxkit's own variables
 	Exports   [][2]string // the step's, $ is live
 	Files     []string    // init.sh and run.sh, as far as they exist
-	Flags     string      // x and v, switched off since the last step
 }
 
-func (d *Driver) Text() string {
+// text is the driver's. begin is its first line; flags are x and v, switched off since the last driver.
+func (d *Driver) text(begin, flags string) string {
 	var b strings.Builder
-	b.WriteString(d.Begin)
+	b.WriteString(begin)
 	b.WriteString("\\command set +e\n")
 	line := func(format string, args ...any) {
 		fmt.Fprintf(&b, format+"\n", args...)
@@ -48,8 +48,8 @@ func (d *Driver) Text() string {
 		fmt.Fprintf(&b, "case $? in 0) ;; *) \\command echo %s >|\"$WERCKER_REPORT_MESSAGE_FILE\"; \\command return 1;; esac\n",
 			singleQuoted("it cannot begin in its cwd: "+d.Cwd))
 	}
-	if d.Flags != "" {
-		fmt.Fprintf(&b, "\\command set -%s; ", d.Flags)
+	if flags != "" {
+		fmt.Fprintf(&b, "\\command set -%s; ", flags)
 	}
 	for i, file := range d.Files {
 		fmt.Fprintf(&b, "\\command . %s\n", singleQuoted(file))
@@ -70,4 +70,33 @@ func ScriptText(code string) string {
 		return code + "\n"
 	}
 	return "set -e\n" + code + "\n"
+}
+
+// startText is what a new shell sources before anything else.
+func (s *Shell) startText(begin string, inits []string, dump string) string {
+	var b strings.Builder
+	b.WriteString(begin)
+	trap := fmt.Sprintf(`{ \command echo "X %s"; \command set +xv; \command export -p; \command echo "E %s"; } 2>/dev/null >|%s`,
+		s.trap, s.trap, singleQuoted(s.host.status.path))
+	fmt.Fprintf(&b, "\\command trap %s EXIT\n", singleQuoted(trap))
+	b.WriteString(werckerInit)
+	if os.Geteuid() == 0 {
+		// Where the box runs as root, sudo, present or not, has nothing to add.
+		b.WriteString("\\command alias sudo=''\n")
+	}
+	for _, file := range inits {
+		fmt.Fprintf(&b, "\\command . %s\n", singleQuoted(file))
+	}
+	if dump != "" {
+		fmt.Fprintf(&b, "{ \\command . %s; } 2>/dev/null\n", singleQuoted(dump))
+	}
+	b.WriteString("\\command :\n")
+	return b.String()
+}
+
+// beginLine is the first line of every driver: from here on the step may have had effects. It leaves a file too: what a
+// step writes to the FIFO somebody else may read, and a step that began must never be run again.
+func beginLine(nonce, fifo, mark string) string {
+	return fmt.Sprintf("{ \\command : >|%s; } 2>/dev/null; \\command echo \"B %s\" >|%s\n",
+		singleQuoted(mark), nonce, singleQuoted(fifo))
 }

@@ -49,14 +49,12 @@ func TestNames(t *testing.T) {
 
 func TestADriverHoldsWhatTheStepNeedsInItsOrder(t *testing.T) {
 	got := (&Driver{
-		Begin:     "BEGIN\n",
 		SourceDir: "/pipeline/my source",
 		Cwd:       "$DIR/x",
 		Literals:  [][2]string{{"WERCKER_STEP_ID", "$id"}},
 		Exports:   [][2]string{{"WERCKER_A_B", `say "$X"`}, {"BAD-NAME", "x"}},
 		Files:     []string{"/pipeline/a/init.sh", "/pipeline/a/run.sh"},
-		Flags:     "x",
-	}).Text()
+	}).text("BEGIN\n", "x")
 	want := strings.Join([]string{
 		`BEGIN`,
 		`\command set +e`,

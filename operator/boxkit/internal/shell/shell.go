@@ -1,13 +1,12 @@
-// Package shell starts the box's shell and has it run drivers: the text for it, and the answers it gives.
 package shell
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"sentinel.wercker.com/boxkit/internal/nonce"
 	"sentinel.wercker.com/boxkit/internal/proc"
@@ -16,136 +15,131 @@ import (
 // Shell is one running shell of the box. It reads constant control lines from a pipe that only boxkit writes to, and
 // answers on the status FIFO.
 type Shell struct {
-	pid    int
-	Path   string
-	Nonce  string // of its EXIT trap
-	Stdin  *os.File
-	Exited <-chan syscall.WaitStatus
-	Dead   bool
-	Status syscall.WaitStatus
+	host   *Host
+	path   string
+	trap   string // nonce of its EXIT trap
+	stdin  *os.File
+	exited <-chan syscall.WaitStatus
+	dead   bool
+	flags  string // x and v, as the last driver left them
 }
 
-// ErrNoShell means that the box has none that we can run.
-var ErrNoShell = errors.New("the box has no shell")
-
-// Find looks for the wanted program, or for bash and then sh, on the box's PATH and where shells usually are.
-func Find(wanted []string, env []string) (path string, args []string, err error) {
-	names := []string{"bash", "sh"}
-	if len(wanted) > 0 {
-		names, args = wanted[:1], wanted[1:]
-	}
-	dirs := []string{}
-	for _, pair := range env {
-		if list, found := strings.CutPrefix(pair, "PATH="); found {
-			dirs = filepath.SplitList(list)
-		}
-	}
-	dirs = append(dirs, "/bin", "/usr/bin", "/usr/local/bin", "/busybox")
-	for _, name := range names {
-		if strings.Contains(name, "/") {
-			dirs = []string{"/"}
-		}
-		for _, dir := range dirs {
-			path := filepath.Join(dir, name)
-			if info, err := os.Stat(path); filepath.IsAbs(path) && err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
-				return path, args, nil
-			}
-		}
-	}
-	return "", nil, fmt.Errorf("%w: looked for %s in %s", ErrNoShell, strings.Join(names, ", "), strings.Join(dirs, ":"))
+// End is how a driver ended.
+type End struct {
+	Ran  bool // false: the shell ended before it began, and nothing of it was run
+	Exit int
+	At   time.Time
+	Dump []byte // `export -p` where the shell still gave it, or nil
 }
 
-// Spec says how to start a shell.
-type Spec struct {
-	Path       string
-	Args       []string
-	Entrypoint []string
-	Env        []string
-	Dir        string
-	Output     *os.File
-	FIFO       string
+// Alive says whether the shell still runs.
+func (s *Shell) Alive() bool {
+	if !s.dead {
+		select {
+		case <-s.exited:
+			s.dead = true
+		default:
+		}
+	}
+	return !s.dead
 }
 
-// Start runs a shell with the literal environment. It does nothing yet but read commands.
-func Start(r *proc.Reaper, spec Spec) (*Shell, error) {
-	if spec.Path == "" {
-		return nil, ErrNoShell
+// Run has the shell source a driver, and returns how it ended: with the shell's answer, or with the shell. Where ctx ends
+// first the error is its cause, and the driver goes on running; any other error means that the driver cannot be written.
+func (s *Shell) Run(ctx context.Context, d Driver) (End, error) {
+	return s.source(ctx, func(begin string) string { return d.text(begin, s.flags) }, s.trap)
+}
+
+// HangUp lets the shell end by itself, so that its EXIT trap runs, and waits so long for that. What it still answers is
+// thrown away.
+func (s *Shell) HangUp(wait time.Duration) {
+	s.host.status.drain()
+	s.stdin.Close()
+	if wait <= 0 || s.dead {
+		return
 	}
-	argv := append([]string{spec.Path}, spec.Args...)
-	program := spec.Path
-	if len(spec.Entrypoint) > 0 {
-		found, _, err := Find(spec.Entrypoint[:1], spec.Env)
-		if err != nil {
-			return nil, fmt.Errorf("%w to be started by: the entrypoint %q is not there", ErrNoShell, spec.Entrypoint[0])
-		}
-		argv = append(append([]string{}, spec.Entrypoint...), argv...)
-		program = found
+	select {
+	case <-s.exited:
+		s.dead = true
+	case <-time.After(wait):
 	}
-	var fds [2]int
-	if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC); err != nil {
-		return nil, err
-	}
-	defer syscall.Close(fds[0])
-	stdin := os.NewFile(uintptr(fds[1]), "shell")
-	dir := spec.Dir
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		dir = "/"
-	}
-	pid, exited, err := r.Start(program, argv, &syscall.ProcAttr{
-		Dir:   dir,
-		Env:   spec.Env,
-		Files: []uintptr{uintptr(fds[0]), spec.Output.Fd(), spec.Output.Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
+}
+
+// source writes a driver whose first line is given to text, has it sourced, and awaits its end. Answers count that carry
+// its nonce or one of the others.
+func (s *Shell) source(ctx context.Context, text func(begin string) string, others ...string) (End, error) {
+	h := s.host
+	id := nonce.New()
+	file, err := h.writeDriver(text(beginLine(id, h.status.path, h.mark())))
 	if err != nil {
-		stdin.Close()
-		return nil, fmt.Errorf("starting %s: %w", program, err)
+		return End{}, err
 	}
-	// A step that eats all memory should lose, not boxkit. Raising it is allowed to everybody.
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("1000"), 0)
-	return &Shell{pid: pid, Path: spec.Path, Nonce: nonce.New(), Stdin: stdin, Exited: exited}, nil
+	defer os.Remove(file)
+	defer os.Remove(h.mark())
+	h.status.answers.expect(append(others, id)...)
+	_ = s.send(file, id) // a shell that is gone is found so by await
+	return s.await(ctx)
 }
 
-// StartText is what a new shell sources before anything else.
-func (s *Shell) StartText(begin, fifo string, inits []string, dump string) string {
-	var b strings.Builder
-	b.WriteString(begin)
-	trap := fmt.Sprintf(`{ \command echo "X %s"; \command set +xv; \command export -p; \command echo "E %s"; } 2>/dev/null >|%s`,
-		s.Nonce, s.Nonce, singleQuoted(fifo))
-	fmt.Fprintf(&b, "\\command trap %s EXIT\n", singleQuoted(trap))
-	b.WriteString(werckerInit)
-	if os.Geteuid() == 0 {
-		// Where the box runs as root, sudo, present or not, has nothing to add.
-		b.WriteString("\\command alias sudo=''\n")
-	}
-	for _, file := range inits {
-		fmt.Fprintf(&b, "\\command . %s\n", singleQuoted(file))
-	}
-	if dump != "" {
-		fmt.Fprintf(&b, "{ \\command . %s; } 2>/dev/null\n", singleQuoted(dump))
-	}
-	b.WriteString("\\command :\n")
-	return b.String()
-}
-
-// BeginLine is the first line of every driver: from here on the step may have had effects. It leaves a file too: what a
-// step writes to the FIFO somebody else may read, and a step that began must never be run again.
-func BeginLine(nonce, fifo, mark string) string {
-	return fmt.Sprintf("{ \\command : >|%s; } 2>/dev/null; \\command echo \"B %s\" >|%s\n",
-		singleQuoted(mark), nonce, singleQuoted(fifo))
-}
-
-// Run has the shell source a file and answer. The line is constant but for the two names in it, and after it the
+// send has the shell source a file and answer. The line is constant but for the two names in it, and after it the
 // options x and v are off, so that nothing of ours is ever traced.
-func (s *Shell) Run(file, nonce, fifo string) error {
-	_, err := fmt.Fprintf(s.Stdin,
+func (s *Shell) send(file, nonce string) error {
+	_, err := fmt.Fprintf(s.stdin,
 		`\command . %s </dev/null; { \command echo "S %s $? $-"; \command set +xv; \command export -p; \command echo "E %s"; } 2>/dev/null >|%s`+"\n",
-		singleQuoted(file), nonce, nonce, singleQuoted(fifo))
+		singleQuoted(file), nonce, nonce, singleQuoted(s.host.status.path))
 	return err
 }
 
-// TraceFlags are the options of $- that a driver must switch on again.
-func TraceFlags(flags string) string {
+func (s *Shell) await(ctx context.Context) (End, error) {
+	var end End
+	mending := time.NewTicker(mendEvery)
+	defer mending.Stop()
+	answers := s.host.status.answers.out
+	for {
+		select {
+		case got := <-answers:
+			if s.take(got, &end) {
+				return end, nil
+			}
+		case status := <-s.exited:
+			s.dead = true
+			at := time.Now()
+			s.host.status.drain() // what it still answered
+			_ = s.host.mend()
+			for len(answers) > 0 {
+				if s.take(<-answers, &end) {
+					return end, nil
+				}
+			}
+			if _, err := os.Lstat(s.host.mark()); err == nil {
+				end.Ran = true
+			}
+			end.Exit, end.At = proc.ExitCode(status), at
+			return end, nil
+		case <-mending.C:
+			_ = s.host.mend() // where it cannot be done, the next step fails with the error
+		case <-ctx.Done():
+			return end, context.Cause(ctx)
+		}
+	}
+}
+
+// take adds an answer to what is known of a driver, and says whether that is its end.
+func (s *Shell) take(got answer, end *End) bool {
+	end.Ran = end.Ran || got.kind != shellEnds
+	switch got.kind {
+	case shellEnds:
+		end.Dump = got.dump
+	case driverEnded:
+		end.Dump, end.Exit, end.At = got.dump, got.status, got.at
+		s.flags = traceFlags(got.flags)
+		return true
+	}
+	return false
+}
+
+// traceFlags are the options of $- that a driver must switch on again.
+func traceFlags(flags string) string {
 	var on string
 	for _, option := range "xv" {
 		if strings.ContainsRune(flags, option) {

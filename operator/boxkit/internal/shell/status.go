@@ -13,32 +13,32 @@ import (
 	"sentinel.wercker.com/boxkit/internal/safefile"
 )
 
-// Status is the FIFO on which the shells answer, and what stands in its place after a step has removed it. Only the
-// runner's goroutine calls its methods.
-type Status struct {
-	Path    string
-	Answers *answers
+// status is the FIFO on which the shells answer, and what stands in its place after a step has removed it. Only the
+// goroutine that has the shell calls its methods.
+type status struct {
+	path    string
+	answers *answers
 	fifo    *pipe.Source
 	olds    []*pipe.Source
 	stray   *os.File // a file that a shell made in the place of the FIFO
 }
 
-// NewStatus makes the FIFO and reads it from now on.
-func NewStatus(path string) (*Status, error) {
-	s := &Status{Path: path, Answers: newAnswers()}
+// newStatus makes the FIFO and reads it from now on.
+func newStatus(path string) (*status, error) {
+	s := &status{path: path, answers: newAnswers()}
 	file, err := openFIFO(path)
 	if err != nil {
 		return nil, err
 	}
-	if s.fifo, err = pipe.New(file, s.Answers.take); err != nil {
+	if s.fifo, err = pipe.New(file, s.answers.take); err != nil {
 		return nil, err
 	}
 	go s.fifo.Run()
 	return s, nil
 }
 
-// Drain takes what the shells have answered until now.
-func (s *Status) Drain() { s.fifo.Drain(nil) }
+// drain takes what the shells have answered until now.
+func (s *status) drain() { s.fifo.Drain(nil) }
 
 // openFIFO makes the status FIFO and holds it open both ways: a shell never waits to open it, and we never see its end.
 func openFIFO(path string) (*os.File, error) {
@@ -51,35 +51,35 @@ func openFIFO(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|syscall.O_NONBLOCK, 0)
 }
 
-// Mend makes the FIFO again where its name is gone or means something else; a directory there goes aside. A shell that answered meanwhile
+// mend makes the FIFO again where its name is gone or means something else; a directory there goes aside. A shell that answered meanwhile
 // has made a file of that name: what it wrote there counts like what it writes to the FIFO.
-func (s *Status) Mend(aside string) error {
+func (s *status) mend(aside string) error {
 	s.readStray()
-	found, err := os.Lstat(s.Path)
+	found, err := os.Lstat(s.path)
 	if err == nil && s.fifo.Is(found) {
 		return nil
 	}
-	if stray, _, err := safefile.OpenRegular(s.Path); err == nil {
+	if stray, _, err := safefile.OpenRegular(s.path); err == nil {
 		if s.stray != nil {
 			s.stray.Close()
 		}
 		s.stray = stray
 	}
-	fresh := s.Path + "." + nonce.New()
+	fresh := s.path + "." + nonce.New()
 	if err := syscall.Mkfifo(fresh, 0o600); err != nil {
 		return fmt.Errorf("making the status FIFO again: %w", err)
 	}
 	if found != nil && found.IsDir() {
-		_ = os.Rename(s.Path, filepath.Join(aside, nonce.New()))
+		_ = os.Rename(s.path, filepath.Join(aside, nonce.New()))
 	}
-	if err := os.Rename(fresh, s.Path); err != nil {
+	if err := os.Rename(fresh, s.path); err != nil {
 		return fmt.Errorf("making the status FIFO again: %w", err)
 	}
-	file, err := os.OpenFile(s.Path, os.O_RDWR|syscall.O_NONBLOCK, 0)
+	file, err := os.OpenFile(s.path, os.O_RDWR|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
-	source, err := pipe.New(file, s.Answers.take)
+	source, err := pipe.New(file, s.answers.take)
 	if err != nil {
 		file.Close()
 		return err
@@ -96,7 +96,7 @@ func (s *Status) Mend(aside string) error {
 }
 
 // readStray takes what a shell has written to a file in the FIFO's place.
-func (s *Status) readStray() {
+func (s *status) readStray() {
 	if s.stray == nil {
 		return
 	}
@@ -106,6 +106,6 @@ func (s *Status) readStray() {
 		if n == 0 {
 			return
 		}
-		s.Answers.take(buffer[:n])
+		s.answers.take(buffer[:n])
 	}
 }

@@ -10,13 +10,12 @@ import (
 
 const pendingRoom = 64 << 10
 
-// Output is where the shells' bytes go: through the masks into the log of the step that runs, and to the console.
-// All methods but the two noted are called under the lock of the source that feeds it.
-type Output struct {
+// output is where the shells' bytes go: through the masks into the log of the step that runs, and to the console.
+// All methods but silent are called under the lock of the source that feeds it.
+type output struct {
 	mask    mask.Stream
 	log     *Log
 	pending []byte // printed by background processes between two steps: the next step's
-	lost    int
 	console *Console
 	wake    func()
 	masked  []byte
@@ -24,18 +23,13 @@ type Output struct {
 	last    atomic.Int64 // when the last byte came, Unix nanoseconds
 }
 
-func NewOutput(c *Console, wake func()) *Output { return &Output{console: c, wake: wake} }
-
-// SetMasks changes what is masked from the next byte on.
-func (o *Output) SetMasks(set *mask.Set) { o.mask.Set = set }
-
-func (o *Output) Take(data []byte) {
+func (o *output) take(data []byte) {
 	o.last.Store(time.Now().UnixNano())
 	o.write(data)
 }
 
-// Note writes lines that no process of the step printed: they begin a line, and do not count as a sign of life.
-func (o *Output) Note(text []byte) {
+// note writes lines that no process of the step printed: they begin a line, and do not count as a sign of life.
+func (o *output) note(text []byte) {
 	if o.inLine {
 		text = append([]byte{'\n'}, text...)
 	}
@@ -45,21 +39,20 @@ func (o *Output) Note(text []byte) {
 	o.write(text)
 }
 
-func (o *Output) write(data []byte) {
+func (o *output) write(data []byte) {
 	if len(data) > 0 {
 		o.inLine = data[len(data)-1] != '\n'
 	}
 	if o.log == nil {
 		n := min(len(data), pendingRoom-len(o.pending))
 		o.pending = append(o.pending, data[:n]...)
-		o.lost += len(data) - n
 		return
 	}
 	o.masked = o.mask.Feed(o.masked[:0], data)
 	o.put(o.masked)
 }
 
-func (o *Output) put(masked []byte) {
+func (o *output) put(masked []byte) {
 	if len(masked) == 0 {
 		return
 	}
@@ -68,10 +61,9 @@ func (o *Output) put(masked []byte) {
 	o.wake()
 }
 
-// Begin makes log the one that is written to.
-func (o *Output) Begin(log *Log) {
+// begin makes log the one that is written to.
+func (o *output) begin(log *Log) {
 	o.log = log
-	o.lost = 0
 	o.inLine = false
 	if len(o.pending) > 0 {
 		pending := o.pending
@@ -80,16 +72,16 @@ func (o *Output) Begin(log *Log) {
 	}
 }
 
-// End decides what the masks held back and takes the log away.
-func (o *Output) End() {
+// end decides what the masks held back and takes the log away.
+func (o *output) end() {
 	if o.log != nil {
 		o.put(o.mask.Flush(nil))
 		o.log = nil
 	}
 }
 
-// Silent is how long nothing was printed, counted from since at the earliest. For any goroutine.
-func (o *Output) Silent(since time.Time) time.Duration {
+// silent is how long nothing was printed, counted from since at the earliest. For any goroutine.
+func (o *output) silent(since time.Time) time.Duration {
 	last := time.Unix(0, o.last.Load())
 	if last.Before(since) {
 		last = since

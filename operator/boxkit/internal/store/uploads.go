@@ -17,11 +17,14 @@ import (
 	"sentinel.wercker.com/boxkit/internal/wire"
 )
 
-const uploadsAtOnce = 4
+const (
+	uploadsAtOnce = 4
+	uploadWithin  = 10 * time.Minute
+)
 
-// Uploads puts finished step logs into the object store, as soon as there is a log and a URL for it.
+// Uploads puts finished step logs into the object store, as soon as there is a log and a URL for it. The context of the
+// call that completes the two is the upload's.
 type Uploads struct {
-	ctx     context.Context
 	mu      sync.Mutex
 	targets map[string]wire.Target
 	files   map[string]*logUpload
@@ -32,17 +35,25 @@ type Uploads struct {
 	store   bool // there is one: every log is wanted
 }
 
+// logState is how far the upload of a log is.
+type logState int
+
+const (
+	logWaiting logState = iota // for a URL, or for a client
+	logActive
+	logStored
+	logFailed // until there is a new URL
+)
+
 type logUpload struct {
-	file   *os.File
-	facts  wire.LogFacts
-	active bool
-	done   bool
-	failed bool // waits for the next open
+	file  *os.File
+	facts wire.LogFacts
+	state logState
 }
 
-func NewUploads(ctx context.Context, j *journal.Journal) *Uploads {
+// NewUploads has nothing to do yet. What becomes of logs is written to j.
+func NewUploads(j *journal.Journal) *Uploads {
 	return &Uploads{
-		ctx:     ctx,
 		targets: map[string]wire.Target{},
 		files:   map[string]*logUpload{},
 		slots:   make(chan struct{}, uploadsAtOnce),
@@ -51,69 +62,85 @@ func NewUploads(ctx context.Context, j *journal.Journal) *Uploads {
 }
 
 // Refresh takes new URLs and tries again what failed with the old ones.
-func (u *Uploads) Refresh(targets map[string]wire.Target, client *http.Client) {
+func (u *Uploads) Refresh(ctx context.Context, targets map[string]wire.Target, client *http.Client) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.client = client
 	for what, target := range targets {
 		u.targets[what] = target
-		if file := u.files[what]; file != nil {
-			file.failed = false
+		if file := u.files[what]; file != nil && file.state == logFailed {
+			file.state = logWaiting
 		}
 	}
 	for what := range u.files {
-		u.try(what)
+		u.try(ctx, what)
 	}
 }
 
-// Add says that a file is complete.
-func (u *Uploads) Add(what string, file *os.File, facts wire.LogFacts) {
+// Add says that a log is complete. The file must stay open.
+func (u *Uploads) Add(ctx context.Context, what string, file *os.File, facts wire.LogFacts) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.files[what] = &logUpload{file: file, facts: facts}
-	u.try(what)
+	u.try(ctx, what)
 }
 
 // try begins an upload if everything for it is there. u.mu is held.
-func (u *Uploads) try(what string) {
+func (u *Uploads) try(ctx context.Context, what string) {
 	file := u.files[what]
 	target, found := u.targets[what]
-	if !found || file.active || file.done || file.failed || u.client == nil {
+	if !found || file.state != logWaiting || u.client == nil {
 		return
 	}
-	file.active = true
-	u.busy.Add(1)
+	file.state = logActive
 	client := u.client
-	go func() {
-		defer u.busy.Done()
+	u.busy.Go(func() {
 		u.slots <- struct{}{}
 		defer func() { <-u.slots }()
-		ctx, cancel := context.WithTimeout(u.ctx, 10*time.Minute)
-		defer cancel()
-		err := file.put(ctx, client, target)
-		u.mu.Lock()
-		file.active = false
-		file.done = err == nil
-		file.failed = err != nil
-		again := err != nil && u.targets[what].URL != target.URL
-		u.mu.Unlock()
-		var refused *Refusal
-		switch {
-		case err == nil:
-			u.journal.Append(time.Now(), "uploaded",
-				wire.UploadedRecord{What: what, Bytes: file.facts.Bytes, SHA256: file.facts.SHA256})
-		case again: // a new URL came while the old one was tried
-			u.mu.Lock()
-			file.failed = false
-			u.try(what)
-			u.mu.Unlock()
-		case errors.As(err, &refused):
-			u.journal.Append(time.Now(), "upload-refused",
-				wire.UploadRefusedRecord{What: what, Status: refused.status, Text: refused.text})
-		default:
-			u.journal.Append(time.Now(), "upload-failed", wire.UploadFailedRecord{What: what, Text: err.Error()[:min(len(err.Error()), wire.MessageMax)]})
-		}
-	}()
+		u.upload(ctx, what, file, target, client)
+	})
+}
+
+func (u *Uploads) upload(ctx context.Context, what string, file *logUpload, target wire.Target, client *http.Client) {
+	within, cancel := context.WithTimeout(ctx, uploadWithin)
+	defer cancel()
+	err := file.put(within, client, target)
+	if err == nil {
+		// In this order: a log that is pending no more may be the last thing that `closed` waits for.
+		u.journal.Append(time.Now(), wire.UploadedRecord{What: what, Bytes: file.facts.Bytes, SHA256: file.facts.SHA256})
+		u.set(file, logStored)
+		return
+	}
+	if u.retry(ctx, what, target) {
+		return
+	}
+	var refused *Refusal
+	if errors.As(err, &refused) {
+		u.journal.Append(time.Now(), wire.UploadRefusedRecord{What: what, Status: refused.status, Text: refused.text})
+		return
+	}
+	text := err.Error()
+	u.journal.Append(time.Now(), wire.UploadFailedRecord{What: what, Text: text[:min(len(text), wire.MessageMax)]})
+}
+
+func (u *Uploads) set(file *logUpload, state logState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	file.state = state
+}
+
+// retry tries again where another URL came while target was tried. If not, the log has failed.
+func (u *Uploads) retry(ctx context.Context, what string, target wire.Target) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	file := u.files[what]
+	file.state = logFailed
+	if u.targets[what].URL == target.URL {
+		return false
+	}
+	file.state = logWaiting
+	u.try(ctx, what)
+	return true
 }
 
 // put sends a log as it was when its step ended. Steps run as the same user as we do, and could write to the file.
@@ -139,13 +166,13 @@ func (u *Uploads) Expect(store bool) {
 	u.store = u.store || store
 }
 
-// Pending names the files that are wanted but are not there, sorted.
+// Pending names the logs that are wanted but are not stored, sorted.
 func (u *Uploads) Pending() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	names := []string{}
 	for what, file := range u.files {
-		if _, wanted := u.targets[what]; (wanted || u.store) && !file.done {
+		if _, wanted := u.targets[what]; (wanted || u.store) && file.state != logStored {
 			names = append(names, what)
 		}
 	}

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -118,23 +117,34 @@ func (m *Open) SetDefaults() {
 	}
 }
 
+// Phase is a part of a build: the steps, or what runs after them in any case.
+type Phase string
+
 const (
-	PhaseMain  = "main"
-	PhaseAfter = "after"
+	PhaseMain  Phase = "main"
+	PhaseAfter Phase = "after"
 )
 
-// KindOperator is a step that the operator does outside the box, such as pushing an image. It has its place in the
-// queue and the journal like any other; the box waits for the verdict.
-const KindOperator = "operator"
+// Kind is where a step comes from and who does it.
+type Kind string
 
+const (
+	KindScript Kind = "script"
+	KindStep   Kind = "step"
+	// KindOperator is a step that the operator does outside the box, such as pushing an image. It has its place in the
+	// queue and the journal like any other; the box waits for the verdict.
+	KindOperator Kind = "operator"
+)
+
+// Step is one step of `start`.
 type Step struct {
-	Phase       string      `json:"phase"`
+	Phase       Phase       `json:"phase"`
 	Ordinal     int         `json:"ordinal"`
 	ID          string      `json:"id"`
 	Name        string      `json:"name"`
 	DisplayName string      `json:"displayName"`
 	Owner       string      `json:"owner"`
-	Kind        string      `json:"kind"`
+	Kind        Kind        `json:"kind"`
 	Code        string      `json:"code"`
 	Dir         string      `json:"dir"`
 	Exports     [][2]string `json:"exports"`
@@ -153,14 +163,21 @@ func (s *Step) Check() error {
 		return fmt.Errorf("step %d: id %q cannot name a directory", s.Ordinal, s.ID)
 	case s.Phase != PhaseMain && s.Phase != PhaseAfter:
 		return fmt.Errorf("step %q: phase %q; main and after are known", s.ID, s.Phase)
-	case s.Kind != "script" && s.Kind != "step" && s.Kind != KindOperator:
+	case s.Kind != KindScript && s.Kind != KindStep && s.Kind != KindOperator:
 		return fmt.Errorf("step %q: kind %q; script, step and operator are known", s.ID, s.Kind)
-	case s.Kind == "step" && s.Dir == "":
+	case s.Kind == KindStep && s.Dir == "":
 		return fmt.Errorf("step %q: kind step needs dir", s.ID)
 	}
 	return nil
 }
 
+// Results of the main phase.
+const (
+	ResultPassed = "passed"
+	ResultFailed = "failed"
+)
+
+// Result is what after-steps see of the main phase.
 type Result struct {
 	Result                string `json:"result"`
 	FailedStepDisplayName string `json:"failedStepDisplayName"`
@@ -207,58 +224,4 @@ type Verdict struct {
 type Note struct {
 	Key  string `json:"key"`
 	Text string `json:"text"`
-}
-
-// What boxkit sends.
-
-type Welcome struct {
-	Type      string `json:"type"`
-	Protocol  int    `json:"protocol"` // agreed on for this connection
-	Protocols Range  `json:"protocols"`
-	Version   string `json:"version"`
-	Seq       int64  `json:"seq"`
-	Build     string `json:"build"`
-	Attempt   int    `json:"attempt"`
-}
-
-type OK struct {
-	Type string `json:"type"`
-	ID   int64  `json:"id"`
-}
-
-type Environment struct {
-	Type string      `json:"type"`
-	ID   int64       `json:"id"`
-	Env  [][2]string `json:"env"`
-}
-
-type Error struct {
-	Type string `json:"type"`
-	ID   int64  `json:"id"`
-	Code string `json:"code"`
-	Text string `json:"text"`
-}
-
-type Beat struct {
-	Type string `json:"type"`
-	N    int64  `json:"n"`
-}
-
-// Refusal is a request that boxkit does not carry out; its state is unchanged.
-type Refusal struct {
-	Code string
-	Text string
-}
-
-func (r *Refusal) Error() string { return r.Code + ": " + r.Text }
-
-func Refuse(code, format string, args ...any) *Refusal {
-	return &Refusal{Code: code, Text: fmt.Sprintf(format, args...)}
-}
-
-func Decode(message []byte, into any) error {
-	if err := json.Unmarshal(message, into); err != nil {
-		return Refuse("InvalidRequest", "%v", err)
-	}
-	return nil
 }

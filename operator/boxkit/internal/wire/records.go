@@ -5,6 +5,51 @@ package wire
 // MessageMax is how long a text in a record is at most, in bytes.
 const MessageMax = 4096
 
+// Reason is why a step ended as it did.
+type Reason string
+
+const (
+	Passed               Reason = "Passed"
+	ExitCode             Reason = "ExitCode"
+	CommandTimeout       Reason = "CommandTimeout"
+	NoResponseTimeout    Reason = "NoResponseTimeout"
+	BuildTimeout         Reason = "BuildTimeout"
+	Cancelled            Reason = "Cancelled"
+	Skipped              Reason = "Skipped"
+	ShellMissing         Reason = "ShellMissing"
+	ArchitectureMismatch Reason = "ArchitectureMismatch"
+	OutOfMemory          Reason = "OutOfMemory"
+	BoxTerminated        Reason = "BoxTerminated"
+	NodeDiskFull         Reason = "NodeDiskFull"
+	Internal             Reason = "Internal"
+)
+
+// CollectReason is why a path was not collected.
+type CollectReason string
+
+const (
+	TooLarge    CollectReason = "TooLarge"
+	Unreadable  CollectReason = "Unreadable"
+	Refused     CollectReason = "Refused"
+	Unreachable CollectReason = "Unreachable"
+	ReadFailed  CollectReason = "ReadFailed"
+)
+
+// Ending is why a session ended.
+type Ending string
+
+const (
+	Closed     Ending = "Closed"
+	Terminated Ending = "Terminated"
+)
+
+// Record is what one line of the journal tells besides its number and time.
+type Record interface {
+	// Kind is the record's `kind`.
+	Kind() string
+}
+
+// RecordHead begins every line of the journal.
 type RecordHead struct {
 	Type string `json:"type"`
 	Seq  int    `json:"seq"`
@@ -27,7 +72,7 @@ type (
 	QueuedRecord struct {
 		Ordinal int    `json:"ordinal"`
 		ID      string `json:"id"`
-		Phase   string `json:"phase"`
+		Phase   Phase  `json:"phase"`
 	}
 	StartedRecord struct {
 		Ordinal int `json:"ordinal"`
@@ -46,7 +91,7 @@ type (
 	FinishedRecord struct {
 		Ordinal int      `json:"ordinal"`
 		Exit    int      `json:"exit"`
-		Reason  string   `json:"reason"`
+		Reason  Reason   `json:"reason"`
 		Message string   `json:"message"`
 		Log     LogFacts `json:"log"`
 		Usage   Usage    `json:"usage"`
@@ -55,7 +100,7 @@ type (
 	}
 	SkippedRecord struct {
 		Ordinal int    `json:"ordinal"`
-		Reason  string `json:"reason"`
+		Reason  Reason `json:"reason"`
 		Message string `json:"message"`
 	}
 	CancelledRecord struct {
@@ -95,10 +140,10 @@ type (
 		Size      int64 `json:"size,omitempty"`
 	}
 	CollectFailedRecord struct {
-		What   string `json:"what"`
-		Path   string `json:"path"`
-		Reason string `json:"reason"`
-		Text   string `json:"text"`
+		What   string        `json:"what"`
+		Path   string        `json:"path"`
+		Reason CollectReason `json:"reason"`
+		Text   string        `json:"text"`
 	}
 	CacheRecord struct {
 		State   string  `json:"state"`
@@ -113,6 +158,23 @@ type (
 	}
 	ClosedRecord struct {
 		Pending []string `json:"pending"`
-		Reason  string   `json:"reason"`
+		Reason  Ending   `json:"reason"`
 	}
 )
+
+func (OpenedRecord) Kind() string        { return "opened" }
+func (ServiceRecord) Kind() string       { return "service" }
+func (QueuedRecord) Kind() string        { return "queued" }
+func (StartedRecord) Kind() string       { return "started" }
+func (FinishedRecord) Kind() string      { return "finished" }
+func (SkippedRecord) Kind() string       { return "skipped" }
+func (CancelledRecord) Kind() string     { return "cancelled" }
+func (UploadedRecord) Kind() string      { return "uploaded" }
+func (UploadRefusedRecord) Kind() string { return "upload-refused" }
+func (UploadFailedRecord) Kind() string  { return "upload-failed" }
+func (PackedRecord) Kind() string        { return "packed" }
+func (CollectedRecord) Kind() string     { return "collected" }
+func (CollectFailedRecord) Kind() string { return "collect-failed" }
+func (CacheRecord) Kind() string         { return "cache" }
+func (StoppingRecord) Kind() string      { return "stopping" }
+func (ClosedRecord) Kind() string        { return "closed" }

@@ -1,0 +1,262 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"sentinel.wercker.com/boxkit/internal/wire"
+)
+
+// connection is one connection.
+type connection struct {
+	server *Server
+	conn   net.Conn
+	ready  chan struct{} // capacity 1: something to write
+	done   chan struct{}
+
+	mu      sync.Mutex
+	greeted bool
+	replies [][]byte
+	seq     int64
+	follow  map[int]int64 // nil: no logs
+}
+
+func (c *connection) wake() {
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (c *connection) drop() {
+	v := c.server
+	v.mu.Lock()
+	at := slices.Index(v.connections, c)
+	if at >= 0 {
+		v.connections = slices.Delete(v.connections, at, at+1)
+	}
+	v.mu.Unlock()
+	if at >= 0 {
+		close(c.done)
+		c.conn.Close()
+	}
+}
+
+const repliesMax = 256 // answers that wait for a peer to read them
+
+// reply queues an answer. Who asks and does not read is hung up on.
+func (c *connection) reply(frame []byte) {
+	c.mu.Lock()
+	full := len(c.replies) >= repliesMax
+	if !full {
+		c.replies = append(c.replies, frame)
+	}
+	c.mu.Unlock()
+	if full {
+		c.drop()
+		return
+	}
+	c.wake()
+}
+
+// beat sends pings, so that the other side too notices a connection that is half dead.
+func (c *connection) beat() {
+	ticker := time.NewTicker(c.server.heartbeat)
+	defer ticker.Stop()
+	for n := int64(1); ; n++ {
+		select {
+		case <-ticker.C:
+			c.reply(wire.Encode(wire.Beat{Type: "ping", N: n}))
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// read takes requests until the connection breaks or falls silent. One that takes long (open copies, environment asks
+// a shell) does not hold up the heartbeat; requests of one connection are carried out in their order.
+func (c *connection) read(ctx context.Context) {
+	defer c.drop()
+	requests := make(chan func(), 64)
+	defer close(requests)
+	go func() {
+		for request := range requests {
+			request()
+		}
+	}()
+	frames := wire.NewReader(c.conn)
+	_ = c.conn.SetReadDeadline(time.Now().Add(helloLimit))
+	for {
+		message, err := frames.Next()
+		if err == nil {
+			_ = c.conn.SetReadDeadline(time.Now().Add(c.server.silence))
+			err = c.take(ctx, message, requests)
+		}
+		var wrong wire.ProtocolError
+		if errors.As(err, &wrong) {
+			c.lastWord(wrong)
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// lastWord tells the other side what it did wrong, and gives the writer a moment to say it.
+func (c *connection) lastWord(wrong wire.ProtocolError) {
+	c.reply(wire.Encode(wire.Error{Type: "error", Code: "Protocol", Text: string(wrong)}))
+	for range 100 {
+		c.mu.Lock()
+		left := len(c.replies)
+		c.mu.Unlock()
+		if left == 0 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (c *connection) take(ctx context.Context, message []byte, requests chan<- func()) error {
+	var head wire.Envelope
+	if err := json.Unmarshal(message, &head); err != nil {
+		return wire.ProtocolError("a message that is no JSON object: " + err.Error())
+	}
+	session := c.server.session
+	switch head.Type {
+	case "hello":
+		return c.hello(message)
+	case "ping":
+		var b wire.Beat
+		_ = json.Unmarshal(message, &b)
+		c.reply(wire.Encode(wire.Beat{Type: "pong", N: b.N}))
+		return nil
+	case "pong":
+		return nil
+	}
+	c.mu.Lock()
+	greeted := c.greeted
+	c.mu.Unlock()
+	if !greeted {
+		return wire.ProtocolError("the first message must be hello")
+	}
+	select {
+	case requests <- func() { c.reply(session.Handle(ctx, head.Type, head.ID, message)) }:
+		return nil
+	case <-c.done:
+		return io.EOF
+	}
+}
+
+func (c *connection) hello(message []byte) error {
+	var m wire.Hello
+	if err := json.Unmarshal(message, &m); err != nil {
+		return wire.ProtocolError("hello: " + err.Error())
+	}
+	agreed, err := m.Agree(c.server.version)
+	if err != nil {
+		return err
+	}
+	session := c.server.session
+	welcome := wire.Welcome{
+		Type: "welcome", Protocol: agreed, Protocols: wire.Range{Min: wire.ProtocolMin, Max: wire.ProtocolMax},
+		Version: c.server.version, Seq: session.Last(),
+	}
+	welcome.Build, welcome.Attempt = session.Build()
+	c.mu.Lock()
+	c.greeted = true
+	c.seq = max(m.Since, 0)
+	if m.Follow != nil {
+		c.follow = map[int]int64{}
+		for ordinal, offset := range m.Follow {
+			if n, err := strconv.Atoi(ordinal); err == nil && offset >= 0 {
+				c.follow[n] = offset
+			}
+		}
+	}
+	c.replies = append(c.replies, wire.Encode(welcome))
+	c.mu.Unlock()
+	c.wake()
+	return nil
+}
+
+// write sends what there is: answers, records, log bytes, in this order of urgency. A record is written before the
+// answer to the request that made it.
+func (c *connection) write() {
+	defer c.drop()
+	var frames []byte
+	for {
+		frames = frames[:0]
+		c.mu.Lock()
+		greeted, replies, seq := c.greeted, c.replies, c.seq
+		c.replies = nil
+		c.mu.Unlock()
+		if greeted {
+			if len(replies) > 0 && isWelcome(replies[0]) { // goes first of all
+				frames = append(frames, replies[0]...)
+				replies = replies[1:]
+			}
+			for _, line := range c.server.session.Since(seq) {
+				frames = wire.AppendMessage(frames, line)
+				seq++
+			}
+		}
+		for _, reply := range replies {
+			frames = append(frames, reply...)
+		}
+		if len(frames) == 0 && greeted && c.follow != nil {
+			frames = c.logs(frames)
+		}
+		if len(frames) > 0 {
+			_ = c.conn.SetWriteDeadline(time.Now().Add(c.server.silence))
+			if _, err := c.conn.Write(frames); err != nil {
+				return
+			}
+			c.mu.Lock()
+			if greeted {
+				c.seq = max(c.seq, seq)
+			}
+			c.mu.Unlock()
+			continue
+		}
+		select {
+		case <-c.ready:
+		case <-c.done:
+			return
+		}
+	}
+}
+
+func isWelcome(frame []byte) bool {
+	const begin = `{"type":"welcome"`
+	return len(frame) > 5+len(begin) && string(frame[5:5+len(begin)]) == begin
+}
+
+// logs appends the next piece of every log that has more than was sent.
+func (c *connection) logs(frames []byte) []byte {
+	logs := c.server.session.Logs()
+	for _, ordinal := range slices.Sorted(maps.Keys(logs)) {
+		log := logs[ordinal]
+		at := c.follow[ordinal]
+		n := min(log.Readable()-at, wire.LogChunk)
+		if n <= 0 {
+			continue
+		}
+		data := make([]byte, n)
+		got, _ := log.ReadAt(data, at)
+		if got == 0 {
+			continue
+		}
+		frames = wire.AppendLog(frames, ordinal, at, data[:got])
+		c.follow[ordinal] = at + int64(got)
+	}
+	return frames
+}
