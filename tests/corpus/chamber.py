@@ -26,8 +26,8 @@ from sentinel.engine.dockerpush import read_push
 from sentinel.engine.properties import wants_sync
 from sentinel.errors import UserError
 from sentinel.image.reference import parse_reference
+from sentinel.layout import OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
 from sentinel.plan.environment import resolve
-from sentinel.plan.generic import OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
 from sentinel.plan.internal import DOCKER_BUILD, SCRATCH, scratch_directories
 from sentinel.plan.interpolate import interpolate
 from sentinel.plan.model import Plan, PlanStep

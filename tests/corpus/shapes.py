@@ -16,9 +16,10 @@ from sentinel.api.reasons import Reason
 from sentinel.config.load import Loaded, load, pipeline_of
 from sentinel.config.model import Box, Pipeline, Step
 from sentinel.errors import UserError
+from sentinel.plan.facts import Facts
 from sentinel.plan.internal import is_shipped
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, StepFacts
-from sentinel.plan.plan import images_for, make_plan, steps_for
+from sentinel.plan.plan import make_plan
 from sentinel.settings import Settings
 from sentinel.steps.standard import find_standard, standard_facts, suggestion
 from sentinel.steps.wanted import WantedStep
@@ -118,26 +119,21 @@ def plan_of(loaded: Loaded, pipeline: Pipeline, target: str, *, private: bool) -
     )
     # Before the internal steps, so that a missing Docker Engine hides no missing step.
     facts = _step_facts([*chosen.targets.get(target, chosen.steps), *chosen.after_steps])
-    steps_for(build, chosen, settings)
-    wanted = images_for(
-        build,
+    about = Facts(
+        build=build,
+        settings=settings,
+        source=SOURCE,
         config=loaded.config,
         pipeline=chosen,
-        source=SOURCE,
-        settings=settings,
         started=STARTED,
     )
+    assert about.steps is not None
     return make_plan(
-        build,
-        source=SOURCE,
-        config=loaded.config,
-        pipeline=chosen,
-        box=facts_of(wanted.box),
-        services=[facts_of(each) for each in wanted.services],
+        about,
+        box=facts_of(about.images.box),
+        services=[facts_of(each) for each in about.images.services],
         steps=facts,
-        settings=settings,
         attempt=1,
-        started=STARTED,
     )
 
 

@@ -21,6 +21,7 @@ from sentinel.errors import GoneError, InfrastructureError, NotYet, SentinelErro
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
+from sentinel.layout import BOXKIT
 from sentinel.plan.keys import step_log
 from sentinel.plan.names import BOX
 from sentinel.session.client import Session
@@ -28,7 +29,7 @@ from sentinel.session.stream import ByteStream
 from sentinel.settings import Settings
 from sentinel.store.s3 import ObjectStore
 
-BOXKIT = ("/run/sentinel/kit/boxkit", "attach")
+ATTACH = (BOXKIT, "attach")
 LOOK_EVERY = 0.2
 """Seconds between two looks at the Build: for its pod to appear, and for its end."""
 
@@ -89,7 +90,7 @@ async def _live(kube: Kube, build: Build, printer: Printer, *, only: str, follow
             raise NotYet("the build has no pod yet")
         try:
             return await kube.exec(
-                namespace=current.namespace, pod=pod.name, container=BOX, command=BOXKIT
+                namespace=current.namespace, pod=pod.name, container=BOX, command=ATTACH
             )
         except NotFound as e:
             raise NotYet(e.message) from e

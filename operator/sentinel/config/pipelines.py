@@ -11,6 +11,7 @@ from sentinel.config.findings import Findings, did_you_mean
 from sentinel.config.model import Box, Pipeline, Step
 from sentinel.config.scalars import boolean, is_null, source_text
 from sentinel.config.steps import STEP_OPTIONS, parse_steps
+from sentinel.layout import REPORT_DIR, RUN_DIR, WERCKER_DIR
 
 PIPELINE_KEYS = ("box", "services", "steps", "after-steps", "base-path", "docker")
 _CLASSIC = ("passed-steps", "failed-steps", "final-steps")
@@ -76,9 +77,9 @@ _TAKEN = {
     "/proc": "the kernel's",
     "/sys": "the kernel's",
     "/dev": "the kernel's",
-    "/mnt/wercker": "where Sentinel mounts source and steps",
-    "/run/sentinel": "Sentinel's own",
-    "/report": "where steps put their reports",
+    WERCKER_DIR: "where Sentinel mounts source and steps",
+    RUN_DIR: "Sentinel's own",
+    REPORT_DIR: "where steps put their reports",
 }
 """Directories that cannot hold a source → what they are."""
 

@@ -23,8 +23,17 @@ from sentinel.engine.uploads import Uploads
 from sentinel.errors import InfrastructureError, NotYet, UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
+from sentinel.layout import (
+    BOXKIT,
+    CACHE_DIR,
+    FETCHED_CACHE,
+    FETCHED_SOURCE,
+    OUTPUT_DIR,
+    PIPELINE_DIR,
+    REPORT_DIR,
+    step_dir,
+)
 from sentinel.plan.environment import ResolvedEnvironment
-from sentinel.plan.generic import CACHE_DIR, OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
 from sentinel.plan.model import PlanStep
 from sentinel.plan.names import BOX, is_dns_name
 from sentinel.plan.observe import observe
@@ -36,9 +45,6 @@ from sentinel.session.records import AnyRecord, Finished, Opened, ServiceSeen, S
 from sentinel.session.stream import ByteStream, RequestRefused
 
 log = logging.getLogger(__name__)
-
-BOXKIT = "/run/sentinel/kit/boxkit"
-OUTPUT = OUTPUT_DIR
 
 
 @asynccontextmanager
@@ -279,10 +285,10 @@ def _open_message(attempt: Attempt, environment: ResolvedEnvironment) -> Open:
         source_dir=plan.source_dir,
         pipeline_dir=PIPELINE_DIR,
         report_dir=REPORT_DIR,
-        dirs=(PIPELINE_DIR, OUTPUT),
+        dirs=(PIPELINE_DIR, OUTPUT_DIR),
         copies=(
-            Copy(source="/mnt/wercker/source", target=plan.base_path),
-            Copy(source="/mnt/wercker/cache", target=CACHE_DIR),
+            Copy(source=FETCHED_SOURCE, target=plan.base_path),
+            Copy(source=FETCHED_CACHE, target=CACHE_DIR),
         ),
         limits=Limits(build=plan.build_timeout),
         services=tuple(
@@ -304,7 +310,7 @@ def step_spec(step: PlanStep) -> StepSpec:
         owner=step.owner,
         kind=step.kind,
         code=step.code,
-        dir=f"/mnt/wercker/{step.id}" if step.kind == "step" else "",
+        dir=step_dir(step.id) if step.kind == "step" else "",
         exports=step.exports,
         cwd=step.cwd,
         command_timeout=step.command_timeout,

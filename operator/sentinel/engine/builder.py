@@ -14,6 +14,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from sentinel.layout import LOGIN_DIR, PYTHON, TLS_DIR, TMP_DIR
 from sentinel.network import Policy
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.names import (
@@ -23,7 +24,7 @@ from sentinel.plan.names import (
     UID_LABEL,
     label_value,
 )
-from sentinel.plan.pod import FETCH_USER, PYTHON
+from sentinel.plan.pod import FETCH_USER
 from sentinel.settings import Settings
 
 Object = dict[str, Any]
@@ -44,7 +45,6 @@ UNPACKED_MIB = 2048 + 64
 LONGEST_SECONDS = 6 * 3600
 """Of an image build whose step has no timeout."""
 
-_TLS, _LOGIN = "/run/sentinel/tls", "/run/sentinel/login"
 _SCRIPT = (
     'buildctl "$@" --metadata-file=/tmp/image.json && cat /tmp/image.json > /dev/termination-log'
 )
@@ -154,7 +154,7 @@ def _context(name: str, settings: Settings) -> Object:
         "env": [_from_secret(FETCH_VARIABLE, name, "fetch")],
         "volumeMounts": [
             {"name": "context", "mountPath": "/context"},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - its own
+            {"name": "tmp", "mountPath": TMP_DIR},
         ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": settings.source.resources,
@@ -171,22 +171,22 @@ def _build(plan: Plan, name: str, settings: Settings, *, words: int) -> Object:
         "command": ["/bin/sh", "-c", _SCRIPT, "buildctl"],
         "args": [
             f"--addr={buildkit.address.replace('{namespace}', plan.namespace)}",
-            f"--tlscacert={_TLS}/ca.crt",
-            f"--tlscert={_TLS}/tls.crt",
-            f"--tlskey={_TLS}/tls.key",
+            f"--tlscacert={TLS_DIR}/ca.crt",
+            f"--tlscert={TLS_DIR}/tls.crt",
+            f"--tlskey={TLS_DIR}/tls.key",
             # The kubelet puts the words in: in the pod's spec they could be read.
             *(f"$(WORD{number})" for number in range(words)),
         ],
         "env": [
-            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - its own
-            {"name": "DOCKER_CONFIG", "value": _LOGIN},
+            {"name": "HOME", "value": TMP_DIR},
+            {"name": "DOCKER_CONFIG", "value": LOGIN_DIR},
             *(_from_secret(f"WORD{number}", name, f"word{number}") for number in range(words)),
         ],
         "volumeMounts": [
             {"name": "context", "mountPath": "/context", "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - its own
-            {"name": "tls", "mountPath": _TLS, "readOnly": True},
-            {"name": "login", "mountPath": _LOGIN, "readOnly": True},
+            {"name": "tmp", "mountPath": TMP_DIR},
+            {"name": "tls", "mountPath": TLS_DIR, "readOnly": True},
+            {"name": "login", "mountPath": LOGIN_DIR, "readOnly": True},
         ],
         "resources": buildkit.resources,
         "securityContext": _SECURITY,

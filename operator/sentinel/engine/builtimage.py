@@ -7,7 +7,7 @@ from dataclasses import replace
 from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.dockerbuild import built_tag
-from sentinel.engine.facts import Lookup
+from sentinel.engine.lookup import Lookup
 from sentinel.errors import UserError
 from sentinel.image.reference import Reference, parse_repository
 from sentinel.plan.internal import DOCKER_BUILD

@@ -16,7 +16,7 @@ from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Seen
 from sentinel.engine.builtimage import find_built
 from sentinel.engine.dockerrun import ContainerRun, make_container, read_run
-from sentinel.engine.facts import Lookup
+from sentinel.engine.lookup import Lookup
 from sentinel.engine.ourstep import (
     Verdict,
     exchanged,
@@ -29,8 +29,8 @@ from sentinel.errors import InfrastructureError, NotYet, UserError
 from sentinel.image.dockerconfig import Credential, docker_config, keychain_from_docker_config
 from sentinel.kube.errors import ApiError, Forbidden, Invalid, NotFound
 from sentinel.kube.resources import PODS
+from sentinel.layout import BOXKIT
 from sentinel.plan.model import ImageFacts, PlanStep
-from sentinel.plan.pod import BOXKIT
 from sentinel.text import dns_label
 
 Json = dict[str, Any]

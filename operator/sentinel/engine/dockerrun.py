@@ -14,10 +14,11 @@ from sentinel.api.build import PodContainer
 from sentinel.engine.logins import read_login
 from sentinel.engine.properties import Properties, wrong
 from sentinel.image.dockerconfig import Credential
+from sentinel.layout import BOXKIT, KIT_DIR
 from sentinel.plan.interpolate import interpolate
 from sentinel.plan.model import ImageFacts
 from sentinel.plan.names import run_container_name
-from sentinel.plan.pod import BOXKIT, KIT_DIR, exact
+from sentinel.plan.pod import exact
 from sentinel.plan.users import security_context
 from sentinel.registry.ecr import EcrKeys
 

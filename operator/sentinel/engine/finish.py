@@ -17,7 +17,6 @@ from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.attempt import Attempt
-from sentinel.engine.box import OUTPUT as OUTPUT_PATH
 from sentinel.engine.guard import guarded
 from sentinel.engine.ours import find_pod
 from sentinel.engine.pod import box_ended
@@ -32,7 +31,7 @@ from sentinel.kube.client import Kube
 from sentinel.kube.errors import Conflict as ApiConflict
 from sentinel.kube.errors import Invalid, NotFound
 from sentinel.kube.resources import BUILDS, PODS
-from sentinel.plan.generic import REPORT_DIR
+from sentinel.layout import OUTPUT_DIR, report_artifacts
 from sentinel.plan.keys import step_log
 from sentinel.plan.names import FINISHED_LABEL
 from sentinel.session.client import Session
@@ -60,7 +59,7 @@ async def store_output(attempt: Attempt, outcome: Outcome) -> Outcome:
     store = attempt.tools.store
     if store is None or not outcome.succeeded:
         return outcome
-    await attempt.session.collect(Collect(what=OUTPUT, path=OUTPUT_PATH, limit=OUTPUT_LIMIT))
+    await attempt.session.collect(Collect(what=OUTPUT, path=OUTPUT_DIR, limit=OUTPUT_LIMIT))
     try:
         async with asyncio.timeout(COLLECTED_WITHIN):
             state = await attempt.session.wait_for(lambda state: OUTPUT in state.collected)
@@ -106,7 +105,7 @@ async def store_artifacts(attempt: Attempt) -> None:
     for ordinal, step_id in left.items():
         collect = Collect(
             what=artifacts_of(ordinal),
-            path=f"{REPORT_DIR}/{step_id}/artifacts",
+            path=report_artifacts(step_id),
             limit=ARTIFACTS_LIMIT,
         )
         await attempt.session.collect(collect)

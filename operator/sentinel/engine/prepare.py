@@ -18,7 +18,7 @@ from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.crashes import counted
-from sentinel.engine.facts import Lookup
+from sentinel.engine.lookup import Lookup
 from sentinel.engine.pullsecret import keep_logins, logins
 from sentinel.engine.pushing import check_pushing
 from sentinel.engine.run import Run
@@ -27,10 +27,11 @@ from sentinel.engine.tools import about_tools
 from sentinel.errors import InfrastructureError
 from sentinel.image.dockerconfig import Credential
 from sentinel.plan.durations import check_durations
+from sentinel.plan.facts import Facts
 from sentinel.plan.model import Plan
 from sentinel.plan.notices import notices
 from sentinel.plan.options import check_options
-from sentinel.plan.plan import images_for, make_plan, steps_for
+from sentinel.plan.plan import make_plan
 from sentinel.plan.podpolicy import check_pod
 
 
@@ -64,24 +65,24 @@ async def prepare(run: Run, number: int) -> Attempt:
 async def _prepare(run: Run, number: int) -> tuple[Plan, dict[str, Credential], tuple[str, ...]]:
     """The Plan, the registry logins that its pod needs, and what people should know of it."""
     build, settings = run.build, run.tools.settings
-    started = datetime.fromisoformat(run.writer.status.start_time)
     check_durations(build)
     check_pod(build, settings)
     resolver = run.tools.resolver
     async with resolver.session(namespace=build.namespace, build=build.name) as session:
         source, config, pipeline = await resolve_source(run, session)
         await check_pushing(run, source)
-        wanted = images_for(
-            build,
+        facts = Facts(
+            build=build,
+            settings=settings,
+            source=source,
             config=config,
             pipeline=pipeline,
-            source=source,
-            settings=settings,
-            started=started,
+            started=datetime.fromisoformat(run.writer.status.start_time),
         )
+        wanted = facts.images
         lookup = Lookup(build=build, tools=run.tools, references=run.references)
         found_logins = await logins(run, wanted)
-        chosen = [step for _, step in steps_for(build, pipeline, settings)]
+        chosen = [step for _, step in facts.steps]
         (box, *services), steps = await lookup.find_facts(
             session,
             images=[wanted.box, *wanted.services],
@@ -90,19 +91,8 @@ async def _prepare(run: Run, number: int) -> tuple[Plan, dict[str, Credential], 
             source=source,
         )
     show(run.writer, check_options(chosen, steps, pipeline=pipeline.name))
-    plan = make_plan(
-        build,
-        source=source,
-        config=config,
-        pipeline=pipeline,
-        box=box,
-        services=services,
-        steps=steps,
-        settings=settings,
-        attempt=number,
-        started=started,
-    )
-    known = notices(build, pipeline=pipeline, wanted=wanted, plan=plan)
+    plan = make_plan(facts, box=box, services=services, steps=steps, attempt=number)
+    known = notices(facts, plan)
     return plan, found_logins, (*known, *await about_tools(run, plan))
 
 

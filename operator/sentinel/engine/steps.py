@@ -15,7 +15,7 @@ from typing import Any
 from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.create import create
-from sentinel.engine.facts import Lookup
+from sentinel.engine.lookup import Lookup
 from sentinel.engine.run import Run
 from sentinel.errors import NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists, NotFound

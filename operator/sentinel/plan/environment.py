@@ -10,17 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sentinel.api.build import Build, EnvFrom, EnvVar
 from sentinel.api.reasons import Reason
-from sentinel.config.model import Box
 from sentinel.errors import UserError
-from sentinel.plan.budget import ENVIRONMENT_LIMIT, VARIABLE_LIMIT, Budget, size_of
-from sentinel.plan.generic import generic_variables, proxy_variables
-from sentinel.plan.interpolate import hidden_names, interpolate, public_values
-from sentinel.plan.model import EnvSource, PlanSource, Variable
-from sentinel.settings import Settings
+from sentinel.plan.budget import ENVIRONMENT_LIMIT, VARIABLE_LIMIT, size_of
+from sentinel.plan.facts import Facts
+from sentinel.plan.generic import proxy_variables
+from sentinel.plan.interpolate import interpolate, public_values
+from sentinel.plan.model import EnvSource, Variable
 
 EXPANSION_LIMIT = 4 * ENVIRONMENT_LIMIT
 """Bytes of all values that are made on the way, those included that a later variable of the same name replaces."""
@@ -42,41 +40,22 @@ class ResolvedEnvironment:
 
 
 def build_variables(
-    build: Build,
-    *,
-    source: PlanSource,
-    box: Box | None,
-    links: Sequence[tuple[str, str]],
-    services: Sequence[str] = (),
-    settings: Settings,
-    started: datetime,
-    base_path: str,
-    source_dir: str,
-    budget: Budget | None = None,
+    facts: Facts, *, links: Sequence[tuple[str, str]], services: Sequence[str] = ()
 ) -> tuple[Variable | EnvSource, ...]:
     """All variables of a build in order, without reading a Secret.
 
-    `box` is the one of wercker.yml, for its `env`; `links` the services' link variables, `services` their aliases.
-    `started` becomes WERCKER_MAIN_PIPELINE_STARTED in whole seconds.
+    `links` are the services' link variables, `services` their aliases.
     """
-    generic = generic_variables(
-        build,
-        source=source,
-        settings=settings,
-        started=started,
-        base_path=base_path,
-        source_dir=source_dir,
-    )
-    fixed = [*links, *generic, *proxy_variables(build, settings=settings, services=services)]
-    known = dict(fixed)
-    if box is not None:
-        public = {**known, **public_values(build.spec.env)}
-        hidden = hidden_names(build.spec.env)
-        for name, text in box.env:
-            value = interpolate(
-                text, public=public, hidden=hidden, where=f"box env {name}", budget=budget
-            )
-            fixed.append((name.upper(), value))
+    build = facts.build
+    proxies = proxy_variables(build, settings=facts.settings, services=services)
+    fixed = [*links, *facts.generic, *proxies]
+    public = {**dict(fixed), **public_values(build.spec.env)}
+    for name, text in facts.images.box.env:
+        where = f"box env {name}"
+        value = interpolate(
+            text, public=public, hidden=facts.hidden, where=where, budget=facts.budget
+        )
+        fixed.append((name.upper(), value))
     return (
         *(Variable(name=name, value=_literal(value)) for name, value in fixed),
         *user_variables(build),

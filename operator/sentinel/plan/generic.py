@@ -9,16 +9,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sentinel.api.build import Build
+from sentinel.layout import CACHE_DIR, OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR, WERCKER_DIR
 from sentinel.plan.archiveurl import archive_name
 from sentinel.plan.giturl import GitUrl, parse_git_url, schemeless
 from sentinel.plan.model import PlanSource
-from sentinel.plan.pod import WERCKER_DIR
 from sentinel.settings import Settings
-
-PIPELINE_DIR = "/pipeline"
-OUTPUT_DIR = f"{PIPELINE_DIR}/output"
-CACHE_DIR = f"{PIPELINE_DIR}/cache"
-REPORT_DIR = "/report"
 
 HERE = ("localhost", "127.0.0.1", "::1")
 """What no proxy is asked for: services are on the pod's own addresses."""

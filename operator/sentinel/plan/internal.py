@@ -14,9 +14,9 @@ from sentinel.api.build import PodContainer
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Step
 from sentinel.errors import UserError
+from sentinel.layout import OUTPUT_DIR, PIPELINE_DIR
 from sentinel.plan.containers import DOCKER_RUN
 from sentinel.plan.engines import engine_for_step, instead_of
-from sentinel.plan.generic import OUTPUT_DIR, PIPELINE_DIR
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.users import box_user, is_read_only, is_root
 from sentinel.settings import Settings

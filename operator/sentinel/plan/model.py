@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from sentinel.layout import BASE_PATH
 from sentinel.plan.names import AttemptId
 
 VERSION = 2
@@ -189,8 +190,8 @@ class Plan:
     steps: tuple[PlanStep, ...] = ()
     variables: tuple[Variable | EnvSource, ...] = ()
     image: PlanImage = PlanImage()
-    base_path: str = "/pipeline/source"
-    source_dir: str = "/pipeline/source"
+    base_path: str = BASE_PATH
+    source_dir: str = BASE_PATH
     ignore_file: str = ""
     pending_timeout: float = 900.0
     build_timeout: float = 7200.0

@@ -9,7 +9,8 @@ import posixpath
 from collections.abc import Sequence
 
 from sentinel.api.build import Build
-from sentinel.config.model import Box, Pipeline
+from sentinel.config.model import Box
+from sentinel.plan.facts import Facts
 from sentinel.plan.generic import application_name
 from sentinel.plan.images import WantedImages
 from sentinel.plan.internal import about_internal
@@ -20,15 +21,13 @@ from sentinel.plan.repository import repository_name
 from sentinel.plan.users import box_user, is_read_only, is_root
 
 
-def notices(
-    build: Build, *, pipeline: Pipeline, wanted: WantedImages, plan: Plan
-) -> tuple[str, ...]:
-    """One sentence each, in a fixed order; `wanted` is what `plan` was made of."""
+def notices(facts: Facts, plan: Plan) -> tuple[str, ...]:
+    """One sentence each, in a fixed order; `plan` was made of `facts`."""
     return (
         *plan.image_notes,
-        *_about_pipeline(build, pipeline, plan),
-        *_about_box(build, wanted.box, plan),
-        *_about_services(build, wanted, plan),
+        *_about_pipeline(facts),
+        *_about_box(facts, plan),
+        *_about_services(facts, plan),
     )
 
 
@@ -54,8 +53,8 @@ def _about_tag(image: str, digest: str) -> str:
     return f"{what} today {digest}; name a version to keep it"
 
 
-def _about_pipeline(build: Build, pipeline: Pipeline, plan: Plan) -> list[str]:
-    target = build.spec.deploy_target
+def _about_pipeline(facts: Facts) -> list[str]:
+    pipeline, target = facts.pipeline, facts.build.spec.deploy_target
     found: list[str] = []
     if target and target not in pipeline.targets:
         known = ", ".join(pipeline.targets)
@@ -63,15 +62,15 @@ def _about_pipeline(build: Build, pipeline: Pipeline, plan: Plan) -> list[str]:
             f"pipeline {pipeline.name} has no target {target!r}, so its steps are run"
             + (f" (its targets: {known})" if known else "")
         )
-    steps = pipeline.targets.get(target, pipeline.steps) if target else pipeline.steps
-    found += about_internal([*steps, *pipeline.after_steps])
-    if not any(step.phase == "main" for step in plan.steps):
+    found += about_internal([step for _, step in facts.steps])
+    if not any(phase == "main" for phase, _ in facts.steps):
         more = f"; it has targets: {', '.join(pipeline.targets)}" if pipeline.targets else ""
         found.append(f"pipeline {pipeline.name} has no steps to run{more}")
     return found
 
 
-def _about_box(build: Build, box: Box, plan: Plan) -> list[str]:
+def _about_box(facts: Facts, plan: Plan) -> list[str]:
+    build, box = facts.build, facts.images.box
     found: list[str] = []
     user = box_user(plan, build.spec.pod.box)
     if not is_root(user) and plan.image.commit != "never":
@@ -115,7 +114,8 @@ def _about_image(build: Build, box: Box, plan: Plan) -> list[str]:
     return found
 
 
-def _about_services(build: Build, wanted: WantedImages, plan: Plan) -> list[str]:
+def _about_services(facts: Facts, plan: Plan) -> list[str]:
+    build, wanted = facts.build, facts.images
     found: list[str] = []
     pod = build.spec.pod.box
     root = is_root(box_user(plan, pod)) and not is_read_only(pod)

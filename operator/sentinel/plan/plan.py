@@ -7,39 +7,30 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Literal
 
-from sentinel.api.build import Build
 from sentinel.api.model import seconds
 from sentinel.api.reasons import Reason
-from sentinel.config.model import Box, Config, Pipeline, Step
+from sentinel.config.model import Box, Step
 from sentinel.config.root import effective_timeout
 from sentinel.errors import UserError
-from sentinel.plan.budget import VARIABLE_LIMIT, Budget, size_of
+from sentinel.plan.budget import VARIABLE_LIMIT, size_of
 from sentinel.plan.derive import attempt_results
 from sentinel.plan.engines import engine_for_pipeline
 from sentinel.plan.environment import build_variables
-from sentinel.plan.generic import (
-    generic_variables,
-    is_deploy,
-)
-from sentinel.plan.images import WantedImages, wanted_images
+from sentinel.plan.facts import Facts
+from sentinel.plan.generic import is_deploy
 from sentinel.plan.internal import (
     IN_THE_BOX,
-    check_internal,
     check_repository,
     check_scratch,
     is_shipped,
 )
-from sentinel.plan.interpolate import hidden_names, public_values
 from sentinel.plan.model import (
     ImageFacts,
     Plan,
-    PlanSource,
     PlanStep,
     StepFacts,
-    StepPhase,
 )
 from sentinel.plan.names import step_id
 from sentinel.plan.notices import image_notes
@@ -48,7 +39,6 @@ from sentinel.plan.repository import own_repository, plan_image
 from sentinel.plan.services import plan_services
 from sentinel.plan.users import run_as
 from sentinel.plan.words import words_of
-from sentinel.settings import Settings
 
 OPTIONS_LIMIT = 512 * 1024
 """Bytes of all options of one step: with the build's own variables (1 MiB) they stay below the 2 MiB of execve."""
@@ -59,8 +49,6 @@ COMMAND_TIMEOUT = 25.0
 NO_RESPONSE_TIMEOUT = 5.0
 """Minutes a step may be silent where nobody says."""
 
-BASE_PATH = "/pipeline/source"
-
 IGNORE_FILE = ".werckerignore"
 """What of the source is left out, by git's own rules, where the file does not name another (§1.2)."""
 
@@ -68,81 +56,33 @@ SHELLS = frozenset({"bash", "sh", "ash", "dash"})
 """A box `cmd` that begins with one of these chooses the shell: thousands of old files say `cmd: /bin/sh`."""
 
 
-def images_for(
-    build: Build,
-    *,
-    config: Config,
-    pipeline: Pipeline,
-    source: PlanSource,
-    settings: Settings,
-    started: datetime,
-    budget: Budget | None = None,
-) -> WantedImages:
-    """The images to look up before `make_plan`, with the build's public variables in their ids."""
-    base_path, source_dir = _paths(config, pipeline)
-    public, hidden = _public(
-        build,
-        source=source,
-        settings=settings,
-        started=started,
-        base_path=base_path,
-        source_dir=source_dir,
-    )
-    return wanted_images(
-        config,
-        pipeline,
-        public=public,
-        hidden=hidden,
-        budget=budget,
-        rules=settings.images.rewrite,
-        defaults=settings.images.rewrite_defaults,
-    )
-
-
 def make_plan(
-    build: Build,
+    facts: Facts,
     *,
-    source: PlanSource,
-    config: Config,
-    pipeline: Pipeline,
     box: ImageFacts,
     services: Sequence[ImageFacts],
     steps: Mapping[str, StepFacts],
-    settings: Settings,
     attempt: int,
-    started: datetime,
 ) -> Plan:
     """The Plan of attempt `attempt`.
 
-    `pipeline` comes from `config.load.pipeline_of`; `box` and `services` say what `images_for` named, in its order;
-    `steps` what a registry has for each step of `steps_for` that is no script, by its identifier.
+    `box` and `services` are the images that `facts.images` names, in its order; `steps` what a registry has for each
+    of `facts.steps` that is no script, by its identifier.
     Raises UserError: StepNotFound, ConfigInvalid, PortConflict, CommitUnsupported, InvalidSpec.
     """
-    budget = Budget()
-    wanted = images_for(
-        build,
-        config=config,
-        pipeline=pipeline,
-        source=source,
-        settings=settings,
-        started=started,
-        budget=budget,
-    )
-    base_path, source_dir = _paths(config, pipeline)
-    public, hidden = _public(
-        build,
-        source=source,
-        settings=settings,
-        started=started,
-        base_path=base_path,
-        source_dir=source_dir,
-    )
+    build, source, settings = facts.build, facts.source, facts.settings
+    config, pipeline, wanted = facts.config, facts.pipeline, facts.images
     if need := engine_for_pipeline(pipeline):
         raise UserError(
             f"docker: true of pipeline {pipeline.name} needs {need}", reason=Reason.CONFIG_INVALID
         )
     planned, links = plan_services(
-        wanted.services, services, uid=build.uid, public=public, hidden=hidden, budget=budget
+        wanted.services,
+        services,
+        uid=build.uid,
+        public=facts.public,
+        hidden=facts.hidden,
+        budget=facts.budget,
     )
     image = plan_image(build, source=source, settings=settings)
     plan = Plan(
@@ -157,22 +97,15 @@ def make_plan(
         shell=_shell(wanted.box),
         entrypoint=words_of(wanted.box, "entrypoint"),
         services=planned,
-        steps=_steps(build, config=config, pipeline=pipeline, facts=steps, settings=settings),
+        steps=_steps(facts, steps),
         variables=build_variables(
-            build,
-            source=source,
-            box=wanted.box,
+            facts,
             links=(*links, *wanted.exports),
             services=[service.alias for service in planned],
-            settings=settings,
-            started=started,
-            base_path=base_path,
-            source_dir=source_dir,
-            budget=budget,
         ),
         image=image,
-        base_path=base_path,
-        source_dir=source_dir,
+        base_path=facts.base_path,
+        source_dir=facts.source_dir,
         ignore_file=config.ignore_file or IGNORE_FILE,
         pending_timeout=seconds(build.spec.timeouts.pending),
         build_timeout=seconds(build.spec.timeouts.build),
@@ -185,59 +118,8 @@ def make_plan(
     return plan
 
 
-def _paths(config: Config, pipeline: Pipeline) -> tuple[str, str]:
-    base = pipeline.base_path or BASE_PATH
-    below = config.source_dir.strip("/")
-    source_dir = posixpath.normpath(f"{base}/{below}")
-    if source_dir != posixpath.normpath(base) and not source_dir.startswith(f"{base}/"):
-        raise UserError(
-            f"source-dir {config.source_dir} leads out of the source: it is a path below the project's root",
-            reason=Reason.CONFIG_INVALID,
-        )
-    return base, source_dir
-
-
-def _public(
-    build: Build,
-    *,
-    source: PlanSource,
-    settings: Settings,
-    started: datetime,
-    base_path: str,
-    source_dir: str,
-) -> tuple[Mapping[str, str], frozenset[str]]:
-    generic = generic_variables(
-        build,
-        source=source,
-        settings=settings,
-        started=started,
-        base_path=base_path,
-        source_dir=source_dir,
-    )
-    return {**dict(generic), **public_values(build.spec.env)}, hidden_names(build.spec.env)
-
-
-def steps_for(
-    build: Build, pipeline: Pipeline, settings: Settings
-) -> tuple[tuple[StepPhase, Step], ...]:
-    """The steps that a Build of `pipeline` runs, in order. Raises UserError StepNotFound for what cannot run here."""
-    target = build.spec.deploy_target
-    main = pipeline.targets.get(target, pipeline.steps) if target else pipeline.steps
-    chosen: list[tuple[StepPhase, Step]] = [("main", step) for step in main]
-    chosen += [("after", step) for step in pipeline.after_steps]
-    check_internal([step for _, step in chosen], settings)
-    return tuple(chosen)
-
-
-def _steps(
-    build: Build,
-    *,
-    config: Config,
-    pipeline: Pipeline,
-    facts: Mapping[str, StepFacts],
-    settings: Settings,
-) -> tuple[PlanStep, ...]:
-    chosen = steps_for(build, pipeline, settings)
+def _steps(facts: Facts, found: Mapping[str, StepFacts]) -> tuple[PlanStep, ...]:
+    build, config, chosen = facts.build, facts.config, facts.steps
     timeouts = build.spec.timeouts
     command = (
         seconds(timeouts.command)
@@ -258,15 +140,15 @@ def _steps(
             display_name=step.display_name or step.name,
             phase=phase,
             kind=_kind(step),
-            version=facts[step.identifier].version if _kind(step) == "step" else "",
-            digest=facts[step.identifier].digest if _kind(step) == "step" else "",
+            version=found[step.identifier].version if _kind(step) == "step" else "",
+            digest=found[step.identifier].digest if _kind(step) == "step" else "",
             url=step.url,
-            standard=_kind(step) == "step" and facts[step.identifier].standard,
+            standard=_kind(step) == "step" and found[step.identifier].standard,
             code=step.code,
             cwd=step.cwd,
             exports=()
             if _kind(step) == "operator"
-            else step_exports(step, facts.get(step.identifier)),
+            else step_exports(step, found.get(step.identifier)),
             properties=step.properties if _kind(step) == "operator" else (),
             command_timeout=command,
             no_response_timeout=silence,

@@ -11,6 +11,20 @@ from typing import Any
 
 from sentinel.api import API_VERSION
 from sentinel.api.build import Build, PodContainer, PodSettings
+from sentinel.layout import (
+    BOXKIT,
+    FETCHED_SOURCE,
+    GIT_SECRET_DIR,
+    KIT_DIR,
+    PIPELINE_DIR,
+    PYTHON,
+    REPORT_DIR,
+    SESSION_DIR,
+    STEPS_DIR,
+    TMP_DIR,
+    TOOLS_DIR,
+    WERCKER_DIR,
+)
 from sentinel.plan.codec import encode
 from sentinel.plan.containers import container_aliases, container_secrets
 from sentinel.plan.imprint import pod_imprint
@@ -26,16 +40,6 @@ from sentinel.plan.names import (
 from sentinel.plan.seal import PlanKeys, seal_plan
 from sentinel.plan.users import box_user, is_read_only, is_root, security_context
 from sentinel.settings import Settings
-
-WERCKER_DIR = "/mnt/wercker"
-KIT_DIR = "/run/sentinel/kit"
-BOXKIT = f"{KIT_DIR}/boxkit"
-SESSION_DIR = "/run/sentinel/session"
-GIT_SECRET_DIR = "/run/sentinel/git"  # noqa: S105 - a path
-STEPS_DIR = "/run/sentinel/steps"
-TOOLS_DIR = "/run/sentinel/tools"
-PYTHON = "/opt/sentinel/bin/python3"
-"""The interpreter in our own image."""
 
 FETCH_USER = 65532
 """Who fetches: nobody in particular, never root."""
@@ -159,10 +163,10 @@ def _writable(plan: Plan, said: PodContainer) -> list[tuple[str, str]]:
     read_only = is_read_only(said)
     if is_root(box_user(plan, said)) and not read_only:
         return []
-    places = [("pipeline", "/pipeline"), ("report", "/report")]
+    places = [("pipeline", PIPELINE_DIR), ("report", REPORT_DIR)]
     if read_only:
-        places.append(("tmp", "/tmp"))  # noqa: S108 - the box's own
-    if not plan.base_path.startswith("/pipeline/"):
+        places.append(("tmp", TMP_DIR))
+    if not plan.base_path.startswith(f"{PIPELINE_DIR}/"):
         places.append(("base", plan.base_path))
     return places
 
@@ -170,7 +174,7 @@ def _writable(plan: Plan, said: PodContainer) -> list[tuple[str, str]]:
 def _source(plan: Plan, settings: Settings) -> Object:
     fetch: Object = {
         "url": plan.source.url,
-        "dest": f"{WERCKER_DIR}/source",
+        "dest": FETCHED_SOURCE,
         "kit": KIT_DIR,
         "secretDir": GIT_SECRET_DIR if plan.source.secret else "",
         "ignoreFile": plan.ignore_file,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from sentinel.errors import ProtocolError
+from sentinel.layout import BASE_PATH, PIPELINE_DIR, REPORT_DIR
 
 PROTOCOLS = (1, 1)
 """The lowest and highest version of the protocol that this operator speaks, both included."""
@@ -75,9 +76,9 @@ class Open:
     masks: Sequence[bytes] = ()
     shell: Sequence[str] = ()
     entrypoint: Sequence[str] = ()
-    source_dir: str = "/pipeline/source"
-    pipeline_dir: str = "/pipeline"
-    report_dir: str = "/report"
+    source_dir: str = BASE_PATH
+    pipeline_dir: str = PIPELINE_DIR
+    report_dir: str = REPORT_DIR
     dirs: Sequence[str] = ()
     copies: Sequence[Copy] = ()
     limits: Limits = Limits()

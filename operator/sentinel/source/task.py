@@ -9,6 +9,7 @@ from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InternalError
+from sentinel.layout import FETCHED_SOURCE
 from sentinel.source.address import is_commit, valid_ref
 
 VARIABLE = "SENTINEL_FETCH"
@@ -37,7 +38,7 @@ class Task:
     branch: str = ""
     tag: str = ""
     submodules: bool = False
-    dest: str = "/mnt/wercker/source"
+    dest: str = FETCHED_SOURCE
     kit: str = ""
     secret_dir: str = ""
     ignore_file: str = ""

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from sentinel.engine.board import Board
-from sentinel.engine.box import BOXKIT, connector
+from sentinel.engine.box import connector
 from sentinel.errors import NotYet
 from sentinel.kube.errors import NotFound
+from sentinel.layout import BOXKIT
 
 
 class FakeKube:

@@ -17,7 +17,7 @@ from tests.unit.clocks import START, Hasty
 from sentinel.api.build import Build
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Board
-from sentinel.engine.facts import Lookup
+from sentinel.engine.lookup import Lookup
 from sentinel.engine.reporter import Reporter
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.status import StatusWriter

@@ -8,6 +8,7 @@ from typing import Any
 
 from sentinel.api.build import Build
 from sentinel.config.load import load, pipeline_of
+from sentinel.plan.facts import Facts
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, StepFacts
 from sentinel.plan.plan import make_plan
 from sentinel.settings import Settings
@@ -92,17 +93,25 @@ def plan(
 ) -> Plan:
     """The plan of the first attempt."""
     of = of or build()
+    facts = facts_of(of, yml=yml, source=source, with_settings=with_settings)
+    return make_plan(facts, box=box, services=services, steps=steps or {}, attempt=1)
+
+
+def facts_of(
+    of: Build,
+    *,
+    yml: str = YML,
+    source: PlanSource = SOURCE,
+    with_settings: Settings | None = None,
+) -> Facts:
+    """What that plan is made of."""
     loaded = load(yml.encode())
     assert loaded.config is not None
-    return make_plan(
-        of,
+    return Facts(
+        build=of,
+        settings=with_settings or settings(),
         source=source,
         config=loaded.config,
         pipeline=pipeline_of(loaded, of.spec.pipeline),
-        box=box,
-        services=services,
-        steps=steps or {},
-        settings=with_settings or settings(),
-        attempt=1,
         started=STARTED,
     )

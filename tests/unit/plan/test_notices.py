@@ -6,11 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.plan.examples import BOX, REDIS, SOURCE, STARTED, YML, build, plan, settings
+from tests.unit.plan.examples import BOX, REDIS, YML, build, facts_of, plan, settings
 
-from sentinel.config.load import load, pipeline_of
 from sentinel.plan.notices import notices
-from sentinel.plan.plan import images_for
 
 SERVICE = "  - redis\n"
 
@@ -25,13 +23,9 @@ def told(
     **spec: Any,
 ) -> list[str]:
     of = build(**spec)
-    config = load(yml.encode()).config
-    assert config is not None
     said = settings(images=images or {})
-    pipeline = pipeline_of(load(yml.encode()), of.spec.pipeline)
-    wanted = images_for(
-        of, config=config, pipeline=pipeline, source=SOURCE, settings=said, started=STARTED
-    )
+    about = facts_of(of, yml=yml, with_settings=said)
+    wanted = about.images
     facts = tuple(replace(REDIS, name=each.alias, ports=()) for each in wanted.services)
     made = plan(
         of,
@@ -40,7 +34,7 @@ def told(
         services=facts if len(facts) > 1 else (REDIS,),
         with_settings=said,
     )
-    found = list(notices(of, pipeline=pipeline, wanted=wanted, plan=made))
+    found = list(notices(about, made))
     # The examples name no tags; a test of its own is about that.
     return [each for each in found if tags or " has no tag: " not in each]
 

@@ -12,7 +12,7 @@ from sentinel.api.build import PodSettings
 from sentinel.api.reasons import Reason
 from sentinel.config.load import load
 from sentinel.config.model import Box
-from sentinel.engine.facts import architecture_of
+from sentinel.engine.lookup import architecture_of
 from sentinel.engine.run import Run
 from sentinel.errors import InternalError, UserError
 from sentinel.image.dockerconfig import Credential
