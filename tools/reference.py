@@ -76,7 +76,7 @@ EXAMPLES: dict[Code, Example] = {
     Code.BAD_MERGE: Example("`<<` merges something that is no map.", b"build:\n  <<: [a]\n"),
     Code.EMPTY_FILE: Example("There is nothing in the file.", b"# to do\n"),
     Code.TOO_MANY_FINDINGS: Example(
-        "More than 500 findings: the rest is not told.",
+        "More than 500 findings: the rest is not shown.",
         b"".join(b"k%d: v\n" % n for n in range(600)),
         "k0: v\nk1: v\n… 600 of them",
     ),

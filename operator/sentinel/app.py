@@ -130,7 +130,7 @@ async def _leading(settings: Settings, kube: Kube, identity: str) -> AsyncIterat
 
 async def _end_when_lost(lease: LeaderLease) -> None:
     await lease.lost.wait()
-    log.critical("the Lease is lost: beginning anew; builds go on in their pods")
+    log.critical("lost leadership; restarting. Builds go on in their pods")
     begin_anew()
 
 

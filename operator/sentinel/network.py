@@ -136,7 +136,7 @@ class Policy:
         """Denied where the address, which `host` resolved to, is refused."""
         ip = _literal(address)
         if ip is None:
-            raise Denied(f"{host}:{port} has an address of an unknown kind")
+            raise Denied(f"{host}:{port} has an address of an unknown type")
         for each in _meant(ip):
             kind = self._refused(each, host.lower().rstrip("."), port)
             if kind:
@@ -170,7 +170,7 @@ def _never_a_server(ip: IPAddress) -> str:
     if ip in _METADATA:
         return "a cloud's metadata service"
     if ip.is_unspecified or ip.is_multicast or ip.is_reserved or ip in _THIS_NETWORK:
-        return "no address of a server"
+        return "not an address of a server"
     return ""
 
 
@@ -199,7 +199,7 @@ def _meant(ip: IPAddress) -> list[IPAddress]:
 def _why(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return "it is no host name"
+    return "it is not a host name"
 
 
 STRICT = Policy.make()

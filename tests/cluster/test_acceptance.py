@@ -114,4 +114,4 @@ def test_a_name_that_is_no_repository_is_made_fit_and_told(builds: Builds) -> No
     assert raw["status"]["phase"] == "Succeeded", raw["status"]
     repository = raw["status"]["image"]["repository"]
     assert repository.startswith(f"{builds.lab.registry}/builds/{builds.namespace}/my-app-")
-    assert "'My App' is no repository name" in condition(raw, "Accepted")["message"]
+    assert "'My App' is not a valid repository name" in condition(raw, "Accepted")["message"]

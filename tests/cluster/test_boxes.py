@@ -76,7 +76,7 @@ def test_boxes_of_other_users_and_with_nothing_but_a_shell(builds: Builds) -> No
     assert builds.log(raw["user"], "next") == "/bin/sh\nx\n"
     accepted = condition(raw["user"], "Accepted")["message"]
     assert "runs as user 1000:1000: /pipeline, /report and base-path are volumes" in accepted
-    assert "service my_db is no DNS name" in accepted
+    assert "service my_db is not a DNS name" in accepted
     described = builds.kubectl("describe", "build", "user", "-n", builds.namespace)
     assert "Notice" in described.partition("Events:")[2]
     assert builds.log(raw["root"], "who") == "0\n"

@@ -92,7 +92,7 @@ async def start(runtime: ContainerdRuntime, settings: Settings) -> None:
     """Thaw what was left frozen and empty the spool (`image-commit.md` §7.2)."""
     version = await runtime.version()
     for container in await runtime.recover():
-        log.warning("container %s was left frozen by an earlier agent: it runs again", container)
+        log.warning("container %s was left paused by an earlier agent: resumed it", container)
     await asyncio.to_thread(empty_spool, Path(settings.spool))
     log.info("agent of node %s, containerd %s", settings.node_name, version)
 

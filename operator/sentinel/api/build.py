@@ -292,14 +292,14 @@ class StepStatus(Model):
     name: Annotated[str, Field(description="The step's name.")]
     version: Annotated[str, Field(description="The version that a registry had.")] = ""
     digest: Annotated[str, Field(description="sha256 of its archive, in hexadecimal digits.")] = ""
-    display_name: Annotated[str, Field(description="What logs call it.")] = ""
+    display_name: Annotated[str, Field(description="Name in logs.")] = ""
     phase: Annotated[Literal["main", "after"], Field(description="Main or after-step.")] = "main"
     state: Annotated[
         Literal["Pending", "Running", "Passed", "Failed", "Skipped"],
-        Field(description="How far it is."),
+        Field(description="State."),
     ] = "Pending"
     exit_code: Annotated[int | None, Field(description="Exit code of a step that ended.")] = None
-    reason: Annotated[str, Field(description="One word of the closed list.")] = ""
+    reason: Annotated[str, Field(description="Reason, a word of a closed list.")] = ""
     message: Annotated[str, Field(max_length=1024, description="What it reported.")] = ""
     start_time: Annotated[str, Field(description="When it started.")] = ""
     completion_time: Annotated[str, Field(description="When it ended.")] = ""
@@ -377,7 +377,7 @@ class DiagnosticStatus(Model):
     line: Annotated[int, Field(description="Line, from 1; 0 for none.")] = 0
     column: Annotated[int, Field(description="Column, from 1; 0 for none.")] = 0
     message: Annotated[str, Field(max_length=256, description="What is wrong.")] = ""
-    hint: Annotated[str, Field(max_length=256, description="How to mend it.")] = ""
+    hint: Annotated[str, Field(max_length=256, description="How to correct it.")] = ""
 
 
 class BuildStatus(Model):

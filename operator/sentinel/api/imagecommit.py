@@ -212,11 +212,11 @@ class ExcludedPath(Model):
 class ImageCommitStatus(Model):
     """How the commit stands."""
 
-    phase: Annotated[CommitPhase | None, Field(description="How far it is.")] = None
+    phase: Annotated[CommitPhase | None, Field(description="State.")] = None
     reason: Annotated[str, Field(description="One word of a closed list.")] = ""
     message: Annotated[str, Field(max_length=1024, description="What happened.")] = ""
     claim: Annotated[Claim | None, Field(description="Who works on it.")] = None
-    frozen_milliseconds: Annotated[int, Field(description="How long the box stood still.")] = 0
+    frozen_milliseconds: Annotated[int, Field(description="How long the box was paused.")] = 0
     layer_bytes: Annotated[
         int,
         Field(

@@ -19,7 +19,7 @@ Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32)]
 def seconds(duration: str) -> float:
     """A Go duration in seconds. Raises ValueError for anything that `DURATION_PATTERN` refuses."""
     if not re.fullmatch(DURATION_PATTERN, duration):
-        msg = f"{duration!r} is no duration: write it like 90s, 25m or 1h30m"
+        msg = f"{duration!r} is not a duration: write it like 90s, 25m or 1h30m"
         raise ValueError(msg)
     parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", duration)
     return sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -178,7 +178,7 @@ class Reason(StrEnum):
     UNSCHEDULABLE = (
         "Unschedulable",
         Blame.PLATFORM,
-        "No node takes the pod; the message is the scheduler's. Waited for until timeouts.pending.",
+        "The scheduler found no node for the pod; the message is the scheduler's. Waited for until timeouts.pending.",
     )
     QUOTA_EXCEEDED = (
         "QuotaExceeded",
@@ -296,7 +296,7 @@ class Reason(StrEnum):
     ARCHITECTURE_MISMATCH = (
         "ArchitectureMismatch",
         Blame.USER,
-        "The box's shell does not run on the node's processor.",
+        "The box's shell does not run on the node's architecture.",
     )
     BOX_TERMINATED = (
         "BoxTerminated",

@@ -50,9 +50,9 @@ _READ_LIMIT = 8 * 1024 * 1024
     type=click.Choice(["human", "json", "sarif"]),
     default="human",
     show_default=True,
-    help="sarif is what code hosts annotate changes with.",
+    help="sarif is for code hosts, which annotate changes with it.",
 )
-@click.option("--pipeline", default="", help="Only what a Build of this pipeline would be told.")
+@click.option("--pipeline", default="", help="Only the findings of a Build of this pipeline.")
 @click.option(
     "--images",
     is_flag=True,

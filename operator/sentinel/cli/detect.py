@@ -24,6 +24,6 @@ def detect(folder: Path, write: bool) -> None:
         return
     there = next((name for name in FILE_NAMES if name in names), "")
     if there:
-        raise click.ClickException(f"{folder / there} is there already, and stays as it is")
+        raise click.ClickException(f"{folder / there} exists and is not changed")
     (folder / "wercker.yml").write_text(found.text, encoding="utf-8")
     click.echo(f"{folder / 'wercker.yml'}: for a {found.kind} project", err=True)

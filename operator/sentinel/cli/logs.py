@@ -39,8 +39,8 @@ LOOK_EVERY = 0.2
 @click.option(
     "-n", "--namespace", default="default", show_default=True, help="The Build's namespace."
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on until the build has finished.")
-@click.option("--step", default="", help="Only the step of this name; its bytes as they are.")
+@click.option("-f", "--follow", is_flag=True, help="Follow until the build has finished.")
+@click.option("--step", default="", help="Only the step of this name, unmodified.")
 def logs(build: str, namespace: str, follow: bool, step: str) -> None:
     """Print the logs of BUILD's steps."""
     try:
@@ -131,7 +131,7 @@ async def _stored(build: Build, printer: Printer) -> None:
     if store is None or results is None:
         place = f"below {results.prefix} in the operator's bucket" if results else "in its pod"
         raise GoneError(
-            f"Build {build.name} has finished; its logs lie {place}. To read them here set SENTINEL_STORE__BUCKET, "
+            f"Build {build.name} has finished; its logs are {place}. To read them here set SENTINEL_STORE__BUCKET, "
             "SENTINEL_STORE__ENDPOINT and, if needed, SENTINEL_STORE__ACCESS_KEY_ID and "
             "SENTINEL_STORE__SECRET_ACCESS_KEY; without a store use kubectl logs"
         )

@@ -104,7 +104,9 @@ def _described(step: StandardStep) -> dict[str, Any]:
     show_default=True,
     help="host:port; port 0 takes any free one.",
 )
-@click.option("--url", default="", help="What clients call us, where that is not what they asked.")
+@click.option(
+    "--url", default="", help="Base URL that clients use, if it is not the one of their request."
+)
 @click.option(
     "--publish-token-file",
     "token_file",
@@ -185,7 +187,7 @@ def _address(listen: str) -> tuple[str, int]:
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise click.BadParameter(
-            f"{listen!r} is no host:port, such as 127.0.0.1:8080 or 0.0.0.0:80",
+            f"{listen!r} is not host:port, such as 127.0.0.1:8080 or 0.0.0.0:80",
             param_hint="--listen",
         )
     return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 - asked for

@@ -69,7 +69,7 @@ def parse_services(node: Node, findings: Findings) -> tuple[Box, ...] | None:
     if not isinstance(node, Items):
         findings.warning(
             Code.SERVICES_NOT_LIST,
-            "services is a list; what stands here is ignored",
+            "services must be a list; the value is ignored",
             at=node,
             hint=f"write: - {node.text}"
             if isinstance(node, Scalar)
@@ -105,14 +105,14 @@ def _from_table(table: Table, findings: Findings, what: str) -> Box:
         elif key.text not in BOX_KEYS:
             findings.warning(
                 Code.BOX_KEY,
-                f"a {what} has no key {key.text}; it is ignored",
+                f"unknown key {key.text} of a {what}; it is ignored",
                 at=key,
                 hint=_ELSEWHERE.get(key.text) or did_you_mean(key.text, BOX_KEYS),
             )
         elif not isinstance(value, Scalar):
             findings.warning(
                 Code.WRONG_TYPE,
-                f"{key.text} of a {what} is a text, not a {_kind(value)}; it is ignored",
+                f"{key.text} of a {what} must be a string, not a {_kind(value)}; it is ignored",
                 at=value,
                 hint=f"write it on one line: {key.text}: …",
             )
@@ -142,7 +142,7 @@ def _env(node: Node, findings: Findings, what: str) -> tuple[tuple[str, str], ..
     if not isinstance(node, Table):
         findings.warning(
             Code.WRONG_TYPE,
-            f"env of a {what} is a map, not a {_kind(node)}; it is ignored",
+            f"env of a {what} must be a map, not a {_kind(node)}; it is ignored",
             at=node,
             hint="write each variable as NAME: value",
         )
@@ -154,9 +154,9 @@ def _env(node: Node, findings: Findings, what: str) -> tuple[tuple[str, str], ..
         else:
             findings.warning(
                 Code.WRONG_TYPE,
-                f"the value of {key.text} is a {_kind(value)}, not a text; it is ignored",
+                f"the value of {key.text} must be a string, not a {_kind(value)}; it is ignored",
                 at=value,
-                hint=f'write it as one text: {key.text}: "…"',
+                hint=f'write it as a string: {key.text}: "…"',
             )
     return tuple(pairs)
 
@@ -165,7 +165,7 @@ def _ports(node: Node, findings: Findings, what: str) -> tuple[str, ...]:
     if not isinstance(node, Items):
         findings.warning(
             Code.WRONG_TYPE,
-            f"ports of a {what} is a list, not a {_kind(node)}; it is ignored",
+            f"ports of a {what} must be a list, not a {_kind(node)}; it is ignored",
             at=node,
             hint=f'write: ports: ["{node.text}"]' if isinstance(node, Scalar) else "",
         )
@@ -174,7 +174,7 @@ def _ports(node: Node, findings: Findings, what: str) -> tuple[str, ...]:
         if not isinstance(each, Scalar):
             findings.warning(
                 Code.WRONG_TYPE,
-                f"a port of a {what} is a number, not a {_kind(each)}; it is ignored",
+                f"a port of a {what} must be a number, not a {_kind(each)}; it is ignored",
                 at=each,
                 hint='write: "8080", "8080:80" or "8080/udp"',
             )
@@ -186,7 +186,7 @@ def _flag(key: Scalar, node: Node, findings: Findings) -> bool:
     if flag is None:
         findings.warning(
             Code.WRONG_TYPE,
-            f"{key.text} is true or false, without quotes; what stands here is ignored",
+            f"{key.text} must be true or false, without quotes; the value is ignored",
             at=node,
             hint=f"write: {key.text}: true",
         )

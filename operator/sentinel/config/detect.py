@@ -50,7 +50,7 @@ def _text(kind: str, because: str, names: Collection[str]) -> str:
     box, scripts = _recipe(kind, names)
     # A name is anything that git stores: it must neither end the comment nor reach a terminal raw.
     shown = printable(because, instead="?")[:80]
-    why = f"a {kind} project, by its {shown}" if because else "nothing that we know was found"
+    why = f"a {kind} project, by its {shown}" if because else "no known project type was found"
     lines = [
         f"# Made by `sentinel detect`: {why}. Change it and add it to the project as wercker.yml.",
         f"box: {box}",

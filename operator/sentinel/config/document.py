@@ -200,11 +200,11 @@ class _Builder:
         target = self._anchors.get(event.anchor)
         if target is None:
             why = (
-                f"*{event.anchor} stands inside of what it names"
+                f"*{event.anchor} is inside the value it refers to"
                 if event.anchor in self._anchors
-                else f"there is no &{event.anchor} above that *{event.anchor} could mean"
+                else f"anchor &{event.anchor} of alias *{event.anchor} is not defined above"
             )
-            hint = f"if it is meant as a text, put it in quotes: '*{event.anchor}'"
+            hint = f"if it is meant as a string, put it in quotes: '*{event.anchor}'"
             raise _refused_at(event, Code.BAD_ALIAS, why, hint=hint)
         if len(self._stack) + target.height > DEPTH_LIMIT:
             raise _refused_at(event, Code.TOO_DEEP, f"more than {DEPTH_LIMIT} levels of nesting")
@@ -241,7 +241,7 @@ class _Builder:
             if not isinstance(key, Scalar):
                 self._findings.warning(
                     Code.BAD_KEY,
-                    "a key must be a word: this one is a list or a map, and is left out",
+                    "a key must be a string: this one is a list or a map, and is ignored",
                     at=key,
                 )
             elif key.text == "<<" and key.plain:
@@ -251,7 +251,7 @@ class _Builder:
                 if (first := own.get(key.text)) is not None:
                     self._findings.warning(
                         Code.DUPLICATE_KEY,
-                        f"{key.text} stands here and on line {first[0].line}: this one counts",
+                        f"{key.text} is defined here and on line {first[0].line}: this one counts",
                         at=key,
                         hint=f"remove one of lines {first[0].line} and {key.line}",
                     )
@@ -276,7 +276,7 @@ class _Builder:
                 Code.BAD_KEY,
                 visible(
                     f"there is an invisible character before {key.text.strip().lstrip(first)} (U+{ord(first):04X}), "
-                    "which YAML does not take as a space"
+                    "which YAML does not treat as a space"
                 ),
                 line=key.line,
                 column=key.column,
@@ -288,7 +288,7 @@ class _Builder:
         tables = [each for each in values if isinstance(each, Table)]
         if len(tables) < len(values):
             self._findings.warning(
-                Code.BAD_MERGE, "<< merges maps; what is no map is left out", at=value
+                Code.BAD_MERGE, "<< merges maps; a value that is not a map is ignored", at=value
             )
         return tables
 

@@ -43,7 +43,7 @@ def _invisible(line: int, lines: list[str]) -> Diagnostic | None:
         if found is not None:
             character = found[2] or found[4]
             return _error(
-                f"there is an invisible character here (U+{ord(character):04X}), which YAML does not take as a space",
+                f"there is an invisible character here (U+{ord(character):04X}), which YAML does not treat as a space",
                 number,
                 found.end(),
                 "replace it with a space, here and in the other lines that have it",

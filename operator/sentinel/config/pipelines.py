@@ -88,7 +88,7 @@ def _base_path(node: Node, findings: Findings) -> str:
     if is_null(node):
         return ""
     if not isinstance(node, Scalar):
-        findings.error(Code.WRONG_TYPE, "base-path is a path, as one text", at=node)
+        findings.error(Code.WRONG_TYPE, "base-path must be a path, written as a string", at=node)
         return ""
     text = source_text(node)
     # Its parent is deleted and recreated in the box, so it must not be the root or a part of the machinery.
@@ -115,7 +115,10 @@ def _docker(node: Node, findings: Findings) -> bool:
     flag = boolean(node) if isinstance(node, Scalar) else None
     if flag is None and not is_null(node):
         findings.error(
-            Code.WRONG_TYPE, "docker is true or false, without quotes", at=node, hint="docker: true"
+            Code.WRONG_TYPE,
+            "docker must be true or false, without quotes",
+            at=node,
+            hint="docker: true",
         )
     return bool(flag)
 
@@ -175,5 +178,5 @@ def _refuse_key(name: Scalar, key: Scalar, value: Node, findings: Findings) -> N
             "a pipeline has box, services, steps, after-steps, base-path, docker, and lists of steps as deploy targets"
         )
     findings.error(
-        Code.PIPELINE_KEY, f"pipeline {name.text} has no key {key.text}", at=key, hint=hint
+        Code.PIPELINE_KEY, f"unknown key {key.text} in pipeline {name.text}", at=key, hint=hint
     )

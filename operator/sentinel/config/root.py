@@ -206,7 +206,7 @@ def _timeout(root: Table, key: str, findings: Findings) -> float | None:
     if value is None:
         findings.warning(
             Code.TIMEOUT,
-            f"{key} is a number of minutes; what stands here is ignored",
+            f"{key} must be a number of minutes; the value is ignored",
             at=node,
             hint=f"write {key}: {_digits(node)}, without quotes or unit",
         )
@@ -236,7 +236,7 @@ def _text(root: Table, key: str, findings: Findings) -> str:
     node = root.get(key)
     if node is None or isinstance(node, Scalar):
         return "" if node is None else source_text(node)
-    findings.warning(Code.WRONG_TYPE, f"{key} is a text; what stands here is ignored", at=node)
+    findings.warning(Code.WRONG_TYPE, f"{key} must be a string; the value is ignored", at=node)
     return ""
 
 

@@ -32,7 +32,7 @@ def parse_steps(node: Node, findings: Findings) -> tuple[Step, ...]:
     if not isinstance(node, Items):
         findings.error(
             Code.STEPS_NOT_LIST,
-            "steps are a list, not a " + ("map" if isinstance(node, Table) else "text"),
+            "steps must be a list, not a " + ("map" if isinstance(node, Table) else "text"),
             at=node,
             hint=_list_hint(node),
         )
@@ -49,7 +49,7 @@ def parse_step(item: Node, findings: Findings) -> Step | None:
     if isinstance(item, Items) or (isinstance(item, Table) and not item.entries):
         findings.error(
             Code.STEP_SHAPE,
-            "this is no step: a step is a name, or a name with options under it",
+            "not a step: a step is a name, or a name with options under it",
             at=item,
             hint="write: - script:, and under it, four spaces further in, code: …",
         )
@@ -142,7 +142,7 @@ def _options(
         if key.text != "script":
             findings.warning(
                 Code.STEP_NO_PROPERTIES,
-                f"step {key.text} has a colon and no options",
+                f"step {key.text} has a colon but no options",
                 at=key,
                 hint=f"write: - {key.text}",
             )
@@ -165,7 +165,7 @@ def _refuse_value(key: Scalar, value: Node | None, findings: Findings) -> None:
         option = "code" if key.text == "script" else "name"
         findings.error(
             Code.STEP_SHAPE,
-            f"step {key.text} has a text where its options belong",
+            f"step {key.text} has a string where its options belong",
             at=value,
             hint=f"write {option}: {value.text.strip()} under it, four spaces further in"
             if "\n" not in value.text.strip()
@@ -178,7 +178,7 @@ def _step(key: Scalar, options: tuple[tuple[Scalar, Node], ...], findings: Findi
     if match is None:
         findings.error(
             Code.STEP_IDENTIFIER,
-            f"{key.text!r} is no step: steps are written owner/name@version",
+            f"{key.text!r} is not a step: steps are written owner/name@version",
             at=key,
             hint=_identifier_hint(key.text),
         )
@@ -242,13 +242,13 @@ def _check_names(
     if kind == "internal" and name not in INTERNAL:
         findings.warning(
             Code.STEP_UNKNOWN,
-            f"there is no step internal/{name}",
+            f"unknown internal step internal/{name}",
             at=key,
             hint=did_you_mean(name, tuple(INTERNAL)) or f"there are: {', '.join(INTERNAL)}",
         )
         return
     if kind == "registry" and (hint := did_you_mean(name, ("script",))):
-        findings.warning(Code.STEP_UNKNOWN, f"{name} is no step that we know", at=key, hint=hint)
+        findings.warning(Code.STEP_UNKNOWN, f"{name} is not a known step", at=key, hint=hint)
         return
     if kind == "script":
         _check_conditions(options, findings)
@@ -261,7 +261,7 @@ def _check_names(
     if required and all(option.text != required for option, _ in options):
         findings.warning(
             Code.STEP_OPTION_MISSING,
-            f"{key.text} wants the option {required}, which is not given",
+            f"{key.text} requires the option {required}, which is missing",
             at=key,
             hint=f"add {required}: below the step",
         )
@@ -331,7 +331,7 @@ def _text(name: Scalar, value: Node, findings: Findings) -> str:
         f"option {name.text} is a {'list' if isinstance(value, Items) else 'map'}; a step gets texts only, so this is "
         "empty",
         at=value,
-        hint=f'write it as one text: {name.text}: "…"',
+        hint=f'write it as a string: {name.text}: "…"',
     )
     return ""
 

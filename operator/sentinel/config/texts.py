@@ -49,7 +49,7 @@ def _open_quote(error: yaml.YAMLError, problem: str) -> Diagnostic | None:
     if mark is None or not quoted or "unexpected end" not in problem:
         return None
     return _error(
-        "the quote that opens here is never closed",
+        "the quote that opens here is not closed",
         mark.line + 1,
         mark.column + 1,
         "close it at the end of the text, or remove it",

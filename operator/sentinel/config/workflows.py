@@ -89,7 +89,7 @@ def _requires(table: Table, findings: Findings) -> tuple[str, ...]:
     if not isinstance(node, Items):
         findings.error(
             Code.WORKFLOW_SHAPE,
-            "requires is a list of names",
+            "requires must be a list of names",
             at=node,
             hint=f"write: requires: [{node.text}]" if isinstance(node, Scalar) else "",
         )
@@ -113,9 +113,9 @@ def _check(
             sound = False
             findings.error(
                 Code.WORKFLOW_DUPLICATE,
-                f"{stage.name} stands twice in workflow {name}: on line {by_name[stage.name].line} too",
+                f"{stage.name} appears twice in workflow {name}: on line {by_name[stage.name].line} too",
                 at=table,
-                hint=f"give it another name, and say pipelineName: {stage.pipeline}",
+                hint=f"give it another name, and set pipelineName: {stage.pipeline}",
             )
         by_name.setdefault(stage.name, stage)
         if stage.pipeline and stage.pipeline not in defined:
@@ -152,7 +152,7 @@ def _check_order(
     if not roots:
         findings.error(
             Code.WORKFLOW_NO_ROOT,
-            f"workflow {name} has no beginning: each pipeline requires another one ({circle})",
+            f"workflow {name} has no first pipeline: each one requires another ({circle})",
             at=whole,
             hint="remove requires: from the pipeline that is to run first",
         )
@@ -160,7 +160,7 @@ def _check_order(
     if len(roots) > 1:
         findings.error(
             Code.WORKFLOW_ROOTS,
-            f"workflow {name} has several beginnings: {', '.join(roots)}",
+            f"workflow {name} has several first pipelines: {', '.join(roots)}",
             at=whole,
             hint=f"let all but one require another, e.g. requires: [{roots[0]}]",
         )
@@ -199,7 +199,10 @@ def _circle(stages: list[WorkflowStage], by_name: dict[str, WorkflowStage]) -> l
 def _tables(node: Node, findings: Findings, what: str) -> list[Table]:
     if not isinstance(node, Items):
         findings.error(
-            Code.WORKFLOW_SHAPE, f"{what} is a list", at=node, hint="put a dash before each entry"
+            Code.WORKFLOW_SHAPE,
+            f"{what} must be a list",
+            at=node,
+            hint="put a dash before each entry",
         )
         return []
     found: list[Table] = []
@@ -209,7 +212,7 @@ def _tables(node: Node, findings: Findings, what: str) -> list[Table]:
         else:
             findings.error(
                 Code.WORKFLOW_SHAPE,
-                f"an entry of {what} is a map with a name",
+                f"an entry of {what} must be a map with a name",
                 at=item,
                 hint=f"write: - name: {item.text}" if isinstance(item, Scalar) else "",
             )
@@ -221,7 +224,7 @@ def _refuse_keys(table: Table, known: tuple[str, ...], what: str, findings: Find
         if key.text not in known:
             findings.warning(
                 Code.WORKFLOW_KEY,
-                f"a {what} has no key {key.text}; it is ignored",
+                f"unknown key {key.text} of a {what}; it is ignored",
                 at=key,
                 hint=did_you_mean(key.text, known) or f"it has: {', '.join(known)}",
             )
@@ -231,5 +234,5 @@ def _text(table: Table, key: str, findings: Findings) -> str:
     node = table.get(key)
     if node is None or isinstance(node, Scalar):
         return "" if node is None else source_text(node)
-    findings.error(Code.WORKFLOW_SHAPE, f"{key} is a text", at=node)
+    findings.error(Code.WORKFLOW_SHAPE, f"{key} must be a string", at=node)
     return ""

@@ -95,7 +95,7 @@ def connector(
         # its init containers are done an exec is in vain: each costs us 5 ms, and the node more when it is busiest.
         seen = pods.get((namespace, pod))
         if seen is None or seen.deleted or seen.uid != uid():
-            raise NotYet(f"pod {pod} is not there")
+            raise NotYet(f"pod {pod} not found")
         if not observe(seen.raw).initialized:
             raise NotYet(f"the box of pod {pod} is not about to start")
         try:

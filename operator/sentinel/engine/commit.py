@@ -120,7 +120,7 @@ async def commit_box(attempt: Attempt, request: CommitRequest) -> ImageCommit | 
     """
     pod = await _pod_with_container(attempt)
     if pod is None:
-        return Reason.COMMIT_FAILED, "the box's container is not there any more"
+        return Reason.COMMIT_FAILED, "the box's container is gone"
     try:
         asked = await _ask(attempt, request, pod=pod)
         await let_agent_read(

@@ -123,7 +123,7 @@ def _target(
     """Where to push, and notes. `cloud` is the registry of a cloud's login, "" for others."""
     repository = said.text("repository").lower().rstrip("/")
     if not repository:
-        raise wrong("repository is missing: write where to push, e.g. repository: owner/name")
+        raise wrong("repository is missing: set where to push, e.g. repository: owner/name")
     registry = said.text("registry")
     given = _host_of(registry)
     head, slash, rest = repository.partition("/")
@@ -136,7 +136,7 @@ def _target(
             )
         given, registry = cloud, ""
     if registry and not given:
-        notes.append(f"registry {registry!r} names no host: it is taken from repository")
+        notes.append(f"registry {registry!r} has no host: it is taken from repository")
     if own and given and registry_of(own) != registry_of(given):
         notes.append(f"repository names {own}, registry {given}: {own} is used")
     host = registry_of(own or given or default_registry)

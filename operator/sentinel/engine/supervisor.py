@@ -242,8 +242,8 @@ class Supervisor:
                 crashes = max(crashes, run.writer.status.crashes or 0)
                 if crashes >= MOST_CRASHES:
                     run.invalid = InternalError(
-                        f"the operator failed {crashes} times with this build: "
-                        f"{why or 'it was killed while it prepared it'}. Its log has more; please report it",
+                        f"the operator crashed {crashes} times on this Build: "
+                        f"{why or 'it was killed while preparing it'}. See its log; please report it",
                         reason=Reason.INTERNAL,
                     )
                 await self._drive(run)

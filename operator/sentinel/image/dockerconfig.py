@@ -84,7 +84,7 @@ def keychain_from_docker_config(text: str | bytes, *, source: str) -> Keychain:
     config = _json_object(text, source=source)
     auths = config.get("auths", {})
     if not isinstance(auths, dict):
-        raise _malformed(source, "`auths` is no object")
+        raise _malformed(source, "`auths` is not an object")
     return Keychain(tuple(_entry(key, auth, source=source) for key, auth in auths.items()))
 
 
@@ -158,7 +158,7 @@ def _json_object(text: str | bytes, *, source: str) -> dict[str, Any]:
         )
         raise _malformed(source, f"it is not JSON ({where})") from None
     if not isinstance(parsed, dict):
-        raise _malformed(source, "it is no JSON object")
+        raise _malformed(source, "it is not a JSON object")
     return parsed
 
 
@@ -170,4 +170,6 @@ def _unbase64(text: object, source: str) -> bytes:
 
 
 def _malformed(source: str, why: str) -> UserError:
-    return UserError(f"{source} is no usable docker config: {why}", reason=Reason.IMAGE_AUTH_FAILED)
+    return UserError(
+        f"{source} is not a valid docker config: {why}", reason=Reason.IMAGE_AUTH_FAILED
+    )

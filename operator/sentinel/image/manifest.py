@@ -121,7 +121,7 @@ def parse_json_object(content: bytes, *, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         parsed = None
     if not isinstance(parsed, dict):
-        raise unusable(what, "it is no JSON object")
+        raise unusable(what, "it is not a JSON object")
     return parsed
 
 
@@ -185,7 +185,7 @@ def choose_platform(
         more = f" and {len(offered) - _OFFERED} more" if len(offered) > _OFFERED else ""
         shown = ", ".join(place[:40] for place in offered[:_OFFERED]) or "no platform"
         raise UserError(
-            f"{what} is not made for {'/'.join(platform)}: it is there for {printable(shown)}{more}",
+            f"{what} is not available for {'/'.join(platform)}: it is available for {printable(shown)}{more}",
             reason=Reason.ARCHITECTURE_MISMATCH,
         )
     return tuple(fitting)
@@ -239,7 +239,8 @@ def check_platform(info: ImageInfo, *, platform: tuple[str, str]) -> None:
     made_for = (info.os or platform[0], info.architecture or platform[1])
     if made_for != platform:
         raise UserError(
-            f"{info.reference} is not made for {'/'.join(platform)}: it is there for {'/'.join(made_for)[:100]}",
+            f"{info.reference} is not available for {'/'.join(platform)}: it is available for "
+            f"{'/'.join(made_for)[:100]}",
             reason=Reason.ARCHITECTURE_MISMATCH,
         )
 

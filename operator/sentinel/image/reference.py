@@ -98,7 +98,7 @@ def parse_reference(text: str, *, default_registry: str = DOCKER_HUB) -> Referen
     rest, at, digest = text.partition("@")
     if at and not _DIGEST.fullmatch(digest):
         raise _invalid(
-            text, f"{digest!r} is no digest: write it like sha256: and 64 hexadecimal digits"
+            text, f"{digest!r} is not a digest: write it like sha256: and 64 hexadecimal digits"
         )
     head, slash, tail = rest.partition("/")
     if slash and (is_host(head) or head != head.lower()):
@@ -106,13 +106,13 @@ def parse_reference(text: str, *, default_registry: str = DOCKER_HUB) -> Referen
     else:
         registry, path = default_registry, rest
     if not _HOST.fullmatch(registry):
-        raise _invalid(text, f"{registry!r} is no host name")
+        raise _invalid(text, f"{registry!r} is not a host name")
     registry = registry_of(registry)
     repository, colon, tag = path.partition(":")
     if colon and not _TAG.fullmatch(tag):
         raise _invalid(
             text,
-            f"{tag!r} is no tag: 1 to 128 letters, digits, dots, dashes and underscores, "
+            f"{tag!r} is not a valid tag: 1 to 128 letters, digits, dots, dashes and underscores, "
             "not beginning with a dot or dash",
         )
     _check_path(text, repository)
@@ -147,7 +147,8 @@ def _check_path(text: str, repository: str) -> None:
             raise _invalid(text, f"names are lower case: write {text.lower()!r}")
         raise _invalid(
             text,
-            f"{repository!r} is no repository: lower-case letters and digits, separated by slashes, dots, dashes "
+            f"{repository!r} is not a valid repository: lower-case letters and digits, separated by slashes, "
+            "dots, dashes "
             "or underscores",
         )
     if len(repository) > _MAX_NAME:
@@ -158,4 +159,6 @@ def _check_path(text: str, repository: str) -> None:
 
 def _invalid(text: str, why: str) -> UserError:
     shown = text if len(text) <= 80 else f"{text[:77]}..."
-    return UserError(f"{shown!r} is no image name: {why}", reason=Reason.INVALID_IMAGE_NAME)
+    return UserError(
+        f"{shown!r} is not a valid image name: {why}", reason=Reason.INVALID_IMAGE_NAME
+    )

@@ -175,7 +175,7 @@ class ExecStream:
         elif (error := self._socket.exception()) is not None:
             detail += f": {error or type(error).__name__}"
         elif message.type is aiohttp.WSMsgType.TEXT:
-            detail = "a text message, which the subprotocol does not have"
+            detail = "a text message, which the subprotocol does not allow"
         lost = self._lost(detail)
         self.ending = Cut(detail)
         if isinstance(lost, NotYet):
@@ -237,6 +237,6 @@ async def open_exec(
     if socket.protocol not in (V5, V4):
         await socket.close()
         raise errors.ApiError(
-            f"{what}: the server speaks neither {V5} nor {V4}; is there a proxy that drops the header?"
+            f"{what}: the server supports neither {V5} nor {V4}; is there a proxy that drops the header?"
         )
     return ExecStream(socket, what=what, clock=transport.clock, heartbeat=heartbeat)

@@ -93,10 +93,12 @@ class Transport:
             answer = json.loads(data)
         except ValueError as error:
             raise errors.Unavailable(
-                f"{request.what}: the answer is no JSON: {data[:200]!r}"
+                f"{request.what}: the answer is not JSON: {data[:200]!r}"
             ) from error
         if not isinstance(answer, dict):
-            raise errors.Unavailable(f"{request.what}: the answer is no object: {data[:200]!r}")
+            raise errors.Unavailable(
+                f"{request.what}: the answer is not a JSON object: {data[:200]!r}"
+            )
         return answer
 
     async def bytes(self, request: Request, *, accept: str = "application/json") -> bytes:

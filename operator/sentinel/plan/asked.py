@@ -97,7 +97,9 @@ def about_answers(
             found.add(_finding(each, code, severity, answer.message))
         elif answer.platforms and platform not in answer.platforms:
             offered = ", ".join(answer.platforms[:16])
-            message = f"image {each.image} is not made for {platform}: it is there for {offered}"
+            message = (
+                f"image {each.image} is not available for {platform}: it is available for {offered}"
+            )
             found.add(_finding(each, Code.IMAGE_PLATFORM, Severity.ERROR, message))
     return tuple(sorted(found))
 

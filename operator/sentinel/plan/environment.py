@@ -242,7 +242,7 @@ class _Resolver:
             else f"{kind} {owner} does not exist in the Build's namespace"
         )
         raise UserError(
-            f"{what}; variable {variable.name} wants its key {key}. "
+            f"{what}; variable {variable.name} needs its key {key}. "
             "Create it, or set optional: true on the reference",
             reason=Reason.SECRET_NOT_FOUND,
         )
@@ -261,7 +261,7 @@ def _decoded(raw: bytes, *, where: str, name: str) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{where}, wanted by {name}, is no UTF-8 text: a variable cannot hold it. Encode it, e.g. as base64",
+            f"{where}, required by {name}, is not UTF-8: a variable cannot hold it. Encode it, e.g. as base64",
             reason=Reason.INVALID_SPEC,
         ) from error
 

@@ -53,7 +53,8 @@ class Facts:
         path = posixpath.normpath(f"{base}/{below}")
         if path != posixpath.normpath(base) and not path.startswith(f"{base}/"):
             raise UserError(
-                f"source-dir {self.config.source_dir} leads out of the source: it is a path below the project's root",
+                f"source-dir {self.config.source_dir} leads outside the source: it must be a path below the "
+                "project's root",
                 reason=Reason.CONFIG_INVALID,
             )
         return path

@@ -81,7 +81,7 @@ def _about_box(facts: Facts, plan: Plan) -> list[str]:
     if plan.image.commit != "never":
         found += _about_image(build, box, plan)
     if box.cmd and not plan.shell:
-        found.append(f"cmd of the box is ignored: {box.cmd!r} is no shell")
+        found.append(f"cmd of the box is ignored: {box.cmd!r} is not a shell")
     return found
 
 
@@ -92,7 +92,8 @@ def _about_image(build: Build, box: Box, plan: Plan) -> list[str]:
     fit = plan.image.repository.rpartition("/")[2]
     if not build.spec.image.repository and repository_name(name) != name.lower():
         found.append(
-            f"application {name[:100]!r} is no repository name: its image goes to {fit}; set spec.image.repository for "
+            f"application {name[:100]!r} is not a valid repository name: its image goes to {fit}; set "
+            "spec.image.repository for "
             "another one"
         )
     volumes = list(
@@ -122,7 +123,8 @@ def _about_services(facts: Facts, plan: Plan) -> list[str]:
     for service in plan.services:
         if not is_dns_name(service.alias) and not root:
             found.append(
-                f"service {service.alias} is no DNS name, and only a box that runs as root can learn it: use 127.0.0.1 "
+                f"service {service.alias} is not a DNS name, and only a box that runs as root can resolve it: "
+                "use 127.0.0.1 "
                 "or give it a name of small letters, digits and dashes"
             )
     mine = set(exposed(ports=wanted.box.ports))
@@ -144,7 +146,7 @@ def _about_services(facts: Facts, plan: Plan) -> list[str]:
         for prefix, aliases in _sharing([each.alias for each in wanted.services])
     ]
     found += [
-        f"spec.pod.services names {alias}, which is no service of this pipeline"
+        f"spec.pod.services names {alias}, which is not a service of this pipeline"
         for alias in sorted(unknown)
     ]
     return found

@@ -55,7 +55,7 @@ def _check(
         if dashed(name) not in said:
             yield _warning(
                 Code.STEP_OPTION_MISSING,
-                f"{step.identifier} wants the option {name}, which is not given",
+                f"{step.identifier} requires the option {name}, which is missing",
                 f"add {name}: below the step",
                 step,
                 pipeline,

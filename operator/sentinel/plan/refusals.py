@@ -120,7 +120,7 @@ def classify_refusal(status: int, text: str, of: Refused) -> Refusal:
     if status == 403 and _NO_RIGHT.match(text):
         return Refusal(
             reason=Reason.INTERNAL,
-            message=f"the operator has no right to create {of}: {text}. Upgrade the release's RBAC together with its "
+            message=f"the operator is not allowed to create {of}: {text}. Upgrade the release's RBAC together with its "
             "image",
             verdict="fail",
         )
@@ -170,7 +170,7 @@ def user_remedy(text: str, container: str) -> str:
     named = re.search(r"non-numeric user \(([^)]*)\)", text)
     if named:
         return (
-            f"The image's USER is a name, so nobody can check that it is not root: write a number, "
+            f"The image's USER is a name, so the kubelet cannot verify that it is not root: use a number, "
             f"{where}.runAsUser (`id -u {named[1]}` in the image prints it)"
         )
     if "non-root policy" in text:

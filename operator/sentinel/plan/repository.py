@@ -83,14 +83,14 @@ def _plain_path(path: str) -> str:
             "; ~ is not replaced by a home directory" if path.startswith("~") else ""
         )
     elif ".." in parts:
-        why = "it has .. in it"
+        why = "it contains .."
     elif found := re.search(r"[*?\[\]{}]", path):
         why = (
             f"{found[0]} is not a pattern here, and everything below a directory is left out anyway: write "
             f"{posixpath.dirname(path[: found.start()] + 'x') or '/'}"
         )
     elif not path.isprintable():
-        why = "it has a control character in it"
+        why = "it contains a control character"
     plain = posixpath.normpath(f"/{path.lstrip('/')}")
     if not why and plain == "/":
         why = "nothing would be left of the image; set spec.image.commit: never for that"

@@ -127,7 +127,7 @@ def _from_waiting(waiting: Waiting) -> tuple[Reason, str, float]:
 
 def _create_failed(what: str, message: str, grace: float) -> tuple[Reason, str, float]:
     if "exec format error" in message:
-        text = f"{what}: the image is for another processor than the node's: {message}"
+        text = f"{what}: the image is for another architecture than the node's: {message}"
         return Reason.ARCHITECTURE_MISMATCH, text, grace
     return Reason.CONTAINER_CREATE_FAILED, f"{what}: {message}", grace
 

@@ -120,7 +120,7 @@ class RegistryClient:
             raise refusal(reference, answer)
         if not images.matches(answer.body, descriptor.digest):
             raise images.unusable(
-                str(reference), f"its registry sent other content than {descriptor.digest}"
+                str(reference), f"the registry sent content that does not match {descriptor.digest}"
             )
         return answer.body
 
@@ -217,7 +217,9 @@ class RegistryClient:
             raise refusal(reference, answer)
         digest = reference.digest or images.digest_of(answer.body)
         if not images.matches(answer.body, digest):
-            raise images.unusable(str(reference), f"its registry sent other content than {digest}")
+            raise images.unusable(
+                str(reference), f"the registry sent content that does not match {digest}"
+            )
         return answer.body, digest, answer.headers.get("content-type", "")
 
     async def _manifest(self, method: str, reference: Reference) -> Answer:

@@ -75,7 +75,8 @@ class Logins:
     ) -> Token:
         if not is_usable_realm(challenge.realm, insecure=self._is_insecure(reference)):
             raise UserError(
-                f"registry {reference.registry} names a token server that is not https: {challenge.realm[:100]!r}",
+                f"registry {reference.registry} names a token server that does not use https: "
+                f"{challenge.realm[:100]!r}",
                 reason=Reason.IMAGE_AUTH_FAILED,
             )
         self._check(challenge.realm)

@@ -316,11 +316,11 @@ def describe(error: BaseException) -> tuple[str, bool]:
         )
     if isinstance(error, aiohttp.ClientSSLError):
         return (
-            "it does not speak TLS; if it is meant to speak plain http, list it in images.insecureRegistries",
+            "it does not use TLS; if it serves plain HTTP, list it in images.insecureRegistries",
             True,
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its host name is unknown; check the name", False
+        return "its host name does not resolve; check the name", False
     if isinstance(error, TooSlow):
         return str(error), False
     if isinstance(error, TimeoutError):

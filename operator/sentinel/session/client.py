@@ -174,7 +174,7 @@ class Session:
         try:
             return [(str(name), str(value)) for name, value in answer["env"]]
         except (KeyError, TypeError, ValueError) as error:
-            raise ProtocolError("boxkit sent an environment that cannot be read") from error
+            raise ProtocolError("boxkit sent an environment that cannot be decoded") from error
 
     async def note(self, key: str, text: str) -> None:
         """Put lines into the build's log, where they are masked; a key that was noted before is not noted again."""
@@ -240,7 +240,7 @@ class Session:
             await self._stay_connected()
             self._finish(BoxEnded("the box has closed its session"))
         except asyncio.CancelledError:
-            self._finish(BoxEnded("the session was left"))
+            self._finish(BoxEnded("the session was closed by the operator"))
             raise
         except Exception as error:
             self._finish(error)

@@ -107,9 +107,9 @@ def _parse(text: bytes) -> dict[str, Any]:
     try:
         message = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"a message that is no JSON: {error}") from error
+        raise ProtocolError(f"a message that is not JSON: {error}") from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        raise ProtocolError("a message that is no object with a `type`")
+        raise ProtocolError("a message that is not an object with a `type`")
     return message
 
 

@@ -246,7 +246,7 @@ def parse_welcome(message: Mapping[str, Any]) -> Welcome:
             attempt=int(message.get("attempt") or 0),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ProtocolError(f"boxkit sent a welcome that cannot be read: {error!r}") from error
+        raise ProtocolError(f"boxkit sent a welcome that cannot be decoded: {error!r}") from error
 
 
 def start(steps: Sequence[StepSpec], *, result: Result | None = None) -> Message:

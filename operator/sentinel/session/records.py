@@ -343,7 +343,7 @@ def parse_record(message: Mapping[str, Any]) -> AnyRecord:
         return Unknown(**base, kind=kind) if make is None else make(message, base)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ProtocolError(
-            f"boxkit sent a journal record we cannot read: {repr(error)[:200]}"
+            f"boxkit sent a journal record that cannot be decoded: {repr(error)[:200]}"
         ) from error
 
 

@@ -77,7 +77,7 @@ class ProxySettings(BaseModel):
     no_proxy: Annotated[
         list[str],
         Field(
-            description="Hosts and domains past the proxies, besides localhost and the services."
+            description="Hosts and domains that bypass the proxies, besides localhost and the services."
         ),
     ] = []
 
@@ -133,7 +133,7 @@ class SourceSettings(BaseModel):
         Field(
             max_length=65536,
             description="Certificates (PEM) of authorities that git servers' certificates are checked against, besides "
-            "the system's. They stand in every build pod.",
+            "the system's. They are in every build pod.",
         ),
     ] = ""
     max_gib: Annotated[
@@ -177,8 +177,8 @@ class StepSettings(BaseModel):
     standard: Annotated[
         bool,
         Field(
-            description="Use our own steps (`sentinel steps list`) for those of wercker's public registry, where the "
-            "registry does not have a step."
+            description="Use Sentinel's standard steps (`sentinel steps list`) for those of wercker's public registry, "
+            "where the registry does not have a step."
         ),
     ] = True
     tools: Annotated[
@@ -196,7 +196,9 @@ class StepSettings(BaseModel):
     ] = SecretStr("")
     allow_local: Annotated[
         bool,
-        Field(description="Let wercker.yml take steps by file:///path from our own file system."),
+        Field(
+            description="Let wercker.yml use steps by file:///path from the operator's own file system."
+        ),
     ] = False
     allow_url: Annotated[
         bool,
@@ -280,9 +282,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SENTINEL_", env_nested_delimiter="__")
 
-    image: Annotated[str, Field(description="Our own image, for the init containers of pods.")] = (
-        "sentinel:dev"
-    )
+    image: Annotated[
+        str, Field(description="The operator's own image, for the init containers of pods.")
+    ] = "sentinel:dev"
     image_pull_policy: Annotated[str, Field(description="Pull policy of that image.")] = (
         "IfNotPresent"
     )
@@ -290,11 +292,11 @@ class Settings(BaseSettings):
         list[str], Field(description="Namespaces to watch; empty: all of them.")
     ] = []
     pod_name: Annotated[
-        str, Field(description="Name of our own pod: the identity in the Lease.")
+        str, Field(description="Name of the operator's own pod: the identity in the Lease.")
     ] = ""
-    pod_namespace: Annotated[str, Field(description="Namespace of our own pod, for the Lease.")] = (
-        "default"
-    )
+    pod_namespace: Annotated[
+        str, Field(description="Namespace of the operator's own pod, for the Lease.")
+    ] = "default"
     node_name: Annotated[str, Field(description="The agent's node.")] = ""
     plan_key_secret: Annotated[
         str,
@@ -309,7 +311,7 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=1,
-            description="Builds driven at once; others stay Queued. Those that only wait for a node or a quota do "
+            description="Builds that run at once; others stay Queued. Those that only wait for a node or a quota do "
             "not count.",
         ),
     ] = 200
@@ -348,7 +350,7 @@ class Settings(BaseSettings):
         str, Field(description="Web address that WERCKER_RUN_URL and the like begin with.")
     ] = "https://app.wercker.com"
     resync_seconds: Annotated[
-        float, Field(description="How often all Builds are listed anew, in seconds.")
+        float, Field(description="How often all Builds are listed again, in seconds.")
     ] = 180.0
     keep_pods: Annotated[
         str,
@@ -393,7 +395,7 @@ class Settings(BaseSettings):
         ),
     ] = ""
     freeze_seconds: Annotated[
-        float, Field(description="How long a box may stand still while its changes are read.")
+        float, Field(description="How long a box may be paused while its changes are read.")
     ] = 300.0
     spool: Annotated[
         str, Field(description="Where the agent writes a layer before pushing it.")

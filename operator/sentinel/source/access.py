@@ -54,7 +54,7 @@ def check_login(
     """
     if holds_login(url):
         raise UserError(
-            f"{field}.url holds a user name or password, which everybody who sees the Build or its pod can read: put "
+            f"{field}.url holds a user name or password, which everyone who can read the Build or its pod sees: put "
             f"it into a Secret of type kubernetes.io/basic-auth and name that in {field}.secretRef",
             reason=Reason.INVALID_SPEC,
         )
@@ -93,7 +93,8 @@ class Access:
         token = given.token.strip()
         if any(ord(character) < 33 or ord(character) > 126 for character in token):
             raise ValueError(
-                "`token` of the Secret is none: it holds spaces, line ends or letters no header may have"
+                "`token` of the Secret is not valid in a header: it has spaces, line ends or other characters "
+                "that HTTP does not allow"
             )
         self._server = server
         self._login = (username, password, token)

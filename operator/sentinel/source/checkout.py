@@ -49,7 +49,7 @@ class Checkout(Repository):
             return super().denied(why)
         return failed(
             Reason.SOURCE_NOT_FOUND,
-            f"submodule {clean(self.submodule)!r}: {clean(self.address.url)} is not fetched from: {why}",
+            f"submodule {clean(self.submodule)!r}: {clean(self.address.url)} is not allowed as a source: {why}",
         )
 
     def too_much(self, why: str) -> SentinelError:

@@ -138,12 +138,12 @@ _WORDS = {
     ),
     Kind.REDIRECT: (
         Reason.SOURCE_NOT_FOUND,
-        "{url} leads elsewhere: git: {said}. Give the URL that it leads to: a `token` follows no redirect",
+        "{url} redirects: git: {said}. Give the URL that it leads to: a `token` follows no redirect",
     ),
     Kind.PATHS: (
         Reason.SOURCE_INVALID,
-        "{url} holds a file name that git refuses to check out, because it could be harmful: git: {said}. "
-        "Take it out of the repository",
+        "{url} contains a file name that git refuses to check out because it could be harmful: git: {said}. "
+        "Remove it from the repository",
     ),
     Kind.MEMORY: (
         Reason.SOURCE_INVALID,
@@ -224,7 +224,7 @@ def _explain_submodule(
             _auth_advice(address, kind, has_credentials)
             if has_credentials
             else "The credentials of spec.source.git.secretRef are for the source's own server and are sent to no "
-            "other, so a submodule must lie there or be open to everybody"
+            "other, so a submodule must lie there or be public"
         )
         return Reason.SOURCE_AUTH_FAILED, f"{what}: {url} denied access: git: {said}. {advice}"
     if kind == Kind.REPOSITORY:

@@ -58,7 +58,7 @@ def download(
     except (OSError, ValueError) as error:
         raise failed(
             Reason.SOURCE_AUTH_FAILED,
-            f"the certificate authority given for {where} is none: {error}. Put it into ca.crt as PEM",
+            f"the certificate authority given for {where} is not valid: {error}. Put it into ca.crt as PEM",
         ) from None
 
     def once() -> str:
@@ -70,7 +70,7 @@ def download(
     try:
         digest = patiently(once, deadline=deadline)
     except TimeoutError:
-        raise failed(Reason.SOURCE_UNAVAILABLE, f"{where} did not deliver in time") from None
+        raise failed(Reason.SOURCE_UNAVAILABLE, f"{where} did not finish in time") from None
     if sha256 and digest != sha256:
         # The sum that it has is not told: it may be that of a page only we can reach.
         raise failed(

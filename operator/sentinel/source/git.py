@@ -288,7 +288,7 @@ class _Resolver(Repository):
                 continue
             blob = reader.read(found.id, most=MAX_FILE)
             if blob is None:
-                raise self.unavailable(f"it did not deliver {path} of commit {commit[:12]}")
+                raise self.unavailable(f"the server did not send {path} of commit {commit[:12]}")
             if blob.size > MAX_FILE:
                 raise UserError(
                     f"{self.address.url}: {path} at {commit[:12]} is larger than {MAX_FILE // 1024} KiB",

@@ -175,7 +175,7 @@ class Client:
                 with connection.getresponse() as answer:
                     yield answer, watch
             except network.Denied as error:
-                raise HttpError("denied", f"is not asked: {error}") from None
+                raise HttpError("denied", f"is not allowed: {error}") from None
             except ssl.SSLCertVerificationError as error:
                 why = f"its certificate is not trusted: {error.verify_message}"
                 raise HttpError("untrusted", f"cannot be reached: {why}") from None
@@ -251,7 +251,7 @@ class _Watch:
         while not self._done.wait(_TICK):
             now = time.monotonic()
             if self._deadline.over:
-                self.why = "did not deliver in time"
+                self.why = "did not finish in time"
             elif now - begun >= SILENCE:
                 if self.got - before < MIN_BYTES:
                     self.why = f"sends less than {MIN_BYTES // 1024} KiB in {SILENCE:g} seconds"
@@ -267,7 +267,7 @@ def deadline_passed(deadline: Deadline) -> None:
     try:
         deadline.left()
     except TimeoutError:
-        raise HttpError("unavailable", "did not deliver in time") from None
+        raise HttpError("unavailable", "did not finish in time") from None
 
 
 def _copy(

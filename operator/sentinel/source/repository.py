@@ -134,7 +134,7 @@ class Repository:
         """An address that builds may not reach."""
         return failed(
             Reason.SOURCE_NOT_FOUND,
-            f"spec.source.git.url: {self.address.url} is not fetched from: {why}",
+            f"spec.source.git.url: {self.address.url} is not allowed as a source: {why}",
         )
 
     def unavailable(self, why: str) -> SentinelError:

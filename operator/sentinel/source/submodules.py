@@ -44,8 +44,9 @@ def find(*, modules: str, tree: str, parent: str, allow_file: bool = False) -> l
             continue
         if update.startswith("!"):
             raise ValueError(
-                f"submodule {clean(path)!r} wants a command run (update = {clean(update)[:80]!r} in .gitmodules), "
-                "which is never done: take that line out"
+                f"submodule {clean(path)!r} asks for a command to be run (update = {clean(update)[:80]!r} in "
+                ".gitmodules), "
+                "which is not allowed: remove that line"
             )
         _check_path(path)
         _check_name(name)
@@ -63,7 +64,7 @@ def find(*, modules: str, tree: str, parent: str, allow_file: bool = False) -> l
 def absolute(url: str, parent: str) -> str:
     """The URL that `url` is, seen from a repository at `parent`; `./` and `../` count from its own (gitsubmodules(7)).
 
-    ValueError where it leads out of the server.
+    ValueError where it leads outside the server.
     """
     if not url.startswith(("./", "../")):
         return url
@@ -81,7 +82,7 @@ def absolute(url: str, parent: str) -> str:
     while url.startswith(("./", "../")):
         if url.startswith("../"):
             if not parts:
-                raise ValueError(f"{clean(url)!r} leads out of the server")
+                raise ValueError(f"{clean(url)!r} leads outside the server")
             parts.pop()
         url = url.partition("/")[2]
     return f"{root}{joint}{'/'.join([*parts, url.rstrip('/')])}"
@@ -114,7 +115,7 @@ def _check_path(path: str) -> None:
     parts = [part.lower().rstrip(" .") for part in path.split("/")]
     if any(part in ("", ".git", "git~1") for part in parts):
         raise ValueError(
-            f"submodule {clean(path)!r} has a path that leads out of the project or into git's own files"
+            f"submodule {clean(path)!r} has a path that leads outside the project or into git's own files"
         )
 
 
@@ -124,5 +125,5 @@ def _check_name(name: str) -> None:
         ord(character) < 32 or ord(character) == 127 for character in name
     ) or ".." in name.split("/"):
         raise ValueError(
-            f"submodule {name!r} has a name that git refuses: name it as its path in .gitmodules"
+            f"submodule {name!r} has a name that git rejects: name it like its path in .gitmodules"
         )

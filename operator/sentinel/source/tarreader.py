@@ -54,7 +54,8 @@ def read_tar(stream: Stream, *, max_name: int) -> Iterator[Entry]:
         if not _checksum_holds(block):
             if not begun:
                 raise Refused(
-                    BROKEN, "what is compressed is no tar: pack the project with tar or zip"
+                    BROKEN,
+                    "the compressed data is not a tar archive: pack the project with tar or zip",
                 )
             raise Refused(
                 BROKEN,
@@ -83,7 +84,7 @@ def _entry(
     if kind == b"S" or _SPARSE in said:
         raise Refused(
             UNSAFE,
-            f"entry {shown(name)} is stored as a sparse file, which is not taken: pack it without --sparse",
+            f"entry {shown(name)} is stored as a sparse file, which is not supported: pack it without --sparse",
         )
     if kind == b"V":
         # The name of a tape.
@@ -99,7 +100,7 @@ def _entry(
     elif kind in _SPECIAL:
         what = _SPECIAL[kind]
     else:
-        raise Refused(BROKEN, f"entry {shown(name)} is of a type that no tar we know has: {kind!r}")
+        raise Refused(BROKEN, f"entry {shown(name)} is of an unknown tar entry type: {kind!r}")
     target = said.get(b"linkpath") or block[157:257].split(b"\0", 1)[0]
     yield Entry(
         name=name,
@@ -157,7 +158,7 @@ def _records(text: bytes) -> dict[bytes, bytes]:
         if not equals or not value.endswith(b"\n") or at + length > len(text):
             raise Refused(
                 BROKEN,
-                "the archive is damaged: a pax header makes no sense. Pack and upload it again",
+                "the archive is damaged: a pax header is malformed. Pack and upload it again",
             )
         if key.startswith(_SPARSE):
             key = _SPARSE
@@ -188,7 +189,8 @@ def _number(field: bytes) -> int:
     digits = field.split(b"\0", 1)[0].strip()
     if digits.strip(b"01234567"):
         raise Refused(
-            BROKEN, "the archive is damaged: a number in a header is none. Pack and upload it again"
+            BROKEN,
+            "the archive is damaged: invalid number in a tar header. Pack and upload it again",
         )
     return int(digits or b"0", 8)
 
@@ -197,7 +199,7 @@ def _decimal(digits: bytes) -> int:
     if not digits.isdigit() or len(digits) > 19:
         raise Refused(
             BROKEN,
-            "the archive is damaged: a number in a pax header is none. Pack and upload it again",
+            "the archive is damaged: invalid number in a pax header. Pack and upload it again",
         )
     return int(digits)
 

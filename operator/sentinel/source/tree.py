@@ -70,7 +70,7 @@ class Tree:
         if entry.kind not in ("file", "dir", "symlink", "hardlink"):
             raise Refused(
                 UNSAFE,
-                f"entry {shown(entry.name)} is {entry.kind}, which is not taken. Pack the archive without it",
+                f"entry {shown(entry.name)} is {entry.kind}, which is not supported. Pack the archive without it",
             )
         if not parts:
             if entry.kind != "dir":
@@ -143,7 +143,7 @@ class Tree:
                 if len(at) == floor:
                     raise Refused(
                         UNSAFE,
-                        f"entry {shown(name)} is a symbolic link to {shown(target)}, which leads out of the archive. "
+                        f"entry {shown(name)} is a symbolic link to {shown(target)}, which leads outside the archive. "
                         "Pack the archive without it",
                     )
                 at.pop()
@@ -185,7 +185,7 @@ class Tree:
         if ".." in parts:
             raise Refused(
                 UNSAFE,
-                f"{where} has `..` in its name, which leads out of its directory. Pack the archive without it",
+                f"{where} has `..` in its name, which leads outside its directory. Pack the archive without it",
             )
         if len(parts) > MAX_DEPTH or any(len(_raw(part)) > 255 for part in parts):
             raise Refused(
@@ -339,7 +339,7 @@ class Tree:
             why = f"{_size(self._limits.bytes)}"
             do = "Leave out what the build does not need"
         else:
-            why = f"{self._limits.ratio} times its own size, as only bombs do"
+            why = f"{self._limits.ratio} times its own size, as a decompression bomb does"
             do = "Leave out large files that hold nothing"
         raise Refused(
             TOO_LARGE,
@@ -370,7 +370,7 @@ def _check_text(text: str, where: str, limits: Limits) -> None:
     try:
         size = len(_raw(text))
     except UnicodeEncodeError:
-        raise Refused(UNSAFE, f"{where} holds half a character. Rename the file") from None
+        raise Refused(UNSAFE, f"{where} is not valid UTF-8. Rename the file") from None
     if size > limits.name:
         raise Refused(TOO_LARGE, f"{where} is longer than {limits.name} bytes. Use shorter names")
 

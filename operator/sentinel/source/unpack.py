@@ -36,7 +36,7 @@ from sentinel.source.tree import DIRECTORY, Tree
 __all__ = ["Limits", "Refused", "Unpacked", "unpack"]
 
 _ZSTD, _SKIPPABLE = b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18"
-_KNOWN = "tar, tar.gz, tar.zst and zip are taken"
+_KNOWN = "tar, tar.gz, tar.zst and zip are supported"
 _OTHERS = ((b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"7z\xbc\xaf", "7-zip"), (b"Rar!", "RAR"))
 
 
@@ -87,7 +87,7 @@ def unpack(
             try:
                 for entry in entries:
                     if stopped():
-                        raise Refused(BROKEN, "unpacking was called off")
+                        raise Refused(BROKEN, "unpacking was cancelled")
                     tree.add(entry)
                 top = tree.leading(strip)
                 tree.finish(top)
@@ -135,7 +135,7 @@ def _unknown(head: bytes) -> str:
             return f"the archive is packed with {name}: {_KNOWN}"
     # What it begins with is not told: it may be a page that only we can reach.
     page = ". It looks like a web page, perhaps one to log in" if head.lstrip()[:1] == b"<" else ""
-    return f"the file is no archive: {_KNOWN}{page}"
+    return f"the file is not an archive: {_KNOWN}{page}"
 
 
 def _move_up(dest: str, staging: str, top: str) -> None:

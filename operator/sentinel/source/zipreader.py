@@ -75,7 +75,7 @@ def read_zip(file: BinaryIO, *, limits: Limits) -> Iterator[Entry]:
 def _damaged(error: Exception) -> Refused:
     said = "".join(c if c.isprintable() else " " for c in str(error))
     return Refused(
-        BROKEN, f"the archive is no zip that can be read ({said[:200]}). Pack and upload it again"
+        BROKEN, f"the archive is not a readable zip file ({said[:200]}). Pack and upload it again"
     )
 
 
@@ -91,7 +91,7 @@ def _entry(archive: ZipFile, info: ZipInfo, limits: Limits) -> Entry:
     if info.compress_type not in (_STORED, _DEFLATED):
         raise Refused(
             BROKEN,
-            f"entry {shown(name)} is compressed by method {info.compress_type}, which is not taken: "
+            f"entry {shown(name)} is compressed by method {info.compress_type}, which is not supported: "
             "pack the archive with deflate",
         )
     mode = info.external_attr >> 16 if info.create_system == _UNIX else 0

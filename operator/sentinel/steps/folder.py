@@ -71,7 +71,7 @@ def list_steps(folder: Path) -> tuple[list[FolderStep], list[str]]:
     for owner in _directories(folder):
         if is_step(owner):
             problems.append(
-                f"{owner.name} is a step in the place of an owner: steps lie two levels deep, owner/name"
+                f"{owner.name} is a step where an owner is expected: steps lie two levels deep, owner/name"
             )
             continue
         for home in _directories(owner):
@@ -83,7 +83,7 @@ def list_steps(folder: Path) -> tuple[list[FolderStep], list[str]]:
                 continue
             if is_exact(home.name) and is_step(home):
                 problems.append(
-                    f"{owner.name}/{home.name} is a version in the place of a step: the directory above this one is "
+                    f"{owner.name}/{home.name} is a version where a step is expected: the directory above this one is "
                     "what to serve"
                 )
                 continue
@@ -91,7 +91,8 @@ def list_steps(folder: Path) -> tuple[list[FolderStep], list[str]]:
             steps += found
             if not found:
                 problems.append(
-                    f"{owner.name}/{home.name} is no step: it has none of {', '.join((*SCRIPTS, *MANIFESTS))}, and no "
+                    f"{owner.name}/{home.name} is not a step: it has none of "
+                    f"{', '.join((*SCRIPTS, *MANIFESTS))}, and no "
                     "directory with one that is named after a version, such as 1.0.0"
                 )
             if len(steps) > MAX_STEPS:
@@ -132,7 +133,7 @@ class FolderRegistry:
     def look_up(self, wanted: WantedStep, deadline: Deadline) -> Release:
         if not self._folder.is_dir():
             raise unavailable(
-                f"the step registry {self.title} is no directory here: check the operator's setting steps.registry"
+                f"the step registry {self.title} is not a directory here: check the operator's setting steps.registry"
             )
         try:
             found = {

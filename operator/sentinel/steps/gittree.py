@@ -58,7 +58,7 @@ class StepRepository(Repository):
         return self.unavailable(f"git: {said}")
 
     def denied(self, why: Exception) -> SentinelError:
-        return invalid(f"{self.what}: {self.address.url} is not fetched from: {why}")
+        return invalid(f"{self.what}: {self.address.url} is not allowed as a source: {why}")
 
     def unavailable(self, why: str) -> SentinelError:
         return unavailable(f"{self.what}: cannot fetch from {self.address.url}: {why}")

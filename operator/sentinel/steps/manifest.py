@@ -60,14 +60,14 @@ def read_manifest(files: Mapping[str, bytes]) -> Manifest:
         )
     except TooManyFindings:
         return Manifest(
-            file=name, warnings=(f"{name}: is hopeless; the step runs without defaults",)
+            file=name, warnings=(f"{name}: too many errors; the step runs without defaults",)
         )
     for each in findings.sorted():
         warnings.add(each.message, each.line)
     if root is None:
         return Manifest(file=name)
     if not isinstance(root, Table):
-        warnings.add("is no manifest: it should be a map with name, version, properties", 0)
+        warnings.add("not a manifest: expected a map with name, version, properties", 0)
         return Manifest(file=name, warnings=warnings.all())
     return Manifest(
         name=_text(root, "name", warnings),
@@ -105,7 +105,7 @@ def _text(table: Table, key: str, warnings: _Warnings) -> str:
         return ""
     if isinstance(value, Scalar):
         return source_text(value)
-    warnings.add(f"{key} should be a text; what stands there is left out", value.line)
+    warnings.add(f"{key} should be a string; the value is ignored", value.line)
     return ""
 
 
@@ -145,7 +145,7 @@ def _property(name: Scalar, node: Node, warnings: _Warnings) -> Property:
     if not isinstance(node, Table):
         if not is_null(node):
             warnings.add(
-                f"property {name.text} should have type, required and default under it; what stands there is left out",
+                f"property {name.text} should have type, required and default under it; the value is ignored",
                 node.line,
             )
         return Property(name=name.text)

@@ -77,7 +77,8 @@ def pack(root: Path, target: Path, *, limits: Limits) -> Packed:
     unpacked = limits.unpacked - left
     if unpacked > max(archives.FLOOR, archives.Limits().ratio * size):
         raise Unpackable(
-            f"has {unpacked} bytes that pack to {size}, as only bombs do: leave out large files of nothing but zeros"
+            f"has {unpacked} bytes that pack to {size}, as a decompression bomb does: leave out large files of "
+            "nothing but zeros"
         )
     if size > limits.packed:
         raise Unpackable(f"has {size} bytes even when packed, more than {limits.packed}")
@@ -139,7 +140,7 @@ def _header(root: Path, name: str, entry: os.DirEntry[str]) -> tarfile.TarInfo:
         header.mode = 0o777
         header.linkname = _target(root, name)
     elif not stat.S_ISREG(facts.st_mode):
-        raise Unpackable(f"holds what is neither file, directory nor link: {visible(name)}")
+        raise Unpackable(f"has an entry that is not a file, directory or link: {visible(name)}")
     return header
 
 
@@ -150,7 +151,7 @@ def _target(root: Path, name: str) -> str:
         raise Unpackable(f"has a link with an absolute target: {visible(name)}")
     real = os.path.realpath(root / name)
     if real != str(root) and not real.startswith(f"{root}{os.sep}"):
-        raise Unpackable(f"has a link that leads out of it: {visible(name)}")
+        raise Unpackable(f"has a link that leads outside it: {visible(name)}")
     if _is_odd(target):
         raise Unpackable(f"has a link with control characters in its target: {visible(name)}")
     return target

@@ -40,7 +40,9 @@ def check_new(folder: Path, *, owner: str, name: str, version: str) -> None:
                 f"{text[:100]!r} cannot be the {what} of a step: use letters, digits, dots, dashes and underscores"
             )
     if owner in _RESERVED:
-        raise Invalid(f"owner {owner} is reserved: a wercker.yml cannot name a registry's step so")
+        raise Invalid(
+            f"owner {owner} is reserved: a wercker.yml cannot refer to a step of this owner"
+        )
     if not is_exact(version) or version != bare(version):
         raise Invalid(f"{version[:100]!r} is not a version: write one such as 1.2.3")
     if is_step(folder / owner):

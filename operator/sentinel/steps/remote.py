@@ -117,7 +117,7 @@ class RemoteRegistry:
         if status != 200:
             return None
         if not isinstance(data, list):
-            raise unavailable(f"{url} is no list of steps")
+            raise unavailable(f"{url} is not a list of steps")
         return [each for each in data if isinstance(each, Mapping)]
 
     def _ask(
@@ -151,7 +151,7 @@ class RemoteRegistry:
             usable = False
         if not usable:
             raise invalid(
-                f"step {wanted}: the registry {self.title} says it is at {without_credentials(place)}, which is no "
+                f"step {wanted}: the registry {self.title} says it is at {without_credentials(place)}, which is not an "
                 "http address"
             )
         version = number if isinstance(number, str) and is_exact(number) else ""
@@ -166,7 +166,7 @@ class RemoteRegistry:
         warnings: tuple[str, ...] = ()
         if stated and match is None:
             warnings = (
-                f"the registry's checksum is no SHA-256, so it is not used: {visible(str(stated))}",
+                f"the registry's checksum is not a SHA-256, so it is not used: {visible(str(stated))}",
             )
         return Release(
             owner=wanted.owner,
@@ -225,9 +225,9 @@ def download_tree(
         release.place, archive, limit=limits.packed, deadline=deadline, with_token=with_token
     )
     if status in (404, 410):
-        raise not_found(f"{what} is not there (HTTP {status})")
+        raise not_found(f"{what} not found (HTTP {status})")
     if status != 200:
-        raise unavailable(f"{what} is refused with HTTP {status}")
+        raise unavailable(f"{what} was denied with HTTP {status}")
     if release.mark and digest != release.mark:
         raise invalid(
             f"{what} does not have the SHA-256 that the registry states, {release.mark}: it was changed or damaged, "
@@ -241,7 +241,7 @@ def download_tree(
 def _mapping(data: Any, key: str, url: str) -> Mapping[str, Any]:
     value = data.get(key) if key and isinstance(data, Mapping) else data
     if not isinstance(value, Mapping):
-        raise unavailable(f"{url} answers JSON that is no step's")
+        raise unavailable(f"{url} did not answer with the JSON of a step")
     return value
 
 

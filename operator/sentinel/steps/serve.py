@@ -161,7 +161,7 @@ class StepServer:
         if request.query.get("private") == "true":
             raise _refused(
                 web.HTTPBadRequest,
-                "this registry has no private steps: whoever can reach it can read all of them",
+                "this registry has no private steps: everyone who can reach it can read all of them",
             )
         try:
             await asyncio.to_thread(
@@ -259,7 +259,9 @@ class StepServer:
             raise _missing(f"there is no step {owner}/{name}@{version}{there}")
         archive = await self._archive(found[chosen])
         if archive is None:
-            raise _missing(f"{owner}/{name}@{chosen} is there, but cannot be packed: see our log")
+            raise _missing(
+                f"{owner}/{name}@{chosen} is there, but cannot be packed: see this server's log"
+            )
         return found[chosen], archive
 
     async def _archive(self, step: FolderStep) -> _Archive | None:

@@ -179,7 +179,8 @@ class StepSource:
                 )
             return UrlStep(wanted.url, ca=self._ca, pause=self._pause, policy=self._policy)
         raise invalid(
-            f"step {wanted}: {visible(shown)!r} is no address of a step. Steps come from file://./path in the project, "
+            f"step {wanted}: {visible(shown)!r} is not an address of a step. Steps come from file://./path in "
+            "the project, "
             "file:///path, http:// and https://"
         )
 
@@ -333,7 +334,7 @@ def _registry(
 
 def _bad_registry(url: str, why: str) -> UserError:
     return UserError(
-        f"the operator's setting steps.registry, {without_credentials(url)!r}, is no step registry{why}. It is "
+        f"the operator's setting steps.registry, {without_credentials(url)!r}, is not a step registry{why}. It is "
         "http://… or https://…, file:///… or a path, or git+https://… with {owner} and {name} in it",
         reason=Reason.INVALID_SPEC,
     )

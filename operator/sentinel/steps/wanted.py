@@ -83,17 +83,17 @@ def check_wanted(wanted: WantedStep) -> None:
             )
     if wanted.version != LATEST and not is_exact(wanted.version):
         raise invalid(
-            f"step {wanted}: {visible(wanted.version)!r} is no version. Write one version exactly, such as "
+            f"step {wanted}: {visible(wanted.version)!r} is not a version. Write one version exactly, such as "
             f"{wanted.owner}/{wanted.name}@1.2.3, or none for the highest; there are no ranges"
         )
     try:
         urlsplit(wanted.url).port  # noqa: B018 - read, it is checked
     except ValueError as error:
         raise invalid(
-            f"step {wanted}: what is quoted behind its name is no URL: {error}"
+            f"step {wanted}: what is quoted behind its name is not a URL: {error}"
         ) from error
     if ".." in wanted.path_in_source.split("/"):
-        raise invalid(f"step {wanted}: {visible(wanted.url)} leads out of the project's source")
+        raise invalid(f"step {wanted}: {visible(wanted.url)} leads outside the project's source")
 
 
 def is_name(text: str) -> bool:

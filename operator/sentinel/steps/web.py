@@ -50,7 +50,7 @@ class Web:
         """
         where = without_credentials(url)
         too_large = unavailable(
-            f"{where} answers more than {limit} bytes, so it is no step registry"
+            f"{where} answers more than {limit} bytes, so it is not a step registry"
         )
         content = io.BytesIO()
 
@@ -67,7 +67,9 @@ class Web:
         try:
             return 200, json.loads(content.getvalue())
         except (ValueError, RecursionError):
-            raise unavailable(f"{where} answers no JSON, so it is no step registry") from None
+            raise unavailable(
+                f"{where} did not answer with JSON, so it is not a step registry"
+            ) from None
 
     def download(
         self, url: str, target: Path, *, limit: int, deadline: Deadline, with_token: bool = True

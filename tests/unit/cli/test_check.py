@@ -294,7 +294,7 @@ def test_registries_are_asked_for_images(project: Path, tmp_path: Path) -> None:
     assert document["images"][1]["reason"] == "ImageNotFound"
     assert f"wercker.yml: box {host}/team/arm:1: sha256:" in arm.output
     assert f"service {host}/team/app:$TAG: not looked up: variables name it" in both.output
-    assert f"WY211: image {host}/team/arm:1 is not made for linux/amd64" in both.output
+    assert f"WY211: image {host}/team/arm:1 is not available for linux/amd64" in both.output
 
 
 def test_an_image_that_wants_a_login_is_a_warning_unless_the_file_has_one(

@@ -30,7 +30,7 @@ def test_detect_writes_a_file_that_check_finds_fine_and_never_overwrites_one(
     assert runner.invoke(main, ["check", str(tmp_path)]).exit_code == 0
     again = runner.invoke(main, ["detect", "--write", str(tmp_path)])
     assert again.exit_code == 1
-    assert "is there already" in again.output
+    assert "exists and is not changed" in again.output
     assert (tmp_path / "wercker.yml").read_text() == written
 
 

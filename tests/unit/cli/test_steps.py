@@ -58,7 +58,7 @@ def test_a_folder_without_steps_is_told_what_one_is(tmp_path: Path) -> None:
 
     assert said.exit_code == 1
     assert said.output == (
-        f"{tmp_path}: lab/not-one is no step: it has none of run.sh, init.sh, step.yml, wercker-step.yml, and no "
+        f"{tmp_path}: lab/not-one is not a step: it has none of run.sh, init.sh, step.yml, wercker-step.yml, and no "
         "directory with one that is named after a version, such as 1.0.0\n"
         f"Error: there is no step in {tmp_path}. A step is a directory owner/name, or owner/name/1.0.0 for each "
         "version, with a run.sh and perhaps a step.yml in it\n"
@@ -69,8 +69,8 @@ def test_a_folder_that_is_one_too_deep_is_told() -> None:
     said = CliRunner().invoke(main, ["steps", "serve", str(LAB / "lab")])
 
     assert said.exit_code == 1
-    assert "greet is a step in the place of an owner: steps lie two levels deep" in said.output
-    assert "make-temp/1.0.0 is a version in the place of a step" in said.output
+    assert "greet is a step where an owner is expected: steps lie two levels deep" in said.output
+    assert "make-temp/1.0.0 is a version where a step is expected" in said.output
 
 
 @pytest.mark.parametrize("listen", ["8080", "host", "127.0.0.1:http", "127.0.0.1:99999"])
@@ -78,7 +78,7 @@ def test_what_is_no_address_is_told(listen: str) -> None:
     said = CliRunner().invoke(main, ["steps", "serve", str(LAB), "--listen", listen])
 
     assert said.exit_code == 2
-    assert "is no host:port" in said.output
+    assert "is not host:port" in said.output
 
 
 def test_a_port_that_is_taken_is_told() -> None:

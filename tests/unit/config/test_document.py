@@ -82,16 +82,21 @@ def test_every_node_knows_its_place() -> None:
             "a: 1\nb: 2\na: 3\n",
             Code.DUPLICATE_KEY,
             3,
-            "a stands here and on line 1: this one counts",
+            "a is defined here and on line 1: this one counts",
         ),
         ("a: 1\n---\nb: 2\n", Code.MORE_DOCUMENTS, 2, "only the document above this line is read"),
         (
             "? [a]\n: b\n",
             Code.BAD_KEY,
             1,
-            "a key must be a word: this one is a list or a map, and is left out",
+            "a key must be a string: this one is a list or a map, and is ignored",
         ),
-        ("a:\n  <<: 1\n", Code.BAD_MERGE, 2, "<< merges maps; what is no map is left out"),
+        (
+            "a:\n  <<: 1\n",
+            Code.BAD_MERGE,
+            2,
+            "<< merges maps; a value that is not a map is ignored",
+        ),
     ],
 )
 def test_oddities_are_told_and_survived(text: str, code: Code, line: int, message: str) -> None:

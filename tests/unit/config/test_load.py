@@ -217,7 +217,7 @@ def test_a_step_in_each_of_its_shapes(text: str, step: Step) -> None:
         (
             "    - npm-install:\n",
             Step(identifier="npm-install", name="npm-install", kind="registry", line=4),
-            "step npm-install has a colon and no options",
+            "step npm-install has a colon but no options",
         ),
         (
             "    - script:\n        code: inner\n      name: outer\n",
@@ -259,7 +259,7 @@ def test_a_step_that_is_understood_with_a_warning(text: str, step: Step, message
         (
             "    - script: echo hi\n",
             4,
-            "step script has a text where its options belong",
+            "step script has a string where its options belong",
             "write code: echo hi under it, four spaces further in",
         ),
         (
@@ -271,19 +271,19 @@ def test_a_step_that_is_understood_with_a_warning(text: str, step: Step, message
         (
             "    - {}\n",
             4,
-            "this is no step: a step is a name, or a name with options under it",
+            "not a step: a step is a name, or a name with options under it",
             "write: - script:, and under it, four spaces further in, code: …",
         ),
         (
             "    - [a, b]\n",
             4,
-            "this is no step: a step is a name, or a name with options under it",
+            "not a step: a step is a name, or a name with options under it",
             "write: - script:, and under it, four spaces further in, code: …",
         ),
         (
             "    - echo hello world\n",
             4,
-            "'echo hello world' is no step: steps are written owner/name@version",
+            "'echo hello world' is not a step: steps are written owner/name@version",
             "a command is the code of a script: write - script:, and under it, four spaces further in, code: …",
         ),
     ],
@@ -312,11 +312,11 @@ def test_what_cannot_be_a_step_spoils_its_own_pipeline(
     [
         ("build:\n  - script: {code: x}\n", 3, "pipeline build is a list; its steps belong under steps:"),
         ("build:\n", 2, "pipeline build is empty"),
-        ("build:\n  steps: {script: {}}\n", 3, "steps are a list, not a map"),
-        ("build:\n  steps: npm-install\n", 3, "steps are a list, not a text"),
-        ("build:\n  env: {A: 1}\n", 3, "pipeline build has no key env"),
-        ("build:\n  command-timeout: 10\n", 3, "pipeline build has no key command-timeout"),
-        ('build:\n  docker: "true"\n', 3, "docker is true or false, without quotes"),
+        ("build:\n  steps: {script: {}}\n", 3, "steps must be a list, not a map"),
+        ("build:\n  steps: npm-install\n", 3, "steps must be a list, not a text"),
+        ("build:\n  env: {A: 1}\n", 3, "unknown key env in pipeline build"),
+        ("build:\n  command-timeout: 10\n", 3, "unknown key command-timeout in pipeline build"),
+        ('build:\n  docker: "true"\n', 3, "docker must be true or false, without quotes"),
         ("build:\n  base-path: src\n", 3, f"base-path src {NO_BASE} it must be absolute, beginning with /"),
         ("build:\n  base-path: /proc/x\n", 3, f"base-path /proc/x {NO_BASE} /proc is the kernel's"),
         ("build:\n  base-path: /run/sentinel/../sentinel/x\n", 3,
@@ -391,18 +391,18 @@ def test_a_box_in_each_of_its_shapes(text: str, box: Box | None) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("ports: 8080", "ports of a box is a list, not a text; it is ignored", 'write: ports: ["8080"]'),
-        ("env: [A=1]", "env of a box is a map, not a list; it is ignored", "write each variable as NAME: value"),
-        ("cmd: [a]", "cmd of a box is a text, not a list; it is ignored", "write it on one line: cmd: …"),
-        ("entry-point: x", "a box has no key entry-point; it is ignored", "did you mean entrypoint?"),
+        ("ports: 8080", "ports of a box must be a list, not a text; it is ignored", 'write: ports: ["8080"]'),
+        ("env: [A=1]", "env of a box must be a map, not a list; it is ignored", "write each variable as NAME: value"),
+        ("cmd: [a]", "cmd of a box must be a string, not a list; it is ignored", "write it on one line: cmd: …"),
+        ("entry-point: x", "unknown key entry-point of a box; it is ignored", "did you mean entrypoint?"),
         (
             "steps: []",
-            "a box has no key steps; it is ignored",
+            "unknown key steps of a box; it is ignored",
             "steps belong to the pipeline: begin the line below box:, with as many spaces",
         ),
         (
             "auth: {}",
-            "a box has no key auth; it is ignored",
+            "unknown key auth of a box; it is ignored",
             "write its keys (username, password, registry) beside id, without auth:",
         ),
     ],
@@ -490,8 +490,8 @@ build:
         ("7.5", 7.0, None),
         ("90", 90.0, "command-timeout is cut to 60 minutes"),
         ("0", 0.0, "command-timeout must be at least 1 minute; the default is used"),
-        ('"30"', None, "command-timeout is a number of minutes; what stands here is ignored"),
-        ("[1]", None, "command-timeout is a number of minutes; what stands here is ignored"),
+        ('"30"', None, "command-timeout must be a number of minutes; the value is ignored"),
+        ("[1]", None, "command-timeout must be a number of minutes; the value is ignored"),
         ("1e999", 1e9, "command-timeout is cut to 60 minutes"),
     ],
 )
@@ -601,7 +601,7 @@ def test_a_file_without_a_pipeline_says_so(text: str, line: int, message: str) -
         (
             "box: 'debian\n",
             (1, 6),
-            "the quote that opens here is never closed",
+            "the quote that opens here is not closed",
             "close it at the end of the text, or remove it",
         ),
     ],

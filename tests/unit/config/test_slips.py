@@ -17,12 +17,12 @@ SCRIPT = HEAD + "    - script:\n"
     [
         (
             SCRIPT + '        name: "abc\n        code: x\n    - b\n',
-            (5, 15), "the quote that opens here is never closed", "close it at the end of the text, or remove it",
+            (5, 15), "the quote that opens here is not closed", "close it at the end of the text, or remove it",
         ),
         (
             SCRIPT + "        code: *foo\n",
-            (5, 15), "there is no &foo above that *foo could mean",
-            "if it is meant as a text, put it in quotes: '*foo'",
+            (5, 15), "anchor &foo of alias *foo is not defined above",
+            "if it is meant as a string, put it in quotes: '*foo'",
         ),
         (
             SCRIPT + "        code: [ -f x ] && make\n",
@@ -109,12 +109,12 @@ SCRIPT = HEAD + "    - script:\n"
         ),
         (
             HEAD + "\u00a0   - script:\n\u00a0       code: x\n    - script:\n        code: y\n", (4, 1),
-            "there is an invisible character here (U+00A0), which YAML does not take as a space",
+            "there is an invisible character here (U+00A0), which YAML does not treat as a space",
             "replace it with a space, here and in the other lines that have it",
         ),
         (
             "box: a\nbuild:\n\u00a0 steps:\n", (3, 1),
-            "there is an invisible character before steps (U+00A0), which YAML does not take as a space",
+            "there is an invisible character before steps (U+00A0), which YAML does not treat as a space",
             "replace it with a space, here and in the lines below",
         ),
     ],
@@ -138,17 +138,17 @@ def test_a_file_that_is_no_yaml(text: str, place: tuple[int, int], message: str,
         ),
         (
             HEAD + "    - script: |\n        make\n        make check\n", 4,
-            "step script has a text where its options belong",
+            "step script has a string where its options belong",
             "write code: | under it, four spaces further in, and the text under that",
         ),
         (
             HEAD + "    - foo file:///x\n", 4,
-            "'foo file:///x' is no step: steps are written owner/name@version",
+            "'foo file:///x' is not a step: steps are written owner/name@version",
             'put the url in double quotes: foo "file:///x"',
         ),
         (
             HEAD + "    - foo\n     - bar\n", 4,
-            "'foo - bar' is no step: steps are written owner/name@version",
+            "'foo - bar' is not a step: steps are written owner/name@version",
             "if these are several steps, begin each line with as many spaces before the dash",
         ),
         (
@@ -168,7 +168,7 @@ def test_a_file_that_is_no_yaml(text: str, place: tuple[int, int], message: str,
             "each pipeline stands at the left margin, e.g. build: with steps: under it",
         ),
         (
-            "command-timeout: 30m\n", 1, "command-timeout is a number of minutes; what stands here is ignored",
+            "command-timeout: 30m\n", 1, "command-timeout must be a number of minutes; the value is ignored",
             "write command-timeout: 30, without quotes or unit",
         ),
         (
@@ -176,17 +176,17 @@ def test_a_file_that_is_no_yaml(text: str, place: tuple[int, int], message: str,
             "write box: owner/box@1.0 and, below it, build: with steps:",
         ),
         (
-            "box: {id: a, ports: [[80]]}\n", 1, "a port of a box is a number, not a list; it is ignored",
+            "box: {id: a, ports: [[80]]}\n", 1, "a port of a box must be a number, not a list; it is ignored",
             'write: "8080", "8080:80" or "8080/udp"',
         ),
         (
             'box: {id: a, aws-strict-auth: "true"}\n', 1,
-            "aws-strict-auth is true or false, without quotes; what stands here is ignored",
+            "aws-strict-auth must be true or false, without quotes; the value is ignored",
             "write: aws-strict-auth: true",
         ),
         (
-            "box: {id: a, env: {A: [1]}}\n", 1, "the value of A is a list, not a text; it is ignored",
-            'write it as one text: A: "…"',
+            "box: {id: a, env: {A: [1]}}\n", 1, "the value of A must be a string, not a list; it is ignored",
+            'write it as a string: A: "…"',
         ),
         *(
             (
@@ -235,7 +235,7 @@ def test_a_file_that_is_no_yaml(text: str, place: tuple[int, int], message: str,
             "name a wercker step, e.g. - npm-install, or write a script; the source is checked out already",
         ),
         (
-            SCRIPT + "  code: make\n", 5, "pipeline build has no key code",
+            SCRIPT + "  code: make\n", 5, "unknown key code in pipeline build",
             "code is an option of a step: indent it four spaces further than the step's dash",
         ),
         (

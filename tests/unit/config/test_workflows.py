@@ -55,8 +55,8 @@ def test_a_sound_workflow_is_parsed() -> None:
     [
         (
             "      - name: build\n      - {name: build, requires: [build]}\n",
-            "WY403", 8, "build stands twice in workflow ci: on line 7 too",
-            "give it another name, and say pipelineName: build",
+            "WY403", 8, "build appears twice in workflow ci: on line 7 too",
+            "give it another name, and set pipelineName: build",
         ),
         (
             "      - name: biuld\n",
@@ -70,12 +70,12 @@ def test_a_sound_workflow_is_parsed() -> None:
         (
             "      - {name: build, requires: [test]}\n      - {name: test, requires: [build]}\n",
             "WY406", 5,
-            "workflow ci has no beginning: each pipeline requires another one (build → test → build)",
+            "workflow ci has no first pipeline: each one requires another (build → test → build)",
             "remove requires: from the pipeline that is to run first",
         ),
         (
             "      - name: build\n      - name: test\n",
-            "WY407", 5, "workflow ci has several beginnings: build, test",
+            "WY407", 5, "workflow ci has several first pipelines: build, test",
             "let all but one require another, e.g. requires: [build]",
         ),
         (
@@ -86,16 +86,16 @@ def test_a_sound_workflow_is_parsed() -> None:
         ),
         (
             "      - {name: build, artefactPipeline: x}\n",
-            "WY402", 7, "a pipeline of a workflow has no key artefactPipeline; it is ignored",
+            "WY402", 7, "unknown key artefactPipeline of a pipeline of a workflow; it is ignored",
             "did you mean artifactPipeline?",
         ),
         (
             "      - name: build\n      - {name: test, requires: build}\n",
-            "WY401", 8, "requires is a list of names", "write: requires: [build]",
+            "WY401", 8, "requires must be a list of names", "write: requires: [build]",
         ),
         (
             "      - name: build\n      - test\n",
-            "WY401", 8, "an entry of pipelines of workflow ci is a map with a name", "write: - name: test",
+            "WY401", 8, "an entry of pipelines of workflow ci must be a map with a name", "write: - name: test",
         ),
     ],
 )  # fmt: skip

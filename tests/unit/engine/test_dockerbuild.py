@@ -77,8 +77,8 @@ def test_what_is_not_said_has_wercker_s_defaults() -> None:
     [
         ({}, "image-name is missing"),
         ({"image-name": "$NOTHING"}, "image-name is missing"),
-        ({"image-name": "a", "context": "../../etc"}, "leads out of the source"),
-        ({"image-name": "a", "dockerfile": "x/../../y"}, "leads out of the source"),
+        ({"image-name": "a", "context": "../../etc"}, "leads outside the source"),
+        ({"image-name": "a", "dockerfile": "x/../../y"}, "leads outside the source"),
         ({"image-name": "a", "build-args": "VERSION"}, "'VERSION' is not NAME=value"),
         ({"image-name": "a", "build-args": "A='x"}, "cannot be split"),
         ({"image-name": "a", "build-args": "BUILDKIT_SYNTAX=evil/frontend"}, "BUILDKIT_"),

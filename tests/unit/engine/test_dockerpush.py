@@ -75,7 +75,7 @@ def test_the_registry_is_inferred(repository: str, registry: str, target: str) -
         ),
         (
             *("owner/app", "mine", "docker.io/owner/app"),
-            "registry 'mine' names no host: it is taken from repository",
+            "registry 'mine' has no host: it is taken from repository",
         ),
     ],
 )
@@ -152,13 +152,16 @@ def test_a_json_key_has_its_line_ends_repaired() -> None:
 @pytest.mark.parametrize(
     ("properties", "message"),
     [
-        ({"repository": ""}, "repository is missing: write where to push"),
+        ({"repository": ""}, "repository is missing: set where to push"),
         ({"repository": "$NOT_SET"}, "repository is missing"),
         (
             {"repository": "owner/app:v1"},
             "repository 'owner/app:v1' holds a tag or digest: write it as tag",
         ),
-        ({"repository": "owner/a b"}, "repository: 'docker.io/owner/a b' is no image name"),
+        (
+            {"repository": "owner/a b"},
+            "repository: 'docker.io/owner/a b' is not a valid image name",
+        ),
         ({"tag": "a/b"}, "tag 'a/b' cannot be used: a tag has 1 to 128 letters"),
         ({"tag": "a b c d e f g h i"}, "tag has 9 tags; at most 8"),
         ({"ports": "web"}, "ports: 'web' is not a port: write 8080 or 8080/udp"),
@@ -235,7 +238,7 @@ def test_an_image_from_scratch_takes_fewer_properties() -> None:
     )
     assert found.notes == (
         "not used for an image from scratch: labels, user, stopsignal, author, message, image-name",
-        "registry 'mine' names no host: it is taken from repository",
+        "registry 'mine' has no host: it is taken from repository",
     )
     assert read_push(registry | {"user": ""}, ENV, scratch=True).notes == found.notes[1:]
 

@@ -361,7 +361,7 @@ async def test_a_build_with_five_crashes_in_its_status_ends_across_restarts(worl
     problem = w.started[0].invalid
     assert isinstance(problem, InternalError)
     assert problem.reason is Reason.INTERNAL
-    assert "failed 5 times" in problem.message
+    assert "crashed 5 times" in problem.message
 
 
 async def test_an_error_s_text_that_is_not_ours_stays_out_of_the_status(world: Any) -> None:

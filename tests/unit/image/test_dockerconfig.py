@@ -115,8 +115,8 @@ def test_secrets_of_both_types_are_read() -> None:
     [
         ({"token": encoded("hunter2")}, "holds no .dockerconfigjson"),
         ({".dockerconfigjson": encoded("hunter2")}, "it is not JSON (line 1)"),
-        ({".dockerconfigjson": encoded('["hunter2"]')}, "it is no JSON object"),
-        ({".dockerconfigjson": encoded('{"auths": "hunter2"}')}, "`auths` is no object"),
+        ({".dockerconfigjson": encoded('["hunter2"]')}, "it is not a JSON object"),
+        ({".dockerconfigjson": encoded('{"auths": "hunter2"}')}, "`auths` is not an object"),
         ({".dockerconfigjson": encoded('{"auths": {"q.io": "hunter2"}}')}, "is no object"),
         (
             {

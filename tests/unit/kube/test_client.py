@@ -246,7 +246,7 @@ async def test_a_connection_that_breaks_within_an_answer_is_unavailable(
 
 async def test_an_answer_that_is_no_json_is_unavailable(kube: Kube, server: Server) -> None:
     server.answers(web.Response(text="<html>login</html>"))
-    with pytest.raises(errors.Unavailable, match="is no JSON: b'<html>login"):
+    with pytest.raises(errors.Unavailable, match="is not JSON: b'<html>login"):
         await kube.get(PODS, name="a", namespace="ci")
 
 

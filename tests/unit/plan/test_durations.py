@@ -44,5 +44,5 @@ def test_all_are_named_at_once_and_the_bounds_themselves_are_fine() -> None:
 
 
 def test_a_duration_ends_at_its_end() -> None:
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         seconds("1h\n")

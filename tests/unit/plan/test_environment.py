@@ -306,12 +306,12 @@ def test_keys_that_cannot_be_variables_are_skipped_and_told() -> None:
         (
             Variable(name="TOKEN", secret=("tokens", "api")),
             {},
-            "Secret tokens does not exist in the Build's namespace; variable TOKEN wants its key api",
+            "Secret tokens does not exist in the Build's namespace; variable TOKEN needs its key api",
         ),
         (
             Variable(name="TOKEN", secret=("tokens", "api")),
             {"tokens": {"other": b"x"}},
-            "Secret tokens has no key api; variable TOKEN wants its key api",
+            "Secret tokens has no key api; variable TOKEN needs its key api",
         ),
         (
             Variable(name="LEVEL", config_map=("defaults", "level")),
@@ -353,7 +353,11 @@ def test_an_optional_one_that_is_missing_is_left_out() -> None:
             "with V8 .* more than 1048576",
         ),
         ([Variable(name="S", secret=("s", "k"))], b"a\0b", "S has a NUL byte"),
-        ([Variable(name="S", secret=("s", "k"))], b"\xff", "key k of Secret s, wanted by S, is no"),
+        (
+            [Variable(name="S", secret=("s", "k"))],
+            b"\xff",
+            "key k of Secret s, required by S, is no",
+        ),
     ],
 )
 def test_what_no_environment_can_hold_is_refused(

@@ -109,7 +109,8 @@ def test_an_alias_that_only_root_can_learn() -> None:
 
     assert told(yml) == []
     assert told(yml, user="1000") == [
-        "service my_db is no DNS name, and only a box that runs as root can learn it: use 127.0.0.1 or give it a name "
+        "service my_db is not a DNS name, and only a box that runs as root can resolve it: use 127.0.0.1 or "
+        "give it a name "
         "of small letters, digits and dashes"
     ]
 
@@ -120,10 +121,10 @@ def test_what_is_ignored_is_said() -> None:
     )
 
     assert told(yml, pod={"services": {"redsi": {}, "redis": {}}}) == [
-        "cmd of the box is ignored: 'sleep 9' is no shell",
+        "cmd of the box is ignored: 'sleep 9' is not a shell",
         "volumes of debian is not supported, and ignored",
         "url of redis is not supported, and ignored",
-        "spec.pod.services names redsi, which is no service of this pipeline",
+        "spec.pod.services names redsi, which is not a service of this pipeline",
     ]
 
 
@@ -163,7 +164,7 @@ def test_a_name_that_was_made_fit_is_told() -> None:
     (notice,) = told(images=COMMITTED, application={"name": "My App"})
 
     assert notice.startswith(
-        "application 'My App' is no repository name: its image goes to my-app-"
+        "application 'My App' is not a valid repository name: its image goes to my-app-"
     )
     assert told(images=COMMITTED, application={"name": "MyApp"}) == []
     explicit = {"repository": "r.example.com/team/x"}

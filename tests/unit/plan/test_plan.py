@@ -97,7 +97,7 @@ def test_base_path_and_source_dir_move_the_source() -> None:
 
 
 def test_a_source_dir_that_leaves_the_source_is_refused() -> None:
-    with pytest.raises(UserError, match=r"source-dir \.\./x leads out of the source") as caught:
+    with pytest.raises(UserError, match=r"source-dir \.\./x leads outside the source") as caught:
         plan(yml=f"source-dir: ../x\n{YML}")
 
     assert reason_of(caught) is Reason.CONFIG_INVALID
@@ -200,7 +200,7 @@ def test_a_required_option_that_is_missing_is_a_warning_at_its_step() -> None:
             "WY310",
             "warning",
             4,
-            "lab/s3sync@1.4.0 wants the option bucket-url, which is not given",
+            "lab/s3sync@1.4.0 requires the option bucket-url, which is missing",
             "add bucket-url: below the step",
         ),
         ("WY308", "warning", 4, "lab/s3sync@1.4.0 has no option delte", "did you mean delete?"),

@@ -240,7 +240,7 @@ def test_a_service_gets_its_words_and_values_past_the_kubelets_expansion() -> No
     assert redis["command"] == ["/entry", "$$$$"]
     assert redis["args"] == ["sh", "-c", "echo $$HOME $$(X)"]
     assert redis["env"] == [{"name": "PASS", "value": "a$$(b)$$$$"}]
-    # An underscore is no host name: boxkit adds that alias instead.
+    # An underscore is not a host name: boxkit adds that alias instead.
     assert "hostAliases" not in pod["spec"]
 
 

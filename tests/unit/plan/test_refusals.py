@@ -178,7 +178,7 @@ def test_only_pods_have_resources_to_lower() -> None:
         (
             "box",
             "container has runAsNonRoot and image has non-numeric user (node), cannot verify user is non-root",
-            "write a number, spec.pod.box.securityContext.runAsUser (`id -u node` in the image prints it)",
+            "use a number, spec.pod.box.securityContext.runAsUser (`id -u node` in the image prints it)",
         ),
         (
             "service-1-redis",

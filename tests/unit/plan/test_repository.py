@@ -84,7 +84,7 @@ def test_plain_paths_to_exclude_are_normalised() -> None:
         ("$HOME/.npmrc", "does not begin with /"),
         ("opt/d", "does not begin with /"),
         ("", "does not begin with /"),
-        ("/opt/../opt/d", r"has \.\. in it"),
+        ("/opt/../opt/d", r"contains \.\."),
         ("/", "nothing would be left"),
         ("//.", "nothing would be left"),
         ("/a\nb", "control character"),

@@ -195,7 +195,7 @@ def test_a_failed_fetch_tells_its_own_reason_where_it_can(
             box_waits("RunContainerError", "exec /run/sentinel/kit/boxkit: exec format error"),
             (
                 Reason.ARCHITECTURE_MISMATCH,
-                "box: the image is for another processor than the node's: "
+                "box: the image is for another architecture than the node's: "
                 "exec /run/sentinel/kit/boxkit: exec format error",
                 10.0,
             ),

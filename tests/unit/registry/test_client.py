@@ -93,7 +93,7 @@ async def test_an_index_is_referenced_itself_and_described_by_platform(
     assert (here.digest, here.manifest_digest, here.user) == (index, amd["digest"], "amd")
     assert (there.digest, there.manifest_digest, there.user) == (index, arm["digest"], "arm")
     with pytest.raises(
-        UserError, match=r"not made for linux/s390x.*linux/amd64, linux/arm64"
+        UserError, match=r"not available for linux/s390x.*linux/amd64, linux/arm64"
     ) as no:
         await client.look_up(name, platform=("linux", "s390x"))
     assert no.value.reason is Reason.ARCHITECTURE_MISMATCH
@@ -107,7 +107,8 @@ async def test_an_image_of_one_platform_is_for_that_one_only(
     await push_image(client, name, architecture="arm64")
 
     with pytest.raises(
-        UserError, match=r"team/arm.* is not made for linux/amd64: it is there for linux/arm64"
+        UserError,
+        match=r"team/arm.* is not available for linux/amd64: it is available for linux/arm64",
     ) as caught:
         await client.look_up(name)
 

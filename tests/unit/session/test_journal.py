@@ -170,7 +170,7 @@ def test_a_journal_that_cannot_be_true_is_a_protocol_error(
     ],
 )
 def test_a_record_that_cannot_be_read_is_a_protocol_error(broken: dict[str, Any]) -> None:
-    with pytest.raises(ProtocolError, match="cannot read"):
+    with pytest.raises(ProtocolError, match="cannot be decoded"):
         parse_record(broken)
 
 

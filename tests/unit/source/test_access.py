@@ -167,7 +167,7 @@ def test_the_pod_uses_the_token_and_leaves_no_trace_of_it(
 
 
 def test_a_token_that_no_header_can_hold_is_refused(server: GitServer, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="`token` of the Secret is none") as caught:
+    with pytest.raises(UserError, match="`token` of the Secret is not valid") as caught:
         ask(
             f"{server.url}/bearer/project.git",
             tmp_path,

@@ -90,7 +90,7 @@ def test_refusals_name_the_archive_and_the_entry(server: WebServer, tmp_path: Pa
     server.answers["/a?signature=secret"] = body(tar(Made(name="../evil")))
     assert refused(f"{server.url}/a?signature=secret", tmp_path) == (
         Reason.SOURCE_INVALID,
-        f"{server.url}/a: entry '../evil' has `..` in its name, which leads out of its directory. "
+        f"{server.url}/a: entry '../evil' has `..` in its name, which leads outside its directory. "
         "Pack the archive without it",
     )
 

@@ -304,7 +304,7 @@ TRICKLES = {
 @pytest.mark.parametrize("kind", TRICKLES)
 def test_a_server_that_trickles_ends_with_the_deadline(kind: str) -> None:
     url = _serve(lambda connection: connection.sendall(TRICKLES[kind]))
-    with pytest.raises(http.HttpError, match="did not deliver in time"):
+    with pytest.raises(http.HttpError, match="did not finish in time"):
         http.Client().get(url, io.BytesIO(), limit=1 << 20, deadline=Deadline(0.5))
 
 

@@ -38,7 +38,7 @@ def test_a_relative_url_counts_from_the_repository(url: str, parent: str, expect
 
 @pytest.mark.parametrize("parent", ["https://h/a/b.git", "git@h:a/b.git"])
 def test_a_relative_url_stays_on_the_server(parent: str) -> None:
-    with pytest.raises(ValueError, match="leads out of the server"):
+    with pytest.raises(ValueError, match="leads outside the server"):
         absolute("../../../evil.example.com/x", parent)
 
 
@@ -69,10 +69,10 @@ def test_what_gitmodules_says_of_a_link_is_found() -> None:
         (["url\n--upload-pack=id"], "begins with a dash"),
         (["url\n-u./payload"], "begins with a dash"),
         (["url\nssh://-oProxyCommand=id/x"], "names no host"),
-        (["url\n../../../../x"], "leads out of the server"),
+        (["url\n../../../../x"], "leads outside the server"),
         (["url\nhttps://h/a\nb"], "it holds spaces"),
         ([], "the repository's URL is empty"),
-        (["url\n../x", "update\n!touch /tmp/owned"], "wants a command run .* never done"),
+        (["url\n../x", "update\n!touch /tmp/owned"], "asks for a command to be run .* not allowed"),
     ],
 )
 def test_a_submodule_that_plays_tricks_is_refused_by_name(lines: list[str], words: str) -> None:
@@ -84,13 +84,13 @@ def test_a_submodule_that_plays_tricks_is_refused_by_name(lines: list[str], word
     "path", ["../lib", "a/../../lib", "/lib", ".git/hooks", "a/.GIT/x", "a/git~1", ".git . /x"]
 )
 def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="leads out of the project or into git's own files"):
+    with pytest.raises(ValueError, match="leads outside the project or into git's own files"):
         seen("url\n../x", path=path)
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/../b", "a\x01b"])
 def test_a_name_that_git_refuses_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="has a name that git refuses"):
+    with pytest.raises(ValueError, match="has a name that git re"):
         seen("url\n../x", name=name)
 
 
@@ -245,7 +245,7 @@ def test_a_submodule_that_redirects_home_is_sent_nothing_either(
         ("url = ext::sh -c 'touch OWNED'", "SourceInvalid", "is not a URL"),
         ("url = file://HERE/project.git", "SourceInvalid", "may be used here"),
         ("url = HERE/project.git", "SourceInvalid", "may be used here"),
-        ("url = ../project.git\n\tupdate = !touch OWNED", "SourceInvalid", "never done"),
+        ("url = ../project.git\n\tupdate = !touch OWNED", "SourceInvalid", "not allowed"),
         (
             "url = ../nothing.git",
             "SourceNotFound",

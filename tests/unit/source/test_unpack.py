@@ -476,7 +476,7 @@ def test_damaged_content_is_broken(world: World, form: str) -> None:
         (b"", "empty file"),
         (
             b"<!DOCTYPE html><html>Please log in</html>" * 100,
-            "no archive: tar, tar.gz, tar.zst and zip are taken. It looks like a web page",
+            "not an archive: tar, tar.gz, tar.zst and zip are supported. It looks like a web page",
         ),
         (b"BZh91AY&SY" + bytes(1000), "packed with bzip2"),
         (b"\xfd7zXZ\0" + bytes(1000), "packed with xz"),

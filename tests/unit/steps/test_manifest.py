@@ -86,8 +86,8 @@ def test_no_manifest_is_fine() -> None:
     [
         (b"a: [", ["step.yml:2: this is not YAML: "], ()),
         (b"\xff\xfe", ["step.yml:1: the file is UTF-16 text, not UTF-8"], ()),
-        (b"- a", ["step.yml: is no manifest"], ()),
-        (b"just words", ["step.yml: is no manifest"], ()),
+        (b"- a", ["step.yml: not a manifest"], ()),
+        (b"just words", ["step.yml: not a manifest"], ()),
         (b"", [], ()),
         (b"properties: text", ["step.yml:1: properties should be a list or a map"], ()),
         (
@@ -95,7 +95,7 @@ def test_no_manifest_is_fine() -> None:
             [
                 "step.yml:2: a property without a name",
                 "step.yml:5: required of property a should be true or false",
-                "step.yml:4: default should be a text",
+                "step.yml:4: default should be a string",
             ],
             (Property(name="a"),),
         ),
@@ -114,7 +114,7 @@ def test_no_manifest_is_fine() -> None:
             ["step.yml:3: property a is declared twice"],
             (Property(name="a", default="2"),),
         ),
-        (b"name: [x]\nversion: 1.10", ["step.yml:1: name should be a text"], ()),
+        (b"name: [x]\nversion: 1.10", ["step.yml:1: name should be a string"], ()),
     ],
 )
 def test_what_is_wrong_with_a_manifest_is_a_warning_with_its_place(

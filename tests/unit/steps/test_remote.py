@@ -128,7 +128,8 @@ async def test_all_that_is_missing_is_told_at_once_with_what_is_like_it(
         f"step lab/step-notify is not in {where}. Did you mean lab/notify?; "
         f"step lab/make_temp is not in {where}. Did you mean lab/make-temp?; "
         f"step bob/render is not in {where}. Did you mean lab/render?; "
-        "step lab/render@^1.0: '^1.0' is no version. Write one version exactly, such as lab/render@1.2.3, or none for "
+        "step lab/render@^1.0: '^1.0' is not a version. Write one version exactly, such as lab/render@1.2.3, "
+        "or none for "
         "the highest; there are no ranges; "
         f"step lab/qqqqqq is not in {where}"
     )
@@ -225,7 +226,7 @@ async def test_a_checksum_of_another_kind_is_told_and_not_used(
 
     found = await source(script.url, tmp_path).find(WANTED)
     assert found.warnings == (
-        "the registry's checksum is no SHA-256, so it is not used: d41d8cd98f00b204e9800998ecf8427e",
+        "the registry's checksum is not a SHA-256, so it is not used: d41d8cd98f00b204e9800998ecf8427e",
     )
 
 
@@ -337,10 +338,10 @@ async def test_a_token_that_is_refused_is_the_operator_s_business(
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"<html>", "answers no JSON, so it is no step registry"),
-        (b"[" * 100_000, "answers no JSON, so it is no step registry"),
-        (b"[]", "answers JSON that is no step's"),
-        (b'{"step": 1}', "answers JSON that is no step's"),
+        (b"<html>", "did not answer with JSON, so it is not a step registry"),
+        (b"[" * 100_000, "did not answer with JSON, so it is not a step registry"),
+        (b"[]", "did not answer with the JSON of a step"),
+        (b'{"step": 1}', "did not answer with the JSON of a step"),
         (b'{"step": {}}', "names no tarballUrl"),
         (b'{"step": {"tarballUrl": 5}}', "names no tarballUrl"),
         (b" " * 1_100_000, "answers more than 1048576 bytes"),
@@ -359,7 +360,7 @@ async def test_a_tarball_that_is_nowhere_on_the_web_is_refused(
     script: Scripted, tmp_path: Path, place: str
 ) -> None:
     script.json(f"{API}*", answer(place))
-    with pytest.raises(UserError, match="which is no http address"):
+    with pytest.raises(UserError, match="which is not an http address"):
         await source(script.url, tmp_path).find(WANTED)
 
 
@@ -409,14 +410,14 @@ async def test_another_version_than_the_one_asked_for_is_refused(
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"this is no archive", "is no archive"),
+        (b"this is not an archive", "is not an archive"),
         (BODY[:100], "cut off|damaged"),
         (tar(Made(name="../evil", data=b"x")), "`..` in its name"),
         (tar(Made(name="/etc/evil", data=b"x")), "absolute name"),
         (tar(Made(name="x", kind="symlink", target="/etc")), "absolute path"),
-        (tar(Made(name="x", kind="symlink", target="../..")), "leads out of the archive"),
+        (tar(Made(name="x", kind="symlink", target="../..")), "leads outside the archive"),
         (tar(Made(name="a\nb")), "control character"),
-        (tar(Made(name="dev", kind="device")), "which is not taken"),
+        (tar(Made(name="dev", kind="device")), "which is not supported"),
         (tar(Made(name="d/x", kind="symlink", target="../y"), Made(name="d/run.sh")), "leads out"),
         (tarball({"zeros": "0" * 3_000_000}), "unpacks to more than"),
         (tar(*(Made(name=f"f{i}") for i in range(60))), "more than 50 entries"),

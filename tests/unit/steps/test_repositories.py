@@ -222,7 +222,7 @@ async def test_links_out_of_a_repository_are_refused(
     commit(work, "a link")
     git("tag", "9.0.0", cwd=work)
     git("push", "-q", str(tmp_path / "served/lab/step-hello.git"), "9.0.0", cwd=work)
-    with pytest.raises(UserError, match="leads out of the archive") as caught:
+    with pytest.raises(UserError, match="leads outside the archive") as caught:
         await at(hub, tmp_path / "cache").find(WANTED)
     assert caught.value.reason is Reason.STEP_INVALID
 
@@ -275,7 +275,7 @@ async def test_a_step_that_is_not_in_the_project_or_leads_out_of_it_is_told(
     for url, words in (
         ("file://./steps/other", "there is no directory steps/other in the project's source"),
         ("file://wercker.yml", "there is no directory wercker.yml in the project's source"),
-        ("file://./../x", "leads out of the project's source"),
+        ("file://./../x", "leads outside the project's source"),
     ):
         with pytest.raises(UserError) as caught:
             await steps.find(WantedStep(owner="wercker", name="x", url=url), project=project)

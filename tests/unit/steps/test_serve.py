@@ -137,7 +137,7 @@ async def test_what_changes_in_the_folder_is_served_at_the_next_request(tmp_path
         assert [each["name"] for each in index] == ["greet"]
     assert len(said) == 2
     assert said[0] == "lab/render@0.2.0 is not served: it has a link with an absolute target: out"
-    assert said[1].startswith("lab/empty is no step: it has none of run.sh, init.sh, step.yml")
+    assert said[1].startswith("lab/empty is not a step: it has none of run.sh, init.sh, step.yml")
 
 
 async def test_a_public_url_is_what_tarballs_are_said_to_be_below() -> None:

@@ -82,7 +82,7 @@ def test_a_setting_that_is_no_registry_is_told_to_the_operator(
 
 
 async def test_a_folder_that_is_not_there_is_the_operator_s_business(tmp_path: Path) -> None:
-    with pytest.raises(InfrastructureError, match="is no directory here"):
+    with pytest.raises(InfrastructureError, match="is not a directory here"):
         await source(str(tmp_path / "nowhere"), tmp_path / "cache").find(GREET)
 
 
@@ -188,7 +188,7 @@ async def test_a_mistake_is_told_before_a_registry_that_is_down(
 ) -> None:
     script.add("/api/steps/lab/greet/*", Reply(status=500))
     steps = source(script.url, tmp_path)
-    with pytest.raises(UserError, match="is no version"):
+    with pytest.raises(UserError, match="is not a version"):
         await find_all(steps, [GREET, WantedStep(owner="a", name="b", version="latest")])
     with pytest.raises(InfrastructureError, match="HTTP 500"):
         await find_all(steps, [GREET])

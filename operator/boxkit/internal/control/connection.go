@@ -128,7 +128,7 @@ func (c *connection) lastWord(wrong wire.ProtocolError) {
 func (c *connection) take(ctx context.Context, message []byte, requests chan<- func()) error {
 	var head wire.Envelope
 	if err := json.Unmarshal(message, &head); err != nil {
-		return wire.ProtocolError("a message that is no JSON object: " + err.Error())
+		return wire.ProtocolError("a message that is not a JSON object: " + err.Error())
 	}
 	session := c.server.session
 	switch head.Type {

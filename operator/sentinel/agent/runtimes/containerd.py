@@ -342,7 +342,7 @@ def _json_object(content: bytes, *, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         parsed = None
     if not isinstance(parsed, dict):
-        raise CommitFailure(CommitReason.UNSUPPORTED, f"{what} is no JSON object")
+        raise CommitFailure(CommitReason.UNSUPPORTED, f"{what} is not a JSON object")
     return parsed
 
 
