@@ -129,6 +129,8 @@ def make_builder(
         "initContainers": [_context(name, settings)],
         "containers": [_build(plan, name, settings, words=len(words))],
     }
+    if buildkit.pull_secrets:
+        spec["imagePullSecrets"] = buildkit.pull_secrets
     if buildkit.tolerations:
         spec["tolerations"] = buildkit.tolerations
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}, secret

@@ -30,6 +30,8 @@ class BuildLog:
 
     def __init__(self, session: Session, ordinal: int, *, limit: int) -> None:
         self.complete = False
+        self.solving = False
+        """Whether BuildKit has begun: its first step was in the output."""
         self._session, self._ordinal, self._limit = session, ordinal, limit
         self._noted = 0
         self._size = 0
@@ -65,6 +67,7 @@ class BuildLog:
         new: list[tuple[int, str]] = []
         for line in lines:
             self._seen += 1
+            self.solving = self.solving or line.startswith(b"#1 ")
             if self._seen <= self._noted:
                 continue
             text = line[:LONGEST].decode("utf-8", "replace")

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import posixpath
+import re
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -28,9 +30,16 @@ from sentinel.engine.dockerbuild import (
 )
 from sentinel.engine.ourstep import Verdict, check_allowed, failed, secret_values, step_environment
 from sentinel.engine.uploads import context_of
-from sentinel.errors import InfrastructureError, UserError
+from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.image.reference import Reference, is_digest
-from sentinel.kube.errors import AlreadyExists, Expired, NotFound, Unavailable
+from sentinel.kube.errors import (
+    AlreadyExists,
+    Expired,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Unavailable,
+)
 from sentinel.kube.resources import PODS, SECRETS
 from sentinel.plan.keys import step_context
 from sentinel.plan.model import PlanStep
@@ -38,11 +47,16 @@ from sentinel.plan.names import UID_LABEL
 from sentinel.session.messages import Collect
 from sentinel.session.records import CollectFailed
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Json = dict[str, Any]
 
 STARTED_WITHIN = 600.0
 """Seconds for the pod to be scheduled, its images pulled and the context unpacked."""
+
+_UNREACHABLE = re.compile(r"connection error|failed to dial|no such host|i/o timeout|tls: |x509: ")
+"""What buildctl reports where it cannot use the BuildKit at all."""
 
 LOOK_AGAIN = 10.0
 """Seconds after which the pod is read although its watch has no news."""
@@ -101,19 +115,31 @@ async def _build(
     )
     made = await _create(attempt, pod, secret)
     try:
-        result = await _follow(attempt, step, made)
+        return await _follow(attempt, step, made)
     except asyncio.CancelledError:
-        step_state = attempt.session.state.steps.get(step.ordinal)
-        if attempt.run.cancelled.is_set() or (step_state is not None and step_state.done):
-            await _remove(attempt, made)
+        state = attempt.session.state.steps.get(step.ordinal)
+        if attempt.run.cancelled.is_set() or (state is not None and state.done):
+            await forget_build(attempt, step)
         # Else the operator is stopped, and its successor goes on with this pod.
         raise
-    except (UserError, InfrastructureError):
-        await _remove(attempt, made)
-        raise
-    await _remove(attempt, made)
-    await store.delete_prefix(key)
-    return result
+
+
+async def forget_build(attempt: Attempt, step: PlanStep) -> None:
+    """Remove what the step needed, once its verdict is known: an operator that is restarted before does it again."""
+    kube, namespace = attempt.tools.kube, attempt.tools.settings.pod_namespace
+    try:
+        if attempt.tools.store is not None:
+            key = step_context(attempt.plan.results_prefix, step.id)
+            await attempt.tools.store.delete_prefix(key)
+        pod = await kube.get(PODS, namespace=namespace, name=attempt.id.image_build(step.ordinal))
+        metadata = pod["metadata"]
+        if (metadata.get("labels") or {}).get(UID_LABEL) == attempt.id.uid:
+            await kube.delete(PODS, namespace=namespace, name=metadata["name"], uid=metadata["uid"])
+    except NotFound:
+        return
+    except SentinelError as e:
+        # The sweep deletes the pod, and the context is bounded.
+        log.info("build %s: step %s left something behind: %s", attempt.name, step.id, e.message)
 
 
 async def _packed(attempt: Attempt, step: PlanStep, build: ImageBuild) -> str:
@@ -149,6 +175,11 @@ async def _create(attempt: Attempt, pod: Json, secret: Json) -> Json:
     kube, place = attempt.tools.kube, pod["metadata"]
     try:
         made = await kube.create(PODS, pod)
+    except (Forbidden, Invalid) as e:
+        raise InfrastructureError(
+            f"the pod that builds the image was not accepted in namespace {place['namespace']}: {e.message}",
+            reason=Reason.INTERNAL,
+        ) from e
     except AlreadyExists:
         made = await kube.get(PODS, namespace=place["namespace"], name=place["name"])
         if (made["metadata"].get("labels") or {}).get(UID_LABEL) != place["labels"][UID_LABEL]:
@@ -160,13 +191,6 @@ async def _create(attempt: Attempt, pod: Json, secret: Json) -> Json:
     with contextlib.suppress(AlreadyExists):
         await kube.create(SECRETS, owned_by(secret, made))
     return made
-
-
-async def _remove(attempt: Attempt, pod: Json) -> None:
-    metadata = pod["metadata"]
-    await attempt.tools.kube.delete(
-        PODS, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
-    )
 
 
 async def _follow(attempt: Attempt, step: PlanStep, pod: Json) -> tuple[str, str]:
@@ -201,7 +225,11 @@ async def _follow(attempt: Attempt, step: PlanStep, pod: Json) -> tuple[str, str
         return _digest(str(ended.get("message") or "")), ""
     if ended.get("reason") == "OOMKilled":
         return "", "buildctl ran out of memory (setting engine.buildkit.resources)"
-    return "", output.error() or f"buildctl exited with code {ended['exitCode']}"
+    error = output.error() or f"buildctl exited with code {ended['exitCode']}"
+    if not output.solving and _UNREACHABLE.search(error):
+        address = attempt.tools.settings.engine.buildkit.address
+        return "", f"BuildKit at {address} cannot be used (setting engine.buildkit): {error}"
+    return "", error
 
 
 async def _until(

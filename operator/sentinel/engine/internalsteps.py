@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.containers import kill_container, run_container
-from sentinel.engine.imagebuild import build_image
+from sentinel.engine.imagebuild import build_image, forget_build
 from sentinel.engine.imagepush import push_image, store_box
 from sentinel.engine.ourstep import Verdict
 from sentinel.plan.containers import DOCKER_RUN
@@ -54,3 +54,5 @@ async def do_ours(attempt: Attempt) -> None:
         step = ours.pop(ordinal)
         verdict = await _WORK[step.name](attempt, step)
         await attempt.session.verdict(ordinal, exit_code=verdict.exit_code, message=verdict.message)
+        if step.name == DOCKER_BUILD:
+            await forget_build(attempt, step)

@@ -30,6 +30,10 @@ class BuildKitSettings(BaseModel):
         str,
         Field(min_length=1, description="Image with buildctl and sh, for the pods that use it."),
     ] = "moby/buildkit:v0.34.2"
+    pull_secrets: Annotated[
+        list[dict[str, str]],
+        Field(description="Secrets, as {name}, to pull that image and our own with."),
+    ] = []
     context_mib: Annotated[
         int,
         Field(
