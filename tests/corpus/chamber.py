@@ -28,7 +28,7 @@ from sentinel.errors import UserError
 from sentinel.image.reference import parse_reference
 from sentinel.layout import OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR
 from sentinel.plan.environment import resolve
-from sentinel.plan.internal import DOCKER_BUILD, SCRATCH, scratch_directories
+from sentinel.plan.internal import DOCKER_BUILD, SCRATCH
 from sentinel.plan.interpolate import interpolate
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.session.client import Session
@@ -259,7 +259,7 @@ async def _image(
     if "author" in config:
         config["author"] = "somebody"
     pushes[step.ordinal] = {
-        **({"directories": scratch_directories(plan)} if step.name == SCRATCH else {}),
+        **({"directories": plan.scratch_directories} if step.name == SCRATCH else {}),
         **({"built": push.built} if push.built else {}),
         "repository": push.target.name,
         "tags": list(push.tags),

@@ -27,7 +27,7 @@ from sentinel.engine.ourstep import (
 from sentinel.engine.readback import Problem
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.image.dockerconfig import docker_config, keychain_from_docker_config
-from sentinel.plan.internal import SCRATCH, scratch_directories
+from sentinel.plan.internal import SCRATCH
 from sentinel.plan.model import PlanStep
 from sentinel.resolver.logins import logins_of
 from sentinel.resolver.messages import CopyRequest
@@ -148,7 +148,7 @@ def _request(attempt: Attempt, step: PlanStep, push: Push, *, secret: str) -> Co
         push_secret=secret,
         config=push.config,
         exclude_paths=attempt.plan.image.exclude_paths,
-        scratch_from=scratch_directories(attempt.plan) if step.name == SCRATCH else (),
+        scratch_from=attempt.plan.scratch_directories if step.name == SCRATCH else (),
         step=step.ordinal,
     )
 

@@ -93,7 +93,11 @@ async def _prepare(run: Run, number: int) -> tuple[Plan, dict[str, Credential], 
     show(run.writer, check_options(chosen, steps, pipeline=pipeline.name))
     plan = make_plan(facts, box=box, services=services, steps=steps, attempt=number)
     known = notices(facts, plan)
-    return plan, found_logins, (*known, *await about_tools(run, plan))
+    return (
+        plan,
+        found_logins,
+        (*known, *await about_tools(plan.steps, namespace=build.namespace, tools=run.tools)),
+    )
 
 
 def _accept(attempt: Attempt, known: Sequence[str]) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from sentinel.engine.run import Run
+from collections.abc import Sequence
+
+from sentinel.engine.run import Tools
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import CONFIG_MAPS, SECRETS
-from sentinel.plan.model import Plan
+from sentinel.plan.model import PlanStep
 from sentinel.plan.pod import provides_tools
 
 
-async def about_tools(run: Run, plan: Plan) -> tuple[str, ...]:
-    """A sentence where standard steps of `plan` will find no tools but the box's. They run all the same."""
-    settings, namespace = run.tools.settings, run.build.namespace
-    if not provides_tools(plan, settings):
+async def about_tools(
+    steps: Sequence[PlanStep], *, namespace: str, tools: Tools
+) -> tuple[str, ...]:
+    """A sentence where standard steps of these will find no tools but the box's. They run all the same."""
+    settings = tools.settings
+    if not provides_tools(steps, settings):
         return ()
     for kind, key, resource in (
         ("configMap", "name", CONFIG_MAPS),
@@ -22,7 +26,7 @@ async def about_tools(run: Run, plan: Plan) -> tuple[str, ...]:
         if not name:
             continue
         try:
-            await run.tools.kube.get(resource, namespace=namespace, name=name)
+            await tools.kube.get(resource, namespace=namespace, name=name)
         except NotFound:
             what = "ConfigMap" if kind == "configMap" else "Secret"
             return (

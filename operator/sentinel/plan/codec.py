@@ -6,12 +6,13 @@ import base64
 import binascii
 import json
 import zlib
+from collections.abc import Sequence
 
 from pydantic import TypeAdapter, ValidationError
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InternalError, NewerPlan, UserError
-from sentinel.plan.model import VERSION, Plan, Variable
+from sentinel.plan.model import VERSION, EnvSource, Plan, PlanStep, Variable
 
 ANNOTATION_LIMIT = 200 * 1024
 """Bytes of the text. The API server takes 256 KiB for all annotations of an object."""
@@ -27,26 +28,24 @@ def encode(plan: Plan) -> str:
     document = json.dumps({"version": plan.version, "plan": json.loads(raw)}, separators=(",", ":"))
     text = base64.b64encode(zlib.compress(document.encode(), 9)).decode("ascii")
     if len(text) > ANNOTATION_LIMIT or len(raw) > _EXPANDED_LIMIT // 2:
+        largest = _largest(plan.steps, plan.variables)
         raise UserError(
             f"the pipeline's steps and the Build's literal variables take {len(text)} bytes compressed, more than "
-            f"{ANNOTATION_LIMIT}; the largest is {_largest(plan)}. Move long scripts and values into files of the "
-            "project",
+            f"{ANNOTATION_LIMIT}; the largest is {largest}. Move long scripts and values into files of the project",
             reason=Reason.INVALID_SPEC,
         )
     return text
 
 
-def _largest(plan: Plan) -> str:
+def _largest(steps: Sequence[PlanStep], variables: Sequence[Variable | EnvSource]) -> str:
     """What takes most of the plan, for people: a step or a variable, with its size."""
     sizes = {
         f"step {step.ordinal} ({step.display_name[:100]})": len(step.code)
         + sum(len(name) + len(text) for name, text in step.exports)
-        for step in plan.steps
+        for step in steps
     }
     sizes |= {
-        f"variable {each.name}": len(each.value)
-        for each in plan.variables
-        if isinstance(each, Variable)
+        f"variable {each.name}": len(each.value) for each in variables if isinstance(each, Variable)
     }
     name, size = max(sizes.items(), key=lambda pair: pair[1], default=("the box's image", 0))
     return f"{name}, {size} characters"

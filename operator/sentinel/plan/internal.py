@@ -7,7 +7,6 @@ operator does not have is refused before anything runs (`engines.py`).
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Sequence
 
 from sentinel.api.build import PodContainer
@@ -18,7 +17,7 @@ from sentinel.layout import OUTPUT_DIR, PIPELINE_DIR
 from sentinel.plan.containers import DOCKER_RUN
 from sentinel.plan.engines import engine_for_step, instead_of
 from sentinel.plan.model import Plan, PlanStep
-from sentinel.plan.users import box_user, is_read_only, is_root
+from sentinel.plan.users import is_read_only, is_root
 from sentinel.settings import Settings
 
 IN_THE_BOX = frozenset({"watch", "shell"})
@@ -59,11 +58,6 @@ def is_shipped(step: Step) -> bool:
     return step.kind == "internal" and step.name in SHIPPED
 
 
-def scratch_directories(plan: Plan) -> tuple[str, ...]:
-    """What an image from scratch is made of: the output, or where that is empty the source."""
-    return tuple(dict.fromkeys((OUTPUT_DIR, posixpath.normpath(plan.base_path))))
-
-
 def check_scratch(plan: Plan, said: PodContainer) -> None:
     """Raises UserError CommitUnsupported for an image from scratch of a box whose output is in a volume."""
     step = next((step for step in plan.steps if _is_scratch(step)), None)
@@ -74,8 +68,8 @@ def check_scratch(plan: Plan, said: PodContainer) -> None:
         None,
     )
     why = ""
-    if not is_root(box_user(plan, said)):
-        why = f"the box runs as user {box_user(plan, said)}, so that {PIPELINE_DIR} is a volume: run it as root"
+    if not is_root(plan.box_user(said)):
+        why = f"the box runs as user {plan.box_user(said)}, so that {PIPELINE_DIR} is a volume: run it as root"
     elif is_read_only(said):
         why = f"the box's root file system is read-only, so that {PIPELINE_DIR} is a volume"
     elif volume is not None:

@@ -7,10 +7,12 @@ fields have defaults, so that it reads what an older one made.
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from sentinel.layout import BASE_PATH
+from sentinel.api.build import PodContainer
+from sentinel.layout import BASE_PATH, OUTPUT_DIR
 from sentinel.plan.names import AttemptId
 
 VERSION = 2
@@ -209,6 +211,15 @@ class Plan:
     def archived_steps(self) -> tuple[PlanStep, ...]:
         """The steps whose files come from an archive."""
         return tuple(step for step in self.steps if step.digest)
+
+    @property
+    def scratch_directories(self) -> tuple[str, ...]:
+        """What an image from scratch is made of: the output, or where that is empty the source."""
+        return tuple(dict.fromkeys((OUTPUT_DIR, posixpath.normpath(self.base_path))))
+
+    def box_user(self, box: PodContainer) -> str:
+        """The user of the box's PID 1: the Build's, else wercker.yml's, else the image's. `box` is the Build's."""
+        return str(box.security_context.get("runAsUser", self.user or self.box.user))
 
     def at(self, attempt: int) -> Plan:
         """The same plan for another attempt: nothing but the number and the place of the results differs."""

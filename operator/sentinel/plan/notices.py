@@ -18,7 +18,7 @@ from sentinel.plan.links import exposed, link_prefix
 from sentinel.plan.model import ImageFacts, Plan
 from sentinel.plan.names import is_dns_name
 from sentinel.plan.repository import repository_name
-from sentinel.plan.users import box_user, is_read_only, is_root
+from sentinel.plan.users import is_read_only, is_root
 
 
 def notices(facts: Facts, plan: Plan) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def _about_pipeline(facts: Facts) -> list[str]:
 def _about_box(facts: Facts, plan: Plan) -> list[str]:
     build, box = facts.build, facts.images.box
     found: list[str] = []
-    user = box_user(plan, build.spec.pod.box)
+    user = plan.box_user(build.spec.pod.box)
     if not is_root(user) and plan.image.commit != "never":
         found.append(
             f"the box runs as user {user}: /pipeline, /report and base-path are volumes, so that it can write there, "
@@ -119,7 +119,7 @@ def _about_services(facts: Facts, plan: Plan) -> list[str]:
     build, wanted = facts.build, facts.images
     found: list[str] = []
     pod = build.spec.pod.box
-    root = is_root(box_user(plan, pod)) and not is_read_only(pod)
+    root = is_root(plan.box_user(pod)) and not is_read_only(pod)
     for service in plan.services:
         if not is_dns_name(service.alias) and not root:
             found.append(

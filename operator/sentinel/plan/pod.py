@@ -7,10 +7,12 @@ secret value and no presigned URL may ever stand in what it returns.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sentinel.api import API_VERSION
-from sentinel.api.build import Build, PodContainer, PodSettings
+from sentinel.api.build import Build, PodContainer
 from sentinel.layout import (
     BOXKIT,
     FETCHED_SOURCE,
@@ -29,7 +31,7 @@ from sentinel.plan.codec import encode
 from sentinel.plan.containers import container_aliases, container_secrets
 from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.links import ADDRESS
-from sentinel.plan.model import Plan, PlanService
+from sentinel.plan.model import Plan, PlanService, PlanStep
 from sentinel.plan.names import (
     BOX,
     FETCH_VARIABLE,
@@ -38,7 +40,7 @@ from sentinel.plan.names import (
     is_dns_name,
 )
 from sentinel.plan.seal import PlanKeys, seal_plan
-from sentinel.plan.users import box_user, is_read_only, is_root, security_context
+from sentinel.plan.users import is_read_only, is_root, security_context
 from sentinel.settings import Settings
 
 FETCH_USER = 65532
@@ -56,52 +58,19 @@ def make_pod(plan: Plan, *, build: Build, settings: Settings, defaults: bool = T
     Without `defaults` only the resources that the Build states are in it, for namespaces whose LimitRange has defaults
     that ours do not fit.
     """
-    said = build.spec.pod
-    deadline = plan.pending_timeout + plan.build_timeout + NET_SECONDS
-    spec: Object = {
-        "restartPolicy": "Never",
-        "enableServiceLinks": False,
-        "automountServiceAccountToken": said.automount_service_account_token,
-        "nodeSelector": {**said.node_selector, "kubernetes.io/os": "linux"},
-        "activeDeadlineSeconds": max(1, int(deadline)),
-        "terminationGracePeriodSeconds": 30,
-        "volumes": _volumes(plan, said.box, settings),
-        "initContainers": [_source(plan, settings)],
-        "containers": [
-            _box(plan, said.box, settings),
-            *(
-                _service(each, said.services.get(each.alias, PodContainer()))
-                for each in plan.services
-            ),
-        ],
-    }
-    if not defaults:
-        _leave_out_defaults(spec, plan, said)
-    spec |= _optional(plan, build)
+    asked = build.spec.pod
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": plan.id.pod,
             "namespace": plan.namespace,
-            "labels": {
-                **said.labels,
-                **plan.id.labels,
-            },
-            "annotations": said.annotations,
+            "labels": {**asked.labels, **plan.id.labels},
+            "annotations": asked.annotations,
             "ownerReferences": [owner_reference(build)],
         },
-        "spec": spec,
+        "spec": _Spec(plan=plan, build=build, settings=settings).make(defaults=defaults),
     }
-
-
-def _leave_out_defaults(spec: Object, plan: Plan, said: PodSettings) -> None:
-    stated = {BOX: said.box} | {
-        each.container: said.services.get(each.alias, PodContainer()) for each in plan.services
-    }
-    for container in (*spec["initContainers"], *spec["containers"]):
-        own = stated.get(container["name"])
-        container["resources"] = own.resources if own is not None else {}
 
 
 def sign_pod(pod: Object, plan: Plan, *, keys: PlanKeys) -> Object:
@@ -127,21 +96,188 @@ def owner_reference(build: Build) -> Object:
     }
 
 
-def _volumes(plan: Plan, said: PodContainer, settings: Settings) -> list[Object]:
-    volumes: list[Object] = [
-        {"name": "wercker", "emptyDir": {}},
-        {"name": "kit", "emptyDir": {}},
-        {"name": "session", "emptyDir": {}},
-    ]
-    volumes += [{"name": name, "emptyDir": {}} for name, _ in _writable(plan, said)]
-    if plan.source.secret:
-        git = {"secretName": plan.source.secret, "defaultMode": 0o444}
-        volumes.append({"name": "git", "secret": git})
-    if plan.archived_steps:
-        volumes.append({"name": "steps", "configMap": {"name": plan.id.steps}})
-    if provides_tools(plan, settings):
-        volumes.append({"name": "tools", **_tools(settings)})
-    return volumes
+@dataclass(frozen=True, kw_only=True)
+class _Spec:
+    """The spec of an attempt's pod, part by part."""
+
+    plan: Plan
+    build: Build
+    settings: Settings
+
+    def make(self, *, defaults: bool) -> Object:
+        said = self.build.spec.pod
+        deadline = self.plan.pending_timeout + self.plan.build_timeout + NET_SECONDS
+        spec: Object = {
+            "restartPolicy": "Never",
+            "enableServiceLinks": False,
+            "automountServiceAccountToken": said.automount_service_account_token,
+            "nodeSelector": {**said.node_selector, "kubernetes.io/os": "linux"},
+            "activeDeadlineSeconds": max(1, int(deadline)),
+            "terminationGracePeriodSeconds": 30,
+            "volumes": self._volumes(),
+            "initContainers": [self._source()],
+            "containers": [
+                self._box(),
+                *(
+                    _service(each, said.services.get(each.alias, PodContainer()))
+                    for each in self.plan.services
+                ),
+            ],
+        }
+        if not defaults:
+            self._leave_out_defaults(spec)
+        spec |= self._optional()
+        return spec
+
+    def _leave_out_defaults(self, spec: Object) -> None:
+        said = self.build.spec.pod
+        stated = {BOX: said.box} | {
+            each.container: said.services.get(each.alias, PodContainer())
+            for each in self.plan.services
+        }
+        for container in (*spec["initContainers"], *spec["containers"]):
+            own = stated.get(container["name"])
+            container["resources"] = own.resources if own is not None else {}
+
+    def _volumes(self) -> list[Object]:
+        volumes: list[Object] = [
+            {"name": "wercker", "emptyDir": {}},
+            {"name": "kit", "emptyDir": {}},
+            {"name": "session", "emptyDir": {}},
+        ]
+        volumes += [{"name": name, "emptyDir": {}} for name, _ in self._writable()]
+        if self.plan.source.secret:
+            git = {"secretName": self.plan.source.secret, "defaultMode": 0o444}
+            volumes.append({"name": "git", "secret": git})
+        if self.plan.archived_steps:
+            volumes.append({"name": "steps", "configMap": {"name": self.plan.id.steps}})
+        if provides_tools(self.plan.steps, self.settings):
+            volumes.append({"name": "tools", **_tools(self.settings)})
+        return volumes
+
+    def _writable(self) -> list[tuple[str, str]]:
+        """Volumes of the box, with their places, where it could not make directories: its user is not root, or its root
+        file system is read-only; then /tmp is one too."""
+        said = self.build.spec.pod.box
+        read_only = is_read_only(said)
+        if is_root(self.plan.box_user(said)) and not read_only:
+            return []
+        places = [("pipeline", PIPELINE_DIR), ("report", REPORT_DIR)]
+        if read_only:
+            places.append(("tmp", TMP_DIR))
+        if not self.plan.base_path.startswith(f"{PIPELINE_DIR}/"):
+            places.append(("base", self.plan.base_path))
+        return places
+
+    def _source(self) -> Object:
+        fetch: Object = {
+            "url": self.plan.source.url,
+            "dest": FETCHED_SOURCE,
+            "kit": KIT_DIR,
+            "secretDir": GIT_SECRET_DIR if self.plan.source.secret else "",
+            "ignoreFile": self.plan.ignore_file,
+            "maxBytes": self.settings.source.max_gib * 1024**3,
+            "network": self.settings.network.policy().to_json(),
+        }
+        if self.settings.source.ca:
+            fetch["ca"] = self.settings.source.ca  # public, so it may stand in the pod
+        steps = [{"id": step.id, "digest": step.digest} for step in self.plan.archived_steps]
+        if steps:
+            fetch |= {"steps": steps, "stepsDir": STEPS_DIR}
+        standard = [{"id": step.id, "name": step.name} for step in self.plan.steps if step.standard]
+        if standard:
+            fetch["standardSteps"] = standard
+        if self.plan.source.digest:
+            fetch["sha256"] = self.plan.source.digest
+        else:
+            fetch |= {
+                "commit": self.plan.source.commit,
+                "ref": self.plan.source.ref,
+                "branch": self.plan.source.branch,
+                "tag": self.plan.source.tag,
+                "submodules": self.plan.source.submodules,
+            }
+        mounts: list[Object] = [
+            {"name": "wercker", "mountPath": WERCKER_DIR},
+            {"name": "kit", "mountPath": KIT_DIR},
+        ]
+        if self.plan.source.secret:
+            mounts.append({"name": "git", "mountPath": GIT_SECRET_DIR, "readOnly": True})
+        if steps:
+            mounts.append({"name": "steps", "mountPath": STEPS_DIR, "readOnly": True})
+        return {
+            "name": SOURCE,
+            "image": self.settings.image,
+            "imagePullPolicy": self.settings.image_pull_policy,
+            "command": [PYTHON, "-I", "-m", "sentinel.source.fetch"],
+            # The kubelet expands $(NAME) in values: a branch may be called that.
+            "env": [
+                {"name": FETCH_VARIABLE, "value": exact(json.dumps(fetch, sort_keys=True))},
+                *_proxies(self.settings),
+            ],
+            "volumeMounts": mounts,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "resources": self.settings.source.resources,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": FETCH_USER,
+                "runAsGroup": FETCH_USER,
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+        }
+
+    def _box(self) -> Object:
+        said = self.build.spec.pod.box
+        mounts: list[Object] = [
+            {"name": "wercker", "mountPath": WERCKER_DIR, "readOnly": True},
+            {"name": "kit", "mountPath": KIT_DIR, "readOnly": True},
+            {"name": "session", "mountPath": SESSION_DIR},
+        ]
+        if provides_tools(self.plan.steps, self.settings):
+            mounts.append({"name": "tools", "mountPath": TOOLS_DIR, "readOnly": True})
+        mounts += [{"name": name, "mountPath": path} for name, path in self._writable()]
+        box: Object = {
+            "name": BOX,
+            "image": self.plan.box.reference,
+            "imagePullPolicy": "IfNotPresent",
+            "command": [BOXKIT, "init"],
+            "volumeMounts": mounts,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "resources": said.resources or {"requests": {"cpu": "100m", "memory": "128Mi"}},
+        }
+        if context := {**security_context(self.plan.user, self.plan.box), **said.security_context}:
+            box["securityContext"] = context
+        return box
+
+    def _optional(self) -> Object:
+        """The fields that are left out where there is nothing to say."""
+        said = self.build.spec.pod
+        aliases = [service.alias for service in self.plan.services if is_dns_name(service.alias)]
+        aliases += [name for name in container_aliases(self.plan) if name not in aliases]
+        secrets = dict.fromkeys(
+            (
+                *self.plan.image.pull_secrets,
+                *(ref.name for ref in said.image_pull_secrets),
+                *container_secrets(self.plan, self.build),
+            )
+        )
+        fields: Object = {
+            "hostAliases": [{"ip": ADDRESS, "hostnames": aliases}] if aliases else [],
+            "imagePullSecrets": [{"name": name} for name in secrets],
+            "serviceAccountName": said.service_account_name,
+            "tolerations": said.tolerations,
+            "affinity": said.affinity,
+            "priorityClassName": said.priority_class_name,
+            "runtimeClassName": said.runtime_class_name,
+        }
+        return {name: value for name, value in fields.items() if value}
+
+
+def provides_tools(steps: Iterable[PlanStep], settings: Settings) -> bool:
+    """Whether the box gets the tools of the operator's owner: only standard steps look for them."""
+    return bool(settings.steps.tools) and any(step.standard for step in steps)
 
 
 def _tools(settings: Settings) -> Object:
@@ -152,85 +288,6 @@ def _tools(settings: Settings) -> Object:
     }
 
 
-def provides_tools(plan: Plan, settings: Settings) -> bool:
-    """Whether the box gets the tools of the operator's owner: only standard steps look for them."""
-    return bool(settings.steps.tools) and any(step.standard for step in plan.steps)
-
-
-def _writable(plan: Plan, said: PodContainer) -> list[tuple[str, str]]:
-    """Volumes of the box, with their places, where it could not make directories: its user is not root, or its root
-    file system is read-only; then /tmp is one too."""
-    read_only = is_read_only(said)
-    if is_root(box_user(plan, said)) and not read_only:
-        return []
-    places = [("pipeline", PIPELINE_DIR), ("report", REPORT_DIR)]
-    if read_only:
-        places.append(("tmp", TMP_DIR))
-    if not plan.base_path.startswith(f"{PIPELINE_DIR}/"):
-        places.append(("base", plan.base_path))
-    return places
-
-
-def _source(plan: Plan, settings: Settings) -> Object:
-    fetch: Object = {
-        "url": plan.source.url,
-        "dest": FETCHED_SOURCE,
-        "kit": KIT_DIR,
-        "secretDir": GIT_SECRET_DIR if plan.source.secret else "",
-        "ignoreFile": plan.ignore_file,
-        "maxBytes": settings.source.max_gib * 1024**3,
-        "network": settings.network.policy().to_json(),
-    }
-    if settings.source.ca:
-        fetch["ca"] = settings.source.ca  # public, so it may stand in the pod
-    steps = [{"id": step.id, "digest": step.digest} for step in plan.archived_steps]
-    if steps:
-        fetch |= {"steps": steps, "stepsDir": STEPS_DIR}
-    standard = [{"id": step.id, "name": step.name} for step in plan.steps if step.standard]
-    if standard:
-        fetch["standardSteps"] = standard
-    if plan.source.digest:
-        fetch["sha256"] = plan.source.digest
-    else:
-        fetch |= {
-            "commit": plan.source.commit,
-            "ref": plan.source.ref,
-            "branch": plan.source.branch,
-            "tag": plan.source.tag,
-            "submodules": plan.source.submodules,
-        }
-    mounts: list[Object] = [
-        {"name": "wercker", "mountPath": WERCKER_DIR},
-        {"name": "kit", "mountPath": KIT_DIR},
-    ]
-    if plan.source.secret:
-        mounts.append({"name": "git", "mountPath": GIT_SECRET_DIR, "readOnly": True})
-    if steps:
-        mounts.append({"name": "steps", "mountPath": STEPS_DIR, "readOnly": True})
-    return {
-        "name": SOURCE,
-        "image": settings.image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "command": [PYTHON, "-I", "-m", "sentinel.source.fetch"],
-        # The kubelet expands $(NAME) in values: a branch may be called that.
-        "env": [
-            {"name": FETCH_VARIABLE, "value": exact(json.dumps(fetch, sort_keys=True))},
-            *_proxies(settings),
-        ],
-        "volumeMounts": mounts,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "resources": settings.source.resources,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": FETCH_USER,
-            "runAsGroup": FETCH_USER,
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-    }
-
-
 def _proxies(settings: Settings) -> list[Object]:
     """The proxies as git wants them: in lower case, past none but those the operator names."""
     proxy = settings.proxy
@@ -238,29 +295,6 @@ def _proxies(settings: Settings) -> list[Object]:
     if any(values.values()):
         values["no_proxy"] = ",".join(proxy.no_proxy)
     return [{"name": name, "value": exact(value)} for name, value in values.items() if value]
-
-
-def _box(plan: Plan, said: PodContainer, settings: Settings) -> Object:
-    mounts: list[Object] = [
-        {"name": "wercker", "mountPath": WERCKER_DIR, "readOnly": True},
-        {"name": "kit", "mountPath": KIT_DIR, "readOnly": True},
-        {"name": "session", "mountPath": SESSION_DIR},
-    ]
-    if provides_tools(plan, settings):
-        mounts.append({"name": "tools", "mountPath": TOOLS_DIR, "readOnly": True})
-    mounts += [{"name": name, "mountPath": path} for name, path in _writable(plan, said)]
-    box: Object = {
-        "name": BOX,
-        "image": plan.box.reference,
-        "imagePullPolicy": "IfNotPresent",
-        "command": [BOXKIT, "init"],
-        "volumeMounts": mounts,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "resources": said.resources or {"requests": {"cpu": "100m", "memory": "128Mi"}},
-    }
-    if context := {**security_context(plan.user, plan.box), **said.security_context}:
-        box["securityContext"] = context
-    return box
 
 
 def _service(service: PlanService, said: PodContainer) -> Object:
@@ -280,30 +314,6 @@ def _service(service: PlanService, said: PodContainer) -> Object:
     if context := {**security_context(service.user, service.image), **said.security_context}:
         container["securityContext"] = context
     return container
-
-
-def _optional(plan: Plan, build: Build) -> Object:
-    """The fields that are left out where there is nothing to say."""
-    said = build.spec.pod
-    aliases = [service.alias for service in plan.services if is_dns_name(service.alias)]
-    aliases += [name for name in container_aliases(plan) if name not in aliases]
-    secrets = dict.fromkeys(
-        (
-            *plan.image.pull_secrets,
-            *(ref.name for ref in said.image_pull_secrets),
-            *container_secrets(plan, build),
-        )
-    )
-    fields: Object = {
-        "hostAliases": [{"ip": ADDRESS, "hostnames": aliases}] if aliases else [],
-        "imagePullSecrets": [{"name": name} for name in secrets],
-        "serviceAccountName": said.service_account_name,
-        "tolerations": said.tolerations,
-        "affinity": said.affinity,
-        "priorityClassName": said.priority_class_name,
-        "runtimeClassName": said.runtime_class_name,
-    }
-    return {name: value for name, value in fields.items() if value}
 
 
 def exact(text: str) -> str:

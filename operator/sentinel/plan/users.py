@@ -13,7 +13,7 @@ from sentinel.api.build import PodContainer
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
 from sentinel.errors import UserError
-from sentinel.plan.model import ImageFacts, Plan
+from sentinel.plan.model import ImageFacts
 
 _NUMBERS = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")
 
@@ -36,11 +36,6 @@ def run_as(box: Box, image: ImageFacts) -> str:
 def is_root(user: str) -> bool:
     """Whether an image's or container's user is root, so that it may make /pipeline and write /etc/hosts."""
     return user.partition(":")[0] in ("", "0", "root")
-
-
-def box_user(plan: Plan, said: PodContainer) -> str:
-    """Who the box's PID 1 will be: the Build's word, else wercker.yml's, else the image's."""
-    return str(said.security_context.get("runAsUser", plan.user or plan.box.user))
 
 
 def is_read_only(said: PodContainer) -> bool:

@@ -16,7 +16,6 @@ from sentinel.errors import UserError
 from sentinel.plan import options
 from sentinel.plan.environment import resolve
 from sentinel.plan.images import wanted_images
-from sentinel.plan.internal import scratch_directories
 from sentinel.plan.links import exposed
 from sentinel.plan.model import PlanImage, PlanStep, StepFacts
 from sentinel.plan.options import check_options
@@ -292,7 +291,7 @@ def test_an_image_from_scratch_is_of_the_output_or_else_the_source() -> None:
     found = plan(yml=SCRATCH % "0", services=())
 
     assert [step.kind for step in found.steps] == ["operator"]
-    assert scratch_directories(found) == ("/pipeline/output", "/go/src/x")
+    assert found.scratch_directories == ("/pipeline/output", "/go/src/x")
 
 
 @pytest.mark.parametrize(
