@@ -130,7 +130,12 @@ class Delivery:
             raise _Failed(Turn.FAILED, f"no report to {label}: {error}") from None
         status = answer.status
         text = f"{label} answered {status}"
-        if status in (401, 408, 425, 429) or (status >= 500 and not _unknown(post, status)):
+        limited = status == 403 and answer.retry_after > 0  # GitHub's way to say 429
+        if (
+            limited
+            or status in (401, 408, 425, 429)
+            or (status >= 500 and not _unknown(post, status))
+        ):
             raise _Failed(Turn.FAILED, text, after=answer.retry_after)
         if 300 <= status < 400 or (status in (403, 404, 405, 410) and not _unknown(post, status)):
             # Perhaps a wrong URL, or a token without the right; another build's reports may be taken.

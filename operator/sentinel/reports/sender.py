@@ -35,7 +35,7 @@ class NotSent(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A receiver's answer: its status, and the seconds of its Retry-After, or 0."""
+    """A receiver's answer: its status, and the seconds after which it wants to be asked again, or 0."""
 
     status: int
     retry_after: float = 0.0
@@ -109,6 +109,9 @@ class Sender:
 
     def _retry_after(self, headers: Any) -> float:
         text = str(headers.get("Retry-After", ""))[:64]
+        reset = str(headers.get("X-RateLimit-Reset", ""))[:16]
+        if not text and headers.get("X-RateLimit-Remaining") == "0" and reset.isdecimal():
+            return max(int(reset) - self._clock.now().timestamp(), 0.0)
         if text.isdecimal():
             return float(int(text[:9]))
         try:

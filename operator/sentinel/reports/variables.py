@@ -12,6 +12,8 @@ from sentinel.settings import Settings
 
 VALUE_LIMIT = 4096
 """Characters of one value."""
+VALUES_LIMIT = 65_536
+"""Characters of all values of a Build; of further variables only the names are sent."""
 
 _UNKNOWN = frozenset({"WERCKER_ROOT", "WERCKER_SOURCE_DIR"})
 """Depend on wercker.yml, which the status does not have."""
@@ -28,10 +30,13 @@ def environment(build: Build, settings: Settings) -> dict[str, Any]:
         if name not in _UNKNOWN
     ]
     named: list[dict[str, Any]] = []
+    left = VALUES_LIMIT
     for each in build.spec.env:
         origin = each.value_from
         if origin is None:
-            named.append({"name": each.name, "value": each.value[:VALUE_LIMIT]})
+            value = each.value[:VALUE_LIMIT]
+            left -= len(value)
+            named.append({"name": each.name, "value": value} if left >= 0 else {"name": each.name})
         elif origin.secret_key_ref is not None:
             named.append({"name": each.name, "secret": True})
         else:

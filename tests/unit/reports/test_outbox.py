@@ -161,6 +161,8 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield each
 
 
+META = stories.created()["metadata"]
+
 WHOLE = [
     "runstarted",
     "runstepstarted setup environment",
@@ -359,6 +361,21 @@ async def test_retry_after_is_obeyed(receiver: Receiver) -> None:
         await until(is_empty(outbox))
     assert waits[1] - waits[0] >= 7
     assert waits[2] - waits[1] >= 5
+
+
+async def test_github_s_rate_limit_pauses_all_builds_until_its_reset(receiver: Receiver) -> None:
+    world = World(settings(receiver.url))
+    reset = int(world.clock.now().timestamp()) + 9
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(reset)}
+    answers = iter([(403, headers)])
+    receiver.answer = lambda *_: next(answers, 200)
+    began = world.clock.monotonic()
+    async with world.reporter() as outbox:
+        for uid in ("one", "two"):
+            outbox.offer(stories.refused().raw | {"metadata": {**META, "uid": uid}})
+        await until(is_empty(outbox))
+    assert world.clock.monotonic() - began >= 9
+    assert len(receiver.received) == 2 * 6 + 1
 
 
 async def test_a_refused_report_is_skipped_with_an_event(receiver: Receiver) -> None:

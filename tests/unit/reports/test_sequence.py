@@ -177,6 +177,14 @@ def test_variables_are_named_and_only_public_values_are_sent() -> None:
     assert data["from"] == [{"prefix": "X_", "kind": "Secret", "name": "all"}]
 
 
+def test_values_of_a_large_environment_are_left_out() -> None:
+    story = stories.passed()
+    story.raw["spec"]["env"] = [{"name": f"V{n}", "value": "x" * 100_000} for n in range(500)]
+    data = next(e.data for e in implied(story.raw) if e.kind is Kind.ENVIRONMENT_SET)
+    assert {f"V{n}" for n in range(500)} <= {each["name"] for each in data["variables"]}
+    assert len(json.dumps(data)) < 120_000
+
+
 @pytest.mark.parametrize("cut", range(1, len(stories.passed().states)))
 def test_a_build_that_is_deleted_has_failed_unless_its_result_stood(cut: int) -> None:
     state = stories.passed().states[cut]
