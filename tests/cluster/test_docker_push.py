@@ -34,6 +34,11 @@ build:
         name: push two
         repository: {registry}/{namespace}/app
         tag: $TAG
+    - internal/docker-push:
+        name: push without the variable
+        repository: {registry}/{namespace}/app
+        tag: not$TAG
+        disable-sync: "true"
 """
 
 
@@ -84,9 +89,10 @@ def test_two_pushes_of_one_build(builds: Builds) -> None:
     raw = builds.run(url=builds.project(text))
 
     assert raw["status"]["phase"] == "Succeeded", json.dumps(raw["status"], indent=1)
-    assert [state for _, state, _ in steps(raw)] == ["Passed"] * 4
-    one, latest, two = (
-        image_config(builds, f"{builds.namespace}/app", tag) for tag in ("one", "latest", "two")
+    assert [state for _, state, _ in steps(raw)] == ["Passed"] * 5
+    one, latest, two, unsynced = (
+        image_config(builds, f"{builds.namespace}/app", tag)
+        for tag in ("one", "latest", "two", "not")
     )
     assert one == latest
     base = image_config(builds, "box/debian", "12")
@@ -102,7 +108,7 @@ def test_two_pushes_of_one_build(builds: Builds) -> None:
         "WorkingDir": "/opt",
     }
     assert one["author"] == "me"
-    assert two["config"] == base["config"]
+    assert two["config"] == unsynced["config"] == base["config"]
     log = builds.log(raw, "push one")
     assert log.startswith(
         f"pushing the box to {builds.lab.registry}/{builds.namespace}/app: one, latest\n"

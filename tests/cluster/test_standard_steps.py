@@ -103,6 +103,15 @@ def test_a_tool_that_the_box_lacks_is_provided(builds: Builds, provided: None) -
     assert raw["status"]["phase"] == "Succeeded", json.dumps(raw["status"], indent=1)
     assert builds.log(raw, "golint") == "provided golint\n"
 
+    # A namespace without them has a note, and steps that need none run.
+    builds.kubectl("delete", "configmap", "tools", "-n", builds.namespace)
+    text = text.replace("- golint", "- create-file: {filename: note, content: x}")
+    raw = builds.run("without", url=builds.project(text))
+
+    assert raw["status"]["phase"] == "Succeeded", json.dumps(raw["status"], indent=1)
+    note = f"there is no ConfigMap tools in namespace {builds.namespace}, which the setting"
+    assert note in condition(raw, "Accepted")["message"]
+
 
 @pytest.fixture
 def open_registry(sentinel: Lab, tmp_path: Path) -> Iterator[str]:
