@@ -55,7 +55,8 @@ def planned(*, standard: bool = True) -> Plan:
 async def test_a_namespace_without_the_tools_is_named(
     tools: dict[str, Any], there: str, note: str
 ) -> None:
-    found = await about_tools(run_with(Objects(there), **tools), planned())
+    run = run_with(Objects(there), **tools)
+    found = await about_tools(planned().steps, namespace="ns", tools=run.tools)
 
     assert [text.partition(" namespace")[0] for text in found] == ([note] if note else [])
 
@@ -64,7 +65,7 @@ async def test_without_a_standard_step_nothing_is_looked_up() -> None:
     objects = Objects()
     run = run_with(objects, configMap={"name": "tools"})
 
-    assert await about_tools(run, planned(standard=False)) == ()
+    assert await about_tools(planned(standard=False).steps, namespace="ns", tools=run.tools) == ()
     assert objects.asked == 0
 
 
