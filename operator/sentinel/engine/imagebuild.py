@@ -157,8 +157,13 @@ async def _packed(attempt: Attempt, step: PlanStep, build: ImageBuild) -> str:
                 "or remove what the image does not need",
                 reason=Reason.OUTPUT_TOO_LARGE,
             )
-        raise UserError(
-            f"the build context {path} was not stored: {collected.reason}: {collected.text}",
+        if collected.reason == "Unreadable":
+            raise UserError(
+                f"the build context {path} cannot be read: {collected.text}",
+                reason=Reason.OUTPUT_UNREADABLE,
+            )
+        raise InfrastructureError(
+            f"the build context {path} was not stored: {collected.text}",
             reason=Reason.STORE_FAILED,
         )
     if collected.empty:

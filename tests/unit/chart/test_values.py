@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from sentinel.api.crd import crds, render
 from sentinel.settings import Settings
@@ -52,9 +54,15 @@ def test_the_chart_carries_the_crds_of_the_models() -> None:
 def test_every_variable_the_chart_sets_is_a_setting() -> None:
     text = "".join(path.read_text() for path in (CHART / "templates").glob("*"))
     names = set(re.findall(r"SENTINEL_([A-Z_]+)", text))
-    fields = set()
-    for name, info in Settings.model_fields.items():
-        nested = getattr(info.annotation, "model_fields", None)
-        fields |= {f"{name}__{each}".upper() for each in nested} if nested else {name.upper()}
     assert names
-    assert names - fields == set()
+    assert names - set(variables(Settings)) == set()
+
+
+def variables(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The environment variables of a model's fields, those of nested models too, without SENTINEL_."""
+    for name, info in model.model_fields.items():
+        nested = info.annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            yield from variables(nested, f"{prefix}{name}__".upper())
+        else:
+            yield f"{prefix}{name}".upper()
