@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.bench import (
     boxkit,
+    caching,
     cancelling,
     config,
     crowd,
@@ -50,6 +51,7 @@ ON_THE_LAB: dict[str, Part] = {
 WITHOUT: dict[str, Callable[[], dict[str, Any]]] = {
     "config": config.measure,
     "boxkit": boxkit.measure,
+    "cache": caching.measure,
 }
 GOALS = {
     **starting.GOALS,
@@ -62,6 +64,8 @@ GOALS = {
     **at_most(config.GOALS),
     **at_most(boxkit.AT_MOST),
     **at_least(boxkit.AT_LEAST),
+    **at_most(caching.AT_MOST),
+    **at_least(caching.AT_LEAST),
 }
 OUT = ROOT / "build/bench.json"
 

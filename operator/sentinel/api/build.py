@@ -10,10 +10,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
+from sentinel.api.cache import Cache, CacheStatus
 from sentinel.api.conditions import Condition, Phase
-from sentinel.api.model import Duration, KeyRef, LocalRef, Model, Resource, findings, is_deeper
+from sentinel.api.model import (
+    Duration,
+    KeyRef,
+    LocalRef,
+    Model,
+    Resource,
+    findings,
+    is_deeper,
+)
 from sentinel.api.podshape import AFFINITY, RESOURCES, SECURITY_CONTEXT, TOLERATION
 from sentinel.api.reasons import Reason
+from sentinel.api.timeouts import Retries, Timeouts
 from sentinel.errors import UserError
 
 Text = Annotated[str, Field(max_length=1024)]
@@ -157,34 +167,6 @@ class Image(Model):
     ] = []
 
 
-class Timeouts(Model):
-    """How long things may take. Durations are Go's: 90s, 25m, 1h30m."""
-
-    pending: Annotated[Duration, Field(description="Pod created until the box runs.")] = "15m"
-    build: Annotated[Duration, Field(description="All main steps together.")] = "2h"
-    command: Annotated[
-        Duration | None,
-        Field(description="One step. Default: command-timeout of wercker.yml, else 25m."),
-    ] = None
-    no_response: Annotated[
-        Duration | None,
-        Field(
-            description="A step's silence. Default: no-response-timeout of wercker.yml, else 5m."
-        ),
-    ] = None
-
-
-class Retries(Model):
-    """When the cluster fails."""
-
-    infrastructure: Annotated[
-        int, Field(ge=0, le=5, description="How often a lost pod is replaced.")
-    ] = 1
-    after_start: Annotated[
-        bool, Field(description="Replace it even when a step of the user's has started already.")
-    ] = False
-
-
 class PodModel(Model):
     """A part of `spec.pod`: unknown fields are kept, so that a misspelt one can be refused by name."""
 
@@ -276,6 +258,7 @@ class BuildSpec(Model):
         Field(max_length=64, description="Secrets and ConfigMaps whose keys become variables."),
     ] = []
     image: Annotated[Image, Field(description="What becomes of the box.")] = Image()
+    cache: Annotated[Cache, Field(description="What is kept for the next build.")] = Cache()
     timeouts: Annotated[Timeouts, Field(description="How long things may take.")] = Timeouts()
     retries: Annotated[Retries, Field(description="When the cluster fails.")] = Retries()
     ttl_after_finished: Annotated[
@@ -419,6 +402,7 @@ class BuildStatus(Model):
     steps: Annotated[list[StepStatus], Field(description="Every step, in order.")] = []
     image: Annotated[ImageStatus | None, Field(description="The image that was pushed.")] = None
     results: Annotated[Results | None, Field(description="Where logs and output lie.")] = None
+    cache: Annotated[CacheStatus | None, Field(description="What became of the cache.")] = None
     diagnostics: Annotated[
         list[DiagnosticStatus], Field(max_length=10, description="Findings in wercker.yml.")
     ] = []

@@ -25,6 +25,23 @@ def seconds(duration: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
+QUANTITY_PATTERN = r"^([1-9][0-9]{0,14}(k|M|G|T|Ki|Mi|Gi|Ti)?)?$"
+"""Kubernetes' quantities of bytes, as in `500Mi` and `2Gi`; empty for none."""
+
+_BYTES = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+_BYTES |= {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
+
+Quantity = Annotated[str, Field(pattern=QUANTITY_PATTERN, max_length=20)]
+
+
+def quantity(text: str) -> int:
+    """A quantity in bytes. Raises ValueError for anything that `QUANTITY_PATTERN` refuses, and for an empty one."""
+    found = re.fullmatch(r"([1-9][0-9]{0,14})([A-Za-z]{0,2})", text)
+    if found is None or found[2] not in _BYTES:
+        raise ValueError(f"{text!r} is no quantity: write it like 500Mi or 2Gi")
+    return int(found[1]) * _BYTES[found[2]]
+
+
 def is_deeper(value: object, levels: int) -> bool:
     """Whether lists and maps are nested more than `levels` deep in `value`. Takes no stack, however deep it is."""
     level = [value]

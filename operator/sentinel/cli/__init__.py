@@ -10,6 +10,7 @@ from sentinel import __version__
 
 VERBS = {
     "agent": "sentinel.cli.roles",
+    "cache": "sentinel.cli.cache",
     "check": "sentinel.cli.check",
     "detect": "sentinel.cli.detect",
     "env": "sentinel.cli.env",

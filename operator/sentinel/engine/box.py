@@ -16,6 +16,7 @@ from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason, read_reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Board
+from sentinel.engine.cache import note_restored
 from sentinel.engine.deadline import steps_done
 from sentinel.engine.run import Outcome
 from sentinel.engine.status import step_statuses
@@ -37,11 +38,20 @@ from sentinel.plan.environment import ResolvedEnvironment
 from sentinel.plan.model import PlanStep
 from sentinel.plan.names import BOX, is_dns_name
 from sentinel.plan.observe import observe
+from sentinel.plan.pod import CACHE_ENTRIES
 from sentinel.plan.users import is_read_only
 from sentinel.session.client import Session
 from sentinel.session.journal import Expected, SessionState
-from sentinel.session.messages import Copy, Limits, Open, Result, Service, StepSpec
-from sentinel.session.records import AnyRecord, Finished, Opened, ServiceSeen, Skipped, Started
+from sentinel.session.messages import Cache, Copy, Limits, Open, Result, Service, StepSpec
+from sentinel.session.records import (
+    AnyRecord,
+    CacheSeen,
+    Finished,
+    Opened,
+    ServiceSeen,
+    Skipped,
+    Started,
+)
 from sentinel.session.stream import ByteStream, RequestRefused
 
 log = logging.getLogger(__name__)
@@ -251,6 +261,8 @@ def _follow(attempt: Attempt, state: SessionState, record: AnyRecord) -> None:
             for step in steps:
                 if step.state != before.get(step.id) and step.state not in ("Pending", "Running"):
                     attempt.report.step_finished(step=step)
+        case CacheSeen():
+            note_restored(attempt, record)
         case ServiceSeen() if not record.ready:
             service = next((s for s in attempt.plan.services if s.alias == record.alias), None)
             ports = ", ".join(str(port) for port in service.ports) if service is not None else ""
@@ -285,11 +297,11 @@ def _open_message(attempt: Attempt, environment: ResolvedEnvironment) -> Open:
         source_dir=plan.source_dir,
         pipeline_dir=PIPELINE_DIR,
         report_dir=REPORT_DIR,
-        dirs=(PIPELINE_DIR, OUTPUT_DIR),
-        copies=(
-            Copy(source=FETCHED_SOURCE, target=plan.base_path),
-            Copy(source=FETCHED_CACHE, target=CACHE_DIR),
-        ),
+        dirs=(PIPELINE_DIR, OUTPUT_DIR, CACHE_DIR),
+        copies=(Copy(source=FETCHED_SOURCE, target=plan.base_path),),
+        cache=Cache(source=FETCHED_CACHE, target=CACHE_DIR, entries=CACHE_ENTRIES)
+        if plan.cache.size
+        else None,
         limits=Limits(build=plan.build_timeout),
         services=tuple(
             Service(alias=service.alias, ports=service.ports, hosts=not is_dns_name(service.alias))

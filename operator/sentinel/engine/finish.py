@@ -17,6 +17,7 @@ from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.attempt import Attempt
+from sentinel.engine.cache import drop_cache, may_save, note_saved, save_cache
 from sentinel.engine.guard import guarded
 from sentinel.engine.ours import find_pod
 from sentinel.engine.pod import box_ended
@@ -32,6 +33,7 @@ from sentinel.kube.errors import Conflict as ApiConflict
 from sentinel.kube.errors import Invalid, NotFound
 from sentinel.kube.resources import BUILDS, PODS
 from sentinel.layout import OUTPUT_DIR, report_artifacts
+from sentinel.plan.cache import SAVED_WITHIN
 from sentinel.plan.keys import step_log
 from sentinel.plan.names import FINISHED_LABEL
 from sentinel.session.client import Session
@@ -126,13 +128,16 @@ async def close_box(attempt: Attempt) -> bool:
 
     The result stands before: a box that is lost now costs its logs at most, and never changes how the build ended.
     """
+    seconds = CLOSED_WITHIN + (SAVED_WITHIN if may_save(attempt) else 0)
     try:
-        async with asyncio.timeout(CLOSED_WITHIN):
+        async with asyncio.timeout(seconds):
             return await _close(attempt)
     except (BoxEnded, InfrastructureError, InternalError, TimeoutError) as e:
-        why = str(e) or f"no end within {CLOSED_WITHIN:.0f} s"
+        why = str(e) or f"no end within {seconds:.0f} s"
         log.warning("build %s/%s: the box could not be closed: %s", *attempt.run.key, why)
         return False
+    finally:
+        note_saved(attempt, attempt.session.state)
 
 
 async def _close(attempt: Attempt) -> bool:
@@ -147,7 +152,7 @@ async def _close(attempt: Attempt) -> bool:
     with suppress(BoxEnded):
         await guarded(store_artifacts(attempt), box_ended(attempt))
     try:
-        await guarded(attempt.session.close(), box_ended(attempt))
+        await guarded(_save_and_close(attempt), box_ended(attempt))
         attempt.run.closed = attempt.session.state.closed is not None
     except BoxEnded:
         attempt.run.closed = True
@@ -163,6 +168,11 @@ async def _close(attempt: Attempt) -> bool:
             "build %s/%s: logs of %s are not stored; the pod stays", *attempt.run.key, names
         )
     return not missing
+
+
+async def _save_and_close(attempt: Attempt) -> None:
+    await save_cache(attempt)
+    await attempt.session.close()
 
 
 async def _heard(session: Session) -> None:
@@ -241,6 +251,8 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
     run.tools.pods.forget(key)
     if any(step.digest for step in run.writer.status.steps):
         await drop_steps(run, attempt)
+    if run.writer.status.cache is not None and run.writer.status.cache.restored not in ("", "Miss"):
+        await drop_cache(run, attempt)
 
 
 async def _stop(kube: Kube, pod: Mapping[str, Any]) -> None:

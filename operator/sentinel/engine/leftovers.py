@@ -37,7 +37,12 @@ async def remove_leftovers(tools: Tools, of: AttemptId) -> None:
     """Delete what an attempt of a Build that is gone may have made; what is gone already is no error."""
     names: list[tuple[Resource, str]] = [(SECRETS, of.pull_secret)]
     if of.attempt:
-        names += [(PODS, of.pod), (CONFIG_MAPS, of.steps), (IMAGE_COMMITS, of.commit)]
+        names += [
+            (SECRETS, of.cache),
+            (PODS, of.pod),
+            (CONFIG_MAPS, of.steps),
+            (IMAGE_COMMITS, of.commit),
+        ]
     for resource, name in names:
         try:
             raw = await tools.kube.get(resource, namespace=of.namespace, name=name)

@@ -16,6 +16,7 @@ from typing import Any
 from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Seen
+from sentinel.engine.cache import deliver_cache
 from sentinel.engine.create import create
 from sentinel.engine.ending import ending_of, why_box_ended
 from sentinel.engine.look import look_again
@@ -92,6 +93,7 @@ async def ensure_pod(attempt: Attempt) -> None:
     if attempt.writer.attempt != attempt.plan.attempt:
         attempt.writer.begin_attempt(attempt.plan)
     await attempt.writer.flush()
+    await attempt.run.unless_cancelled(deliver_cache(attempt))
     await attempt.run.unless_cancelled(deliver_steps(attempt))
     raw = await attempt.run.unless_cancelled(_create(attempt))
     attempt.tools.pods.offer(raw)

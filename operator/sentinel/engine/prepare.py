@@ -17,6 +17,7 @@ from sentinel.api.build import (
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
+from sentinel.engine.cache import find_cache
 from sentinel.engine.crashes import counted
 from sentinel.engine.lookup import Lookup
 from sentinel.engine.pullsecret import keep_logins, logins
@@ -83,15 +84,22 @@ async def _prepare(run: Run, number: int) -> tuple[Plan, dict[str, Credential], 
         lookup = Lookup(build=build, tools=run.tools, references=run.references)
         found_logins = await logins(run, wanted)
         chosen = [step for _, step in facts.steps]
-        (box, *services), steps = await lookup.find_facts(
-            session,
-            images=[wanted.box, *wanted.services],
-            logins=found_logins,
-            steps=chosen,
-            source=source,
+        finding = asyncio.create_task(
+            find_cache(run, source=source, pipeline=pipeline.name), name="find the cache"
         )
+        try:
+            (box, *services), steps = await lookup.find_facts(
+                session,
+                images=[wanted.box, *wanted.services],
+                logins=found_logins,
+                steps=chosen,
+                source=source,
+            )
+            cache = await finding
+        finally:
+            finding.cancel()
     show(run.writer, check_options(chosen, steps, pipeline=pipeline.name))
-    plan = make_plan(facts, box=box, services=services, steps=steps, attempt=number)
+    plan = make_plan(facts, box=box, services=services, steps=steps, attempt=number, cache=cache)
     known = notices(facts, plan)
     return (
         plan,

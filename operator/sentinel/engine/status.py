@@ -22,6 +22,7 @@ from sentinel.api.build import (
     SourceStatus,
     StepStatus,
 )
+from sentinel.api.cache import CacheStatus
 from sentinel.api.conditions import (
     Condition,
     ConditionType,
@@ -37,7 +38,7 @@ from sentinel.errors import Conflict, GoneError, TransientError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
-from sentinel.plan.model import Plan, PlanStep
+from sentinel.plan.model import Plan, PlanCache, PlanStep
 from sentinel.session.journal import SessionState, StepState
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,15 @@ DELAY = 0.3
 
 RETRY = 1.0
 """Seconds until a write is tried again that the API server could not take."""
+
+
+def _planned(cache: PlanCache) -> CacheStatus | None:
+    """What the status says of a cache before there is a pod."""
+    if not cache.key:
+        return None
+    return CacheStatus(
+        restored="" if cache.size else "Miss", saved="" if cache.save else "ReadOnly"
+    )
 
 
 def pending_steps(steps: Sequence[PlanStep]) -> list[StepStatus]:
@@ -146,6 +156,7 @@ class Fields(TypedDict, total=False):
     steps: list[StepStatus]
     image: ImageStatus
     results: Results | None
+    cache: CacheStatus | None
     diagnostics: list[DiagnosticStatus]
 
 
@@ -195,6 +206,7 @@ class StatusWriter:
         self.change(
             pod=PodStatus(attempt=plan.attempt),
             results=Results(prefix=plan.results_prefix) if plan.results_prefix else None,
+            cache=_planned(plan.cache),
             steps=steps,
             current_step="",
             running=False,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sentinel.engine.attempt import Attempt
+from sentinel.engine.cache import CACHE, PACKED_OVERHEAD, may_save
 from sentinel.errors import SentinelError
 from sentinel.plan.keys import output, step_artifacts, step_context, step_log
 from sentinel.session.journal import SessionState, UploadState
@@ -84,9 +85,14 @@ class Uploads:
                 )
         keys = {artifacts_of(n): step_artifacts(prefix, each) for n, each in self._ids.items()}
         keys |= {context_of(n): step_context(prefix, each) for n, each in self._ids.items()}
+        if may_save(self._attempt):
+            keys[CACHE] = self._attempt.plan.cache.key
         for what, key in {OUTPUT: output(prefix), **keys}.items():
             packed = state.packed.get(what)
-            if packed is not None and what not in state.collected and self._open(what, packed):
+            if packed is None or what in state.collected or not self._open(what, packed):
+                continue
+            # The box has packed no more than it was allowed to; what else speaks for it may say anything.
+            if what != CACHE or packed.bytes <= self._attempt.plan.cache.limit + PACKED_OVERHEAD:
                 yield _Due(
                     what=what, key=key, size=packed.bytes, sha256=packed.sha256, after=packed
                 )
@@ -101,6 +107,7 @@ class Uploads:
         assert store is not None  # noqa: S101 - sign has looked
         tried = self._tries.get(due.what, 0)
         self._tries[due.what], self._answered[due.what] = tried + 1, due.after
-        # A server that does not know conditional writes refuses the first one.
-        url, headers = store.presign_put(due.key, size=due.size, sha256=due.sha256, once=tried == 0)
+        # A server that does not know conditional writes refuses the first one. A cache takes the place of the last one.
+        once = tried == 0 and due.what != CACHE
+        url, headers = store.presign_put(due.key, size=due.size, sha256=due.sha256, once=once)
         await self._session.upload(due.what, Upload(url=url, headers=headers))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from sentinel.api.build import Build
 from sentinel.api.reasons import Reason
 from sentinel.errors import NotVerified
+from sentinel.plan.cache import plan_cache
 from sentinel.plan.environment import needed, user_variables
 from sentinel.plan.generic import application_id
 from sentinel.plan.keys import results_prefix
@@ -49,6 +50,14 @@ def derive_again(plan: Plan, *, build: Build, settings: Settings) -> Plan:
         source=source,
         image=image,
         results_prefix=attempt_results(build, source, settings=settings, attempt=plan.attempt),
+        cache=plan_cache(
+            build,
+            source=source,
+            pipeline=plan.pipeline,
+            settings=settings,
+            space=plan.cache.space,
+            size=plan.cache.size,
+        ),
     )
 
 

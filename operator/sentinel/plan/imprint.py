@@ -17,7 +17,9 @@ from sentinel.plan.names import BOX, FETCH_VARIABLE, SOURCE
 
 Json = Mapping[str, Any]
 
-_VOLUMES = frozenset({"wercker", "kit", "session", "pipeline", "report", "base", "git", "steps"})
+_VOLUMES = frozenset(
+    {"wercker", "kit", "session", "pipeline", "report", "base", "git", "steps", "cache"}
+)
 """The names of the volumes that `plan/pod.py` makes."""
 
 

@@ -169,6 +169,21 @@ class PlanImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanCache:
+    """The cache of the build: the object `key`, "" where it has none. `limit` in bytes of its files.
+
+    `space` is the uid of the namespace. `size` in bytes of the object when the build was planned: 0 where there was
+    none, and the pod restores nothing.
+    """
+
+    key: str = ""
+    space: str = ""
+    size: int = 0
+    save: bool = False
+    limit: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything an attempt needs. Times are in seconds.
 
@@ -198,6 +213,7 @@ class Plan:
     pending_timeout: float = 900.0
     build_timeout: float = 7200.0
     results_prefix: str = ""
+    cache: PlanCache = PlanCache()
     deploy: bool = False
     image_notes: tuple[str, ...] = ()
     version: int = VERSION

@@ -75,6 +75,11 @@ class AttemptId:
         return self._named(str(self.attempt), "steps")
 
     @property
+    def cache(self) -> str:
+        """The Secret with the URL of the cache that the attempt's pod restores."""
+        return self._named(str(self.attempt), "cache")
+
+    @property
     def pull_secret(self) -> str:
         """The Secret with the registry logins of wercker.yml. The Build's: the next attempt pulls with it too."""
         return self._named("pull")

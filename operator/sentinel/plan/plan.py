@@ -29,6 +29,7 @@ from sentinel.plan.internal import (
 from sentinel.plan.model import (
     ImageFacts,
     Plan,
+    PlanCache,
     PlanStep,
     StepFacts,
 )
@@ -49,6 +50,8 @@ COMMAND_TIMEOUT = 25.0
 NO_RESPONSE_TIMEOUT = 5.0
 """Minutes a step may be silent where nobody says."""
 
+NO_CACHE = PlanCache()
+
 IGNORE_FILE = ".werckerignore"
 """What of the source is left out, by git's own rules, where the file does not name another (§1.2)."""
 
@@ -63,6 +66,7 @@ def make_plan(
     services: Sequence[ImageFacts],
     steps: Mapping[str, StepFacts],
     attempt: int,
+    cache: PlanCache = NO_CACHE,
 ) -> Plan:
     """The Plan of attempt `attempt`.
 
@@ -110,6 +114,7 @@ def make_plan(
         pending_timeout=seconds(build.spec.timeouts.pending),
         build_timeout=seconds(build.spec.timeouts.build),
         results_prefix=attempt_results(build, source, settings=settings, attempt=attempt),
+        cache=cache,
         deploy=is_deploy(build),
         image_notes=image_notes(wanted, (box, *services)),
     )

@@ -15,6 +15,8 @@ from sentinel.api import API_VERSION
 from sentinel.api.build import Build, PodContainer
 from sentinel.layout import (
     BOXKIT,
+    CACHE_SECRET_DIR,
+    FETCHED_CACHE,
     FETCHED_SOURCE,
     GIT_SECRET_DIR,
     KIT_DIR,
@@ -42,6 +44,15 @@ from sentinel.plan.names import (
 from sentinel.plan.seal import PlanKeys, seal_plan
 from sentinel.plan.users import is_read_only, is_root, security_context
 from sentinel.settings import Settings
+
+CACHE_URL = "url"
+"""The key in the Secret of the cache."""
+
+CACHE_ENTRIES = 300_000
+"""Files and directories that a cache may have: boxkit holds some 200 bytes of each in memory."""
+
+CACHE_RESTORED_WITHIN = 300.0
+"""Seconds for restoring a cache, beside the fetching of the source."""
 
 FETCH_USER = 65532
 """Who fetches: nobody in particular, never root."""
@@ -151,6 +162,10 @@ class _Spec:
             volumes.append({"name": "git", "secret": git})
         if self.plan.archived_steps:
             volumes.append({"name": "steps", "configMap": {"name": self.plan.id.steps}})
+        if self.plan.cache.size:
+            # A cache never stops a pod: without its Secret it starts empty.
+            secret = {"secretName": self.plan.id.cache, "defaultMode": 0o444, "optional": True}
+            volumes.append({"name": "cache", "secret": secret})
         if provides_tools(self.plan.steps, self.settings):
             volumes.append({"name": "tools", **_tools(self.settings)})
         return volumes
@@ -187,6 +202,15 @@ class _Spec:
         standard = [{"id": step.id, "name": step.name} for step in self.plan.steps if step.standard]
         if standard:
             fetch["standardSteps"] = standard
+        if self.plan.cache.size:
+            fetch["cache"] = {
+                "urlFile": f"{CACHE_SECRET_DIR}/{CACHE_URL}",
+                "dest": FETCHED_CACHE,
+                "state": KIT_DIR,
+                "bytes": self.plan.cache.limit,
+                "entries": CACHE_ENTRIES,
+                "seconds": CACHE_RESTORED_WITHIN,
+            }
         if self.plan.source.digest:
             fetch["sha256"] = self.plan.source.digest
         else:
@@ -203,6 +227,8 @@ class _Spec:
         ]
         if self.plan.source.secret:
             mounts.append({"name": "git", "mountPath": GIT_SECRET_DIR, "readOnly": True})
+        if self.plan.cache.size:
+            mounts.append({"name": "cache", "mountPath": CACHE_SECRET_DIR, "readOnly": True})
         if steps:
             mounts.append({"name": "steps", "mountPath": STEPS_DIR, "readOnly": True})
         return {

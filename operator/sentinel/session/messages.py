@@ -60,6 +60,15 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cache:
+    """A cache that the init container restored to `source`: it is copied to `target`, which is emptied before."""
+
+    source: str
+    target: str
+    entries: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Open:
     """The first request of an attempt; sent again it refreshes masks, uploads, `ca` and `proxy`.
 
@@ -84,13 +93,15 @@ class Open:
     limits: Limits = Limits()
     services: Sequence[Service] = ()
     uploads: Mapping[str, Upload] = field(default_factory=dict)
+    cache: Cache | None = None
     store: bool = False
     ca: str = ""
     proxy: str = ""
 
     def message(self) -> Message:
         """The JSON message, without its `id`."""
-        return {
+        cache = self.cache
+        message: Message = {
             "type": "open",
             "build": self.build,
             "attempt": self.attempt,
@@ -119,6 +130,9 @@ class Open:
             "ca": self.ca,
             "proxy": self.proxy,
         }
+        if cache is not None:
+            message["cache"] = {"from": cache.source, "to": cache.target, "entries": cache.entries}
+        return message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +199,9 @@ class Collect:
 
     Without `upload` the box says how large it is (record `packed`) and waits for its URL (`upload`).
     `limit` is in bytes of the archive; 0 is none.
+
+    A `cache` is packed with zstd when no process of the steps is left, which is after `close`, and only if it is not
+    what was restored. `limit` is then in bytes of its files, `entries` and `seconds` bound it too.
     """
 
     what: str
@@ -192,10 +209,13 @@ class Collect:
     upload: Upload | None = None
     limit: int = 0
     gzip: bool = False
+    cache: bool = False
+    entries: int = 0
+    seconds: float = 0.0
 
     def message(self) -> Message:
         """The JSON message, without its `id`."""
-        return {
+        message: Message = {
             "type": "collect",
             "what": self.what,
             "path": self.path,
@@ -204,6 +224,9 @@ class Collect:
             "limit": self.limit,
             "gzip": self.gzip,
         }
+        if self.cache:
+            message |= {"cache": True, "entries": self.entries, "seconds": self.seconds}
+        return message
 
 
 def hello(*, since: int, follow: Mapping[int, int] | None) -> Message:

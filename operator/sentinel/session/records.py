@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from sentinel.errors import ProtocolError
 
@@ -155,7 +155,8 @@ class Packed(Record):
 class Collected(Record):
     """An archive is in the object store; `empty`: there was nothing, and nothing was put.
 
-    `notice` names the files that are not in it as they were, or is empty.
+    `notice` names the files that are not in it as they were, or is empty. Of a cache: `unchanged` is what was restored,
+    and nothing was put; `size` is in bytes of its files.
     """
 
     what: str
@@ -165,6 +166,23 @@ class Collected(Record):
     bytes: int
     sha256: str
     notice: str = ""
+    unchanged: bool = False
+    size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSeen(Record):
+    """What became of the cache that `open` named. state: Hit, Miss, Invalid or Failed; `text` says why it is empty.
+
+    `bytes` are the archive's, `size` is its files'.
+    """
+
+    state: Literal["Hit", "Miss", "Invalid", "Failed"]
+    bytes: int
+    size: int
+    files: int
+    seconds: float
+    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +229,7 @@ AnyRecord: TypeAlias = (
     | Packed
     | Collected
     | CollectFailed
+    | CacheSeen
     | Stopping
     | Closed
     | Unknown
@@ -242,6 +261,13 @@ def _seconds(value: Any) -> float:
     if not 0 <= number <= 1e9:
         raise ValueError("not a time in seconds")
     return number
+
+
+def _state(value: Any) -> Literal["Hit", "Miss", "Invalid", "Failed"]:
+    if value not in ("Hit", "Miss", "Invalid", "Failed"):
+        raise ValueError("not a state of a cache")
+    state: Literal["Hit", "Miss", "Invalid", "Failed"] = value
+    return state
 
 
 def _finished(m: Mapping[str, Any], base: dict[str, Any]) -> Finished:
@@ -317,6 +343,17 @@ _KINDS: dict[str, _Make] = {
         bytes=_count(m.get("bytes", 0)),
         sha256=_text(m.get("sha256", "")),
         notice=_text(m.get("notice", "")),
+        unchanged=bool(m.get("unchanged", False)),
+        size=_count(m.get("size", 0)),
+    ),
+    "cache": lambda m, b: CacheSeen(
+        **b,
+        state=_state(m["state"]),
+        bytes=_count(m.get("bytes", 0)),
+        size=_count(m.get("size", 0)),
+        files=_count(m.get("files", 0)),
+        seconds=_seconds(m.get("seconds", 0)),
+        text=_text(m.get("text", "")),
     ),
     "collect-failed": lambda m, b: CollectFailed(
         **b,

@@ -34,6 +34,21 @@ class StoreSettings(BaseModel):
     ] = 3600
 
 
+class CacheSettings(BaseModel):
+    """The caches that builds keep in the object store. Without a store there are none."""
+
+    enabled: Annotated[
+        bool, Field(description="Keep what passed builds leave in $WERCKER_CACHE_DIR.")
+    ] = True
+    max_mib: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Most that the files of one cache may have together, in MiB. A Build may ask for less.",
+        ),
+    ] = 1000
+
+
 class PodPolicy(BaseModel):
     """What Builds may ask for their pods in `spec.pod`, besides resources, node selectors, affinity, pull Secrets and a
     security context that takes rights away. All lists are empty by default, which allows nothing; `*` in a pattern
@@ -363,6 +378,7 @@ class Settings(BaseSettings):
         bool, Field(description="Hold the Lease before acting. Off only with a single process.")
     ] = True
     store: Annotated[StoreSettings, Field(description="Object store.")] = StoreSettings()
+    cache: Annotated[CacheSettings, Field(description="Caches.")] = CacheSettings()
     images: Annotated[ImageSettings, Field(description="Images.")] = ImageSettings()
     engine: Annotated[
         EngineSettings, Field(description="What builds and runs images for internal steps.")

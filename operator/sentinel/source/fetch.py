@@ -26,6 +26,7 @@ from sentinel.source.checkout import check_out
 from sentinel.source.complaint import quote
 from sentinel.source.failure import Deadline, failed
 from sentinel.source.ignore import leave_out
+from sentinel.source.restore import restoring
 from sentinel.source.task import TIMEOUT, VARIABLE, Task
 
 MAX_MEMORY = 2 * 1024**3
@@ -116,7 +117,8 @@ def main() -> int:
     try:
         task = Task.parse(os.environ.get(VARIABLE, ""))
         log = task.termination_log
-        fetch(task)
+        with restoring(task.cache):
+            fetch(task)
     except SentinelError as error:
         return _fail(log, error.reason or Reason.INTERNAL, error.message)
     except TimeoutError as error:

@@ -28,7 +28,7 @@ class Task:
     ignore_file: what is not copied, "" for nothing; ca: certificates in PEM to trust besides the system's; max_bytes:
     of disk; network: a `network.Policy` as JSON. With sha256, 64 hexadecimal digits, url is an archive's, and
     there is no commit. steps: (id, digest) of those whose archives are in steps_dir; standard_steps: (id, name) of
-    those that are in our image.
+    those that are in our image. cache: a task for `boxkit restore`, or empty.
     """
 
     url: str
@@ -50,6 +50,7 @@ class Task:
     steps: tuple[tuple[str, str], ...] = ()
     steps_dir: str = ""
     standard_steps: tuple[tuple[str, str], ...] = ()
+    cache: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str) -> Task:

@@ -18,6 +18,7 @@ from sentinel.errors import GoneError, InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from sentinel.settings import StoreSettings
 
@@ -26,6 +27,7 @@ T = TypeVar("T")
 _WORKERS = 8
 _DIGEST = "sha256"  # of our objects' metadata
 _PUT_SECONDS = 900  # for which a URL to PUT to is valid, beside what the bytes take
+_LONGEST = 7 * 24 * 3600  # seconds: what S3 signs at most
 _SLOWEST = 256 * 1024  # bytes a second
 _MISSING = ("NoSuchKey", "404", "NotFound")
 _ADVICE = {
@@ -41,11 +43,12 @@ _ADVICE = {
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectInfo:
-    """An object without its bytes. `size` in bytes; `etag` without quotes."""
+    """An object without its bytes. `size` in bytes; `etag` without quotes; `modified` where it was listed."""
 
     key: str
     size: int
     etag: str
+    modified: datetime | None = None
 
 
 class ObjectStore:
@@ -114,9 +117,9 @@ class ObjectStore:
         seconds = min(self._url_seconds, _PUT_SECONDS + size // _SLOWEST)
         return self._presign("put_object", key, seconds, **params), headers
 
-    def presign_get(self, key: str) -> str:
-        """A URL to GET the object from."""
-        return self._presign("get_object", key, self._url_seconds)
+    def presign_get(self, key: str, *, seconds: int = 0) -> str:
+        """A URL to GET the object from, valid for `seconds`, or as the settings say."""
+        return self._presign("get_object", key, min(seconds or self._url_seconds, _LONGEST))
 
     def _presign(self, method: str, key: str, seconds: int, **params: Any) -> str:
         with self._mapped(f"sign a URL for {key}"):
@@ -187,7 +190,12 @@ class ObjectStore:
         def pages() -> list[ObjectInfo]:
             paginator = self._client.get_paginator("list_objects_v2")
             return [
-                ObjectInfo(key=row["Key"], size=row["Size"], etag=row["ETag"].strip('"'))
+                ObjectInfo(
+                    key=row["Key"],
+                    size=row["Size"],
+                    etag=row["ETag"].strip('"'),
+                    modified=row.get("LastModified"),
+                )
                 for page in paginator.paginate(Bucket=self._bucket, Prefix=prefix)
                 for row in page.get("Contents", ())
             ]
@@ -200,10 +208,11 @@ class ObjectStore:
             raise ValueError("delete_prefix needs a prefix")
         found = await self.list(prefix)
         # One by one: the batch call needs a checksum that every other server wants in another header.
-        await asyncio.gather(*(self._delete(info.key) for info in found))
+        await asyncio.gather(*(self.delete(info.key) for info in found))
         return len(found)
 
-    async def _delete(self, key: str) -> None:
+    async def delete(self, key: str) -> None:
+        """Delete one object; that it is gone already is no error."""
         await self._call(
             f"delete {key}", lambda: self._client.delete_object(Bucket=self._bucket, Key=key)
         )

@@ -455,6 +455,7 @@ async def test_what_a_deleted_build_made_goes_although_nobody_owns_it_any_more(w
     assert w.supervisor.active == 0
     assert w.kube.deleted == [
         ("secrets", "a-uidnsa-pull"),
+        ("secrets", "a-uidnsa-2-cache"),
         ("pods", "a-uidnsa-2"),
         ("configmaps", "a-uidnsa-2-steps"),
         ("imagecommits", "a-uidnsa-2-end"),

@@ -14,6 +14,7 @@ from tests.unit.engine.world import Server, attempt_of, run_of
 
 from sentinel.engine.uploads import TRIES, Uploads
 from sentinel.errors import BoxEnded
+from sentinel.plan.model import PlanCache
 from sentinel.session import records as r
 from sentinel.session.journal import SessionState, fold
 from sentinel.session.messages import Upload
@@ -93,7 +94,7 @@ def signing(box: Box) -> asyncio.Task[None]:
     run = run_of(Server())
     run.tools = replace(run.tools, store=cast(Any, Store()))
     steps = (SimpleNamespace(ordinal=1, id="one"), SimpleNamespace(ordinal=2, id="two"))
-    plan = SimpleNamespace(steps=steps, results_prefix="r/")
+    plan = SimpleNamespace(steps=steps, results_prefix="r/", cache=PlanCache())
     attempt = attempt_of(run, cast(Any, plan), session=box)
     return asyncio.create_task(Uploads(attempt).sign())
 

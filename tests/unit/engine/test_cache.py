@@ -1,0 +1,357 @@
+"""The cache of a build in the operator: found, handed to the pod, saved, and never a reason to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from tests.unit.engine.test_uploads import DIGEST, Box
+from tests.unit.engine.world import Server, attempt_of, plan, run_of
+
+from sentinel.api.cache import CacheStatus
+from sentinel.api.conditions import ConditionType
+from sentinel.api.reasons import Reason
+from sentinel.engine import cache as engine_cache
+from sentinel.engine.attempt import Attempt
+from sentinel.engine.cache import (
+    PACKED_OVERHEAD,
+    deliver_cache,
+    drop_cache,
+    find_cache,
+    note_restored,
+    note_saved,
+    save_cache,
+)
+from sentinel.engine.run import Run
+from sentinel.engine.uploads import Uploads
+from sentinel.errors import InfrastructureError, NotVerified
+from sentinel.kube.errors import AlreadyExists, Forbidden, NotFound
+from sentinel.plan.model import PlanCache, PlanSource
+from sentinel.session import records as r
+from sentinel.session.messages import Collect
+from sentinel.settings import Settings, StoreSettings
+from sentinel.store.s3 import ObjectInfo
+
+SPACE = "11111111-2222-4333-8444-555555555555"
+SOURCE = PlanSource(url="https://example.com/o/r.git", commit="c" * 40, branch="main")
+KEY = f"ns/cache/{SPACE}/r/build/default.tar.zst"
+CACHE = PlanCache(key=KEY, space=SPACE, size=9, save=True, limit=1000)
+
+
+@dataclass
+class Store:
+    """One object's size, or what goes wrong."""
+
+    size: int | None = 9
+    error: Exception | None = None
+    hangs: bool = False
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        assert key == KEY
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+        return None if self.size is None else ObjectInfo(key=key, size=self.size, etag="")
+
+    def presign_get(self, key: str, *, seconds: int) -> str:
+        return f"https://store/{key}?{seconds}"
+
+    def presign_put(
+        self, key: str, *, size: int, sha256: str, once: bool
+    ) -> tuple[str, dict[str, str]]:
+        return f"{key}?{size}&{'once' if once else 'again'}", {"x-amz-meta-sha256": sha256}
+
+
+@dataclass
+class Kube:
+    """Namespaces and Secrets."""
+
+    secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refuse: Exception | None = None
+
+    async def get(
+        self, resource: Any, *, name: str, namespace: str | None = None
+    ) -> dict[str, Any]:
+        if resource.plural == "namespaces":
+            if self.refuse is not None:
+                raise self.refuse
+            return {"metadata": {"uid": SPACE}}
+        if name not in self.secrets:
+            raise NotFound(f"no {name}")
+        return copy.deepcopy(self.secrets[name])
+
+    async def create(self, resource: Any, body: dict[str, Any], *, namespace: str) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        name = body["metadata"]["name"]
+        if name in self.secrets:
+            raise AlreadyExists(name)
+        self.secrets[name] = copy.deepcopy(body)
+        self.secrets[name]["metadata"]["uid"] = "made"
+
+    async def delete(self, resource: Any, *, namespace: str, name: str, uid: str) -> None:
+        assert self.secrets.pop(name)["metadata"]["uid"] == uid
+
+
+class Told(SimpleNamespace):
+    """A reporter that keeps what people were told."""
+
+    def noticed(self, *, message: str) -> None:
+        self.messages.append(message)
+
+
+def a_run(store: Store | None = None, kube: Kube | None = None, **spec: Any) -> Run:
+    run = run_of(Server(), **spec)
+    settings = Settings(store=StoreSettings(bucket="b"))
+    run.tools = replace(
+        run.tools,
+        store=cast(Any, store or Store()),
+        kube=cast(Any, kube or Kube()),
+        settings=settings,
+    )
+    run.report = cast(Any, Told(messages=[]))
+    return run
+
+
+def told(of: Run | Attempt) -> list[str]:
+    messages: list[str] = cast(Any, of.report).messages
+    return messages
+
+
+async def find(run: Run) -> PlanCache:
+    return await find_cache(run, source=SOURCE, pipeline="build")
+
+
+async def test_one_that_is_there_is_restored() -> None:
+    run = a_run()
+    assert await find(run) == replace(CACHE, limit=1000 * 1024**2)
+    assert told(run) == []
+
+
+async def test_one_that_is_not_there_costs_nothing_and_is_saved() -> None:
+    run = a_run(Store(size=None))
+    found = await find(run)
+    assert (found.key, found.size, found.save) == (KEY, 0, True)
+    attempt = attempt_of(run, replace(plan(), cache=found))
+    await deliver_cache(attempt)
+    assert cast(Kube, run.tools.kube).secrets == {}
+    assert told(run) == []
+
+
+@pytest.mark.parametrize(
+    ("store", "why"),
+    [
+        (
+            Store(error=InfrastructureError("no route to it", reason=Reason.STORE_FAILED)),
+            "no route to it",
+        ),
+        (Store(hangs=True), "the store did not answer within 0 s"),
+    ],
+    ids=["fails", "is silent"],
+)
+async def test_a_store_that_is_down_fails_no_build(
+    store: Store, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_cache, "FOUND_WITHIN", 0.05)
+    run = a_run(store)
+    found = await find(run)
+    assert (found.size, found.save) == (0, True)
+    assert told(run) == [f"the cache starts empty: {why}"]
+
+
+async def test_without_the_right_to_read_the_namespace_there_is_none() -> None:
+    run = a_run(kube=Kube(refuse=Forbidden("namespaces is forbidden")))
+    assert await find(run) == PlanCache()
+    assert told(run) == ["the cache starts empty: namespaces is forbidden"]
+
+
+async def test_the_pod_gets_a_url_in_a_signed_secret_which_goes_with_it() -> None:
+    run = a_run()
+    attempt = attempt_of(run, replace(plan(), cache=CACHE))
+    await deliver_cache(attempt)
+    secrets = cast(Kube, run.tools.kube).secrets
+    (secret,) = secrets.values()
+    assert secret["metadata"]["name"] == attempt.id.cache
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == run.build.uid
+    # The URL outlives the time that the pod may wait for a node.
+    assert base64.b64decode(secret["data"]["url"]).decode() == f"https://store/{KEY}?2700"
+    await deliver_cache(attempt)
+    await drop_cache(run, 1)
+    assert secrets == {}
+    await drop_cache(run, 1)
+
+
+async def test_a_secret_of_somebody_else_is_not_used() -> None:
+    run = a_run()
+    attempt = attempt_of(run, replace(plan(), cache=CACHE))
+    secrets = cast(Kube, run.tools.kube).secrets
+    secrets[attempt.id.cache] = {
+        "metadata": {"name": attempt.id.cache, "namespace": "ns", "uid": "theirs"},
+        "data": {"url": "aHR0cHM6Ly9ldmlsLw=="},
+    }
+    with pytest.raises(NotVerified, match="is not the operator's"):
+        await deliver_cache(attempt)
+    await drop_cache(run, 1)
+    assert secrets
+
+
+async def test_a_secret_that_the_cluster_refuses_fails_no_build() -> None:
+    run = a_run(kube=Kube(refuse=Forbidden("exceeded quota: secrets")))
+    await deliver_cache(attempt_of(run, replace(plan(), cache=CACHE)))
+    assert told(run) == ["the cache starts empty: no Secret for it: exceeded quota: secrets"]
+
+
+def seen(state: Any, text: str = "") -> r.CacheSeen:
+    now: dict[str, Any] = {"time": None, "nanoseconds": 0, "seq": 2}
+    return r.CacheSeen(**now, state=state, bytes=9, size=70, files=3, seconds=0.1, text=text)
+
+
+def test_what_became_of_it_in_the_pod_is_told_once() -> None:
+    run = a_run()
+    attempt = attempt_of(run, replace(plan(), cache=CACHE))
+    note_restored(attempt, seen("Hit"))
+    assert run.writer.status.cache == CacheStatus(restored="Hit", restored_bytes=70)
+    assert told(run) == []
+    for _ in range(2):
+        note_restored(attempt, seen("Invalid", "truncated"))
+    assert told(run) == ["the cache starts empty: truncated"]
+    # A box that was to restore nothing has nothing to say about it.
+    other = attempt_of(a_run(), replace(plan(), cache=replace(CACHE, size=0)))
+    note_restored(other, seen("Hit"))
+    assert other.writer.status.cache is None
+
+
+class Session(Box):
+    """A box that keeps what it was asked to collect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Collect] = []
+
+    async def collect(self, collect: Collect) -> None:
+        self.asked.append(collect)
+
+
+def closing(*, passed: bool = True, cache: PlanCache = CACHE) -> tuple[Attempt, Session]:
+    run = a_run()
+    run.writer.condition(ConditionType.SUCCEEDED, "True" if passed else "False", Reason.PASSED)
+    session = Session()
+    return attempt_of(run, replace(plan(), cache=cache), session=session), session
+
+
+async def test_a_passed_build_saves() -> None:
+    attempt, session = closing()
+    await save_cache(attempt)
+    (asked,) = session.asked
+    assert (asked.what, asked.path, asked.cache, asked.limit) == (
+        "cache",
+        "/pipeline/cache",
+        True,
+        1000,
+    )
+    assert 0 < asked.seconds <= 300
+    assert asked.entries > 0
+
+
+@pytest.mark.parametrize(
+    ("passed", "cache"),
+    [
+        (False, CACHE),
+        (True, replace(CACHE, save=False)),
+        (True, PlanCache()),
+    ],
+    ids=["failed", "read-only", "none"],
+)
+async def test_no_other_build_saves_whatever_its_box_says(passed: bool, cache: PlanCache) -> None:
+    """Any process of a box can speak for it: a URL is only signed for a build that may save."""
+    attempt, box = closing(passed=passed, cache=cache)
+    await save_cache(attempt)
+    box.say(r.Packed, what="cache", bytes=5, sha256=DIGEST)
+    box.finish(1)
+    await signed(attempt, box, "log/1")
+    assert box.asked == []
+    assert [what for what, _ in box.sent] == ["log/1"]
+    note_saved(attempt, box.state)
+    assert attempt.writer.status.cache is None
+
+
+async def test_the_url_is_for_this_cache_s_key_and_replaces_what_is_there() -> None:
+    attempt, box = closing()
+    box.say(r.Packed, what="cache", bytes=5, sha256=DIGEST)
+    await signed(attempt, box, "cache")
+    assert box.sent == [("cache", f"{KEY}?5&again")]
+
+
+async def test_no_url_for_more_than_the_limit() -> None:
+    attempt, box = closing()
+    box.say(r.Packed, what="cache", bytes=1001 + PACKED_OVERHEAD, sha256=DIGEST)
+    box.finish(1)
+    await signed(attempt, box, "log/1")
+    assert [what for what, _ in box.sent] == ["log/1"]
+
+
+async def signed(attempt: Attempt, box: Session, last: str) -> None:
+    """Sign until `last` has its URL."""
+    signing = asyncio.create_task(Uploads(attempt).sign())
+    async with asyncio.timeout(5):
+        while last not in [what for what, _ in box.sent]:
+            await asyncio.sleep(0)
+    box.end()
+    await signing
+
+
+COLLECTED = {"path": "p", "files": 3, "sha256": DIGEST, "bytes": 5, "size": 70, "empty": False}
+
+
+@pytest.mark.parametrize(
+    ("record", "fields", "saved", "notice"),
+    [
+        (r.Collected, COLLECTED, "Saved", ""),
+        (r.Collected, {**COLLECTED, "unchanged": True}, "Unchanged", ""),
+        (r.Collected, {**COLLECTED, "empty": True}, "Empty", ""),
+        (
+            r.Collected,
+            {**COLLECTED, "notice": "1 socket left out"},
+            "Saved",
+            "the cache: 1 socket left out",
+        ),
+        (
+            r.CollectFailed,
+            {"path": "p", "reason": "TooLarge", "text": "its files have 3 MiB, more than 2 MiB"},
+            "TooLarge",
+            "the cache is not saved, and stays as it was: its files have 3 MiB, more than 2 MiB. Remove from "
+            "$WERCKER_CACHE_DIR what is not needed, or raise spec.cache.maxSize or cache.maxMib",
+        ),
+        (
+            r.CollectFailed,
+            {"path": "p", "reason": "Refused", "text": "HTTP 403"},
+            "Failed",
+            "the cache is not saved, and stays as it was: HTTP 403",
+        ),
+    ],
+    ids=["saved", "unchanged", "empty", "left out", "too large", "refused"],
+)
+def test_what_became_of_saving_it(record: Any, fields: Any, saved: str, notice: str) -> None:
+    attempt, box = closing()
+    box.say(record, what="cache", **fields)
+    note_saved(attempt, box.state)
+    status = attempt.writer.status.cache
+    assert status is not None
+    assert status.saved == saved
+    assert told(attempt) == ([notice] if notice else [])
+    assert attempt.writer.holds(ConditionType.SUCCEEDED) is True
+
+
+def test_a_box_that_is_lost_meanwhile_changes_nothing_but_the_cache() -> None:
+    attempt, box = closing()
+    note_saved(attempt, box.state)
+    status = attempt.writer.status.cache
+    assert status is not None
+    assert status.saved == "Failed"
+    assert "not stored within" in told(attempt)[0]
