@@ -64,5 +64,5 @@ def variables(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         nested = info.annotation
         if isinstance(nested, type) and issubclass(nested, BaseModel):
             yield from variables(nested, f"{prefix}{name}__".upper())
-        else:
-            yield f"{prefix}{name}".upper()
+        # A nested model may be set whole, as JSON.
+        yield f"{prefix}{name}".upper()
