@@ -1,7 +1,7 @@
 """The operator put together: what is made once, in which order it starts, and how it stops.
 
 What must outlive kopf's own tasks (the Lease, health, the API client) is made before kopf starts: at its end kopf
-takes every task that came after it for its own (`ecosystem.md` §1.4).
+takes every task that came after it for its own (kubernetes.md).
 """
 
 from __future__ import annotations

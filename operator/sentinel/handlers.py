@@ -1,6 +1,6 @@
 """kopf registrations: what is watched, and who is told. Nothing is decided here.
 
-Only stateless handlers: no annotation, no finalizer, no write per object (`ecosystem.md` §1.3). The registry is our
+Only stateless handlers: no annotation, no finalizer, no write per object (kubernetes.md). The registry is our
 own, so two operators in one process (tests) do not meet.
 """
 

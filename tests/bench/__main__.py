@@ -1,4 +1,4 @@
-"""Measure what architecture.md §6 promises, print a table, write build/bench.json.
+"""Measure what is promised, print a table, write build/bench.json.
 
 `python -m tests.bench` measures all of it; `python -m tests.bench cancel recovery` only those parts, and the other
 figures of build/bench.json stay as they were.

@@ -22,7 +22,7 @@ Use = Callable[..., Awaitable[StepSpec]]
 
 @pytest.fixture
 async def use(tmp_path: Path) -> Use:
-    """A step of the lab as the box gets it: fetched, unpacked, its properties as exports (§2.4)."""
+    """A step of the lab as the box gets it: fetched, unpacked, its properties as exports."""
 
     async def step(ordinal: int, name: str, version: str = "*", **given: str) -> StepSpec:
         async with StepServer(Path(__file__).parents[1] / "steps").running("127.0.0.1", 0) as url:

@@ -1,4 +1,4 @@
-"""What a step may do to the session's own things (`session.md` §5): it goes on, or the step fails with a reason."""
+"""What a step may do to the session's own things: it goes on, or the step fails with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step leaves in the shell, in each of the shells that boxes have (`wercker-semantics.md` §3.4): options, traps,
+"""What a step leaves in the shell, in each of the shells that boxes have (wercker.md "The shell"): options, traps,
 jobs, descriptors. Whatever it is, the next step begins where it should and its result is its own.
 """
 

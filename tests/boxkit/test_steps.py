@@ -41,7 +41,7 @@ async def test_variables_functions_aliases_and_umask_survive_while_cwd_and_errex
 
 @dataclass(frozen=True)
 class Row:
-    """One row of wercker-semantics §3.5: the code of a script step, its exit code, and others that some shells give."""
+    """One row of wercker.md "The shell": the code of a script step, its exit code, and others that some shells give."""
 
     code: str
     exit: int

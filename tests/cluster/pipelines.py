@@ -1,5 +1,5 @@
 """Pipelines of our own, each with the features of one real wercker.yml (its number in the shared corpus), and what must
-come of them (`wercker-semantics.md` §2 to §6). Nothing of those files is copied.
+come of them (wercker.md). Nothing of those files is copied.
 
 `{box}`, `{redis}` and `{registry}` are the lab's. Real braces are doubled.
 """

@@ -1,4 +1,4 @@
-"""When the original dropped a service, a pipeline or the whole file (`wercker-semantics.md` §1.3 to §1.6).
+"""When the original dropped a service, a pipeline or the whole file (wercker.md "The file", "Steps").
 
 It decoded into typed structures: an error of type lost whatever it was in, without a word; a step that is none
 ended the whole file. We tell each of these and drop less, so that this is only needed to compare.

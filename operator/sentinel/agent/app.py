@@ -89,7 +89,7 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
 
 
 async def start(runtime: ContainerdRuntime, settings: Settings) -> None:
-    """Thaw what was left frozen and empty the spool (`image-commit.md` §7.2)."""
+    """Thaw what was left frozen and empty the spool (images.md)."""
     version = await runtime.version()
     for container in await runtime.recover():
         log.warning("container %s was left paused by an earlier agent: resumed it", container)
@@ -184,7 +184,7 @@ def check_settings(settings: Settings) -> None:
 
 
 def check_capabilities(status: str) -> None:
-    """Without these two, deleted directories would silently come back in the image (`image-commit.md` §6.3).
+    """Without these two, deleted directories would silently come back in the image (images.md).
 
     `status` is the text of /proc/self/status. Raises UserError.
     """

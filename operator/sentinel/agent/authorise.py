@@ -1,6 +1,6 @@
 """Whether a commit may be done at all: the checks before the runtime is touched, in this order, failing closed.
 
-Whatever the pod or the Build has too is compared with them (`image-commit.md` §6.2). What the runtime knows is checked
+Whatever the pod or the Build has too is compared with them (images.md). What the runtime knows is checked
 by the runtime's `locate`. Not here: doing it.
 """
 

@@ -18,4 +18,4 @@ class CommitFailure(SentinelError):
 
 
 class CommitRefused(CommitFailure):
-    """The commit ends as Refused: it must not be done, and nothing was touched (`image-commit.md` §6.2)."""
+    """The commit ends as Refused: it must not be done, and nothing was touched (images.md)."""

@@ -1,7 +1,7 @@
 """The new image: the base image's config with one layer more. Pure: bytes and values in, bytes out.
 
 Nothing comes from the container's own config, which holds the pod's variables and the idle command
-(`image-commit.md` §1.2). Not here: the layer's content, pushing.
+(images.md). Not here: the layer's content, pushing.
 """
 
 from __future__ import annotations

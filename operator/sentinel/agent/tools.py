@@ -31,7 +31,7 @@ class Tools:
     """What a commit works with. `boot_id` names this run of the agent.
 
     `walks` is held while a box's files are read, frozen or not: one at a time is faster on a small node, shortens
-    every freeze (`image-commit.md` §1.4), and bounds the memory that reading takes.
+    every freeze (images.md), and bounds the memory that reading takes.
     """
 
     kube: Kube

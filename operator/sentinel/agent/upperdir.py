@@ -1,7 +1,7 @@
 """The upper directory of an overlay, untrusted: what the box changed, entry by entry, in a fixed order.
 
 Everything is opened relative to a directory's descriptor and without following links, and only regular files and
-directories are opened at all: a box can put symlinks, fifos and devices anywhere (`image-commit.md` §6.3).
+directories are opened at all: a box can put symlinks, fifos and devices anywhere (images.md).
 Not here: limits (`tally.py`), the tar format (`layer.py`), and what mounts left behind (`residue.py`).
 """
 

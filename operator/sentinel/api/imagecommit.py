@@ -1,7 +1,7 @@
 """The ImageCommit resource: the operator asks, the agent on the box's node commits and pushes.
 
 Users read it; only the operator creates it: whoever may create one can publish any build's box with the build's
-push Secret (`image-commit.md` §6.1).
+push Secret (images.md).
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class Reason(StrEnum):
         "The Build that spec.parent names did not succeed.",
     )
 
-    # PodReady: why a pod does not start (`api.md` §5)
+    # PodReady: why a pod does not start (kubernetes.md "Pods")
     READY = (
         "Ready",
         Blame.NOBODY,
@@ -412,7 +412,7 @@ _NAMES: dict[str, Reason] = {str(each): each for each in Reason}
 
 
 class CommitReason(StrEnum):
-    """Why an ImageCommit failed (`image-commit.md` §7.1)."""
+    """Why an ImageCommit failed (images.md)."""
 
     POD_GONE = "PodGone"
     NOT_OWNED = "NotOwned"

@@ -1,6 +1,6 @@
 """wercker.yml: bytes in, a Config or diagnostics out. Pure.
 
-`load.py` is the door. What a file means follows upstream (`docs/design/`, wercker-semantics §1); what is
+`load.py` is the door. What a file means follows upstream (`docs/design/`, wercker.md); what is
 wrong with it is told with line, column and a hint, all of it at once.
 """
 

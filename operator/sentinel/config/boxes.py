@@ -1,4 +1,4 @@
-"""Boxes and services: a scalar or a map (`wercker-semantics.md` §1.4, §1.5).
+"""Boxes and services: a scalar or a map (wercker.md "Boxes", "Services").
 
 What is of the wrong type is told and left out, as upstream did; what leaves no image to run is an error.
 """

@@ -1,4 +1,4 @@
-"""A wercker.yml for a project that has none, from the names in its root directory (`wercker-semantics.md` §8).
+"""A wercker.yml for a project that has none, from the names in its root directory (wercker.md "Detecting a project").
 
 Upstream looked in whatever order the directory came and asked a server for the text. Here the order is fixed, and
 the text needs nothing but public images and inline scripts: no step has to be fetched for it to run.

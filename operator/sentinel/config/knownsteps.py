@@ -1,4 +1,4 @@
-"""Options of internal steps, so that a misspelt one is found (`wercker-semantics.md` §2.7).
+"""Options of internal steps, so that a misspelt one is found (wercker.md "Internal steps").
 
 An internal step takes these and no others. The options of the standard steps are in `standardsteps`: another registry's
 step of that name may have more, so that only what is nearly one of them is worth a warning.

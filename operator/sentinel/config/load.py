@@ -24,7 +24,7 @@ from sentinel.config.root import parse_root
 from sentinel.errors import UserError
 
 FILE_NAMES = ("ewok.yml", "wercker.yml", ".wercker.yml")
-"""Where a project keeps its configuration; the first that exists counts (§1.1)."""
+"""Where a project keeps its configuration; the first that exists counts."""
 
 MISNAMED = ("wercker.yaml", ".wercker.yaml", "ewok.yaml", "Wercker.yml", "box.yml", "werker.yml")
 """Names that people give the file and that are not read."""

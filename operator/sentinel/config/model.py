@@ -31,7 +31,7 @@ class Box:
 
     @property
     def image(self) -> str:
-        """The image reference with its tag, as a container runtime takes it. `tag` goes before a tag in `id` (§1.4).
+        """The image reference with its tag, as a container runtime takes it. `tag` goes before a tag in `id`.
 
         A digest is more exact than any tag, and stays; a colon before the last slash is that of a port.
         """
@@ -42,7 +42,7 @@ class Box:
 
     @property
     def alias(self) -> str:
-        """What a service is called in the box: its `name`, else the last part of the repository (§1.4)."""
+        """What a service is called in the box: its `name`, else the last part of the repository."""
         return self.name or re.split(r"[@:]", self.id.split("/")[-1], maxsplit=1)[0]
 
 

@@ -1,4 +1,4 @@
-"""Pipelines: the sections of a wercker.yml that can be run (`wercker-semantics.md` §1.7, §1.3)."""
+"""Pipelines: the sections of a wercker.yml that can be run (wercker.md "Targets and pipelines", "The file")."""
 
 from __future__ import annotations
 

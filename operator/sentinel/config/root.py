@@ -1,4 +1,4 @@
-"""The root of a wercker.yml: what is said once for all pipelines, and which of its keys are pipelines (§1.2)."""
+"""The root of a wercker.yml: what is said once for all pipelines, and which of its keys are pipelines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FOREIGN = {
 """Keys of other systems' files, or that people expect here."""
 
 LONGEST_TIMEOUT = 60
-"""Minutes: longer timeouts in wercker.yml are cut to this (§1.2)."""
+"""Minutes: longer timeouts in wercker.yml are cut to this."""
 
 
 def parse_root(root: Node | None, findings: Findings) -> Config | None:
@@ -113,7 +113,7 @@ def parse_root(root: Node | None, findings: Findings) -> Config | None:
 
 
 def _explain_classic(findings: Findings) -> None:
-    """One word for the whole where several findings say that the file is older than Docker images (§1.9)."""
+    """One word for the whole where several findings say that the file is older than Docker images."""
     signs = [d for d in findings.sorted() if d.code in (Code.CLASSIC, Code.BOX_CLASSIC)]
     lines = sorted({d.line for d in signs})
     if len(lines) > 1:

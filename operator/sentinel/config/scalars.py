@@ -1,4 +1,4 @@
-"""What the text of a scalar means, by wercker's rules (`wercker-semantics.md` §1.6, §10.4).
+"""What the text of a scalar means, by wercker's rules (wercker.md "Steps", "Scalars").
 
 Its library resolved YAML 1.1 in its own way: `y` is a boolean, `0123` is 83, `1:30` is text. Keys are always text.
 Fields of boxes keep the source text; properties of steps get booleans and integers in one spelling. Where upstream

@@ -1,4 +1,4 @@
-"""Steps in all the shapes that ten years of files have them in (`wercker-semantics.md` §1.6, §2.1).
+"""Steps in all the shapes that ten years of files have them in (wercker.md "Steps").
 
 A scalar; a map of one key with the options under it; and the mis-indented form, where the options stand beside the
 step's name instead of under it, which about a third of all files use.

@@ -196,7 +196,7 @@ async def run_after(attempt: Attempt, outcome: Outcome) -> None:
 
 
 def result_of(steps: Sequence[PlanStep], state: SessionState, outcome: Outcome) -> Result:
-    """What after-steps are told (`wercker-semantics.md` §3.8): the failed step and its own message.
+    """What after-steps are told (wercker.md "After-steps"): the failed step and its own message.
 
     Where the steps passed and the image or the output could not be kept, that is the step `store`, as in wercker.
     """

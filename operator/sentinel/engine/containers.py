@@ -80,7 +80,7 @@ async def run_container(attempt: Attempt, step: PlanStep) -> Verdict:
 
 
 async def kill_container(attempt: Attempt, step: PlanStep) -> Verdict:
-    """The container of that name, ended. The name is not interpolated (`wercker-semantics.md` §2.7)."""
+    """The container of that name, ended. The name is not interpolated (wercker.md "Internal steps")."""
     try:
         pod = await _pod(attempt)
         name = _last_of(pod, step.display_name)

@@ -1,7 +1,7 @@
 """What `internal/docker-push` and `internal/docker-scratch-push` are to push, read from their properties. Pure.
 
-Properties are interpolated with the box's environment at that moment (`wercker-semantics.md` §2.7); the registry is
-inferred as the original did (§6.3). Not here: pushing (`imagepush.py`).
+Properties are interpolated with the box's environment at that moment (wercker.md "Internal steps"); the registry is
+inferred as the original did. Not here: pushing (`imagepush.py`).
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ COLLECTED_WITHIN = 3600.0
 """Seconds for the output, of which boxkit takes half for the upload at most."""
 
 OUTPUT_LIMIT = 5000 * 1024 * 1024
-"""Bytes of a build's output; wercker's own limit (`wercker-semantics.md` §5.3)."""
+"""Bytes of a build's output; wercker's own limit (wercker.md "Output, reports and cache")."""
 
 
 ARTIFACTS_LIMIT = 1000 * 1024 * 1024
@@ -91,7 +91,7 @@ async def store_output(attempt: Attempt, outcome: Outcome) -> Outcome:
 
 
 async def store_artifacts(attempt: Attempt) -> None:
-    """The report artifacts of every step that left some, passed or not (`wercker-semantics.md` §5.4), all at once.
+    """The report artifacts of every step that left some, passed or not, all at once (wercker.md).
 
     What cannot be stored is told and changes nothing. Without artifacts this does nothing at all.
     """

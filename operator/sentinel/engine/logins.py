@@ -1,5 +1,5 @@
 """The login in properties of `internal/docker-push` or of a box, and the registry that it implies
-(`wercker-semantics.md` §2.7, §6.3). Pure.
+(wercker.md "Internal steps", "Images and registries"). Pure.
 
 User and password; Amazon's access keys, which `registry.ecr` exchanges; or a service principal of Azure, whose id and
 secret are user and password of its registry as they are.

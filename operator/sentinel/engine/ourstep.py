@@ -65,7 +65,7 @@ def check_allowed(attempt: Attempt, target: Reference, *, own_login: bool) -> No
 
 
 async def step_environment(attempt: Attempt, step: PlanStep) -> dict[str, str]:
-    """What replaces variables in the step's properties: the box's environment now, or the build's own (§3.6)."""
+    """What replaces variables in the step's properties: the box's environment now, or the build's own."""
     if wants_sync(dict(step.properties)):
         return dict(await attempt.session.environment())
     return dict((await attempt.resolve_environment()).env)

@@ -1,4 +1,4 @@
-"""The properties of an internal step, read in the box's environment at that moment (`wercker-semantics.md` §2.7). Pure.
+"""The properties of an internal step, read in the box's environment at that moment (wercker.md "Internal steps"). Pure.
 
 Not here: which properties a step has, and what they mean for it.
 """
@@ -42,7 +42,7 @@ class Properties:
             raise wrong(f"{name} cannot be split into words: {error}") from error
 
     def flag(self, name: str) -> bool:
-        """Whether it is true. What is no boolean is false (§2.7)."""
+        """Whether it is true. What is no boolean is false."""
         return self.text(name).lower() in ("1", "t", "true")
 
     def assignments(self, name: str) -> list[str]:
@@ -70,7 +70,7 @@ class Properties:
 
 
 def wants_sync(properties: Mapping[str, str]) -> bool:
-    """Whether variables that steps exported count in the properties: not with `disable-sync: "true"` (§3.6)."""
+    """Whether variables that steps exported count in the properties: not with `disable-sync: "true"`."""
     return properties.get("disable-sync") != "true"
 
 

@@ -1,6 +1,6 @@
 """The logs of a box that ended before it could store them: what the kubelet still has of its output.
 
-Everything a box prints is masked before it gets there, under one header line for each step (`session.md` §4). It is not
+All that a box prints is masked before it gets there, under one header line for each step (boxkit/README.md). It is not
 the truth: what came last may be missing, and the kubelet keeps ten megabytes. So a log that comes from there says so.
 The one case in which log bytes pass through the operator.
 """

@@ -61,7 +61,7 @@ class Keychain:
         return Keychain(self.entries + other.entries)
 
     def find(self, reference: Reference) -> Credential | None:
-        """The credential of the entry that fits this image most closely (`image-commit.md` §4.3)."""
+        """The credential of the entry that fits this image most closely (images.md)."""
         ranked = [(entry.rank(reference), entry) for entry in self.entries]
         fitting = [(rank, entry) for rank, entry in ranked if rank is not None]
         return max(fitting, key=lambda pair: pair[0])[1].credential if fitting else None

@@ -88,7 +88,7 @@ def parse_reference(text: str, *, default_registry: str = DOCKER_HUB) -> Referen
 
     The first part is a host if it holds a dot, a colon or an upper-case letter, or is `localhost`; otherwise the image
     lives in `default_registry`, and on Docker Hub a name of one part gets `library/` in front
-    (`wercker-semantics.md` §6.3, github.com/distribution/reference).
+    (wercker.md "Images and registries", github.com/distribution/reference).
 
     Raises UserError(InvalidImageName) with what is wrong and how it is written.
     """
@@ -122,7 +122,7 @@ def parse_reference(text: str, *, default_registry: str = DOCKER_HUB) -> Referen
 
 
 def parse_repository(text: str, *, default_registry: str = DOCKER_HUB) -> Reference:
-    """A name to push to: lower-cased first, as wercker did, and without tag or digest (`wercker-semantics.md` §6.3)."""
+    """A name to push to: lower-cased first, as wercker did, and without tag or digest (wercker.md)."""
     reference = parse_reference(text.lower(), default_registry=default_registry)
     if reference.tag or reference.digest:
         raise _invalid(text, "a repository is written without a tag or digest")

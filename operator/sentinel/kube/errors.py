@@ -154,7 +154,7 @@ _NO_COMMAND = re.compile(
 
 
 def from_exec(what: str, status: int, body: bytes | Mapping[str, Any]) -> SentinelError:
-    """Why a command was not started, from an HTTP answer or from a Status on channel 3 (`session.md` §2, `lab.md` §4).
+    """Why a command was not started, from an HTTP answer or from a Status on channel 3 (operator/boxkit/README.md).
 
     NotYet, Paused, NotFound, Forbidden, Unavailable; a plain ApiError where another try cannot help: no such
     container in the pod, no such command in the container.

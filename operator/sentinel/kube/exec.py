@@ -29,7 +29,7 @@ V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 HEARTBEAT = 15.0
 HANDSHAKE_SECONDS = 10.0
 EARLY_SECONDS = 5.0
-"""A stream that closes without a word within this time never reached the container (`lab.md` §4)."""
+"""A stream that closes without a word within this time never reached the container (kubernetes.md)."""
 STDERR_TAIL = 8 * 1024
 CHUNK = 64 * 1024
 """Bytes of stdin in one message: the server holds whole messages in memory."""

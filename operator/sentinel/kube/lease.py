@@ -1,4 +1,4 @@
-"""Who leads: one Lease, one holder, renewed while it lives (`ecosystem.md` §1.5).
+"""Who leads: one Lease, one holder, renewed while it lives (kubernetes.md).
 
 A candidate trusts no other clock than its own: it takes a Lease whose record did not change for the holder's own
 duration, measured here. The identity is the pod's name, so that a container restarted in its pod leads again at once.

@@ -1,4 +1,4 @@
-"""How kopf watches and logs in, the same for operator and agent (`ecosystem.md` §1.9, §1.13, §1.16)."""
+"""How kopf watches and logs in, the same for operator and agent (kubernetes.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""wercker's ENVIRONMENT files, whose `X_` and `XXX_` lines are the variables of a build (`wercker-semantics.md` §4.3).
+"""wercker's ENVIRONMENT files, whose `X_` and `XXX_` lines are the variables of a build (wercker.md "The environment").
 
 `X_NAME=value` is public, `XXX_NAME=value` is protected. The order is kept: later ones may refer to earlier ones.
 """

@@ -1,7 +1,7 @@
 """The build's environment: which variables there are, in which order, and what they are once Secrets are read.
 
 Later ones win. The order is wercker's original design's: generic variables, those of wercker.yml, those of the API
-(`wercker-semantics.md` §4.1 to 4.3, §11); service link variables come before all of them. Values from the Build arrive
+(wercker.md "The environment"); service link variables come before all of them. Values from the Build arrive
 byte for byte: no shell sees them on their way. Step variables are no part of this: the step's driver exports them.
 """
 

@@ -1,4 +1,4 @@
-"""wercker's own variables: what every build and every deploy is told of itself (`wercker-semantics.md` §4.1, §4.2).
+"""wercker's own variables: what every build and every deploy is told of itself (wercker.md "The environment").
 
 The order is part of it. Not here: what wercker.yml, the Build and the services add (`environment`).
 """
@@ -22,7 +22,7 @@ HERE = ("localhost", "127.0.0.1", "::1")
 def is_deploy(build: Build) -> bool:
     """Whether the build has a deploy's variables: its pipeline is `deploy`, or it names a deploy target.
 
-    wercker decided by the verb of its command line (§1.7); a Build has no verb.
+    wercker decided by the verb of its command line; a Build has no verb.
     """
     return build.spec.pipeline == "deploy" or bool(build.spec.deploy_target)
 
@@ -48,7 +48,7 @@ def generic_variables(
     base_path: str,
     source_dir: str,
 ) -> tuple[tuple[str, str], ...]:
-    """wercker's own variables, in its order (§4.1, §4.2).
+    """wercker's own variables, in its order.
 
     Two are what upstream meant and not what it did: WERCKER_ROOT follows base-path, and WERCKER_REPORT_DIR is
     where the reports are. The five of the original design's diagram come last.
@@ -121,7 +121,7 @@ def diagram_variables(build: Build, *, source: PlanSource) -> tuple[tuple[str, s
 def proxy_variables(
     build: Build, *, settings: Settings, services: Sequence[str]
 ) -> tuple[tuple[str, str], ...]:
-    """The operator's proxies for builds, in both spellings (§4.3), and what goes past them.
+    """The operator's proxies for builds, in both spellings, and what goes past them.
 
     A variable that the Build sets, in either spelling, is left to it: programs disagree which of the two counts.
     """

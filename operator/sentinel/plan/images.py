@@ -47,7 +47,7 @@ def wanted_images(
     rules: Sequence[Rewrite] = (),
     defaults: bool = True,
 ) -> WantedImages:
-    """What `pipeline` runs on: its own box and services, else the file's (§1.4, §1.5). No merge between the two.
+    """What `pipeline` runs on: its own box and services, else the file's. No merge between the two.
 
     `public` and `hidden` are for `$NAME` in ids and tags (see `interpolate`), `rules` and `defaults` for those that are
     gone (see `rewrite`). Raises UserError ConfigInvalid without

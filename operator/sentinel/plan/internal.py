@@ -1,4 +1,4 @@
-"""The internal steps: which of them a Build can run, and how (`wercker-semantics.md` §2.7). Pure.
+"""The internal steps: which of them a Build can run, and how (wercker.md "Internal steps"). Pure.
 
 Two were made for a person at a terminal and run their code once; one is a step of our image, as the standard steps are;
 the others build, push and run images, which the operator does while the box waits. What needs an engine that the

@@ -1,4 +1,4 @@
-"""`$NAME` in the fields of boxes and services: replaced before there is a container (`wercker-semantics.md` §4.4).
+"""`$NAME` in the fields of boxes and services: replaced before there is a container.
 
 This is wercker's second engine: names only, no defaults and no escape. In steps the box's own shell expands.
 """
@@ -17,7 +17,7 @@ _USE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 
 def public_values(env: Sequence[EnvVar]) -> dict[str, str]:
-    """The literal values of spec.env that no Secret has gone into; what wercker.yml may interpolate (§4.4)."""
+    """The literal values of spec.env that no Secret has gone into; what wercker.yml may interpolate."""
     values: dict[str, str] = {}
     for each in env:
         values.pop(each.name, None)
@@ -39,7 +39,7 @@ def interpolate(
     where: str,
     budget: Budget | None = None,
 ) -> str:
-    """`$NAME` and `${NAME}` in a field of box or service replaced, an unknown name by nothing (§4.4, second engine).
+    """`$NAME` and `${NAME}` in a field of box or service replaced, an unknown name by nothing.
 
     The result counts against `budget` while it grows. Raises UserError ConfigInvalid where `text` refers to a variable
     from a Secret, since such a field is readable in the pod's spec, and where the result is longer than a variable

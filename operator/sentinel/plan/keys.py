@@ -1,4 +1,4 @@
-"""Where a build's results lie in the bucket: pure functions of names (`wercker-semantics.md` §5.6).
+"""Where a build's results lie in the bucket: pure functions of names (wercker.md "Output, reports and cache").
 
 `<prefix>/<namespace>/project-artifacts/<app id>/<build uid>/<attempt>/` and below it `output.tar`,
 `step/<step id>/log.txt`, `step/<step id>/artifacts.tar`. The uid and attempt make every key the attempt's own.

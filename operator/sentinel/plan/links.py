@@ -1,4 +1,4 @@
-"""The variables by which wercker's services are known in the box, after Docker's links (`wercker-semantics.md` §6.4).
+"""The variables by which wercker's services are known in the box, after Docker's links (wercker.md "Services").
 
 All services share the pod's network, so every address is 127.0.0.1.
 """

@@ -1,4 +1,4 @@
-"""Registry logins in wercker.yml, beside the box or service they are for (`wercker-semantics.md` §1.4, §6.3).
+"""Registry logins in wercker.yml, beside the box or service they are for (wercker.md "Boxes", "Images and registries").
 
 Their values may come from Secrets, so they are never part of a Plan: the engine puts them into a Secret that the
 kubelet pulls with. Supported: `username` and `password` (also Google's `_json_key`), Azure's service principals, which

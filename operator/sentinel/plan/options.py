@@ -1,6 +1,6 @@
 """What a step's manifest says of the options that wercker.yml gives it, and what is wrong with the manifest.
 
-Warnings only: wercker never enforced a manifest, and old files rely on that (`wercker-semantics.md` §2.3).
+Warnings only: wercker never enforced a manifest, and old files rely on that (wercker.md "Manifests").
 """
 
 from __future__ import annotations

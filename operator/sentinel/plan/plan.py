@@ -45,7 +45,7 @@ OPTIONS_LIMIT = 512 * 1024
 """Bytes of all options of one step: with the build's own variables (1 MiB) they stay below the 2 MiB of execve."""
 
 COMMAND_TIMEOUT = 25.0
-"""Minutes a step may take where nobody says (§1.2)."""
+"""Minutes a step may take where nobody says."""
 
 NO_RESPONSE_TIMEOUT = 5.0
 """Minutes a step may be silent where nobody says."""
@@ -53,7 +53,7 @@ NO_RESPONSE_TIMEOUT = 5.0
 NO_CACHE = PlanCache()
 
 IGNORE_FILE = ".werckerignore"
-"""What of the source is left out, by git's own rules, where the file does not name another (§1.2)."""
+"""What of the source is left out, by git's own rules, where the file does not name another."""
 
 SHELLS = frozenset({"bash", "sh", "ash", "dash"})
 """A box `cmd` that begins with one of these chooses the shell: thousands of old files say `cmd: /bin/sh`."""
@@ -169,7 +169,7 @@ def _kind(step: Step) -> Literal["script", "step", "operator"]:
 
 
 def step_exports(step: Step, facts: StepFacts | None = None) -> tuple[tuple[str, str], ...]:
-    """The step's options as variables: WERCKER_<STEP>_<OPTION>, dashes as underscores (§2.4). `$` stays live.
+    """The step's options as variables: WERCKER_<STEP>_<OPTION>, dashes as underscores. `$` stays live.
 
     First the options of the step's manifest in its order, with the file's value or the default, which may be empty;
     then the others in the file's order. Raises UserError ConfigInvalid where no environment could hold them.

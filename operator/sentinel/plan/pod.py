@@ -1,4 +1,4 @@
-"""Plan → the pod that runs it (`architecture.md`, "The pod").
+"""Plan → the pod that runs it (docs/explanation/architecture.md, "The pod").
 
 A pure function of the Plan, the Build's pod settings and the operator's settings; compared whole in the tests. No
 secret value and no presigned URL may ever stand in what it returns.

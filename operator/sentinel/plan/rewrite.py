@@ -119,7 +119,7 @@ DEFAULTS = (
         exports=_service("ELASTICSEARCH", 9200, "http"),
     ),
 )  # fmt: skip
-"""wercker's classic boxes and services, and images that are gone: what each contained is in standard-steps.md §6."""
+"""wercker's classic boxes and services, and images that are gone: what each contained is in docs/howto/boxes.md."""
 
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 

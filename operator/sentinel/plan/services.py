@@ -1,4 +1,4 @@
-"""The services of a pipeline as containers that share one network with the box (`wercker-semantics.md` §1.5, §6.4).
+"""The services of a pipeline as containers that share one network with the box (wercker.md "Services").
 
 What wercker kept apart by addresses is kept apart by ports here, so two services that listen on the same one are
 refused before there is a pod.

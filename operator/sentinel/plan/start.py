@@ -1,4 +1,4 @@
-"""Why a pod does not start: the table of `api.md` §5 as functions.
+"""Why a pod does not start: kubernetes.md "Pods" as functions.
 
 Each problem has its evidence and its grace. The caller remembers since when it has seen a reason, since the API
 server does not tell; everything else follows from the pod.

@@ -1,4 +1,4 @@
-"""`cmd` and `entrypoint` of a box or service as words: split by a shell's rules (`wercker-semantics.md` §1.4)."""
+"""`cmd` and `entrypoint` of a box or service as words: split by a shell's rules (wercker.md "Boxes")."""
 
 from __future__ import annotations
 

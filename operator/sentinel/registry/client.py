@@ -156,7 +156,7 @@ class RegistryClient:
         return answer.status == 201
 
     async def put_blob(self, target: Reference, *, digest: str, size: int, body: Body) -> None:
-        """Upload a blob of `size` bytes: POST and one PUT of known length, which works everywhere (§4.2).
+        """Upload a blob of `size` bytes: POST and one PUT of known length, which works everywhere.
 
         `body` opens it from the start, once per try. Raises UserError(ImageAuthFailed or PushFailed),
         InfrastructureError(RegistryUnavailable).

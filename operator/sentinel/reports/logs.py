@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 CHUNK = 10_240
-"""Bytes; wercker flushed its buffer at this size (wercker-semantics.md §7.2)."""
+"""Bytes; wercker flushed its buffer at this size (wercker.md "Reports")."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""From a Build's status to the events that it implies: a pure function, in the order of wercker-semantics.md §7.1.
+"""From a Build's status to the events that it implies: a pure function, in the order of wercker.md "Reports".
 
 A status that follows another one of the same attempt implies all events of the earlier one and perhaps more: what was
 sent stays true. An event is therefore implied only when nothing before it can still come. Not here: which of them were
@@ -29,7 +29,7 @@ from sentinel.settings import Settings
 
 SETUP = "setup environment"
 STORE = "store"
-"""The safe ids of the two steps that no wercker.yml names (§7.2)."""
+"""The safe ids of the two steps that no wercker.yml names."""
 
 SETUP_ORDER = 2
 FIRST_STEP_ORDER = 3
@@ -140,7 +140,7 @@ class _Verdict:
 
 
 def _verdict(seen: Reported) -> _Verdict | None:
-    """How the build ends, None while that is open. A Build that is deleted before has failed (§7.1: pessimistic)."""
+    """How the build ends, None while that is open. A Build that is deleted before has failed, as wercker had it."""
     known = get_condition(seen.build.status.conditions, ConditionType.SUCCEEDED)
     if known is None or known.status == "Unknown":
         if not seen.deleted:

@@ -1,6 +1,6 @@
-"""wercker-api's wire format (wercker-semantics.md §7.2): `POST <url>/<path>?wercker_token=<token>` with JSON.
+"""wercker-api's wire format (wercker.md "Reports"): `POST <url>/<path>?wercker_token=<token>` with JSON.
 
-Beyond §7.2, `extended` sends what the original design wanted reported besides ("get code", "parse", "environment
+Beyond that, `extended` sends what the original design wanted reported besides ("get code", "parse", "environment
 variables"): paths of their own, which a receiver may answer with 404.
 """
 

@@ -85,7 +85,7 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished(Record):
-    """The step ended. `exit` is -1 where there is none; `reason` is a word of `api.md` §4; `message` is masked.
+    """The step ended. `exit` is -1 where there is none; `reason` is a word of `api/reasons.py`; `message` is masked.
 
     `artifacts`: it left files in its artifacts directory.
     """

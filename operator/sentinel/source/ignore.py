@@ -1,6 +1,6 @@
 """What of the source is not copied into the box: the patterns of `.werckerignore`, by git's own rules.
 
-wercker left these files out when it copied the project (`wercker-semantics.md` §1.2, §5.1); here they go from the
+wercker left these files out when it copied the project (wercker.md "The file"); here they go from the
 volume that the box gets its copy from, tracked or not. git decides what matches, with an empty repository of its own,
 so archives are treated alike. Part of the fetcher: standard library only.
 """

@@ -64,11 +64,11 @@ def unpack(
     """Unpack the file `archive` into `dest`, a missing or empty directory. Formats are told by content, not by name.
 
     `strip`: "none"; "one" drops the one leading directory and refuses an archive that has none; "auto" drops it if
-    there is one: whether all entries lie below one directory (as hosts of git pack a commit; wercker-semantics.md
-    §2.2) and the archive has no entry for its own root (as `tar -C project .` makes one). `readable` lets everybody
-    read everything. Owners are never applied, nor setuid bits; times of files are kept. With `peek`, files of the root
-    directory are written up to that many bytes and all others are left empty, while everything is still looked
-    through. `stopped` is asked before each entry.
+    there is one: whether all entries lie below one directory (as hosts of git pack a commit; wercker.md
+    "Registries of steps") and the archive has no entry for its own root (as `tar -C project .` makes one). `readable`
+    makes everything readable for all users. Owners are never applied, nor setuid bits; times of files are kept. With
+    `peek`, files of the root directory are written up to that many bytes and all others are left empty, while
+    everything is still looked through. `stopped` is asked before each entry.
 
     Refused says which entry and why, and leaves `dest` empty. OSError where we ourselves cannot go on: no space, no
     `zstd` program, `dest` is not empty.

@@ -1,4 +1,4 @@
-"""A registry behind http: wercker's API in both generations, and a plain index (`wercker-semantics.md` §2.2).
+"""A registry behind http: wercker's API in both generations, and a plain index (wercker.md "Registries of steps").
 
 Asked in this order, each where the one before it answers 404:
 

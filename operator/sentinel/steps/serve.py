@@ -1,4 +1,4 @@
-"""A folder of steps behind http, with wercker's API in both generations and an index (`wercker-semantics.md` §2.2).
+"""A folder of steps behind http, with wercker's API in both generations and an index (wercker.md).
 
 ::
 

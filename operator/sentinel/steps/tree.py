@@ -18,7 +18,7 @@ def unpacked(
     """Unpack into a directory below `workdir`; the step's root in there. UserError(StepInvalid) where it may not be.
 
     Hosts of git pack a commit below a leading directory, people sometimes theirs too, wercker did not: where all there
-    is is one directory that looks like a step, and the root does not, that directory is the root (§2.2).
+    is is one directory that looks like a step, and the root does not, that directory is the root.
     """
     tree = workdir / "tree"
     try:

@@ -139,7 +139,7 @@ def without_credentials(url: str) -> str:
 
 
 def _suggestion(wanted: WantedStep, names: Sequence[str]) -> str:
-    # The repository of a step is often called step-x, and x is the step's name (§2.1).
+    # The repository of a step is often called step-x, and x is the step's name.
     short = wanted.name.removeprefix("wercker-").removeprefix("step-")
     full = f"{wanted.owner}/{wanted.name}"
     near = [

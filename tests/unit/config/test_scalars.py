@@ -1,4 +1,4 @@
-"""The vectors of wercker-semantics §10.4, with the recommended repairs: what was made empty keeps its text."""
+"""The vectors of wercker.md "Scalars", with the recommended repairs: what was made empty keeps its text."""
 
 from __future__ import annotations
 

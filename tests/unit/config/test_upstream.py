@@ -1,4 +1,4 @@
-"""Each row of wercker-semantics §1.3, what upstream swallowed, and the shapes of §10.3, with what we say to them."""
+"""Each row of wercker.md "The file", what upstream swallowed, and odd shapes of real files, with what we say to them."""
 
 from __future__ import annotations
 

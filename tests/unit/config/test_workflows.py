@@ -1,4 +1,4 @@
-"""Workflows: what upstream checked in that order (§1.8), all of it told, and no Build is hurt by it."""
+"""Workflows: what upstream checked in that order, all of it told, and no Build is hurt by it."""
 
 from __future__ import annotations
 

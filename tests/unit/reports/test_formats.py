@@ -50,7 +50,7 @@ def test_a_cloud_event_in_binary_mode_has_its_attributes_in_headers() -> None:
         "ce-type": "com.wercker.sentinel.build.step.started",
         "ce-time": "2026-11-28T10:00:00Z",
         "ce-sequence": "0001.0001.0003.0000.0000",
-        # Percent-encoded as the HTTP binding has it (§3.1.3.2).
+        # Percent-encoded as the HTTP binding has it.
         "ce-subject": "gr%C3%B6%C3%9Fe%201",
     }
     assert body(post)["stepSafeId"] == "größe 1"

@@ -19,7 +19,7 @@ const (
 	escapedMin = 16 // at all, as what stands between two `\n` within a value
 )
 
-// maskForms are the ways in which a protected value is printed (api.md §1): itself, itself with each run of white space
+// maskForms are the ways in which a protected value is printed (docs/explanation/security.md): itself, itself with each run of white space
 // as one blank, and its lines without their indentation; all of these shell-quoted, JSON-escaped, URL-encoded, and with
 // other white space or quotes (loose.go), and in base64 at all three alignments, with line breaks anywhere.
 //

@@ -29,7 +29,7 @@ func (d *Driver) text(begin, flags string) string {
 		fmt.Fprintf(&b, format+"\n", args...)
 		b.WriteString("case $? in 0) ;; *) \\command return 1;; esac\n")
 	}
-	// A step may have moved the source: setup-go-workspace does (wercker-semantics §3.2).
+	// A step may have moved the source: setup-go-workspace does (wercker.md "Targets and pipelines").
 	line("case \"${WERCKER_SOURCE_DIR-}\" in '') \\command cd %s ;; *) \\command cd \"$WERCKER_SOURCE_DIR\" ;; esac",
 		singleQuoted(d.SourceDir))
 	for _, pair := range d.Literals {
@@ -63,7 +63,7 @@ func (d *Driver) text(begin, flags string) string {
 	return b.String()
 }
 
-// ScriptText is run.sh of a script step (wercker-semantics §2.5): the shebang is a comment, and the sign that the
+// ScriptText is run.sh of a script step (wercker.md "Steps"): the shebang is a comment, and the sign that the
 // script wants no set -e.
 func ScriptText(code string) string {
 	if strings.HasPrefix(code, "#!") {

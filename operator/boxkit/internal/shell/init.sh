@@ -1,4 +1,4 @@
-# wercker-init: what every shell of a build begins with (wercker-semantics §2.6). It is boxkit's own, part of the
+# wercker-init: what every shell of a build begins with (wercker.md "The shell"). It is boxkit's own, part of the
 # start of a shell, and no step that anybody sees. Must run in bash, dash and busybox ash.
 success() { \command printf '\033[1;32m%b\033[m\n' "${1-}"; }
 info() { \command printf '\033[1;34m%b\033[m\n' "${1-}"; }

@@ -8,7 +8,7 @@ func singleQuoted(s string) string {
 }
 
 // liveQuoted is s as one word in which the shell still expands $: wercker's rule for exports and cwd
-// (wercker-semantics §2.4), but for newlines, which stay what they are.
+// (wercker.md "Variables of a step"), but for newlines, which stay what they are.
 func liveQuoted(s string) string {
 	var b strings.Builder
 	b.Grow(len(s) + 2)

@@ -67,7 +67,7 @@ class ContainerdRuntime:
             raise _failure("asking containerd for its version", error) from error
 
     async def locate(self, who: Identity) -> Box:
-        """The container, its labels and base image checked (`image-commit.md` §2.2, §6.2)."""
+        """The container, its labels and base image checked (images.md)."""
         if not who.container_id.startswith(SCHEME):
             raise CommitFailure(
                 CommitReason.UNSUPPORTED,
@@ -172,7 +172,7 @@ class ContainerdRuntime:
         return tuple(thawed)
 
     async def _base_image(self, container: Any) -> tuple[bytes, Manifest]:
-        """Config and manifest by the digest that CRI noted: the image's name may have moved since (§2.2)."""
+        """Config and manifest by the digest that CRI noted: the image's name may have moved since."""
         metadata = _json_object(container.extensions[_METADATA].value, what="CRI's metadata")
         wanted = str((metadata.get("Metadata") or {}).get("ImageRef") or "")
         if not wanted.startswith("sha256:"):

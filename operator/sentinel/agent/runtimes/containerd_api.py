@@ -1,7 +1,7 @@
 """containerd's gRPC services: the few messages and methods we use, declared here and built at run time.
 
 Fields are interface facts: name, number, type. Unknown ones are skipped, so one table serves containerd 1.6 to 2.x,
-without generated code that is tied to one protobuf release (`image-commit.md` §2.1). Not here: what the answers mean.
+without generated code that is tied to one protobuf release (images.md). Not here: what the answers mean.
 """
 
 from __future__ import annotations
