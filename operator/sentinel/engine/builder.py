@@ -65,8 +65,12 @@ def make_builder(
     url: str,
     sha256: str,
     login: str,
+    policy: str = "",
 ) -> tuple[Object, Object]:
-    """The pod and its Secret, still without its owner. `words` are buildctl's; `url` and `sha256` the context's."""
+    """The pod and its Secret, still without its owner. `words` are buildctl's; `url` and `sha256` the context's.
+
+    `login` is a docker config.json, `policy` a source policy or "".
+    """
     buildkit = settings.engine.buildkit
     name = plan.id.image_build(step.ordinal)
     labels = {
@@ -87,6 +91,7 @@ def make_builder(
     data = {
         "fetch": json.dumps(fetch),
         "config.json": login,
+        **({"policy.json": policy} if policy else {}),
         **{f"word{number}": word for number, word in enumerate(words)},
     }
     secret: Object = {
@@ -122,12 +127,12 @@ def make_builder(
                 "secret": {
                     "secretName": name,
                     "defaultMode": 0o440,
-                    "items": [{"key": "config.json", "path": "config.json"}],
+                    "items": [{"key": key, "path": key} for key in data if key.endswith(".json")],
                 },
             },
         ],
         "initContainers": [_context(name, settings)],
-        "containers": [_build(plan, name, settings, words=len(words))],
+        "containers": [_build(plan, name, settings, words=len(words), policy=bool(policy))],
     }
     if buildkit.pull_secrets:
         spec["imagePullSecrets"] = buildkit.pull_secrets
@@ -164,7 +169,7 @@ def _context(name: str, settings: Settings) -> Object:
     }
 
 
-def _build(plan: Plan, name: str, settings: Settings, *, words: int) -> Object:
+def _build(plan: Plan, name: str, settings: Settings, *, words: int, policy: bool) -> Object:
     buildkit = settings.engine.buildkit
     return {
         "name": BUILD,
@@ -178,6 +183,7 @@ def _build(plan: Plan, name: str, settings: Settings, *, words: int) -> Object:
             f"--tlskey={TLS_DIR}/tls.key",
             # The kubelet puts the words in: in the pod's spec they could be read.
             *(f"$(WORD{number})" for number in range(words)),
+            *([f"--source-policy-file={LOGIN_DIR}/policy.json"] if policy else []),
         ],
         "env": [
             {"name": "HOME", "value": TMP_DIR},

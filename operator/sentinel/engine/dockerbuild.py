@@ -163,6 +163,21 @@ def login_config(keychain: Keychain, *, target: Reference) -> str:
     return json.dumps({"auths": auths})
 
 
+def source_policy(allowed_registries: Sequence[str]) -> str:
+    """A source policy for BuildKit: base images come from these registries alone. "" where all are allowed.
+
+    The last rule that matches counts (moby/buildkit `docs/build-repro.md`, sourcepolicy).
+    """
+    if not allowed_registries:
+        return ""
+    deny = {"action": "DENY", "selector": {"identifier": "docker-image://*"}}
+    allow = [
+        {"action": "ALLOW", "selector": {"identifier": f"docker-image://{registry}/*"}}
+        for registry in allowed_registries
+    ]
+    return json.dumps({"rules": [deny, *allow]})
+
+
 def _bounded(name: str, words: list[str]) -> list[str]:
     if len(words) > _MOST:
         raise wrong(f"{name} has {len(words)} entries; at most {_MOST} are taken")
@@ -175,7 +190,7 @@ def _below(name: str, path: str) -> str:
     """A path below the source, "" for the source itself."""
     plain = posixpath.normpath(path.lstrip("/")) if path else "."
     if plain == ".." or plain.startswith("../"):
-        raise wrong(f"{name}: {path!r} leads out of the source")
+        raise wrong(f"{name}: {path!r} leads outside the source")
     if not plain.isprintable() or len(plain) > 1024:
         raise wrong(f"{name}: {path[:80]!r} is not a path")
     return "" if plain == "." else plain

@@ -27,6 +27,7 @@ from sentinel.engine.dockerbuild import (
     buildctl_words,
     login_config,
     read_build,
+    source_policy,
 )
 from sentinel.engine.ourstep import Verdict, check_allowed, failed, secret_values, step_environment
 from sentinel.engine.uploads import context_of
@@ -112,6 +113,7 @@ async def _build(
         url=store.presign_get(key),
         sha256=sha256,
         login=login_config(logins, target=target),
+        policy=source_policy(settings.images.allowed_registries),
     )
     made = await _create(attempt, pod, secret)
     try:

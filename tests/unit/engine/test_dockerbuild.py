@@ -21,6 +21,7 @@ from sentinel.engine.dockerbuild import (
     built_tag,
     login_config,
     read_build,
+    source_policy,
 )
 from sentinel.errors import UserError
 from sentinel.image.dockerconfig import keychain_from_docker_config
@@ -211,6 +212,35 @@ def test_nothing_secret_stands_in_the_pod() -> None:
     assert json.loads(data["fetch"])["sha256"] == "a" * 64
     made = {"metadata": {"name": "p", "uid": "u"}}
     assert owned_by(secret, made)["metadata"]["ownerReferences"][0]["uid"] == "u"
+
+
+def test_base_images_come_from_the_registries_that_boxes_may_come_from() -> None:
+    settings = Settings(engine={"buildkit": {"address": "tcp://b:1", "tls_secret": "c"}})  # type: ignore[arg-type]
+    of = plan("build")
+    policy = source_policy(["registry.example.com", "docker.io"])
+
+    pod, secret = make_builder(
+        of,
+        of.steps[0],
+        settings=settings,
+        words=["build"],
+        url="",
+        sha256="",
+        login="{}",
+        policy=policy,
+    )
+
+    assert source_policy([]) == ""
+    assert [
+        (rule["action"], rule["selector"]["identifier"]) for rule in json.loads(policy)["rules"]
+    ] == [
+        ("DENY", "docker-image://*"),
+        ("ALLOW", "docker-image://registry.example.com/*"),
+        ("ALLOW", "docker-image://docker.io/*"),
+    ]
+    build = pod["spec"]["containers"][0]
+    assert build["args"][-1] == "--source-policy-file=/run/sentinel/login/policy.json"
+    assert base64.b64decode(secret["data"]["policy.json"]).decode() == policy
 
 
 class Notes:
