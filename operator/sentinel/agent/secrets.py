@@ -16,31 +16,34 @@ from sentinel.api.reasons import CommitReason
 from sentinel.image.dockerconfig import Keychain, keychain_from_secrets
 from sentinel.kube.errors import Forbidden, NotFound
 from sentinel.kube.resources import SECRETS
+from sentinel.retry import Backoff, retry
 
-_SECRET_TRIES = 17
-_LONGEST_PAUSE = 5.0
+_GRANTED = Backoff(first=0.1, longest=5.0, tries=17)
 
 
 async def read_keychain(commit: ImageCommit, refs: list[LocalRef], tools: Tools) -> Keychain:
     """All of these Secrets as one keychain. Raises CommitFailure(AuthFailed), UserError for a malformed one."""
     secrets = []
     for ref in refs:
-        for attempt in range(1, _SECRET_TRIES + 1):
-            try:
-                secrets.append(await patiently(partial(_secret, commit, ref, tools), tools))
-                break
-            except NotFound as error:
-                raise CommitFailure(
-                    CommitReason.AUTH_FAILED, f"Secret {commit.namespace}/{ref.name} not found"
-                ) from error
-            except Forbidden as error:
-                # The operator grants it once the ImageCommit exists, and a quota may delay that: wait for a minute.
-                if attempt == _SECRET_TRIES:
-                    raise CommitFailure(
-                        CommitReason.AUTH_FAILED,
-                        f"the agent is not allowed to read Secret {commit.namespace}/{ref.name}: {error.message}",
-                    ) from error
-                await tools.clock.sleep(min(_LONGEST_PAUSE, 0.05 * 2**attempt))
+        place = f"{commit.namespace}/{ref.name}"
+        read = partial(patiently, partial(_secret, commit, ref, tools), tools)
+        try:
+            # The operator grants it once the ImageCommit exists, and a quota may delay that: wait for a minute.
+            secret = await retry(
+                read,
+                clock=tools.clock,
+                backoff=_GRANTED,
+                what=f"reading Secret {place}",
+                passing=Forbidden,
+            )
+        except NotFound as error:
+            raise CommitFailure(CommitReason.AUTH_FAILED, f"Secret {place} not found") from error
+        except Forbidden as error:
+            raise CommitFailure(
+                CommitReason.AUTH_FAILED,
+                f"the agent is not allowed to read Secret {place}: {error.message}",
+            ) from error
+        secrets.append(secret)
     return keychain_from_secrets(secrets)
 
 

@@ -6,6 +6,7 @@ Not here: what is written.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from sentinel.api.imagecommit import (
@@ -16,14 +17,15 @@ from sentinel.api.imagecommit import (
     ImageCommitStatus,
 )
 from sentinel.clock import Clock, rfc3339
-from sentinel.errors import GoneError, TransientError
+from sentinel.errors import GoneError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import ApiError, Conflict, Forbidden, NotFound
 from sentinel.kube.resources import IMAGE_COMMITS
+from sentinel.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
 
-_TRIES = 30
+_BACKOFF = Backoff(first=0.4, longest=5.0, tries=30)
 _MESSAGE = 1024
 
 
@@ -100,7 +102,16 @@ class CommitStatus:
         Raises GoneError, ApiError.
         """
         fields = status.model_dump(by_alias=True, exclude_unset=True, mode="json")
-        for attempt in range(1, _TRIES + 1):
+        await retry(
+            partial(self._patch, fields),
+            clock=self._clock,
+            backoff=_BACKOFF,
+            what="writing a commit's status",
+            unless=(Conflict, Forbidden),
+        )
+
+    async def _patch(self, fields: dict[str, Any]) -> None:
+        for _ in range(_BACKOFF.tries):
             try:
                 raw = await self._kube.patch(
                     IMAGE_COMMITS,
@@ -113,14 +124,6 @@ class CommitStatus:
                 raise GoneError(error.message) from error
             except Conflict:
                 raw = await self._read_again()
-            except Forbidden:
-                raise
-            except TransientError as error:
-                if attempt == _TRIES:
-                    raise
-                log.warning("writing a commit's status failed, retrying: %s", error)
-                await self._clock.sleep(min(5.0, 0.2 * 2**attempt))
-                continue
             else:
                 self._take(raw)
                 return

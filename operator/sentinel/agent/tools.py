@@ -6,7 +6,6 @@ Not here: making it (`app.py`).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,15 +14,13 @@ from sentinel.agent.runtimes.base import Runtime
 from sentinel.agent.spool import Spool
 from sentinel.agent.status import CommitStatus
 from sentinel.clock import Clock
-from sentinel.errors import TransientError
 from sentinel.kube.client import Kube
+from sentinel.retry import Backoff, retry
 from sentinel.settings import Settings
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_PATIENCE = 16
+_A_MINUTE = Backoff(first=0.2, longest=5.0, tries=16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +53,6 @@ def status_of(raw: dict[str, Any], tools: Tools) -> CommitStatus:
 
 async def patiently(ask: Callable[[], Awaitable[T]], tools: Tools) -> T:
     """The API server's answer. A server that is unavailable for a minute must not cost a build its image."""
-    for attempt in range(1, _PATIENCE):
-        try:
-            return await ask()
-        except TransientError as error:
-            log.warning("the API server is unavailable, retrying: %s", error)
-            await tools.clock.sleep(min(5.0, 0.1 * 2**attempt))
-    return await ask()
+    return await retry(
+        ask, clock=tools.clock, backoff=_A_MINUTE, what="a request to the API server"
+    )

@@ -23,11 +23,12 @@ from sentinel.kube.client import Kube
 from sentinel.kube.errors import ApiError
 from sentinel.kube.resources import Resource
 from sentinel.plan.refusals import Refusal, classify_refusal, refused
+from sentinel.retry import Backoff
 
 log = logging.getLogger(__name__)
 
-RETRY_FIRST, RETRY_LONGEST = 1.0, 15.0
-"""Seconds between two tries of what may pass, growing from first to longest."""
+BACKOFF = Backoff(first=1.0, longest=15.0, jitter=0.0)
+"""Between two tries of what may pass."""
 
 
 async def create(
@@ -47,7 +48,7 @@ async def create(
     """
     clock = run.tools.clock
     others = [otherwise] if otherwise is not None else []
-    began, delay, shown = clock.monotonic(), RETRY_FIRST, False
+    began, tried, shown = clock.monotonic(), 0, False
     try:
         while True:
             answer = await _try(run.tools.kube, resource, [lambda: body, *others], aliases or {})
@@ -64,8 +65,8 @@ async def create(
                 log.info("build %s/%s: waiting: %s", *run.key, answer.message)
                 run.report.noticed(message=f"waiting: {answer.message}")
             shown = True
-            await run.unless_cancelled(clock.sleep(delay))
-            delay = min(delay * 2, RETRY_LONGEST)
+            tried += 1
+            await run.unless_cancelled(clock.sleep(BACKOFF.pause(tried)))
     finally:
         if shown:
             run.has_room()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -24,11 +23,12 @@ from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, 
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
 from sentinel.plan.names import FINISHED_LABEL, AttemptId
+from sentinel.retry import Backoff
 
 log = logging.getLogger(__name__)
 
-RETRY_FIRST, RETRY_LONGEST = 1.0, 30.0
-"""Seconds between two tries of a build that we could not drive, growing from first to longest."""
+BACKOFF = Backoff(first=1.0, longest=30.0)
+"""Between two tries of a build that we could not drive."""
 
 MOST_CRASHES = 5
 """A build that the operator failed with so often ends as Errored, reason Internal. They are counted in its status: an
@@ -222,7 +222,7 @@ class Supervisor:
         self._wake.set()
 
     async def _keep_driving(self, raw: dict[str, Any]) -> None:
-        delay, crashes, why = RETRY_FIRST, 0, ""
+        tried, crashes, why = 0, 0, ""
         namespace, name = key_of(raw)
         uid = raw["metadata"]["uid"]
         if self._telling is not None and self._telling[0] == uid:
@@ -254,20 +254,20 @@ class Supervisor:
                 log.warning("build %s/%s: %s", namespace, name, e.message)
                 return
             except TransientError as e:
-                log.warning("build %s/%s: %s; trying again", namespace, name, e.message)
+                log.warning("build %s/%s: %s; retrying", namespace, name, e.message)
                 if self._went_well(began):
-                    delay = RETRY_FIRST
+                    tried = 0
             except Exception as e:
                 if self._went_well(began):
-                    delay, crashes = RETRY_FIRST, 0
+                    tried, crashes = 0, 0
                 crashes += 1
                 # Of what is no error of ours only the type: its text may hold what nobody may read.
                 why = str(e) if isinstance(e, SentinelError) else type(e).__name__
-                log.exception("build %s/%s: trying again in about %.0f s", namespace, name, delay)
+                log.exception("build %s/%s: retrying", namespace, name)
                 await self._note_crashes(uid, crashes)
             self._park(uid, False)
-            await self._tools.clock.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311
-            delay = min(delay * 2, RETRY_LONGEST)
+            tried += 1
+            await self._tools.clock.sleep(BACKOFF.pause(tried))
             try:
                 raw = await self._tools.kube.get(BUILDS, namespace=namespace, name=name)
                 self._tools.builds.offer(raw)
@@ -289,7 +289,7 @@ class Supervisor:
 
     def _went_well(self, began: float) -> bool:
         """Whether a try lasted so long that what ended it has nothing to do with the failures before."""
-        return self._tools.clock.monotonic() - began > 2 * RETRY_LONGEST
+        return self._tools.clock.monotonic() - began > 2 * BACKOFF.longest
 
     def _note_ended(self, uid: str) -> None:
         self._ended[uid] = None

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from sentinel.clock import Clock, SystemClock, rfc3339
-from sentinel.errors import Conflict, SentinelError, TransientError
+from sentinel.errors import Conflict, SentinelError
 from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import EVENTS, Resource
+from sentinel.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -31,7 +32,7 @@ PATCH_SECONDS = 10.0
 """Between two writes of one series: a loop that reports every second must not write every second."""
 QUEUE = 1000
 SERIES = 512
-TRIES = 4
+BACKOFF = Backoff(first=0.5, longest=2.0, tries=4)
 NOTE_BYTES = 1024
 _TERMINATING = re.compile(r"because it is being terminated|namespaces \"[^\"]+\" not found")
 
@@ -238,16 +239,9 @@ class Recorder:
 
     async def _insist(self, write: Callable[[], Awaitable[Json]]) -> None:
         """A few tries: API servers restart, and events are written when things go wrong."""
-        for tried in range(1, TRIES + 1):
-            try:
-                await write()
-                return
-            except Conflict:
-                raise
-            except TransientError:
-                if tried == TRIES:
-                    raise
-                await self._clock.sleep(0.25 * 2**tried)
+        await retry(
+            write, clock=self._clock, backoff=BACKOFF, what="writing an event", unless=(Conflict,)
+        )
 
     async def _guard(self, moment: _Moment, write: Awaitable[None]) -> None:
         try:

@@ -7,7 +7,6 @@ Our own aiohttp session: the generated client's pool ends at 100 connections, ex
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,14 +19,14 @@ from yarl import URL
 from sentinel.clock import Clock
 from sentinel.kube import errors
 from sentinel.observe.metrics import API_RETRIES, count_request
+from sentinel.retry import Backoff
 
 if TYPE_CHECKING:
     from sentinel.kube.credentials import Credentials
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
-TRIES = 3
-LONGEST_PAUSE = 10.0
+BACKOFF = Backoff(first=0.2, longest=10.0, tries=3, jitter=0.75)
 """Seconds we wait at most between two tries, whatever Retry-After says: the caller has a deadline of its own."""
 
 Query = Sequence[tuple[str, str]]
@@ -122,10 +121,10 @@ class Transport:
                 await self._credentials.renew()
             except errors.Unavailable as error:
                 harmless = request.repeatable or error.unsent or error.status == 429
-                if tries >= TRIES or not harmless:
+                if tries >= BACKOFF.tries or not harmless:
                     raise
                 API_RETRIES.inc()
-                await self.clock.sleep(self._pause(tries, error.retry_after))
+                await self.clock.sleep(BACKOFF.pause(tries, asked=error.retry_after))
 
     @asynccontextmanager
     async def stream(
@@ -197,11 +196,6 @@ class Transport:
     async def _headers(self) -> dict[str, str]:
         authorization = await self._credentials.authorization()
         return {"Authorization": authorization} if authorization else {}
-
-    def _pause(self, tries: int, retry_after: float | None) -> float:
-        if retry_after is not None:
-            return min(retry_after, LONGEST_PAUSE)
-        return random.uniform(0.05, 0.2 * 2**tries)  # noqa: S311 - jitter
 
     def _unanswered(self, request: Request, error: BaseException) -> NoReturn:
         count_request(request.method, 0)

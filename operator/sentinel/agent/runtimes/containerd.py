@@ -26,6 +26,7 @@ from sentinel.clock import Clock, rfc3339
 from sentinel.errors import UserError
 from sentinel.image.manifest import INDEXES, Manifest, digest_of, parse_manifest
 from sentinel.image.reference import Reference
+from sentinel.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ _SOURCE = "containerd.io/distribution.source."
 
 _METADATA = "io.cri-containerd.container.metadata"
 _LEASE_LIFE = timedelta(days=7)
-_RESUME_TRIES = 5
+_RESUMED = Backoff(first=0.2, longest=1.0, tries=5)
 _INDEX_ENTRIES = 64
 
 
@@ -268,17 +269,20 @@ class ContainerdRuntime:
                 raise _failure("pausing the box", error) from error
 
     async def _thaw(self, container: str, lease: str) -> None:
-        for attempt in range(1, _RESUME_TRIES + 1):
-            if await self._task_status(container) != TASK_PAUSED:
-                break
-            try:
+        async def resume() -> None:
+            if await self._task_status(container) == TASK_PAUSED:
                 await self._api.call("ResumeTask", container_id=container)
-                break
-            except grpc.aio.AioRpcError as error:
-                log.warning("resuming container %s failed: %s", container, error.details())
-                if attempt == _RESUME_TRIES:
-                    raise _failure("resuming the box", error) from error
-                await self._clock.sleep(0.2 * attempt)
+
+        try:
+            await retry(
+                resume,
+                clock=self._clock,
+                backoff=_RESUMED,
+                what=f"resuming container {container}",
+                passing=grpc.aio.AioRpcError,
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _failure("resuming the box", error) from error
         await self._forget(lease)
 
     async def _note(self, lease: str, *, commit: str, container: str) -> None:
