@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -32,10 +32,28 @@ from sentinel.config.load import (
 from sentinel.plan.asked import Answer, Wanted, about_answers, images_of
 from sentinel.plan.engines import about_engines
 from sentinel.plan.gone import with_gone
+from sentinel.steps.standard import not_standard
 from sentinel.text import printable
 
 Asked: TypeAlias = list[tuple[Wanted, Answer | None]]
 """Boxes and services, and what their registries answered; None where there was nothing to ask."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """All that is printed. `shown` is the file's name; `elsewhere` are steps that only a registry can have."""
+
+    shown: str
+    loaded: Loaded
+    found: tuple[Diagnostic, ...]
+    asked: Asked | None
+    elsewhere: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing keeps the file, or the pipeline, from running."""
+        return not any(d.severity is Severity.ERROR for d in self.found)
+
 
 CANNOT_READ = 2
 _READ_LIMIT = 8 * 1024 * 1024
@@ -83,13 +101,11 @@ def check(
         answers = {each.image: answer for each, answer in asked if answer is not None}
         more = about_answers(wanted, answers, platform=f"linux/{architecture}")
         found = tuple(sorted({*found, *more}))
-    write: Callable[[str, Loaded, tuple[Diagnostic, ...], Asked | None], None] = {
-        "human": _human,
-        "json": _json,
-        "sarif": _sarif,
-    }[output]
-    write(shown, loaded, found, asked)
-    ctx.exit(int(any(d.severity is Severity.ERROR for d in found)))
+    elsewhere = not_standard(loaded.config, pipeline) if loaded.config is not None else ()
+    checked = Checked(shown=shown, loaded=loaded, found=found, asked=asked, elsewhere=elsewhere)
+    write: Callable[[Checked], None] = {"human": _human, "json": _json, "sarif": _sarif}[output]
+    write(checked)
+    ctx.exit(int(not checked.ok))
 
 
 def _read(path: Path) -> tuple[str, bytes]:
@@ -134,12 +150,13 @@ def _asked(wanted: Sequence[Wanted]) -> Asked:
     return [(each, answers.get(each.image)) for each in wanted]
 
 
-def _human(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...], asked: Asked | None) -> None:
+def _human(checked: Checked) -> None:
+    shown, loaded, found = checked.shown, checked.loaded, checked.found
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
     for each in found:
         # click strips colours where nobody sees them; ours are right already.
         click.echo(render(each, path=shown, text=loaded.text, colour=colour) + "\n", color=colour)
-    for line in dict.fromkeys(_about_image(*each) for each in asked or ()):
+    for line in dict.fromkeys(_about_image(*each) for each in checked.asked or ()):
         click.echo(f"{shown}: {line}")
     errors = sum(d.severity is Severity.ERROR for d in found)
     if found:
@@ -149,6 +166,9 @@ def _human(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...], asked: Ask
         named = [f"{name} ({_count(len(each.steps), 'step')})" for name, each in known.items()]
         listed = ", ".join(named) or "none, so nothing can be run; add build: with steps: under it"
         click.echo(f"{shown}: fine; pipelines: {listed}")
+    if checked.elsewhere:
+        names = printable(", ".join(checked.elsewhere))
+        click.echo(f"{shown}: needs a step registry (setting steps.registry) for: {names}")
 
 
 def _about_image(wanted: Wanted, answer: Answer | None) -> str:
@@ -168,13 +188,14 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'s' * (number != 1)}"
 
 
-def _json(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...], asked: Asked | None) -> None:
+def _json(checked: Checked) -> None:
+    loaded, asked = checked.loaded, checked.asked
     more = {} if asked is None else {"images": [_image_json(*each) for each in asked]}
     click.echo(
         json.dumps(
             {
-                "file": shown,
-                "ok": not any(d.severity is Severity.ERROR for d in found),
+                "file": checked.shown,
+                "ok": checked.ok,
                 "pipelines": list(loaded.config.pipelines) if loaded.config else [],
                 "diagnostics": [
                     {
@@ -186,8 +207,9 @@ def _json(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...], asked: Aske
                         "hint": each.hint,
                         "pipeline": each.pipeline,
                     }
-                    for each in found
+                    for each in checked.found
                 ],
+                "registrySteps": list(checked.elsewhere),
                 **more,
             },
             indent=2,
@@ -210,9 +232,9 @@ def _image_json(wanted: Wanted, answer: Answer | None) -> dict[str, Any]:
     }
 
 
-def _sarif(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...], asked: Asked | None) -> None:
+def _sarif(checked: Checked) -> None:
     """SARIF 2.1.0, one run."""
-    rules = sorted({str(each.code) for each in found})
+    rules = sorted({str(each.code) for each in checked.found})
     log = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -226,7 +248,7 @@ def _sarif(shown: str, loaded: Loaded, found: tuple[Diagnostic, ...], asked: Ask
                     }
                 },
                 "columnKind": "unicodeCodePoints",
-                "results": [_result(shown, each) for each in found],
+                "results": [_result(checked.shown, each) for each in checked.found],
             }
         ],
     }

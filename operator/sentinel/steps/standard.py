@@ -14,6 +14,8 @@ from pathlib import Path
 
 from sentinel.config.document import Items, Scalar, Table, parse
 from sentinel.config.findings import Findings
+from sentinel.config.model import Config
+from sentinel.config.standardsteps import STANDARD
 from sentinel.plan.model import StepFacts
 from sentinel.source.shipped import steps_folder
 from sentinel.steps.manifest import Manifest, read_manifest
@@ -49,6 +51,25 @@ def find_standard(wanted: WantedStep) -> StandardStep | None:
     """The one that `wanted` means: its name, under one of its owners. A version is not looked at."""
     step = standard_steps().get(wanted.name)
     return step if step is not None and wanted.owner in step.owners and not wanted.url else None
+
+
+def not_standard(config: Config, pipeline: str = "") -> tuple[str, ...]:
+    """The steps of all pipelines, or of one, that only a registry (`steps.registry`) can have, as written.
+
+    Those with a URL, of the project itself too, are not looked for in a registry.
+    """
+    found: dict[str, None] = {}
+    for each in config.pipelines.values():
+        if pipeline not in ("", each.name):
+            continue
+        lists = (each.steps, each.after_steps, *each.targets.values())
+        for step in (step for steps in lists for step in steps):
+            if step.kind != "registry" or step.url:
+                continue
+            wanted = WantedStep(owner=step.owner, name=step.name, version=step.version, url="")
+            if step.name not in STANDARD or find_standard(wanted) is None:
+                found[step.identifier] = None
+    return tuple(found)
 
 
 def notes_of(step: StandardStep, wanted: WantedStep) -> tuple[str, ...]:

@@ -334,3 +334,34 @@ def test_without_the_option_no_registry_is_asked(project: Path) -> None:
     (project / "wercker.yml").write_text(SOUND)
 
     assert "images" not in json.loads(check("-o", "json").output)
+
+
+def test_steps_that_only_a_registry_can_have_are_named(project: Path) -> None:
+    (project / "wercker.yml").write_text(REGISTRY_STEPS)
+    found = check()
+    one = json.loads(check("--pipeline", "other", "-o", "json").output)
+
+    assert found.exit_code == 0
+    assert found.output.endswith(
+        "wercker.yml: needs a step registry (setting steps.registry) for: acme/npm-install, "
+        "acme/deploy@1.0, acme/tell\n"
+    )
+    assert one["registrySteps"] == ["acme/tell"]
+
+
+REGISTRY_STEPS = """\
+box: debian:12
+build:
+  steps:
+    - npm-install
+    - arjen/hugo-build@1.0
+    - acme/npm-install
+    - acme/deploy@1.0
+    - acme/own "file:///steps/own"
+    - script: {code: make}
+    - internal/docker-push: {repository: a/b}
+other:
+  steps: []
+  after-steps:
+    - acme/tell
+"""

@@ -182,13 +182,17 @@ async def test_images_are_looked_up_and_a_known_digest_is_kept(
         (kept,) = (await ask(resolver, request)).images
         assert (kept.kept, kept.digest, kept.env) == (True, found.digest, ())
         missing = FactsRequest(
-            images=(ImageWanted(name=f"{host}/a:1"), ImageWanted(name=f"{host}/b:1")),
+            images=(
+                ImageWanted(name=f"{host}/a:1"),
+                ImageWanted(name=f"{host}/b:1", mirror_of="b:1"),
+            ),
             registries=LOOPBACK,
         )
         with pytest.raises(UserError) as caught:
             await ask(resolver, missing)
         assert caught.value.reason is Reason.IMAGE_NOT_FOUND
         assert [f"{host}/{each}:1" in caught.value.message for each in "ab"] == [True, True]
+        assert caught.value.message.endswith(" (the mirror for b:1, images.mirrors)")
 
 
 async def test_a_pushed_image_is_compared_with_what_was_reported(
