@@ -1,0 +1,317 @@
+package control
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sentinel.wercker.com/boxkit/internal/steplog"
+	"sentinel.wercker.com/boxkit/internal/wire"
+)
+
+// fakeSession answers every request with ok and has the records and logs that a test gives it.
+type fakeSession struct {
+	mu      sync.Mutex
+	records [][]byte
+	logs    map[int]*steplog.Log
+	handled []string
+}
+
+func (s *fakeSession) Handle(_ context.Context, kind string, id int64, _ []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handled = append(s.handled, kind)
+	return wire.Encode(wire.OK{Type: "ok", ID: id})
+}
+
+func (s *fakeSession) Build() (string, int) { return "b1", 2 }
+
+func (s *fakeSession) Since(seq int64) [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.records[min(seq, int64(len(s.records))):])
+}
+
+func (s *fakeSession) Last() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(len(s.records))
+}
+
+func (s *fakeSession) Logs() map[int]*steplog.Log {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.logs
+}
+
+func (s *fakeSession) record(kind string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records = append(s.records, fmt.Appendf(nil, `{"type":"record","seq":%d,"kind":%q}`, len(s.records)+1, kind))
+}
+
+// served is a server on a socket, with a fake session behind it.
+type served struct {
+	*Server
+	session *fakeSession
+	dir     string
+	t       *testing.T
+}
+
+func serve(t *testing.T, change ...func(v *Server)) *served {
+	t.Helper()
+	dir := t.TempDir()
+	s := &served{Server: NewServer(filepath.Join(dir, "control.sock"), "9.9"), session: &fakeSession{}, dir: dir, t: t}
+	for _, each := range change {
+		each(s.Server)
+	}
+	s.Serve(s.session)
+	if err := s.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.End(time.Second) })
+	return s
+}
+
+// client is the other side of a connection.
+type client struct {
+	net.Conn
+	t *testing.T
+}
+
+func (s *served) dial() *client {
+	s.t.Helper()
+	conn, err := net.Dial("unix", s.path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return &client{Conn: conn, t: s.t}
+}
+
+func (c *client) send(texts ...string) {
+	c.t.Helper()
+	for _, text := range texts {
+		if _, err := c.Write(wire.AppendMessage(nil, []byte(text))); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// next is the next frame: a JSON message, or "log ORDINAL OFFSET TEXT"; "end" when the connection has ended.
+func (c *client) next() string {
+	c.t.Helper()
+	var head [5]byte
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		return "end"
+	}
+	body := make([]byte, binary.BigEndian.Uint32(head[:4])-1)
+	if _, err := io.ReadFull(c, body); err != nil {
+		c.t.Fatal(err)
+	}
+	if head[4] == 'L' {
+		return fmt.Sprintf("log %d %d %s", binary.BigEndian.Uint32(body), binary.BigEndian.Uint64(body[4:]), body[12:])
+	}
+	return string(body)
+}
+
+func (c *client) want(texts ...string) {
+	c.t.Helper()
+	for _, want := range texts {
+		if got := c.next(); got != want {
+			c.t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// until skips frames before the one that begins so.
+func (c *client) until(begin string) string {
+	c.t.Helper()
+	for {
+		got := c.next()
+		if strings.HasPrefix(got, begin) || got == "end" {
+			return got
+		}
+	}
+}
+
+const (
+	hello   = `{"type":"hello","protocols":{"min":1,"max":9},"since":0}`
+	welcome = `{"type":"welcome","protocol":1,"protocols":{"min":1,"max":1},"version":"9.9","seq":%d,"build":"b1","attempt":2}`
+)
+
+func TestAConnectionGetsRecordsThenItsAnswers(t *testing.T) {
+	s := serve(t)
+	s.session.record("opened")
+	c := s.dial()
+	c.send(hello)
+	c.want(fmt.Sprintf(welcome, 1), `{"type":"record","seq":1,"kind":"opened"}`)
+	c.send(`{"type":"start","id":7}`, `{"type":"ping","n":3}`, `{"type":"pong","n":3}`)
+	answers := []string{c.next(), c.next()}
+	slices.Sort(answers) // a heartbeat does not wait for requests
+	if want := []string{`{"type":"ok","id":7}`, `{"type":"pong","n":3}`}; !slices.Equal(answers, want) {
+		t.Errorf("%q", answers)
+	}
+	s.session.record("queued")
+	s.Wake()
+	c.want(`{"type":"record","seq":2,"kind":"queued"}`)
+
+	late := s.dial()
+	late.send(`{"type":"hello","protocol":1,"since":1}`)
+	late.want(fmt.Sprintf(welcome, 2), `{"type":"record","seq":2,"kind":"queued"}`)
+}
+
+func TestFollowersGetLogsFromTheirOffsets(t *testing.T) {
+	s := serve(t)
+	console := steplog.NewConsole(io.Discard)
+	tap, err := steplog.NewTap(console, s.Wake)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.session.logs = map[int]*steplog.Log{}
+	for ordinal, text := range map[int]string{1: "first", 2: "second"} {
+		log, err := steplog.New(filepath.Join(s.dir, fmt.Sprint(ordinal)), ordinal, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tap.Begin(log)
+		if _, err := tap.WriteEnd().WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		tap.Finish(log)
+		s.session.logs[ordinal] = log
+	}
+	c := s.dial()
+	c.send(`{"type":"hello","protocol":1,"follow":{"1":3,"nonsense":1,"9":-1}}`)
+	c.want(fmt.Sprintf(welcome, 0), "log 1 3 st", "log 2 0 second")
+}
+
+func TestWhatEndsAConnection(t *testing.T) {
+	for name, test := range map[string]struct {
+		sends string
+		code  string
+	}{
+		"a request before hello": {`{"type":"start","id":1}`, "the first message must be hello"},
+		"no JSON":                {`{`, "a message that is not a JSON object"},
+		"another protocol":       {`{"type":"hello","protocols":{"min":7,"max":9}}`, "the operator speaks protocol 7 to 9, this boxkit (9.9) 1 to 1"},
+		"a hello of nonsense":    {`{"type":"hello","since":"x"}`, "hello: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			c := s.dial()
+			c.send(test.sends)
+			var refused wire.Error
+			if err := json.Unmarshal([]byte(c.next()), &refused); err != nil || refused.Code != "Protocol" || !strings.Contains(refused.Text, test.code) {
+				t.Errorf("%+v, %v", refused, err)
+			}
+			c.want("end")
+		})
+	}
+}
+
+func TestASilentConnectionIsDroppedAndPingsKeepOne(t *testing.T) {
+	s := serve(t, func(v *Server) {
+		values := map[string]string{"SENTINEL_HEARTBEAT": "20ms", "SENTINEL_SILENCE": "400ms"}
+		if err := v.Tune(func(name string) string { return values[name] }); err != nil {
+			t.Fatal(err)
+		}
+	})
+	c := s.dial()
+	c.send(hello)
+	if got := c.until(`{"type":"ping"`); got != `{"type":"ping","n":1}` {
+		t.Errorf("%s", got)
+	}
+	if got := c.until("never"); got != "end" {
+		t.Errorf("%s", got)
+	}
+	if err := s.Tune(func(string) string { return "-1s" }); err == nil {
+		t.Error("a heartbeat before it is due")
+	}
+}
+
+func TestTheOldestOfTooManyConnectionsGoes(t *testing.T) {
+	s := serve(t)
+	var all []*client
+	for range attachMax + 1 {
+		c := s.dial()
+		c.send(hello)
+		c.want(fmt.Sprintf(welcome, 0))
+		all = append(all, c)
+	}
+	all[0].want("end")
+	s.session.record("queued")
+	s.Wake()
+	all[1].want(`{"type":"record","seq":1,"kind":"queued"}`)
+}
+
+func TestOneThatAsksAndDoesNotReadIsDropped(t *testing.T) {
+	s := serve(t)
+	c := s.dial()
+	c.send(hello)
+	var frames []byte
+	for range 100 {
+		frames = wire.AppendMessage(frames, []byte(`{"type":"ping","n":1}`))
+	}
+	for {
+		if _, err := c.Write(frames); err != nil {
+			if os.IsTimeout(err) {
+				t.Error("it may ask for ever")
+			}
+			return
+		}
+	}
+}
+
+func TestTheSocketIsMadeAgain(t *testing.T) {
+	s := serve(t)
+	before, err := os.Lstat(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Mend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.Lstat(s.path); err != nil || !os.SameFile(before, after) {
+		t.Errorf("a socket that is there was replaced: %v", err)
+	}
+	old := s.dial()
+	old.send(hello)
+	old.want(fmt.Sprintf(welcome, 0))
+	if err := os.Remove(s.path); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Mend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fresh := s.dial()
+	fresh.send(hello)
+	fresh.want(fmt.Sprintf(welcome, 0))
+	s.session.record("queued")
+	s.Wake()
+	old.want(`{"type":"record","seq":1,"kind":"queued"}`)
+}
+
+func TestTheEndLetsEverybodyHaveTheLastRecord(t *testing.T) {
+	s := serve(t)
+	c := s.dial()
+	c.send(hello)
+	c.want(fmt.Sprintf(welcome, 0))
+	s.session.record("closed")
+	s.Wake()
+	s.End(10 * time.Second)
+	c.want(`{"type":"record","seq":1,"kind":"closed"}`, "end")
+	if _, err := net.Dial("unix", s.path); err == nil {
+		t.Error("it listens on")
+	}
+}
