@@ -251,7 +251,8 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
     run.tools.pods.forget(key)
     if any(step.digest for step in run.writer.status.steps):
         await drop_steps(run, attempt)
-    if run.writer.status.cache is not None and run.writer.status.cache.restored not in ("", "Miss"):
+    cache = run.writer.status.cache
+    if cache is not None and cache.restored != "Miss":
         await drop_cache(run, attempt)
 
 

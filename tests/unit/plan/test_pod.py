@@ -11,6 +11,7 @@ from tests.unit.plan.examples import BOX, DIGEST, SOURCE, UID, YML, build, plan,
 
 from sentinel.plan.codec import decode
 from sentinel.plan.imprint import pod_imprint
+from sentinel.plan.model import PlanCache
 from sentinel.plan.names import PLAN_ANNOTATION
 from sentinel.plan.pod import make_pod, sign_pod
 from sentinel.plan.seal import PlanKeys, open_plan
@@ -316,3 +317,31 @@ def test_without_defaults_a_pod_has_the_build_s_own_resources_only() -> None:
         ("box", {}),
         ("service-1-redis", own),
     ]
+
+
+def test_the_init_container_restores_a_cache_and_its_secret_may_be_missing() -> None:
+    without = make_pod(plan(), build=build(), settings=settings())
+    cache = PlanCache(key="team/cache/u/hello/build/default.tar.zst", space="u", size=9, limit=77)
+    of = replace(plan(), cache=cache)
+    pod = make_pod(of, build=build(), settings=settings())
+    assert pod["spec"]["volumes"][-1] == {
+        "name": "cache",
+        "secret": {"secretName": of.id.cache, "defaultMode": 0o444, "optional": True},
+    }
+    (source,) = pod["spec"]["initContainers"]
+    task = json.loads(source["env"][0]["value"])
+    assert task.pop("cache") == {
+        "urlFile": "/run/sentinel/cache/url",
+        "dest": "/mnt/wercker/cache",
+        "state": "/run/sentinel/kit",
+        "bytes": 77,
+        "entries": 300_000,
+        "seconds": 300.0,
+    }
+    (plain,) = without["spec"]["initContainers"]
+    assert task == json.loads(plain["env"][0]["value"])
+    assert [mount["name"] for mount in source["volumeMounts"]] == ["wercker", "kit", "cache"]
+    assert pod["spec"]["containers"][0] == without["spec"]["containers"][0]
+    # One that is only saved costs the pod nothing.
+    only_saved = replace(plan(), cache=replace(cache, size=0, save=True))
+    assert make_pod(only_saved, build=build(), settings=settings()) == without
