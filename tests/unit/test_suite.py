@@ -1,9 +1,12 @@
-"""What `make test` prints of its two runs."""
+"""What `make test` prints of its two runs, and what its processes do once."""
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
+import pytest
+from tests.conftest import Once
 from tests.suite import Result, read, summary
 
 REPORT = """\
@@ -39,3 +42,21 @@ def test_failures_of_both_runs_and_one_total_are_at_the_end(tmp_path: Path) -> N
 def test_a_run_that_had_no_tests_or_broke_is_named() -> None:
     nothing = Result(status=5, seconds=1)
     assert "alone: no tests ran in 1s, pytest ended with status 5" in summary({"alone": nothing})
+
+
+def test_work_is_done_once_and_fails_for_all_who_need_it(once: Once) -> None:
+    done = []
+    name = uuid.uuid4().hex
+    once(name, lambda: done.append("first"))
+    once(name, lambda: done.append("again"))
+    assert done == ["first"]
+
+    def fails() -> None:
+        raise ValueError("no lab")
+
+    name = uuid.uuid4().hex
+    with pytest.raises(ValueError, match="no lab"):
+        once(name, fails)
+    with pytest.raises(pytest.fail.Exception, match=r"another process .*: ValueError: no lab"):
+        once(name, lambda: done.append("after a failure"))
+    assert done == ["first"]
