@@ -99,30 +99,29 @@ def test_a_missing_secret_of_a_variable_stops_the_build_before_its_pod(builds: B
     assert builds.pods("b") == []
 
 
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [("exit 3", 3), ("false\necho not reached", 1), ("nosuchcommand", 127), ("(exit 7)", 7)],
-)
-def test_a_failing_step_keeps_its_exit_code(builds: Builds, code: str, expected: int) -> None:
-    registry = builds.lab.registry
-    lines = "".join(f"          {line}\n" for line in code.splitlines())
-    text = (
-        f"box: {registry}/box/debian:12\nbuild:\n  steps:\n"
-        f"    - script:\n        name: break\n        code: |\n{lines}"
-        "    - script: {name: never, code: 'true'}\n"
-        "  after-steps:\n"
-        "    - script: {name: tell, code: 'echo $WERCKER_RESULT: $WERCKER_FAILED_STEP_DISPLAY_NAME'}\n"
-    )
-    raw = builds.run(url=builds.project(text))
-    assert verdict(raw) == ("Failed", "ExitCode")
-    assert steps(raw) == [
-        ("break", "Failed", "ExitCode"),
-        ("never", "Skipped", "Skipped"),
-        ("tell", "Passed", "Passed"),
-    ]
-    assert raw["status"]["steps"][0]["exitCode"] == expected
-    assert f"exited with code {expected}" in message(raw)
-    assert builds.log(raw, "tell") == "failed: break\n"
+def test_a_failing_step_keeps_its_exit_code(builds: Builds) -> None:
+    codes = {"exit 3": 3, "false\necho not reached": 1, "nosuchcommand": 127, "(exit 7)": 7}
+    for code, expected in codes.items():
+        lines = "".join(f"          {line}\n" for line in code.splitlines())
+        text = (
+            f"box: {builds.lab.registry}/box/debian:12\nbuild:\n  steps:\n"
+            f"    - script:\n        name: break\n        code: |\n{lines}"
+            "    - script: {name: never, code: 'true'}\n"
+            "  after-steps:\n"
+            "    - script: {name: tell, code: 'echo $WERCKER_RESULT: $WERCKER_FAILED_STEP_DISPLAY_NAME'}\n"
+        )
+        builds.apply(f"exit-{expected}", url=builds.project(text))
+    for expected in codes.values():
+        raw = builds.finish(f"exit-{expected}")
+        assert verdict(raw) == ("Failed", "ExitCode")
+        assert steps(raw) == [
+            ("break", "Failed", "ExitCode"),
+            ("never", "Skipped", "Skipped"),
+            ("tell", "Passed", "Passed"),
+        ]
+        assert raw["status"]["steps"][0]["exitCode"] == expected
+        assert f"exited with code {expected}" in message(raw)
+        assert builds.log(raw, "tell") == "failed: break\n"
 
 
 def test_a_step_that_runs_into_its_timeout(builds: Builds) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from tests.cluster.conftest import REGISTRY_PASSWORD, Builds, steps
 from tests.install import PRIVATE_REGISTRY
 from tests.kubectl import condition
@@ -86,27 +85,29 @@ def test_boxes_of_other_users_and_with_nothing_but_a_shell(builds: Builds) -> No
     assert builds.log(raw["dash"], "after") == "passed\n"
 
 
-@pytest.mark.parametrize(
-    ("box", "message"),
-    [
-        ("{registry}/box/shell-less:1", "no shell"),
-        (
-            "{{id: {registry}/box/debian:12, entrypoint: sh -c 'exit 4' --}}",
-            "the entrypoint sh -c exit 4 -- ended with 4 and did not run",
-        ),
-        ("{{id: {registry}/box/debian:12, entrypoint: /nowhere/tini}}", '"/nowhere/tini" is not'),
-    ],
-)
-def test_a_box_whose_shell_cannot_be_started_says_so(
-    builds: Builds, box: str, message: str
-) -> None:
-    raw = builds.run(
-        url=builds.script("true", name="one", box=box.format(registry=builds.lab.registry))
-    )
-    assert raw["status"]["phase"] == "Failed"
-    assert condition(raw, "Succeeded")["reason"] == "ShellMissing"
-    assert message in condition(raw, "Succeeded")["message"]
-    assert steps(raw) == [("one", "Failed", "ShellMissing")]
+NO_SHELL = {
+    "none": ("{registry}/box/shell-less:1", "no shell"),
+    "ends": (
+        "{{id: {registry}/box/debian:12, entrypoint: sh -c 'exit 4' --}}",
+        "the entrypoint sh -c exit 4 -- ended with 4 and did not run",
+    ),
+    "nowhere": (
+        "{{id: {registry}/box/debian:12, entrypoint: /nowhere/tini}}",
+        '"/nowhere/tini" is not',
+    ),
+}
+
+
+def test_a_box_whose_shell_cannot_be_started_says_so(builds: Builds) -> None:
+    for name, (box, _) in NO_SHELL.items():
+        url = builds.script("true", name="one", box=box.format(registry=builds.lab.registry))
+        builds.apply(name, url=url)
+    for name, (_, message) in NO_SHELL.items():
+        raw = builds.finish(name)
+        assert raw["status"]["phase"] == "Failed"
+        assert condition(raw, "Succeeded")["reason"] == "ShellMissing"
+        assert message in condition(raw, "Succeeded")["message"]
+        assert steps(raw) == [("one", "Failed", "ShellMissing")]
 
 
 def test_a_user_by_name_is_refused_before_there_is_a_pod(builds: Builds) -> None:

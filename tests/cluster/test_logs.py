@@ -41,36 +41,29 @@ def test_a_build_followed_from_its_creation_and_read_again_after_its_end(builds:
     builds.apply("b", url=builds.project(TEXT.format(registry=builds.lab.registry)))
     live = logs(builds, "-f")
     assert (live.returncode, live.stdout) == (0, WHOLE), live.stderr
-    assert builds.get("b")["status"]["phase"] == "Succeeded"
+    raw = builds.get("b")
+    assert raw["status"]["phase"] == "Succeeded"
     assert logs(builds).stdout == WHOLE
     assert logs(builds, "--step", "first").stdout == "one"
 
-
-def test_a_step_that_the_build_does_not_have(builds: Builds) -> None:
-    builds.run(url=builds.project(TEXT.format(registry=builds.lab.registry)))
-    done = logs(builds, "--step", "nope")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
+    no_such_step = logs(builds, "--step", "nope")
+    assert (no_such_step.returncode, no_such_step.stdout) == (1, "")
+    assert no_such_step.stderr == (
         "Error: Build b has no step 'nope'; its steps are: first, silent, last\n"
     )
 
+    no_access = logs(builds, store=False)
+    assert no_access.returncode == 1
+    assert raw["status"]["results"]["prefix"] in no_access.stderr
+    assert "SENTINEL_STORE__BUCKET" in no_access.stderr
 
-def test_a_log_that_is_missing_hides_no_other(builds: Builds) -> None:
-    raw = builds.run(url=builds.project(TEXT.format(registry=builds.lab.registry)))
+    # A log that is missing hides no other.
     first = raw["status"]["steps"][0]["id"]
     builds.remove(raw, f"step/{first}/log.txt")
-    done = logs(builds)
-    assert done.returncode == 1
-    assert done.stdout == WHOLE[WHOLE.index("▶ silent") :]
-    assert done.stderr == "Error: no log in the store for: first\n"
-
-
-def test_without_access_to_the_store_it_says_where_the_logs_lie(builds: Builds) -> None:
-    raw = builds.run(url=builds.script("true"))
-    said = logs(builds, store=False)
-    assert said.returncode == 1
-    assert raw["status"]["results"]["prefix"] in said.stderr
-    assert "SENTINEL_STORE__BUCKET" in said.stderr
+    partly = logs(builds)
+    assert partly.returncode == 1
+    assert partly.stdout == WHOLE[WHOLE.index("▶ silent") :]
+    assert partly.stderr == "Error: no log in the store for: first\n"
 
 
 def test_a_build_that_is_not_there(builds: Builds) -> None:

@@ -102,29 +102,11 @@ def test_quota_exceeded_ends_the_build_at_its_pending_timeout(builds: Builds) ->
     assert builds.pods("b") == []
 
 
-def test_admission_denied_by_pod_security(builds: Builds) -> None:
-    """The namespace enforces the level `restricted`, which the box does not meet."""
-    label = "pod-security.kubernetes.io/enforce=restricted"
-    builds.kubectl("label", "namespace", builds.namespace, label)
-    raw = builds.run(url=builds.script("true"))
-    assert verdict(raw) == ("Failed", "AdmissionDenied")
-    assert "PodSecurity" in condition(raw, "Succeeded")["message"]
-
-
 def test_service_account_missing(builds: Builds) -> None:
     """spec.pod.serviceAccountName names an account that nobody made."""
     raw = builds.run(url=builds.script("true"), pod={"serviceAccountName": "nobody"})
     assert verdict(raw) == ("Failed", "ServiceAccountMissing")
     assert "nobody" in condition(raw, "Succeeded")["message"]
-
-
-def test_container_config_invalid(builds: Builds) -> None:
-    """The box's image runs as root and its securityContext forbids that: CreateContainerConfigError."""
-    root = {"box": {"securityContext": {"runAsNonRoot": True}}}
-    raw = builds.run(url=builds.script("true"), pod=root)
-    assert verdict(raw) == ("Failed", "ContainerConfigInvalid")
-    assert "runAsNonRoot" in condition(raw, "Succeeded")["message"]
-    assert steps(raw) == [("step", "Skipped", "Skipped")]
 
 
 def test_volume_unavailable_is_shown_until_the_volume_is_there(builds: Builds, gate: str) -> None:

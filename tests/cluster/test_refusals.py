@@ -152,6 +152,7 @@ def test_pod_security_names_the_fields_to_set_and_with_them_the_build_succeeds(
     builds.kubectl("label", "namespace", builds.namespace, label)
     raw = builds.run(url=builds.script("true"))
     assert verdict(raw) == ("Failed", "AdmissionDenied")
+    assert "PodSecurity" in condition(raw, "Succeeded")["message"]
     assert (
         "Set spec.pod.box.securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, "
         "runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}"
@@ -168,10 +169,13 @@ def test_pod_security_names_the_fields_to_set_and_with_them_the_build_succeeds(
 
 
 def test_a_box_that_must_not_run_as_root_names_the_field_to_set(builds: Builds) -> None:
+    """The box's image runs as root and its securityContext forbids that: CreateContainerConfigError."""
     pod = {"box": {"securityContext": {"runAsNonRoot": True}}}
     raw = builds.run(url=builds.script("true"), pod=pod)
     assert verdict(raw) == ("Failed", "ContainerConfigInvalid")
-    assert "Set spec.pod.box.securityContext.runAsUser" in condition(raw, "Succeeded")["message"]
+    message = condition(raw, "Succeeded")["message"]
+    assert "runAsNonRoot" in message and "Set spec.pod.box.securityContext.runAsUser" in message
+    assert steps(raw) == [("step", "Skipped", "Skipped")]
 
 
 def test_a_build_applied_together_with_its_namespace_waits_for_the_default_account(
