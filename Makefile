@@ -77,7 +77,7 @@ chaos: venv lab-up ## break streams, operators and cluster by count; writes buil
 	@$(BIN)/python -m tests.chaos
 
 fuzz: venv ## every fuzzer for FUZZTIME (default 60s): wercker.yml, and boxkit's frames, journal, masks and answers
-	FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest tests/unit/config/test_load.py -q -k raise_anything --timeout=1800
+	FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest tests/unit/config/test_load.py -q -k raise_anything
 	cd operator/boxkit && grep -rHo 'func Fuzz[A-Za-z]*' internal --include=*_test.go | sort | while IFS=: read -r file each; do \
 		go test -run='^$$' -fuzz="^$${each#func }\$$" -fuzztime=$(FUZZTIME) "./$$(dirname "$$file")" || exit 1; done
 

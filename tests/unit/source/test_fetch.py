@@ -175,10 +175,9 @@ def test_only_the_standard_library_is_imported() -> None:
         for n in modules
         if n.split(".")[0] not in {*sys.stdlib_module_names, "sentinel", "__main__"}
     ]
-    # site-packages may run code of its own at start (editable installs, setuptools).
-    foreign = [
-        name for name in foreign if not name.startswith(("_distutils", "_editable", "__editable"))
-    ]
+    # Python's site may run code of its own at start (editable installs, setuptools, Debian's sitecustomize).
+    own = ("_distutils", "_editable", "__editable", "sitecustomize")
+    foreign = [name for name in foreign if not name.startswith(own)]
     assert foreign == []
     ours = {name.rpartition(".")[2] for name in modules if name.startswith("sentinel.source.")}
     assert ours <= {
