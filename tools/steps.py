@@ -96,7 +96,7 @@ def module() -> str:
         lines.append(f'    "{step.name}": (')
         lines += [f'        "{each.name}",' for each in step.manifest.properties]
         lines.append("    ),")
-    lines += ["}  # fmt: skip", '"""Name of a step, whoever owns it → options."""', ""]
+    lines += ["}  # fmt: skip", '"""Name of a step, of any owner → options."""', ""]
     return "\n".join(lines)
 
 

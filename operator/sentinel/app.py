@@ -53,7 +53,7 @@ LEASE = "sentinel-operator"
 
 
 async def run_operator(settings: Settings) -> None:
-    """Run the operator until SIGTERM. Where the Lease is lost the process begins anew at once: another one acts."""
+    """Run the operator until SIGTERM. If the Lease is lost the process restarts at once: another one leads."""
     # A pod's name survives a restart of its container, so the same pod leads again at once.
     identity = settings.pod_name or socket.gethostname()
     health = Health()
@@ -137,7 +137,7 @@ async def _end_when_lost(lease: LeaderLease) -> None:
 def begin_anew() -> None:
     """Replace this process by a new one, as abruptly as an exit: no task acts any more, no connection stays.
 
-    Not an exit: an API server that was away for some seconds loses everybody the Lease, and a container that ends is
+    Not an exit: an API server that was away for some seconds costs all the Lease, and a container that ends is
     restarted later each time.
     """
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves

@@ -1,4 +1,4 @@
-"""Time as an argument: whoever needs the hour, a duration or a pause is given a Clock.
+"""Time as an argument: code that needs the current time, a duration or a pause takes a Clock.
 
 Not here: formats of other people's times (registry, git), and no clock for the pure core, which needs none.
 """
@@ -43,7 +43,7 @@ class SystemClock:
 def rfc3339(moment: datetime, *, micro: bool = False) -> str:
     """`2026-11-23T08:58:41Z`, or with `micro` six digits after the second (Kubernetes' Time and MicroTime).
 
-    Raises ValueError for a time without a zone: nobody can know which hour it means.
+    Raises ValueError for a time without a zone, which could mean any hour.
     """
     if moment.tzinfo is None:
         raise ValueError(f"{moment!r} has no time zone")

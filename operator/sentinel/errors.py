@@ -10,7 +10,7 @@
     │   └── NotVerified           an object under a build's name is not provably the operator's
     ├── TransientError            try again: never ends a build by itself
     │   ├── NotYet                too early: the container is not there yet
-    │   └── Conflict              somebody wrote the object first: read it again
+    │   └── Conflict              the object was changed meanwhile: read it again
     ├── GoneError                 the thing we acted for is not there any more, or is not ours
     ├── BoxEnded                  the box closed its session or its container ended: the pod's status tells why
     ├── NewerPlan                 a newer operator planned the attempt: leave its pod alone
@@ -57,7 +57,7 @@ class ProtocolMismatch(InfrastructureError):
 class NotVerified(InfrastructureError):
     """A pod, ConfigMap or Secret under a build's name was not made by the operator, or was changed since.
 
-    It ends the build. Nothing is done to the object: it may be anybody's.
+    It ends the build. Nothing is done to the object: it may belong to someone else.
     """
 
 

@@ -1,4 +1,4 @@
-"""kopf registrations: what is watched, and who is told. Nothing is decided here.
+"""kopf registrations: what is watched, and where it goes. Nothing is decided here.
 
 Only stateless handlers: no annotation, no finalizer, no write per object (kubernetes.md). The registry is our
 own, so two operators in one process (tests) do not meet.

@@ -203,4 +203,4 @@ def _why(error: Exception) -> str:
 
 
 STRICT = Policy.make()
-"""Where nobody says otherwise: no exceptions. The cluster's own ranges are known to the settings only."""
+"""The default: no exceptions. The cluster's own ranges are known to the settings only."""

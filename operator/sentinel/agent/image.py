@@ -27,7 +27,7 @@ from sentinel.image.manifest import (
 )
 
 MAX_LAYERS = 100
-"""Overlay and Docker give up near 127; whoever builds on top wants some left."""
+"""Overlay and Docker give up near 127; images built on top need some."""
 
 _OF_THE_MAKER = ("container", "container_config", "docker_version", "id", "parent", "throwaway")
 """What old Docker wrote into configs about the container it committed."""

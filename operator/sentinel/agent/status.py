@@ -131,7 +131,7 @@ class CommitStatus:
         raise GoneError(f"ImageCommit {self._commit.name} was changed on every try to write it")
 
     async def _read_again(self) -> dict[str, Any]:
-        """The object after somebody else wrote it. Raises GoneError when it is not ours any more."""
+        """The object after another writer changed it. Raises GoneError when it is not ours any more."""
         before = self._commit.status.claim
         try:
             raw = await self._kube.get(

@@ -305,7 +305,7 @@ class SourceStatus(Model):
     @model_validator(mode="before")
     @classmethod
     def _shorten(cls, said: Any) -> Any:
-        """`shortCommit` follows `commit`: nobody has to set it."""
+        """`shortCommit` follows `commit`, and need not be set."""
         if isinstance(said, dict) and said.get("commit"):
             return {"shortCommit": str(said["commit"])[:7], **said}
         return said

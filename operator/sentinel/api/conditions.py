@@ -131,5 +131,5 @@ def derive_phase(conditions: Iterable[Condition], *, running: bool, finishing: b
 
 def _blame(reason: str) -> Blame:
     known = read_reason(reason)
-    # A reason of another release: an alert that wakes somebody in vain is better than none.
+    # A reason of another release: a false alert is better than a missed one.
     return known.blame if isinstance(known, Reason) else Blame.PLATFORM

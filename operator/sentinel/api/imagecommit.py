@@ -1,6 +1,6 @@
 """The ImageCommit resource: the operator asks, the agent on the box's node commits and pushes.
 
-Users read it; only the operator creates it: whoever may create one can publish any build's box with the build's
+Users read it; only the operator creates it: a user who could create one could publish any build's box with the build's
 push Secret (images.md).
 """
 
@@ -42,7 +42,7 @@ class CommitPhase(StrEnum):
 
 
 class ImageConfig(Model):
-    """What to lay over the base image's configuration. No secrets: everybody who pulls can read it."""
+    """What to lay over the base image's configuration. No secrets: everyone who pulls it can read it."""
 
     labels: Annotated[
         dict[str, str],

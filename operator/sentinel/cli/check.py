@@ -154,7 +154,7 @@ def _human(checked: Checked) -> None:
     shown, loaded, found = checked.shown, checked.loaded, checked.found
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
     for each in found:
-        # click strips colours where nobody sees them; ours are right already.
+        # click strips colours where they are not shown; ours are right already.
         click.echo(render(each, path=shown, text=loaded.text, colour=colour) + "\n", color=colour)
     for line in dict.fromkeys(_about_image(*each) for each in checked.asked or ()):
         click.echo(f"{shown}: {line}")

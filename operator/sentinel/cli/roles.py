@@ -58,7 +58,7 @@ than 4 of the 8 MiB of a thread's stack.
 
 
 def _run(role: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
-    """Run a role until it is told to stop; what it cannot begin with is said in one line, not in a traceback."""
+    """Run a role until SIGTERM; a wrong setting is reported in one line, not as a traceback."""
     settings = _settings()
     sys.setrecursionlimit(NESTING)
     try:

@@ -1,6 +1,6 @@
 """Boxes and services: a scalar or a map (wercker.md "Boxes", "Services").
 
-What is of the wrong type is told and left out, as upstream did; what leaves no image to run is an error.
+A value of the wrong type is reported and left out, as upstream did; what leaves no image to run is an error.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def _check_id(box: Box, node: Node, findings: Findings, what: str) -> None:
 
 
 def classic_message(box: str, what: str) -> str:
-    """The warning of WY203, before anybody knows whether an operator has a replacement."""
+    """The warning of WY203, before it is known whether an operator has a replacement."""
     return f"{box} names a {what} of wercker before Docker images"
 
 

@@ -1,4 +1,4 @@
-"""Collects diagnostics while a file is read, so that every mistake is told and not just the first."""
+"""Collects diagnostics while a file is read, so that every mistake is reported, not only the first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Placed(Protocol):
 
 
 FINDINGS_LIMIT = 500
-"""Diagnostics of one file: whoever has more is helped by the first ones, and hostile files cost no more."""
+"""Most diagnostics of one file: the first ones help the user, and hostile files cost no more."""
 
 
 TEXT_LIMIT = 300
@@ -33,7 +33,7 @@ TEXT_LIMIT = 300
 
 
 class TooManyFindings(Exception):
-    """The limit is reached: the file is hopeless, and reading it further is not worth the time."""
+    """The limit is reached: reading the file further is not worth the time."""
 
 
 class Findings:

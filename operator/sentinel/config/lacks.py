@@ -16,7 +16,7 @@ _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 
 
 def lacks(config: Config) -> tuple[Diagnostic, ...]:
-    """One error for each, by line; what many pipelines inherit is told once, for the file."""
+    """One error for each, by line; an error that many pipelines inherit is reported once, for the file."""
     found: set[Diagnostic] = set()
     for pipeline in config.pipelines.values():
         box = pipeline.box or config.box
@@ -43,7 +43,7 @@ def _no_box(pipeline: Pipeline) -> Diagnostic:
 
 
 def _misnamed(box: Box, what: str, pipeline: str) -> set[Diagnostic]:
-    # A classic id with @ has been told already.
+    # A classic id with @ was reported already.
     if _IMAGE.fullmatch(box.image) or "@" in box.id:
         return set()
     bad = next((c for c in box.image if not _IMAGE.fullmatch("a" + c)), box.image[0])

@@ -103,7 +103,7 @@ def pipeline_of(loaded: Loaded, name: str, *, path: str = "wercker.yml") -> Pipe
 
 
 def relevant(loaded: Loaded, name: str) -> tuple[Diagnostic, ...]:
-    """What a Build of pipeline `name` is told: the file's findings and its own, and one warning for each other section
+    """The findings for a Build of pipeline `name`: the file's and its own, and a warning for each other section
     that is broken."""
     own = [d for d in loaded.diagnostics if d.pipeline in ("", name)]
     broken: dict[str, Diagnostic] = {}

@@ -2,7 +2,7 @@
 
 Its library resolved YAML 1.1 in its own way: `y` is a boolean, `0123` is 83, `1:30` is text. Keys are always text.
 Fields of boxes keep the source text; properties of steps get booleans and integers in one spelling. Where upstream
-made a value empty (floats, dates, integers beyond 64 bits) ours keeps the text: nobody wants `version: 0.13` empty.
+made a value empty (floats, dates, integers beyond 64 bits) ours keeps the text: `version: 0.13` should not be empty.
 """
 
 from __future__ import annotations

@@ -424,4 +424,4 @@ STANDARD: dict[str, tuple[str, ...]] = {
         "output",
     ),
 }  # fmt: skip
-"""Name of a step, whoever owns it → options."""
+"""Name of a step, of any owner → options."""

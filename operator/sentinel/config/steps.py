@@ -26,7 +26,7 @@ STEP_OPTIONS = (*_RESERVED, "code")
 
 
 def parse_steps(node: Node, findings: Findings) -> tuple[Step, ...]:
-    """The steps of a list. What cannot be a step is told and left out."""
+    """The steps of a list. What cannot be a step is reported and left out."""
     if is_null(node):
         return ()
     if not isinstance(node, Items):
@@ -121,7 +121,7 @@ def _options(
         if not siblings:
             return value.entries
         if siblings[0][0].line >= key.line:
-            # Where the options stand before the step, that has been told already.
+            # Options before the step were reported already.
             findings.warning(
                 Code.STEP_REPAIRED,
                 f"options of {key.text} stand under it and beside it; all of them are used",
@@ -182,7 +182,7 @@ def _step(key: Scalar, options: tuple[tuple[Scalar, Node], ...], findings: Findi
             at=key,
             hint=_identifier_hint(key.text),
         )
-        # The pipeline cannot run; whoever counts its steps finds them all.
+        # The pipeline cannot run, but its steps are still counted.
         return Step(identifier=key.text, name=key.text, kind="registry", line=key.line)
     texts: dict[str, str] = {}
     for name, value in options:

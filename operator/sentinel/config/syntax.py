@@ -1,7 +1,7 @@
 """What YAML's own error means to the author of a wercker.yml.
 
 The library names the place where it gave up. Often the slip is one line above: a step without its colon, a dash
-too far left. The commonest are recognised by the lines around, and told with the repaired text.
+too far left. The most common ones are recognised by the lines around them, and reported with the corrected text.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Workflows: which pipelines follow which (wercker.md "Workflows").
 
-Upstream stopped at the first mistake; here each is told. A Build runs one pipeline, so a mistake in here spoils none:
+Upstream stopped at the first mistake; we report all. A Build runs one pipeline, so a mistake in here spoils none:
 its findings belong to the section `workflows`, which cannot be a pipeline's name.
 """
 

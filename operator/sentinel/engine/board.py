@@ -1,6 +1,6 @@
 """The latest known state of watched objects, and a way to wait for the next one.
 
-kopf's watches fill it, whoever creates or reads an object adds what the server answered, and builds wait on it. It is a
+kopf's watches fill it, every create or read adds what the server answered, and builds wait on it. It is a
 cache: level-triggered, newest resourceVersion wins, and an object that was never seen is simply not there yet.
 """
 
@@ -66,7 +66,7 @@ class Board:
         return self._seen.get(key)
 
     def forget(self, key: Key) -> None:
-        """Drop an object nobody waits for any more."""
+        """Drop an object that no build waits for any more."""
         self._seen.pop(key, None)
 
     async def changed(self, key: Key) -> None:

@@ -1,7 +1,7 @@
 """Stages 7, 8 and 11: the session with the box, its steps, and what they mean for the build.
 
 The journal in the box decides. Everything here may be done twice: boxkit knows what it has, and the status is derived
-anew from the journal each time.
+again from the journal each time.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ async def run_after(attempt: Attempt, outcome: Outcome) -> None:
 
 
 def result_of(steps: Sequence[PlanStep], state: SessionState, outcome: Outcome) -> Result:
-    """What after-steps are told (wercker.md "After-steps"): the failed step and its own message.
+    """What after-steps get to know (wercker.md "After-steps"): the failed step and its own message.
 
     Where the steps passed and the image or the output could not be kept, that is the step `store`, as in wercker.
     """

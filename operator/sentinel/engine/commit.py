@@ -256,7 +256,7 @@ async def _ask(attempt: Attempt, request: CommitRequest, *, pod: dict[str, Any])
 def _check_request(there: dict[str, Any], ours: dict[str, Any]) -> None:
     """Raise NotVerified where the ImageCommit of that name asks for something else than we do.
 
-    Its spec cannot be changed, so one that asks for the same is as good as ours, whoever made it.
+    Its spec cannot be changed, so one that asks for the same is as good as ours.
     """
     asked, wanted = there["spec"], ours["spec"]
     other = [

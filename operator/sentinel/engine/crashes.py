@@ -5,7 +5,7 @@ was counted before; else it goes out with the next write, within 0.3 s. A Build 
 from the second time on.
 
 The count goes back when the work is over, however it ended. What stays is what never ended: a process that was killed,
-for its memory most likely. Whose fault that was nobody can tell while many builds are prepared at once, so those that
+for its memory most likely. Which one it was cannot be known while many builds are prepared at once, so those that
 were counted before are prepared one at a time: of them the next crash counts one more for the guilty one only.
 """
 

@@ -78,7 +78,7 @@ def read_build(
     secrets = [each for each in secret_values if len(each) >= 4]
     if any(secret in value for secret in secrets for value in labels.values()):
         raise wrong(
-            "labels: a value that comes from a Secret would be readable by everybody who pulls the image"
+            "labels: a value that comes from a Secret would be readable by everyone who pulls the image"
         )
     notes = []
     if props.flag("squash"):

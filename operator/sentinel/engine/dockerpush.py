@@ -188,7 +188,7 @@ def _check_secrets(config: ImageConfig, secret_values: Sequence[str]) -> None:
     for value in secret_values:
         if len(value) >= 4 and value in text:
             raise wrong(
-                "a value that comes from a Secret would stand in the image's configuration, where everybody who pulls "
+                "a value that comes from a Secret would stand in the image's configuration, where everyone who pulls "
                 "the image can read it: remove it from env, labels and the like, and give it to the container when it "
                 "runs"
             )

@@ -23,7 +23,7 @@ GRACE_MORE = 10.0
 """Seconds beyond a pod's own grace until a box that should have ended is not waited for any longer."""
 
 LONGEST_GRACE = 60.0
-"""Seconds that a grace counts for, whatever a `kubectl delete --grace-period` of somebody's says: ours is 30."""
+"""Seconds that a grace counts for, whatever `kubectl delete --grace-period` was given: ours is 30."""
 
 REPORTED_WITHIN = 20.0
 """Seconds from the end of the session until the pod shows anything of the box's end."""

@@ -93,7 +93,7 @@ async def store_output(attempt: Attempt, outcome: Outcome) -> Outcome:
 async def store_artifacts(attempt: Attempt) -> None:
     """The report artifacts of every step that left some, passed or not, all at once (wercker.md).
 
-    What cannot be stored is told and changes nothing. Without artifacts this does nothing at all.
+    What cannot be stored is reported and changes nothing. Without artifacts this does nothing at all.
     """
     store = attempt.tools.store
     known = attempt.session.state.steps

@@ -49,7 +49,7 @@ async def let_agent_read(
 
 
 def pull_secrets(attempt: Attempt) -> list[str]:
-    """The Secrets that the box's image is pulled with, by the kubelet and so by whoever reads its layers."""
+    """The Secrets that the box's image is pulled with, by the kubelet, and so by those who read its layers."""
     of_pod = (ref.name for ref in attempt.build.spec.pod.image_pull_secrets)
     return list(dict.fromkeys((*attempt.plan.image.pull_secrets, *of_pod)))[:_MOST]
 

@@ -25,7 +25,7 @@ async def guarded(work: Coroutine[Any, Any, T], *guards: Coroutine[Any, Any, Non
             done, _ = await asyncio.wait({main, *watch}, return_when=asyncio.FIRST_COMPLETED)
             for task in done & watch:
                 watch.discard(task)
-                # Also looked at where the work was faster: an error that nobody takes would be logged as a mistake.
+                # Also awaited where the work was faster: asyncio logs an exception that is never retrieved.
                 error = None if task.cancelled() else task.exception()
                 if error is not None and not main.done():
                     raise error

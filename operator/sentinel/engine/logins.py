@@ -22,7 +22,7 @@ _AMAZON = ("aws-access-key", "aws-secret-key", "aws-region", "aws-registry-id")
 
 @dataclass(frozen=True, kw_only=True)
 class FoundLogin:
-    """Who pushes or pulls, None for nobody in particular. `host` is the registry of a cloud's login, "" for others."""
+    """Who pushes or pulls, None for anonymous access. `host` is the registry of a cloud's login, "" for others."""
 
     login: Credential | EcrKeys | None = field(default=None, repr=False)
     host: str = ""

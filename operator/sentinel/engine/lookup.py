@@ -260,7 +260,7 @@ class Lookup:
         )
 
     def _standard(self, named: Mapping[str, StepWanted]) -> dict[str, StepFacts]:
-        """The facts of those that are standard steps, which need nobody to look them up."""
+        """The facts of those that are standard steps, which need no look-up."""
         return _shipped(named) if self.tools.settings.steps.standard else {}
 
     def _step_facts(self, request: FactsRequest, found: StepFound) -> StepFacts:

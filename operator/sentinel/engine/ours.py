@@ -1,6 +1,6 @@
 """Which objects under a build's names are ours. Checked before anything is read from them or done to them.
 
-Names are predictable, and labels, annotations and owner references can be written by anybody who may edit pods in the
+Names are predictable, and labels, annotations and owner references can be written by everyone who may edit pods in the
 namespace. So a pod is ours if our signature is on its plan, for exactly this attempt, and its uid is the one in the
 Build's status, which only the operator writes. Where the status has no uid yet (an operator that ended between the
 create and the write), the pod's spec must be the signed one as well: see `docs/design/2026-11-28-trust.md`.
@@ -109,7 +109,7 @@ def check_unchanged(attempt: Attempt, seen: Seen | None) -> None:
 
 
 async def check_watched(attempt: Attempt, seen: Seen | None) -> None:
-    """Raise NotVerified where our pod left the watch although it is there: somebody took our label off it.
+    """Raise NotVerified where our pod left the watch although it exists: its label was removed.
 
     To a watch by label that looks like a deletion. The build would end as PodDeleted, with a pod that runs on.
     """

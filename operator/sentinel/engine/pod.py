@@ -1,4 +1,4 @@
-"""Stage 6: the pod of an attempt exists, and somebody watches it until its work is done.
+"""Stage 6: the pod of an attempt exists, and is watched until its work is done.
 
 The pod's name is the lock of the attempt, and the Plan in its annotation is what the attempt is driven by.
 """

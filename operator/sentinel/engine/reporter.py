@@ -1,4 +1,4 @@
-"""What people and machines are told of a build: one method for each notable moment.
+"""What is reported of a build: one method for each notable moment.
 
 Stages call these and know nothing more. Events are one reporter; metrics, wercker-api and CloudEvents are others. A
 reporter never fails a build: `Reporters` keeps what one raises from the stages.

@@ -75,7 +75,7 @@ class Run:
     one), or we failed with it too often. `closed`: the box has ended by itself. `dead_services` says by alias how a
     service ended before the steps did. `result` is how the build ends whatever happens to its box from then on; `lost`
     is why the box ended after that and before its after-steps did. `printed` has, by ordinal,
-    the end of what the steps of a box had printed when it was told to stop. `park(True)` gives the build's slot back
+    the end of what the steps of a box had printed when it got SIGTERM. `park(True)` gives the build's slot back
     while it only waits for room in the cluster, `park(False)` takes one again. `built` has the digests of images that
     steps have built, by the name that they gave it."""
 

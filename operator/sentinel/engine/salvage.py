@@ -90,7 +90,7 @@ async def salvage_logs(run: Run, attempt: int, *, reason: Reason | str, message:
 
 @asynccontextmanager
 async def output_kept(attempt: Attempt) -> AsyncIterator[None]:
-    """While the block runs, read the box's output from its node as soon as the box is told to stop.
+    """While the block runs, read the box's output from its node as soon as the box gets SIGTERM.
 
     Where a pod exceeded a limit of its own, the kubelet leaves the box one second, and removes its output with it.
     """
@@ -166,7 +166,7 @@ async def _printed(run: Run, attempt: int) -> bytes | None:
     except SentinelError:
         if not run.printed:
             raise
-        return b""  # what was read when the box was told to stop
+        return b""  # what was read when the box got SIGTERM
 
 
 def _begun(
@@ -197,7 +197,7 @@ def _begun(
 
 
 def split_log(printed: bytes, steps: Mapping[int, str]) -> dict[int, bytes]:
-    """What a box printed, by ordinal; `steps` maps ordinals to ids. Bytes before the first header are nobody's.
+    """What a box printed, by ordinal; `steps` maps ordinals to ids. Bytes before the first header are dropped.
 
     A header counts if its step comes after the one before: what a step prints that looks like one is its own output,
     unless it knows the id of a later step.

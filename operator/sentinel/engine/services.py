@@ -1,6 +1,6 @@
-"""Services that die while the build runs: told to people, and their last words put into the build's log.
+"""Services that end while the build runs: reported, and their last output is put into the build's log.
 
-The kubelet keeps the end of a failed container's output as its termination message (2 KiB), so nobody has to read logs.
+The kubelet keeps the end of a failed container's output as its termination message (2 KiB), so no logs have to be read.
 It goes to boxkit, which masks it: a service may print what a step sent to it.
 """
 
@@ -26,7 +26,7 @@ NOTE_WITHIN = 2.0
 async def tell_dead_services(attempt: Attempt, view: PodView, told: set[str]) -> None:
     """Report every service that ended with an error and is not in `told` yet, which is added to.
 
-    Needs an open session; never fails the build. A box that does not answer is told at the next call.
+    Needs an open session; never fails the build. If the box does not answer, the next call tries again.
     """
     names = {service.container: service.alias for service in attempt.plan.services}
     for container, ended in view.services_ended:

@@ -20,7 +20,7 @@ class Slots:
 
     def __init__(self, settings: Settings) -> None:
         self._all = settings.max_builds
-        # With a single namespace there is nobody to share with.
+        # With a single namespace there is nothing to share.
         share = 1.0 if len(settings.namespaces) == 1 else settings.namespace_share
         self._each = max(1, int(self._all * share))
         self._namespaces: dict[str, str] = {}

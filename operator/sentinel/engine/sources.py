@@ -110,7 +110,7 @@ def _found(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceStat
 def _refuse_password(url: str, *, field: str) -> None:
     if holds_login(url):
         raise UserError(
-            f"{field}.url holds a user name or password, which everybody who can read the Build or its pod can see: "
+            f"{field}.url holds a user name or password, which everyone who can read the Build or its pod can see: "
             f"put it into a Secret of type kubernetes.io/basic-auth and name that in {field}.secretRef",
             reason=Reason.INVALID_SPEC,
         )

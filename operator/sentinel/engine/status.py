@@ -195,7 +195,7 @@ class StatusWriter:
     def begun(self) -> bool:
         """Whether a step of the user's may have started in this attempt.
 
-        It is written before the box is asked to start any, so that it also holds for what nobody heard of: a status
+        It is written before the box is asked to start any, so that it holds for steps without a record too: a status
         follows its journal late, and the journal goes with its pod.
         """
         return _begun(self.status)
@@ -287,7 +287,7 @@ class StatusWriter:
             try:
                 await self.flush()
             except Conflict:
-                raise  # somebody decided how this build ends: nothing that is written later would be right
+                raise  # how this build ends is decided: nothing that is written later would be right
             except TransientError as e:
                 # The API server is away for a moment: the build goes on, and what it did is not forgotten.
                 log.warning("status of %s is written later: %s", "/".join(self._key), e.message)

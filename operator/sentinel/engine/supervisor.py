@@ -94,7 +94,7 @@ class Supervisor:
             self._untold.append(raw)
             self._wake.set()
         if cancelled and not self._draining and self._unqueue(raw):
-            # Only its end is left to write: that waits for nobody's turn.
+            # Only its end is left to write: that needs no slot.
             self._start(raw)
 
     def gone(self, raw: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ class Supervisor:
                 self._telling[1].cancel()
 
     async def drain(self) -> None:
-        """Let go of all builds: their pods run on, and whoever leads next goes on from there."""
+        """Let go of all builds: their pods run on, and the next leader continues from there."""
         self._draining = True
         tasks = [*self._active.values(), *self._tidying]
         for task in tasks:
@@ -141,7 +141,7 @@ class Supervisor:
             task.cancel()
 
     async def _tidy(self, raw: dict[str, Any]) -> None:
-        """Delete what a deleted Build leaves: nobody else does where it was deleted without its dependents."""
+        """Delete what a deleted Build leaves: nothing else does if it was deleted without its dependents."""
         namespace, name = key_of(raw)
         uid = raw["metadata"]["uid"]
         if uid in self._active:
@@ -171,7 +171,7 @@ class Supervisor:
         return found
 
     def _tell_next(self) -> None:
-        """Show the next build that has to wait as Queued, one at a time: whoever has its turn tells more itself."""
+        """Show the next build that has to wait as Queued, one at a time: a build that runs reports more itself."""
         if self._telling is not None and not self._telling[1].done():
             return
         while self._untold:
@@ -261,7 +261,7 @@ class Supervisor:
                 if self._went_well(began):
                     tried, crashes = 0, 0
                 crashes += 1
-                # Of what is no error of ours only the type: its text may hold what nobody may read.
+                # Of what is no error of ours only the type: its text may hold secrets.
                 why = str(e) if isinstance(e, SentinelError) else type(e).__name__
                 log.exception("build %s/%s: retrying", namespace, name)
                 await self._note_crashes(uid, crashes)

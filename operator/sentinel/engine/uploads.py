@@ -1,6 +1,6 @@
 """Where a box's files go: one URL for each, signed when the box has said how large the file is and what its sha256 is.
 
-The object store takes nothing else with that URL, and keeps the sha256 beside the object: whoever takes the URL out of
+The object store takes nothing else with that URL, and keeps the sha256 beside the object: a step that takes it out of
 the box's memory cannot put another log in its place without being found out (`ObjectStore.get`).
 """
 

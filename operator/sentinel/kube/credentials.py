@@ -1,7 +1,7 @@
 """Who we are to the API server: in-cluster service account or kubeconfig, and their renewal.
 
 `kubernetes.aio.config` does the reading: kubeconfig merging, exec plug-ins, OIDC, token files. Importing it costs
-about 20 MiB, so nobody imports this module before there is a server to talk to. Not here: requests.
+about 20 MiB, so it is imported only when there is a server to talk to. Not here: requests.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@
     ApiError                      the server said no; `status`, `code` (its reason) and its text
     ├── NotFound          404     the object is not there
     ├── Conflict          409     changed since we read it (also sentinel.errors.Conflict)
-    │   └── AlreadyExists 409     somebody, perhaps we, created it before
+    │   └── AlreadyExists 409     it was created before, perhaps by us
     ├── Forbidden     401 403     credentials, RBAC, quota or admission
     ├── Invalid           422     the object breaks the schema or a rule of it
-    ├── Expired           410     the resourceVersion is too old: list anew
+    ├── Expired           410     the resourceVersion is too old: list again
     └── Unavailable  5xx 429 -    try again (also TransientError); `-` is no answer at all
     Paused                        the container is frozen for a commit: try again (a NotYet)
     (sentinel.errors.NotYet)      the container, or the pod's place on a node, is not there yet

@@ -260,7 +260,7 @@ class Recorder:
 
     def _drop(self, moment: _Moment, why: str) -> None:
         self.dropped += 1
-        # Of a namespace that is being deleted nobody will read events.
+        # Events of a namespace that is being deleted are not needed.
         level = logging.DEBUG if _TERMINATING.search(why) else logging.WARNING
         log.log(level, "an event was dropped (%s %s): %s", moment.reason, moment.note, why)
 

@@ -3,8 +3,8 @@
 Channels of the subprotocol (KEP-4006): 0 stdin, 1 stdout, 2 stderr, 3 a Status in JSON, and in v5 255 to close one of
 them. Not here: reconnecting, and what the bytes mean.
 
-A stream decides nothing. `Cut` says that nobody knows what became of the command; `Exited` says what the API server
-was told, and it reports success as well when the kubelet's side of the connection just ends.
+A stream decides nothing. `Cut` says that the command's end is unknown; `Exited` says what the API server
+reported, which is success as well when the kubelet's side of the connection just ends.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class LeaseApi(Protocol):
 
 
 class LeaderLease:
-    """`await lease.acquire()`, then `run()` in a task beside the work, and `lost.wait()` in whoever must stop.
+    """`await lease.acquire()`, then `run()` in a task beside the work, and `lost.wait()` where work must stop.
 
     Seconds: others wait `duration` after our last renewal before they take over; we give up `renew_deadline` after it,
     earlier; `retry` is between two looks, with jitter. They must rise: retry < renew_deadline < duration.
@@ -98,7 +98,7 @@ class LeaderLease:
                     self.lost.clear()
                     return
             except TransientError:
-                pass  # somebody was faster, or the server is away: look again
+                pass  # another was faster, or the server is away: look again
             await self._pause()
 
     async def run(self) -> None:
@@ -114,7 +114,7 @@ class LeaderLease:
         self.lost.set()
 
     async def release(self) -> None:
-        """Leave the Lease to whoever looks next, if it is still ours. Never raises: it runs out anyway."""
+        """Release the Lease if it is still ours. Never raises: it expires anyway."""
         lease, self._lease, self._renewed = self._lease, None, None
         if lease is None or self.lost.is_set():
             return
@@ -183,7 +183,7 @@ class LeaderLease:
         return True
 
     async def _write(self, lease: Json, spec: Json) -> Json:
-        """PUT with the resourceVersion that we read: whoever wrote in between wins, and we see a Conflict."""
+        """PUT with the resourceVersion that we read: a write in between wins, and we get a Conflict."""
         body = {**lease, "spec": {**(lease.get("spec") or {}), **spec}}
         return await self._kube.replace(LEASES, body)
 

@@ -1,7 +1,7 @@
 """The lines of a watch: JSON objects of any length, however the network cuts them.
 
 Lines are split here and not by aiohttp, which refuses those above 128 KiB; a ConfigMap may have a megabyte.
-Not here: reconnecting. A watch ends, and whoever holds the resourceVersion begins the next.
+Not here: reconnecting. A watch ends, and the caller begins the next from its resourceVersion.
 """
 
 from __future__ import annotations

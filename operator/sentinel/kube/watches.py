@@ -17,7 +17,7 @@ from sentinel.kube.resources import Resource
 log = logging.getLogger(__name__)
 
 MOST_REFUSALS = 60
-"""How often we ask again what is forbidden: an API server that starts refuses everybody until it has read its roles."""
+"""How often we ask again what is forbidden: an API server that starts refuses all until it has read its roles."""
 
 
 def tune(settings: kopf.OperatorSettings) -> None:
@@ -39,7 +39,7 @@ def tune(settings: kopf.OperatorSettings) -> None:
 
 
 class NoEssence(kopf.DiffBaseStorage):
-    """Nothing to compare. kopf copies every object seven times to see what changed, even where nobody asks for changes
+    """Nothing to compare. kopf copies every object seven times to see what changed, even where changes are not needed
     (only `on.event` is ours): a quarter of all the operator's processor time."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:

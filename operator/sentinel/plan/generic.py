@@ -1,4 +1,4 @@
-"""wercker's own variables: what every build and every deploy is told of itself (wercker.md "The environment").
+"""wercker's own variables: what every build and every deploy knows of itself (wercker.md "The environment").
 
 The order is part of it. Not here: what wercker.yml, the Build and the services add (`environment`).
 """

@@ -1,4 +1,4 @@
-"""Which images a pipeline wants, before anybody has asked a registry for them."""
+"""Which images a pipeline wants, before a registry is asked for them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Names and labels of everything an attempt makes, as functions of the Build.
 
-Names are locks: whoever creates the same name for the same attempt gets a 409, and knows that it was there before.
+Names are locks: creating the same name for the same attempt again is a 409, so it is known to exist.
 So nothing here draws a random number, and two attempts never share a name.
 """
 

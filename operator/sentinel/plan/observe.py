@@ -64,7 +64,7 @@ class PodView:
     `box_id` is the container's id with its scheme, as an ImageCommit wants it. `evicted` tells the kubelet's or a
     drain's eviction; `reason` and `message` are the pod's own, `disruption` and `disruption_text` those of its
     condition DisruptionTarget, which alone explains an eviction by an API client. `initialized`: the init containers
-    are done, which the kubelet reports just before it starts the others. `node_ready` is None where nobody looked.
+    are done, which the kubelet reports just before it starts the others. `node_ready` is None where it was not read.
     """
 
     name: str = ""

@@ -45,10 +45,10 @@ OPTIONS_LIMIT = 512 * 1024
 """Bytes of all options of one step: with the build's own variables (1 MiB) they stay below the 2 MiB of execve."""
 
 COMMAND_TIMEOUT = 25.0
-"""Minutes a step may take where nobody says."""
+"""Minutes a step may take by default."""
 
 NO_RESPONSE_TIMEOUT = 5.0
-"""Minutes a step may be silent where nobody says."""
+"""Minutes a step may be silent by default."""
 
 NO_CACHE = PlanCache()
 

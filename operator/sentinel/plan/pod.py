@@ -55,7 +55,7 @@ CACHE_RESTORED_WITHIN = 300.0
 """Seconds for restoring a cache, beside the fetching of the source."""
 
 FETCH_USER = 65532
-"""Who fetches: nobody in particular, never root."""
+"""Uid and gid of the fetcher: never root."""
 
 NET_SECONDS = 30 * 60
 """Added to the build's own timeouts: the kubelet is only the last net."""

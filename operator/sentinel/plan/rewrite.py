@@ -1,7 +1,7 @@
 """Boxes and services that are gone, and the images that run instead (`images.rewrite`). Pure.
 
 The operator's own rules come first, in their order; then the default table of wercker's classic boxes and of images
-that nobody can use any more. A replacement keeps what the old one set: variables, users, a service's credentials.
+that cannot be used any more. A replacement keeps what the old one set: variables, users, a service's credentials.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`user` of a box or service: an addition of ours, which wercker's users asked for (wercker.md).
 
-The kubelet takes numbers only, and what name has which number stands inside the image, where nobody looks before it
+The kubelet takes numbers only, and what name has which number stands inside the image, which is not read before it
 runs. So a name is taken only where it says what is so anyway.
 """
 

@@ -20,7 +20,7 @@ _ERRORS = 8
 
 
 class TooLong(Exception):
-    """A body is longer than anybody would need."""
+    """A body is longer than any that is needed."""
 
 
 async def read_bounded(

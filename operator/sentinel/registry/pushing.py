@@ -69,6 +69,6 @@ def _below_prefix(images: ImageSettings, namespace: str) -> Reference | None:
             f"{images.prefix.rstrip('/')}/{namespace}/x", default_registry=images.default_registry
         )
     except UserError:
-        # The prefix itself is no name: whoever pushes there is told so.
+        # The prefix itself is not a name of an image: a push there is refused.
         return None
     return replace(some, repository=some.repository.removesuffix("/x"))

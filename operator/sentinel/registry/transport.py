@@ -308,7 +308,7 @@ async def _counted(body: AsyncIterator[bytes], pace: Pace) -> AsyncIterator[byte
 
 
 def describe(error: BaseException) -> tuple[str, bool]:
-    """A transport error for a person, and whether trying again is hopeless."""
+    """A transport error for a person, and whether trying again is pointless."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return (
             f"its certificate is not trusted ({error.certificate_error}); add its CA to the trust store",

@@ -171,7 +171,7 @@ async def _end_when_lost(lease: LeaderLease) -> None:
         await lease.run()
     finally:
         if lease.lost.is_set():
-            log.critical("the Lease is lost: beginning anew")
+            log.critical("lost leadership; restarting")
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves
 
 

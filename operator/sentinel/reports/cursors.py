@@ -1,6 +1,6 @@
 """What was delivered: for each Build and receiver the last report's rank, in ConfigMaps of the release's namespace.
 
-Not on the Build: whoever may write a Build could then suppress its reports or have them sent again and again. The
+Not on the Build: a user who may write a Build could then suppress its reports or have them sent again and again. The
 ConfigMaps have fixed names, and what changes within a second is one write for all builds. A crash between a delivery
 and that write delivers again, with the same id.
 

@@ -77,7 +77,7 @@ class Misconfigured(Exception):
 
 
 class Destinations:
-    """Finds a Build's receivers. Reads tokens and Secrets anew, so both can be changed while builds run."""
+    """Finds a Build's receivers. Reads tokens and Secrets again each time, so both can be changed while builds run."""
 
     def __init__(self, settings: ReportSettings, *, kube: Kube, clock: Clock) -> None:
         self._settings = settings

@@ -43,7 +43,7 @@ class Turn(Enum):
 @dataclass(frozen=True)
 class Result:
     """The end of a turn. `after`: seconds until the next try, 0 where that is for the lane to decide. `sent`: some
-    reports arrived before; the pauses then begin to grow anew."""
+    reports arrived before; the pauses then start again from the shortest."""
 
     turn: Turn
     after: float = 0.0

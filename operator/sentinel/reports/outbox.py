@@ -110,7 +110,7 @@ class Outbox:
         return self._builds.uids()
 
     def missing(self, uids: set[str]) -> None:
-        """These Builds are not in the cluster any more: they were deleted while nobody watched."""
+        """These Builds are not in the cluster any more: they were deleted while the operator was not running."""
         for uid in uids:
             kept = self._builds.get(uid)
             if kept is not None and not kept.deleted:

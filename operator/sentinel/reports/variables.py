@@ -1,4 +1,4 @@
-"""The variables of a Build that are reported: all names, and the values that anybody may see. Pure."""
+"""The variables of a Build that are reported: all names, and the values of public ones. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNKNOWN = frozenset({"WERCKER_ROOT", "WERCKER_SOURCE_DIR"})
 
 
 def environment(build: Build, settings: Settings) -> dict[str, Any]:
-    """The names of all variables that Build and wercker set, and the values of those that anybody may see.
+    """The names of all variables that Build and wercker set, and the values of public ones.
 
     A value is as the Build has it: `$(NAME)` is not replaced, so nothing of a Secret is in it.
     """
@@ -69,5 +69,5 @@ def generic(build: Build, settings: Settings) -> tuple[tuple[str, str], ...]:
         return generic_variables(
             build, source=source, settings=settings, started=moment, base_path="", source_dir=""
         )
-    except ValueError:  # a URL that nobody can fetch from; such a Build ends before its steps
+    except ValueError:  # not a valid URL; such a Build ends before its steps
         return ()

@@ -1,4 +1,4 @@
-"""The limits of one child process: which there are, how a child ends that meets one, and what the user is told.
+"""The limits of one child process: which there are, how a child ends that meets one, and what the user reads then.
 
 A child ends by itself with the exit code of the limit it met, or is killed by the kernel (processor time, size of a
 file) or by the server (everything that only the whole process tree shows).

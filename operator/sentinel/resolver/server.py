@@ -77,7 +77,7 @@ class Server:
         self._scratch = Path(settings.scratch or tempfile.gettempdir())
 
     def run(self) -> None:
-        """Serve. Returns when told to stop; all children are gone then."""
+        """Serve until stopped; all children are gone then."""
         child.adopt_orphans()
         self._clear_scratch()
         signal.signal(signal.SIGTERM, self._on_signal)

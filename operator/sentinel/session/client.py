@@ -5,7 +5,7 @@ anything for a step: we connect again, say which journal record we have, and ask
 Every request may be sent twice; boxkit sees to it that nothing happens twice.
 
 Not here: what to run, and what a dead container means. `connect` raises NotYet (too early: again soon) or BoxEnded
-(the container ended), which ends the session for everybody who waits on it.
+(the container ended), which ends the session for all that wait on it.
 """
 
 from __future__ import annotations

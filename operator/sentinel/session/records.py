@@ -1,6 +1,6 @@
 """Journal records as boxkit sends them: JSON in, frozen dataclasses out.
 
-A record is what boxkit wrote to its journal before anybody heard of it; it never changes. An unknown kind is kept
+A record is what boxkit wrote to its journal before it was sent; it never changes. An unknown kind is kept
 as `Unknown`, so that an older operator can follow a newer boxkit. Fields: `operator/boxkit/README.md`.
 """
 

@@ -69,7 +69,7 @@ class BuildKitSettings(BaseModel):
             )
         if self.address and not self.tls_secret:
             raise ValueError(
-                "engine.buildkit.tlsSecret is missing: whoever can connect to a BuildKit can use it, so it must ask "
+                "engine.buildkit.tlsSecret is missing: all who can connect to a BuildKit can use it, so it must ask "
                 "for a certificate"
             )
         return self

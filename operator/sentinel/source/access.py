@@ -108,7 +108,7 @@ class Access:
         self._allow_file = allow_file
         self._policy = policy or network.STRICT
         self._routes: dict[tuple[str, str, int], list[str]] = {}
-        # The scratch directory's name is no secret, but nothing that anybody could act on.
+        # The scratch directory's name is not a secret, but does not help the reader.
         self.hidden = (password, token, username if password else "", scratch)
 
     def offers(self, address: Address) -> bool:

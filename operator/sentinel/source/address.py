@@ -154,7 +154,7 @@ def _is_host(host: str) -> bool:
 
 
 def holds_login(url: str) -> bool:
-    """Whether somebody who sees the URL sees a credential: a password, or by http(s) a user, which may be a token."""
+    """Whether the URL shows a credential: a password, or by http(s) a user, which may be a token."""
     scheme, separator, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest if separator else url, maxsplit=1)[0]
     user, at, _ = authority.rpartition("@")

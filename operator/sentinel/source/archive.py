@@ -25,7 +25,7 @@ from sentinel.source.http import Login
 from sentinel.source.unpack import Limits, Refused, unpack
 
 ROOT_NAMES = 1000
-"""Names of the root directory that are told."""
+"""Names of the root directory that are reported."""
 MAX_FILE = 1024 * 1024
 """Bytes of a wanted file."""
 TIMEOUT = 300.0

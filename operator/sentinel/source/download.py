@@ -72,7 +72,7 @@ def download(
     except TimeoutError:
         raise failed(Reason.SOURCE_UNAVAILABLE, f"{where} did not finish in time") from None
     if sha256 and digest != sha256:
-        # The sum that it has is not told: it may be that of a page only we can reach.
+        # Its actual sum is not quoted: it may be that of a page that only the operator can reach.
         raise failed(
             Reason.SOURCE_INVALID,
             f"{where} is not the archive that was asked for: its sha256 is not {sha256}",

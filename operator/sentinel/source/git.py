@@ -5,7 +5,7 @@ hand, one `git fetch` brings commit, root tree and the root's files (`--filter=t
 them. For HEAD it is one `git clone`: a fetch does not say which branch HEAD is, and asking apart costs as much again.
 Servers without that filter give no blobs, or everything; then the same commands take longer.
 
-Nothing is kept: each call has a directory of its own below `cache_dir`, so no lock, no stale state, and nobody reads
+Nothing is kept: each call has a directory of its own below `cache_dir`, so no lock and no stale state, and nobody reads
 through us what only somebody else's credentials can fetch.
 """
 
@@ -46,7 +46,7 @@ MAX_MEMORY = 256 * 1024 * 1024
 MAX_TREE = 4 * 1024 * 1024
 """Bytes of the root directory's tree object, some 100,000 entries."""
 ROOT_NAMES = 1000
-"""Names of the root directory that are told."""
+"""Names of the root directory that are reported."""
 MAX_FILE = 1024 * 1024
 """Bytes of a wanted file."""
 _COMMIT_HEAD = 64 * 1024

@@ -2,7 +2,7 @@
 
 No process is started here. Standard library only: the init container imports it.
 
-A repository is somebody else's, and so may be its server. Therefore: no configuration but ours, no hooks, no prompts,
+A repository is not ours, and its server may not be either. Therefore: no configuration but ours, no hooks, no prompts,
 no protocol that runs a command, connections to checked addresses only, and credentials that are offered to the one
 server they were given for. They travel in the environment of git alone: never in an argument, a URL, a file of the
 repository or an error.
@@ -38,7 +38,7 @@ _CERTIFICATES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-"""Where systems keep the authorities that everybody trusts, in one file: Debian, Fedora, SUSE, Alpine."""
+"""Where systems keep the authorities that the system trusts, in one file: Debian, Fedora, SUSE, Alpine."""
 
 # Answers `get` only; git also calls it with `store` and `erase`, which are none of its business.
 _HELPER = (

@@ -258,7 +258,7 @@ class _Watch:
                 begun, before = now, self.got
             if self.why and self.sock is not None:
                 with contextlib.suppress(OSError):
-                    # Of TLS too only the descriptor: whoever reads must find its own state intact.
+                    # Of TLS too only the descriptor: the reader must find its own state intact.
                     socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
 

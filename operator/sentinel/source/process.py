@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sentinel.source.failure import Deadline
 
 MAX_OUTPUT = 64 * 1024 * 1024
-"""Bytes of standard output, where nobody asks for fewer; past it the process is ended."""
+"""Bytes of standard output, by default; past it the process is ended."""
 MAX_ERRORS = 64 * 1024
 """Bytes of standard error that are kept, the last ones."""
 _CHUNK = 64 * 1024

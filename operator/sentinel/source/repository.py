@@ -117,7 +117,7 @@ class Repository:
             return None
         return parse_web_address(base)
 
-    # What fails is told in the words of a Build's source; steps have others.
+    # Failures are reported in the terms of a Build's source; steps have others.
 
     def error(self, ended: Ended, ref: str) -> SentinelError:
         """Whose fault git's failure is. `ref` is what was asked for."""

@@ -1,4 +1,4 @@
-"""What a commit says of its submodules: .gitmodules and the tree, taken as somebody else's words. Pure.
+"""What a commit says of its submodules: .gitmodules and the tree, which are not trusted. Pure.
 
 git's own `submodule update` is not used: it reads a file that attributes may have changed on its way to the disk, and
 gives every server the same environment. Here each submodule is one more checkout, with an address that was looked at.

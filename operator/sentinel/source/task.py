@@ -1,4 +1,4 @@
-"""What the fetcher is told: the JSON that `plan.pod` wrote into the init container's environment, checked."""
+"""The fetcher's task: the JSON that `plan.pod` wrote into the init container's environment, checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unpacking an archive that somebody else made: projects as archives, and wercker steps.
+"""Unpacking untrusted archives: projects as archives, and wercker steps.
 
 Whatever the archive says, nothing outside `dest` is created, changed or linked to. How that holds:
 
@@ -61,7 +61,7 @@ def unpack(
     peek: int | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Unpacked:
-    """Unpack the file `archive` into `dest`, a missing or empty directory. Formats are told by content, not by name.
+    """Unpack the file `archive` into `dest`, a missing or empty directory. Formats are known by content, not by name.
 
     `strip`: "none"; "one" drops the one leading directory and refuses an archive that has none; "auto" drops it if
     there is one: whether all entries lie below one directory (as hosts of git pack a commit; wercker.md
@@ -105,7 +105,7 @@ def _entries(file: BinaryIO, limits: Limits, size: int) -> Generator[Entry, None
     head = file.read(BLOCK)
     file.seek(0)
     if head.startswith((b"PK\3\4", b"PK\5\6")):
-        from sentinel.source.zipreader import read_zip  # noqa: PLC0415 - not on everybody's start
+        from sentinel.source.zipreader import read_zip  # noqa: PLC0415 - not needed by most
 
         yield from read_zip(file, limits=limits)
         return
@@ -133,7 +133,7 @@ def _unknown(head: bytes) -> str:
     for magic, name in _OTHERS:
         if head.startswith(magic):
             return f"the archive is packed with {name}: {_KNOWN}"
-    # What it begins with is not told: it may be a page that only we can reach.
+    # Its first bytes are not quoted: it may be a page that only the operator can reach.
     page = ". It looks like a web page, perhaps one to log in" if head.lstrip()[:1] == b"<" else ""
     return f"the file is not an archive: {_KNOWN}{page}"
 

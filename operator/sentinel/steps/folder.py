@@ -118,7 +118,7 @@ def versions_of(folder: Path, owner: str, name: str) -> list[FolderStep]:
 
 
 class FolderRegistry:
-    """Steps in a directory of the operator's own file system. Read anew each time: files change without notice."""
+    """Steps in a directory of the operator's own file system. Read again each time: files change without notice."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

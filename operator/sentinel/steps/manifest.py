@@ -1,4 +1,4 @@
-"""A step's manifest: which properties it has and what they are if nobody sets them (wercker.md "Manifests").
+"""A step's manifest: which properties it has and their defaults (wercker.md "Manifests").
 
 Two files and two shapes are read: `step.yml` with a list of properties, and its predecessor `wercker-step.yml` with a
 map; either shape in either file. A step runs without a manifest, so a broken one costs its defaults and a warning,

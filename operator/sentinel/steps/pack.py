@@ -116,7 +116,7 @@ def _entries(root: Path, below: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def _check_name(name: str) -> None:
-    """What unpacking would refuse in the box is refused here, where somebody can be told."""
+    """What unpacking would refuse in the box is refused here, where it can be reported."""
     if _is_odd(name):
         raise Unpackable(f"has a file with control characters in its name: {visible(name)}")
     if len(os.fsencode(name)) > archives.Limits().name or name.count("/") >= MAX_DEPTH:

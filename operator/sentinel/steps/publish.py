@@ -1,4 +1,4 @@
-"""Adding a version of a step to a directory of steps (`folder.py`), from an archive that somebody uploaded. Blocking.
+"""Adding a version of a step to a directory of steps (`folder.py`), from an uploaded archive. Blocking.
 
 What is there is never changed: a version is written once, as a whole, or not at all.
 """

@@ -1,6 +1,6 @@
-"""Finding steps: the one entrance for whoever composes a build.
+"""Finding steps: the one entrance.
 
-Each step is looked up anew, so that `*` is what is newest now (upstream kept the first answer for ever); what is then
+Each step is looked up again, so that `*` is what is newest now (upstream kept the first answer for ever); what is then
 fetched is kept by digest, and not fetched again while version and checksum stay.
 """
 

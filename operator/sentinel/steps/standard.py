@@ -1,4 +1,4 @@
-"""Standard steps: what wercker's public registry had and is gone, built anew and shipped with us (`operator/steps`).
+"""Standard steps: those of wercker's former public registry, written again (`operator/steps`).
 
 They are found after the project's own steps and a configured registry, under every owner that published a step of that
 name. They come into a build's pod with our own image, so there is nothing to fetch, to cache or to sign. Pure but for

@@ -1,4 +1,4 @@
-"""From a step's archive to its tree, whoever packed it. Blocking."""
+"""From a step's archive to its tree. Blocking."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class ObjectStore:
         """The store that is configured, or None where there is none (no bucket)."""
         if not settings.bucket:
             return None
-        import boto3  # noqa: PLC0415 - 0.2 s and 20 MB that nobody without a store should pay
+        import boto3  # noqa: PLC0415 - 0.2 s and 20 MB that are not needed without a store
         from botocore.config import Config  # noqa: PLC0415
 
         # Other servers than AWS refuse what boto3 does by default: checksums since 1.36, buckets as host names.

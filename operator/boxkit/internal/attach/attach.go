@@ -37,7 +37,7 @@ func Run(dir string, in io.Reader, out io.Writer) error {
 	return relay(conn, out, writeLimit)
 }
 
-// relay copies conn to out until conn ends. Writing is watched: where nobody reads our stdout a write never returns, and
+// relay copies conn to out until conn ends. Writing is watched: if our stdout is not read a write never returns, and
 // an attach that waited for it would stay in the box for ever. boxkit keeps what was not written.
 func relay(conn io.Reader, out io.Writer, limit time.Duration) error {
 	var wrote atomic.Int64 // Unix nanoseconds at which the write under way began; 0: none
@@ -68,14 +68,14 @@ func relay(conn io.Reader, out io.Writer, limit time.Duration) error {
 			return nil
 		case now := <-ticker.C:
 			if began := wrote.Load(); began != 0 && now.UnixNano()-began > int64(limit) {
-				return fmt.Errorf("nobody read our stdout for %s", limit)
+				return fmt.Errorf("stdout was not read for %s", limit)
 			}
 		}
 	}
 }
 
 // dialControl waits for the socket: the operator comes as soon as the container exists. Where the journal is there and
-// the socket is not, a step removed it: PID 1 listens again when it is told.
+// the socket is not, a step removed it: PID 1 listens again when it gets the signal.
 func dialControl(dir string, limit time.Duration) (net.Conn, error) {
 	handle, err := waitDir(dir, limit)
 	if err != nil {

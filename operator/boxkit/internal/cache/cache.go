@@ -5,7 +5,7 @@
 // are not; sockets, devices and FIFOs are left out. An archive is never trusted: Unpack follows no link, writes nothing
 // outside its directory, and stops at its limits.
 //
-// Not here: where an archive comes from and goes to, and what a build is told of it.
+// Not here: where an archive comes from and goes to, and how it is reported.
 package cache
 
 import (

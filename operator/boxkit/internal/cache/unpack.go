@@ -26,7 +26,7 @@ const (
 	entryBytes = 8 << 10  // of the archive, for the headers of one entry
 )
 
-// Unpack unpacks an archive below dir, which must be empty, and of which nobody else knows. Where it returns an error,
+// Unpack unpacks an archive below dir, which must be empty, and which nothing else uses. Where it returns an error,
 // what it has made so far is still there.
 //
 // `shared` files can be read by every user, whatever their modes: those are in the tree that is returned.

@@ -88,7 +88,7 @@ func (v *Server) Wake() {
 	}
 }
 
-// Listen makes the socket, or makes it again where somebody removed it.
+// Listen makes the socket, or makes it again where it was removed.
 func (v *Server) Listen(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package guest runs somebody else's program as the main process of a container beside the box, so that it can be ended:
+// Package guest runs another program as the main process of a container beside the box, so that it can be ended:
 // a container in a pod cannot be stopped from outside, and its main process takes no signal that it does not handle.
 package guest
 
@@ -82,7 +82,7 @@ func reap(main int) int {
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue
-		case err != nil: // there is nobody left to wait for
+		case err != nil: // no process is left to wait for
 			return codeKilled
 		case pid == main && status.Signaled():
 			return 128 + int(status.Signal())

@@ -37,7 +37,7 @@ func Into(dir string) error {
 	return nil
 }
 
-// place copies by way of a temporary name: whoever finds the file finds all of it.
+// place copies by way of a temporary name: a file that exists is complete.
 func place(from, to string, mode os.FileMode) error {
 	from, err := filepath.EvalSymlinks(from) // copyFile follows none
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"sentinel.wercker.com/boxkit/internal/wire"
 )
 
-// The journal is the truth about a session: a record is in the file before anybody hears of it.
+// The journal is the truth about a session: a record is in the file before it is sent.
 // It is kept in memory too, since every attach reads it and a session has some hundred records.
 type Journal struct {
 	mu    sync.Mutex
@@ -49,7 +49,7 @@ func (j *Journal) Append(t time.Time, record wire.Record) {
 	})
 	line := append(head[:len(head)-1:len(head)-1], ',')
 	line = append(line, fields[1:]...)
-	// A journal that cannot be written is still told to everybody who is attached: memory is what they read.
+	// A journal that cannot be written is still sent to all attached clients: they read from memory.
 	if _, err := j.file.Write(append(line[:len(line):len(line)], '\n')); err != nil {
 		fmt.Fprintf(os.Stderr, "boxkit: writing the journal: %v\n", err)
 	}

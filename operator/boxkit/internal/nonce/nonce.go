@@ -1,4 +1,4 @@
-// Package nonce makes names that nobody can guess.
+// Package nonce makes names that cannot be guessed.
 package nonce
 
 import (
@@ -6,7 +6,7 @@ import (
 	"encoding/hex"
 )
 
-// New is a name that nobody in the box can guess.
+// New is a name that cannot be guessed in the box.
 func New() string {
 	var b [12]byte
 	_, _ = rand.Read(b[:])

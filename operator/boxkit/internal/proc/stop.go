@@ -10,7 +10,7 @@ import (
 )
 
 // descendants are the living processes whose chain of parents leads to us, with their parents: the steps', but not
-// those that somebody put into the container by exec, whose chain ends at 0.
+// those started by an exec into the container, whose chain ends at 0.
 func descendants() map[int]int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -105,8 +105,8 @@ func programOf(pid int) string {
 }
 
 // freeze makes the processes of the steps stand still, one by one, until there are no new ones or the time is over, and
-// says which there are and what they run: what multiplies faster than it can be caught is KILL's. What somebody put into
-// the container by exec is left alone; whoever waits for such a process may not expect it to stop.
+// says which there are and what they run: what multiplies faster than it can be caught is KILL's. Processes started by an exec into
+// the container are left alone: they are not the step's.
 func freeze(until time.Time) map[int]string {
 	found := map[int]string{}
 	for fresh := true; fresh; fresh = fresh && time.Now().Before(until) {

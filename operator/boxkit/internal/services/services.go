@@ -111,7 +111,7 @@ func AddHosts(path string, services []wire.Service) error {
 	return err
 }
 
-// KeepHosts adds them again whenever they are gone: the kubelet writes the file anew for each container of the pod that
+// KeepHosts adds them again whenever they are gone: the kubelet writes the file again for each container of the pod that
 // it starts, and services may start long after the box.
 func KeepHosts(ctx context.Context, path string, services []wire.Service) {
 	for AddHosts(path, services) == nil {

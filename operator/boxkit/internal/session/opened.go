@@ -7,7 +7,7 @@ import (
 	"sentinel.wercker.com/boxkit/internal/wire"
 )
 
-// opened is what the first `open` settled for good: nothing in it changes, so that anybody may read it.
+// opened is what the first `open` settled for good: nothing in it changes, so that it needs no lock.
 type opened struct {
 	at          time.Time
 	build       string

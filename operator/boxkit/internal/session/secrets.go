@@ -37,7 +37,7 @@ func (s *secrets) add(values [][]byte) *mask.Set {
 	return s.masks
 }
 
-// mask is text as anybody may read it.
+// mask replaces protected values in text.
 func (s *secrets) mask(text string) string {
 	s.mu.Lock()
 	masks := s.masks

@@ -133,7 +133,7 @@ func (s *Session) Run(ctx context.Context, stop context.CancelFunc) int {
 }
 
 // Terminate is for SIGTERM, once. It is journaled before anything is stopped: an eviction for a limit of the pod's own
-// leaves one second, and whoever reads the box's output from its node must know at once.
+// leaves one second, and the operator, which reads the box's output from its node, must know at once.
 func (s *Session) Terminate() {
 	s.journal.Append(time.Now(), wire.StoppingRecord{Signal: "SIGTERM"})
 	close(s.terminated)

@@ -128,7 +128,7 @@ func (a *answers) parse() bool {
 	a.since = time.Time{}
 	select {
 	case a.out <- found:
-	default: // nobody can have this many answers due
+	default: // there cannot be this many answers due
 	}
 	return true
 }

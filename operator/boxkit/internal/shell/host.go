@@ -127,7 +127,7 @@ func (h *Host) start(spec Spec) (*Shell, error) {
 		stdin.Close()
 		return nil, fmt.Errorf("starting %s: %w", program, err)
 	}
-	// A step that eats all memory should lose, not boxkit. Raising it is allowed to everybody.
+	// A step that eats all memory should lose, not boxkit. Every process may raise it.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("1000"), 0)
 	return &Shell{host: h, path: spec.Path, trap: nonce.New(), stdin: stdin, exited: exited}, nil
 }

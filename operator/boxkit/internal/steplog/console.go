@@ -55,7 +55,7 @@ func (c *Console) add(data []byte) {
 		return
 	}
 	if c.dropped > 0 {
-		c.waiting = fmt.Appendf(c.waiting, "\n--- sentinel: %d bytes dropped here: nobody read them in time\n", c.dropped)
+		c.waiting = fmt.Appendf(c.waiting, "\n--- sentinel: %d bytes dropped here: they were not read in time\n", c.dropped)
 		c.dropped = 0
 	}
 	c.waiting = append(c.waiting, data...)

@@ -90,7 +90,7 @@ type Open struct {
 	Proxy    string            `json:"proxy"`
 }
 
-// Cache is a cache that was restored to From, for everybody to read: it is copied to To, which a step may write.
+// Cache is a cache that was restored to From, readable for all users: it is copied to To, which a step may write.
 type Cache struct {
 	From    string `json:"from"`
 	To      string `json:"to"`

@@ -110,7 +110,7 @@ class ContainerdRuntime:
         freeze = Freeze()
         lease = f"sentinel-{commit}"
         await self._note(lease, commit=commit, container=box.id)
-        # An ended container needs no pause, and one that somebody else froze is not ours to thaw.
+        # An ended container needs no pause, and one that was paused by another is not ours to resume.
         running = await self._task_status(box.id) == TASK_RUNNING
         begun = time.perf_counter()
         try:
