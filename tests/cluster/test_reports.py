@@ -115,6 +115,7 @@ def receiver(sentinel: Lab, kubectl: Kubectl) -> Iterator[Receiver]:
                 "reports.commitStatuses[0].tokenKey": "git",
                 "reports.commitStatuses[0].repositories[0]": "*",
                 "reports.existingSecret": TOKENS,
+                "reports.namespaceSecrets": "true",
             },
         )
         yield found
@@ -227,9 +228,12 @@ def golden(first: str, second: str, third: str, *, how: str, after_ran: bool) ->
     return [*before, *running, *ended, *after, "runcompleted"]
 
 
+@pytest.mark.timeout(600)
 def test_reports_of_runs_across_restarts(
     builds: Builds, scheduler: Any, sample: ModuleType, receiver: Receiver
 ) -> None:
+    # A receiver that the namespace itself names, and that cannot be used: an event, and nothing else.
+    builds.secret("sentinel-reports", **{"werckerAPI.url": "file:///etc/passwd"})
     url = builds.project(YML.format(box=f"{builds.lab.registry}/box/debian:12"))
     commit = ""
 
@@ -289,6 +293,14 @@ def test_reports_of_runs_across_restarts(
     until(lambda: len(receiver.states(commit)) >= 2)
     assert set(receiver.states(commit)) >= {"pending", "failure"}
 
+    def misconfigured() -> bool:
+        events = builds.kubectl.list("events.v1.events.k8s.io", namespace=builds.namespace)
+        return any(
+            each["reason"] == "ReportsMisconfigured" and "passwd" not in each["note"]
+            for each in events
+        )
+
+    until(misconfigured)
     for component, series in (
         ("operator", 'sentinel_builds_finished_total{phase="Cancelled",reason="Cancelled"}'),
         ("operator", 'sentinel_api_requests_total{code="200",method="GET"}'),

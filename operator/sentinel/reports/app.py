@@ -200,6 +200,7 @@ async def _resync_forever(
 ) -> None:
     """List all Builds now and then: what was deleted while no watch ran has left no other trace."""
     while True:
+        await clock.sleep(RESYNC_SECONDS)
         try:
             # One that is created meanwhile may be in no page, and is not missing.
             known = outbox.known
@@ -215,7 +216,6 @@ async def _resync_forever(
             outbox.keep_only(reported)
         except SentinelError as error:
             log.warning("resync failed: %s", error.message)
-        await clock.sleep(RESYNC_SECONDS)
 
 
 def _offer(outbox: Outbox, raw: dict[str, Any], *, deleted: bool = False) -> None:
