@@ -294,7 +294,7 @@ def test_reports_of_runs_across_restarts(
     assert set(receiver.states(commit)) >= {"pending", "failure"}
 
     def misconfigured() -> bool:
-        events = builds.kubectl.list("events.v1.events.k8s.io", namespace=builds.namespace)
+        events = builds.kubectl.list("events.events.k8s.io", namespace=builds.namespace)
         return any(
             each["reason"] == "ReportsMisconfigured" and "passwd" not in each["note"]
             for each in events
