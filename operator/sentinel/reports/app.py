@@ -116,12 +116,15 @@ async def _run(settings: Settings) -> None:
         def tell(raw: dict[str, Any], reason: str, note: str) -> None:
             recorder.record(raw, reason=reason, action="Report", note=note, type="Warning")
 
+        store = ObjectStore.from_settings(settings.store)
+        if store is not None:
+            stack.callback(store.close)
         outbox = Outbox(
             settings=settings,
             cursors=cursors,
             destinations=Destinations(settings.reports, kube=kube, clock=clock),
             send=lambda post, *, ours, secret: send(post, ours_=ours, secret=secret),
-            store=ObjectStore.from_settings(settings.store),
+            store=store,
             tell=tell,
             clock=clock,
         )

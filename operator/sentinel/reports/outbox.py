@@ -144,8 +144,7 @@ class Outbox:
                 del self._later[uid]
                 self._enqueue(uid)
             for name in [name for name, lane in self._lanes.items() if not lane.busy]:
-                if not self._lanes[name].failures:
-                    del self._lanes[name]
+                del self._lanes[name]
 
     def _enqueue(self, uid: str) -> None:
         if uid not in self._routed:
