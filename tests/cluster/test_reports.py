@@ -313,6 +313,11 @@ def test_reports_of_runs_across_restarts(
         path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}:8080/proxy/metrics"
         assert series in builds.kubectl("get", "--raw", path)
 
+    usage = builds.get("run-58f1wait")["status"]["usage"]
+    assert usage["runSeconds"] > 0
+    assert usage["peakMemoryBytes"] > 0
+    assert usage["cpuSeconds"] > 0
+
     tokens = {each.path.partition("?")[2] for each in receiver.received if "/wercker/" in each.path}
     assert tokens == {"wercker_token=wercker-token"}
     log = next(

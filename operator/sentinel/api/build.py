@@ -363,6 +363,28 @@ class DiagnosticStatus(Model):
     hint: Annotated[str, Field(max_length=256, description="How to correct it.")] = ""
 
 
+class UsageStatus(Model):
+    """What the build took."""
+
+    queued_seconds: Annotated[
+        int, Field(description="From its creation until work on it began.")
+    ] = 0
+    pending_seconds: Annotated[
+        int, Field(description="From Accepted until the box of the last attempt answered.")
+    ] = 0
+    run_seconds: Annotated[int, Field(description="From then to the end.")] = 0
+    cpu_seconds: Annotated[
+        float, Field(description="Processor time of the box while steps of the last attempt ran.")
+    ] = 0
+    peak_memory_bytes: Annotated[
+        int,
+        Field(
+            description="Most memory that the box had at once, page cache included.",
+            json_schema_extra={"format": "int64"},
+        ),
+    ] = 0
+
+
 class BuildStatus(Model):
     """How the build stands."""
 
@@ -403,6 +425,7 @@ class BuildStatus(Model):
     image: Annotated[ImageStatus | None, Field(description="The image that was pushed.")] = None
     results: Annotated[Results | None, Field(description="Where logs and output lie.")] = None
     cache: Annotated[CacheStatus | None, Field(description="What became of the cache.")] = None
+    usage: Annotated[UsageStatus | None, Field(description="What the build took.")] = None
     diagnostics: Annotated[
         list[DiagnosticStatus], Field(max_length=10, description="Findings in wercker.yml.")
     ] = []

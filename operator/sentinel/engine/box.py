@@ -21,6 +21,7 @@ from sentinel.engine.deadline import steps_done
 from sentinel.engine.run import Outcome
 from sentinel.engine.status import step_statuses
 from sentinel.engine.uploads import Uploads
+from sentinel.engine.usage import used_by_steps
 from sentinel.errors import InfrastructureError, NotYet, UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
@@ -257,7 +258,8 @@ def _follow(attempt: Attempt, state: SessionState, record: AnyRecord) -> None:
             before = {step.id: step.state for step in attempt.writer.status.steps}
             steps = step_statuses(attempt.plan.steps, state)
             running = next((step.display_name for step in steps if step.state == "Running"), "")
-            attempt.writer.change(steps=steps, current_step=running, running=True)
+            usage = used_by_steps(attempt.writer.status.usage, state)
+            attempt.writer.change(steps=steps, current_step=running, running=True, usage=usage)
             for step in steps:
                 if step.state != before.get(step.id) and step.state not in ("Pending", "Running"):
                     attempt.report.step_finished(step=step)

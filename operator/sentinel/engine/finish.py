@@ -27,6 +27,7 @@ from sentinel.engine.salvage import salvage_logs
 from sentinel.engine.status import settled
 from sentinel.engine.steps import drop_steps
 from sentinel.engine.uploads import OUTPUT, artifacts_of
+from sentinel.engine.usage import used_in_all
 from sentinel.errors import BoxEnded, InfrastructureError, InternalError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import Conflict as ApiConflict
@@ -212,6 +213,8 @@ async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
     run.writer.change(
         current_step="", completion_time=rfc3339(run.tools.clock.now()), finishing=False
     )
+    created = run.build.metadata.get("creationTimestamp", "")
+    run.writer.change(usage=used_in_all(run.writer.status, created=created))
     await run.writer.flush()
     run.report.finished(succeeded=outcome.succeeded, reason=outcome.reason, message=outcome.message)
     await label_finished(run)

@@ -21,6 +21,7 @@ from sentinel.api.build import (
     Results,
     SourceStatus,
     StepStatus,
+    UsageStatus,
 )
 from sentinel.api.cache import CacheStatus
 from sentinel.api.conditions import (
@@ -157,6 +158,7 @@ class Fields(TypedDict, total=False):
     image: ImageStatus
     results: Results | None
     cache: CacheStatus | None
+    usage: UsageStatus | None
     diagnostics: list[DiagnosticStatus]
 
 
@@ -207,6 +209,7 @@ class StatusWriter:
             pod=PodStatus(attempt=plan.attempt),
             results=Results(prefix=plan.results_prefix) if plan.results_prefix else None,
             cache=_planned(plan.cache),
+            usage=None,
             steps=steps,
             current_step="",
             running=False,

@@ -127,6 +127,7 @@ def events(seen: Reported, *, settings: Settings) -> Iterator[Event]:
             "mainSuccess": passed,
             "ranAfterSteps": ran_after,
             "afterStepsSuccess": ran_after and after_passed,
+            "usage": status.usage.model_dump(by_alias=True) if status.usage is not None else {},
         },
     )
 
