@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to a built, pushed and running image of a real project. Exit status tells the truth.
+"""`make demo`: from nothing to a built, pushed, running and deployed real project. Exit status tells the truth.
 
 Every command it runs against the cluster is one a user could type; it prints them.
 """
@@ -16,7 +16,7 @@ from tests.lab import git
 from tests.lab.state import Lab
 
 DEMO = "demo"
-BUILD = "hello"
+BUILD, DEPLOY = "hello", "hello-deploy"
 TIMEOUT = 300.0
 
 BOLD, DIM, GREEN, RED, PLAIN = (
@@ -48,17 +48,12 @@ def main() -> int:
         kubectl("create", "namespace", DEMO)
     kubectl("delete", "build", BUILD, "-n", DEMO, "--ignore-not-found", "--wait")
     print(kubectl("apply", "-n", DEMO, "-f", str(ROOT / "manifests/samples/hello.yaml")))
-    build = follow(lab, kubectl)
+    build = follow(lab, kubectl, BUILD)
 
     stage("what became of it")
     print(kubectl("get", "builds", "-n", DEMO, "-o", "wide"))
-    for step in build["status"].get("steps", []):
-        mark = f"{GREEN}✔{PLAIN}" if step["state"] == "Passed" else f"{RED}✘{PLAIN}"
-        print(f"  {mark} {step.get('displayName', step['name']):24} {step.get('reason', '')}")
-    succeeded = condition(build, "Succeeded")
-    print(f"\n  {succeeded.get('reason')}: {succeeded.get('message')}")
-    if succeeded.get("status") != "True":
-        return failed(kubectl)
+    if not show_steps(build):
+        return failed(kubectl, BUILD)
     show_results(lab, build)
 
     stage("the pushed image, run as a pod")
@@ -68,6 +63,19 @@ def main() -> int:
     print(f"  {reference}\n  says: {BOLD}{said}{PLAIN}")
     if "hello from version 1.0." not in said:
         print(f"{RED}that is not what the build put into it{PLAIN}")
+        return 1
+
+    stage(
+        "kubectl apply -f manifests/samples/deploy.yaml: in the build's image, with the build's output"
+    )
+    kubectl("delete", "build", DEPLOY, "-n", DEMO, "--ignore-not-found", "--wait")
+    print(kubectl("apply", "-n", DEMO, "-f", str(ROOT / "manifests/samples/deploy.yaml")))
+    deploy = follow(lab, kubectl, DEPLOY)
+    if not show_steps(deploy):
+        return failed(kubectl, DEPLOY)
+    print(f"  box      {deploy['status']['box']['image']}")
+    if deploy["status"]["box"]["digest"] != image["digest"]:
+        print(f"{RED}that is not the image of {BUILD}{PLAIN}")
         return 1
 
     stage(f"done in {time.monotonic() - began:.0f} s; look further")
@@ -85,7 +93,17 @@ def stage(text: str) -> None:
     print(f"\n{BOLD}==> {text}{PLAIN}", flush=True)
 
 
-def follow(lab: Lab, kubectl: Kubectl) -> dict[str, Any]:
+def show_steps(build: dict[str, Any]) -> bool:
+    """Every step with how it ended, and the result. Whether the Build succeeded."""
+    for step in build["status"].get("steps", []):
+        mark = f"{GREEN}✔{PLAIN}" if step["state"] == "Passed" else f"{RED}✘{PLAIN}"
+        print(f"  {mark} {step.get('displayName', step['name']):24} {step.get('reason', '')}")
+    succeeded = condition(build, "Succeeded")
+    print(f"\n  {succeeded.get('reason')}: {succeeded.get('message')}")
+    return succeeded.get("status") == "True"
+
+
+def follow(lab: Lab, kubectl: Kubectl, name: str) -> dict[str, Any]:
     """`sentinel logs -f`: the build's log, live, until it has finished; the Build."""
     store = {
         "SENTINEL_STORE__BUCKET": lab.s3_bucket,
@@ -93,14 +111,14 @@ def follow(lab: Lab, kubectl: Kubectl) -> dict[str, Any]:
         "SENTINEL_STORE__ACCESS_KEY_ID": lab.s3_access_key,
         "SENTINEL_STORE__SECRET_ACCESS_KEY": lab.s3_secret_key,
     }
-    print(f"{BOLD}    sentinel logs -f {BUILD} -n {DEMO}{PLAIN}", flush=True)
+    print(f"{BOLD}    sentinel logs -f {name} -n {DEMO}{PLAIN}", flush=True)
     subprocess.run(
-        [sys.executable, "-m", "sentinel", "logs", "-f", BUILD, "-n", DEMO],
+        [sys.executable, "-m", "sentinel", "logs", "-f", name, "-n", DEMO],
         check=False,
         env={**environ(lab), **store},
         timeout=TIMEOUT,
     )
-    return kubectl.wait_for("build", BUILD, namespace=DEMO, until=finished)
+    return kubectl.wait_for("build", name, namespace=DEMO, until=finished)
 
 
 def show_results(lab: Lab, build: dict[str, Any]) -> None:
@@ -139,9 +157,9 @@ def run_image(kubectl: Kubectl, reference: str) -> str:
     return kubectl("logs", "hello-image", "-n", DEMO).strip()
 
 
-def failed(kubectl: Kubectl) -> int:
+def failed(kubectl: Kubectl, name: str) -> int:
     """Show why, as a user would look for it."""
-    print(kubectl("describe", "build", BUILD, "-n", DEMO))
+    print(kubectl("describe", "build", name, "-n", DEMO))
     print(kubectl("logs", "-n", NAMESPACE, "deploy/sentinel-operator", "--tail=60"))
     return 1
 

@@ -13,6 +13,7 @@
     │   └── Conflict              the object was changed meanwhile: read it again
     ├── GoneError                 the thing we acted for is not there any more, or is not ours
     ├── BoxEnded                  the box closed its session or its container ended: the pod's status tells why
+    ├── ParentPending             the Build waits for another one: it is driven again when there is news of that
     ├── NewerPlan                 a newer operator planned the attempt: leave its pod alone
     ├── CancelledByUser           spec.cancel or a delete
     └── InternalError             our own mistake: phase Errored, reason Internal
@@ -92,6 +93,18 @@ class BoxEnded(SentinelError):
 
 class NewerPlan(SentinelError):
     """The attempt's Plan has a version that only a newer operator reads. Its pod must not be touched."""
+
+
+class ParentPending(SentinelError):
+    """The Build goes on from `parent` (namespace, name), which has not finished. Drive it again when there is news of
+    that one, at the latest after `within` seconds."""
+
+    def __init__(
+        self, message: str, *, parent: tuple[str, str], within: float, reason: Reason | None = None
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.parent = parent
+        self.within = within
 
 
 class CancelledByUser(SentinelError):

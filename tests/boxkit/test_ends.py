@@ -301,6 +301,23 @@ async def test_prepare_copies_modes_and_symlinks(box: Box) -> None:
     (source / "closed").chmod(0o755)
 
 
+async def test_prepare_empties_what_an_image_has_left_first(box: Box) -> None:
+    source, output = box.pipeline / "source", box.root / "output"
+    (source / "old").mkdir(parents=True)
+    (source / "old" / "file").write_text("of the build before")
+    (source / "wercker.yml").symlink_to("/nowhere")
+    (box.root / "elsewhere").mkdir()
+    (box.root / "elsewhere" / "kept").write_text("x")
+    output.symlink_to(box.root / "elsewhere")
+    tree = box.root / "mnt"
+    tree.mkdir(exist_ok=True)
+    (tree / "new").write_text("")
+    clear = [str(source), str(output), str(box.root / "missing")]
+    await box.run("true", clear=clear, copies=[Copy(source=str(tree), target=str(source))])
+    assert [path.name for path in source.iterdir()] == ["new"]
+    assert (box.root / "elsewhere" / "kept").exists()
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A directory with room for the journal and little more."""

@@ -23,77 +23,12 @@ from sentinel.api.model import (
 )
 from sentinel.api.podshape import AFFINITY, RESOURCES, SECURITY_CONTEXT, TOLERATION
 from sentinel.api.reasons import Reason
+from sentinel.api.source import Input, Source
 from sentinel.api.timeouts import Retries, Timeouts
 from sentinel.errors import UserError
 
 Text = Annotated[str, Field(max_length=1024)]
 Variable = Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class GitSource(Model):
-    """A git repository and what of it to build."""
-
-    url: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=2048,
-            description="Where to fetch from: https://, http://, ssh://, git:// or user@host:path.",
-        ),
-    ]
-    ref: Annotated[
-        str,
-        Field(
-            max_length=256,
-            description="Branch, tag, full commit id, or a name below refs/ like pull/1/head. Default: the remote's "
-            "HEAD.",
-        ),
-    ] = "HEAD"
-    secret_ref: Annotated[
-        LocalRef | None,
-        Field(
-            description="A Secret of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth; or with the keys token, "
-            "known_hosts, ca.crt."
-        ),
-    ] = None
-    submodules: Annotated[bool, Field(description="Check out submodules too, at all levels.")] = (
-        False
-    )
-
-
-class ArchiveSource(Model):
-    """A project packed as one file. A single leading directory is dropped."""
-
-    url: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=2048,
-            description="Where to download from: https:// or http://. A tar, tar.gz, tar.zst or zip.",
-        ),
-    ]
-    sha256: Annotated[
-        str,
-        Field(
-            max_length=64,
-            pattern=r"^([0-9a-f]{64})?$",
-            description="Digest it must have, in lower-case hexadecimal. Default: the one found at the start.",
-        ),
-    ] = ""
-    secret_ref: Annotated[
-        LocalRef | None,
-        Field(
-            description="A Secret with username and password (kubernetes.io/basic-auth), or with a bearer token in "
-            "token; authorities of its own in ca.crt."
-        ),
-    ] = None
-
-
-class Source(Model):
-    """Where the project comes from: exactly one of the two."""
-
-    git: Annotated[GitSource | None, Field(description="A git repository.")] = None
-    archive: Annotated[ArchiveSource | None, Field(description="An archive to download.")] = None
 
 
 class Application(Model):
@@ -238,7 +173,28 @@ class BuildSpec(Model):
     pipeline: Annotated[
         str, Field(min_length=1, max_length=128, description="The pipeline of wercker.yml to run.")
     ] = "build"
-    source: Annotated[Source, Field(description="Where the project comes from.")]
+    source: Annotated[
+        Source,
+        Field(
+            description="Where the project comes from. It may be left out with `parent`: then it is the parent's "
+            "output, or the parent's own source where there is no output."
+        ),
+    ] = Source()
+    parent: Annotated[
+        LocalRef | None,
+        Field(
+            description="A Build of this namespace that this one goes on from, once it has succeeded: its image is the "
+            "default box, its output the default source."
+        ),
+    ] = None
+    inputs: Annotated[
+        list[Input],
+        Field(
+            max_length=32,
+            description="With `parent` and without `source`: outputs of several Builds, each in a directory of its "
+            "own, instead of the parent's.",
+        ),
+    ] = []
     config: Annotated[
         str,
         Field(max_length=262144, description="Text of a wercker.yml, instead of the source's own."),

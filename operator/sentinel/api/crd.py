@@ -132,6 +132,16 @@ def _build() -> Schema:
     spec = _schema(BuildSpec)
     frozen = [name for name in spec["properties"] if name not in MUTABLE]
     spec["x-kubernetes-validations"] = [_frozen(name) for name in frozen]
+    spec["x-kubernetes-validations"] += [
+        _rule(
+            "has(self.source) || has(self.parent)",
+            "a Build needs a source: set source.git or source.archive, or parent to go on from another Build",
+        ),
+        _rule(
+            "!has(self.inputs) || (has(self.parent) && !has(self.source))",
+            "inputs are the source of a Build with a parent: set parent, and leave out source",
+        ),
+    ]
     fields = spec["properties"]
     fields["source"]["x-kubernetes-validations"] = [
         _rule(

@@ -156,12 +156,15 @@ class Reason(StrEnum):
     PARENT_NOT_FOUND = (
         "ParentNotFound",
         Blame.USER,
-        "The Build that spec.parent names was not found.",
+        "The Build that spec.parent or spec.inputs names was not found within 30 s, or the one above it whose source "
+        "is needed.",
+        "Finished Builds are deleted after their ttlAfterFinished: submit the parent again, or set spec.source.",
     )
     PARENT_FAILED = (
         "ParentFailed",
         Blame.USER,
-        "The Build that spec.parent names did not succeed.",
+        "The Build that spec.parent or spec.inputs names did not succeed, or did not finish within timeouts.pending "
+        "and timeouts.build of this one. The message has its reason.",
     )
 
     # PodReady: why a pod does not start (kubernetes.md "Pods")

@@ -299,6 +299,7 @@ def _open_message(attempt: Attempt, environment: ResolvedEnvironment) -> Open:
         source_dir=plan.source_dir,
         pipeline_dir=PIPELINE_DIR,
         report_dir=REPORT_DIR,
+        clear=_stale(plan.base_path),
         dirs=(PIPELINE_DIR, OUTPUT_DIR, CACHE_DIR),
         copies=(Copy(source=FETCHED_SOURCE, target=plan.base_path),),
         cache=Cache(source=FETCHED_CACHE, target=CACHE_DIR, entries=CACHE_ENTRIES)
@@ -311,6 +312,17 @@ def _open_message(attempt: Attempt, environment: ResolvedEnvironment) -> Open:
         ),
         store=attempt.tools.store is not None,
     )
+
+
+def _stale(base_path: str) -> tuple[str, ...]:
+    """Where an image that a build has left still has that build's files, which are not this one's.
+
+    wercker deleted the directory above base-path. A short base-path elsewhere, like /app, and one below /usr are
+    not emptied: they may be the image's own.
+    """
+    own = (OUTPUT_DIR, CACHE_DIR, REPORT_DIR)
+    deep = base_path.count("/") >= 3 and not base_path.startswith("/usr/")
+    return (base_path, *own) if deep or base_path.startswith(f"{PIPELINE_DIR}/") else own
 
 
 def step_spec(step: PlanStep) -> StepSpec:

@@ -30,6 +30,7 @@ from sentinel.engine.ending import box_ends, why_box_ended
 from sentinel.engine.finish import close_box, finish, label_finished, store_output
 from sentinel.engine.guard import guarded
 from sentinel.engine.internalsteps import do_ours
+from sentinel.engine.parent import inherit
 from sentinel.engine.pod import ensure_pod, pod_gone, stored_attempt, vanished, watch_pod
 from sentinel.engine.prepare import prepare
 from sentinel.engine.run import Outcome, Run
@@ -53,8 +54,8 @@ async def run_build(run: Run) -> None:
     """Drive one Build from where it stands to its end.
 
     Returns when the Build has ended and says so. Raises GoneError when it is not ours any more, NewerPlan when only a
-    newer operator can drive it, and TransientError and whatever else should be tried again from the top: nothing is
-    lost by that.
+    newer operator can drive it, ParentPending when it waits for another Build, and TransientError and whatever else
+    should be tried again from the top: nothing is lost by that.
     """
     if run.writer.holds(ConditionType.FINISHED):
         await label_finished(run)
@@ -108,11 +109,12 @@ async def _attempts(run: Run) -> tuple[Outcome, bool]:
     """The outcome, and whether its logs are safe. A pod that the cluster lost is replaced, within the Build's rules."""
     if run.invalid is not None:
         raise run.invalid
-    if not run.writer.status.start_time:
-        run.writer.change(start_time=rfc3339(run.tools.clock.now()))
     number = max(run.writer.attempt, 1)
     attempt = await stored_attempt(run, number)
     if attempt is None:
+        run.inherited = await run.unless_cancelled(inherit(run))
+        if not run.writer.status.start_time:
+            run.writer.change(start_time=rfc3339(run.tools.clock.now()))
         loss = vanished(run, number)
         if loss is not None:
             _raise_unless_replaced(run, number, loss)

@@ -20,6 +20,7 @@ from sentinel.engine.attempt import Attempt
 from sentinel.engine.cache import drop_cache, may_save, note_saved, save_cache
 from sentinel.engine.guard import guarded
 from sentinel.engine.ours import find_pod
+from sentinel.engine.outputs import drop_outputs
 from sentinel.engine.pod import box_ended
 from sentinel.engine.pullsecret import drop_logins
 from sentinel.engine.run import Outcome, Run
@@ -257,6 +258,8 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
     cache = run.writer.status.cache
     if cache is not None and cache.restored != "Miss":
         await drop_cache(run, attempt)
+    if run.build.spec.parent is not None:
+        await drop_outputs(run, attempt)
 
 
 async def _stop(kube: Kube, pod: Mapping[str, Any]) -> None:

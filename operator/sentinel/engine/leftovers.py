@@ -39,6 +39,7 @@ async def remove_leftovers(tools: Tools, of: AttemptId) -> None:
     if of.attempt:
         names += [
             (SECRETS, of.cache),
+            (SECRETS, of.outputs),
             (PODS, of.pod),
             (CONFIG_MAPS, of.steps),
             (IMAGE_COMMITS, of.commit),

@@ -256,7 +256,7 @@ class Lookup:
             url=source.url,
             commit=source.commit,
             ref=source.ref,
-            credentials=await self.references.git_credentials(),
+            credentials=await self.references.git_credentials(source.secret),
         )
 
     def _standard(self, named: Mapping[str, StepWanted]) -> dict[str, StepFacts]:

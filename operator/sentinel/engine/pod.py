@@ -21,6 +21,7 @@ from sentinel.engine.create import create
 from sentinel.engine.ending import ending_of, why_box_ended
 from sentinel.engine.look import look_again
 from sentinel.engine.ours import check_unchanged, check_watched, verified_plan
+from sentinel.engine.outputs import deliver_outputs
 from sentinel.engine.run import Run
 from sentinel.engine.services import tell_dead_services
 from sentinel.engine.steps import deliver_steps
@@ -95,6 +96,7 @@ async def ensure_pod(attempt: Attempt) -> None:
     await attempt.writer.flush()
     await attempt.run.unless_cancelled(deliver_cache(attempt))
     await attempt.run.unless_cancelled(deliver_steps(attempt))
+    await attempt.run.unless_cancelled(deliver_outputs(attempt))
     raw = await attempt.run.unless_cancelled(_create(attempt))
     attempt.tools.pods.offer(raw)
     attempt.note_pod(raw)

@@ -100,7 +100,7 @@ async def _prepare(run: Run, number: int) -> tuple[Plan, dict[str, Credential], 
             finding.cancel()
     show(run.writer, check_options(chosen, steps, pipeline=pipeline.name))
     plan = make_plan(facts, box=box, services=services, steps=steps, attempt=number, cache=cache)
-    known = notices(facts, plan)
+    known = (*(run.inherited.notes if run.inherited is not None else ()), *notices(facts, plan))
     return (
         plan,
         found_logins,

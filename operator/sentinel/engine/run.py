@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sentinel.api.build import Build
 from sentinel.api.conditions import ConditionType, get_condition
 from sentinel.api.reasons import Reason, read_reason
+from sentinel.api.source import Source
 from sentinel.clock import Clock
 from sentinel.engine.board import Board, Key, Seen
 from sentinel.engine.guard import guarded
@@ -27,6 +28,9 @@ from sentinel.resolver.client import Resolver
 from sentinel.resolver.shelf import Known, Shelf
 from sentinel.settings import Settings
 from sentinel.store.s3 import ObjectStore
+
+if TYPE_CHECKING:
+    from sentinel.engine.parent import Inherited
 
 T = TypeVar("T")
 
@@ -77,7 +81,8 @@ class Run:
     is why the box ended after that and before its after-steps did. `printed` has, by ordinal,
     the end of what the steps of a box had printed when it got SIGTERM. `park(True)` gives the build's slot back
     while it only waits for room in the cluster, `park(False)` takes one again. `built` has the digests of images that
-    steps have built, by the name that they gave it."""
+    steps have built, by the name that they gave it. `inherited` is what the Build that is planned has of its
+    parents."""
 
     build: Build
     tools: Tools
@@ -92,6 +97,13 @@ class Run:
     printed: Mapping[int, bytes] = field(default_factory=dict)
     dead_services: dict[str, str] = field(default_factory=dict)
     built: dict[str, str] = field(default_factory=dict)
+    inherited: Inherited | None = None
+
+    @property
+    def source(self) -> Source:
+        """Where the project comes from: the Build's own source, else its parent's at the same revision."""
+        inherited = self.inherited.source if self.inherited is not None else None
+        return self.build.spec.source if inherited is None else inherited
 
     @property
     def key(self) -> Key:

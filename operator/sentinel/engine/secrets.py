@@ -36,22 +36,20 @@ class References:
     kube: Kube
     settings: Settings
 
-    async def git_credentials(self) -> dict[str, str] | None:
-        """What `spec.source.git.secretRef` holds, or None without one."""
-        source = self.build.spec.source.git
-        if source is None or source.secret_ref is None:
+    async def git_credentials(self, secret: str) -> dict[str, str] | None:
+        """What the Secret of `spec.source.git.secretRef` holds, or None without one."""
+        if not secret:
             return None
         advice = "make it of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth"
-        return await self._login(source.secret_ref.name, "spec.source.git", KEYS, advice)
+        return await self._login(secret, "spec.source.git", KEYS, advice)
 
-    async def archive_credentials(self) -> dict[str, str] | None:
-        """What `spec.source.archive.secretRef` holds, or None without one."""
-        source = self.build.spec.source.archive
-        if source is None or source.secret_ref is None:
+    async def archive_credentials(self, secret: str) -> dict[str, str] | None:
+        """What the Secret of `spec.source.archive.secretRef` holds, or None without one."""
+        if not secret:
             return None
         keys = ("username", "password", "token", "ca.crt")
         advice = "make it of type kubernetes.io/basic-auth, or give it a bearer token under `token`"
-        return await self._login(source.secret_ref.name, "spec.source.archive", keys, advice)
+        return await self._login(secret, "spec.source.archive", keys, advice)
 
     async def _login(
         self, name: str, field: str, keys: Sequence[str], advice: str

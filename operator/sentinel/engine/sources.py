@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sentinel.api.build import ArchiveSource, DiagnosticStatus, GitSource, Source, SourceStatus
+from sentinel.api.build import DiagnosticStatus, SourceStatus
 from sentinel.api.reasons import Reason
+from sentinel.api.source import ArchiveSource, GitSource, Source
 from sentinel.config.diagnostics import Diagnostic, Severity
 from sentinel.config.model import Config, Pipeline
 from sentinel.engine.run import Run
@@ -27,19 +28,21 @@ async def resolve_source(run: Run, session: Session) -> tuple[PlanSource, Config
 
     Findings go to the status; errors of the wanted pipeline end the build.
     """
-    spec, settings = run.build.spec, run.tools.settings
-    git, archive = await _wanted(spec.source, run.references)
+    spec, settings, inherited = run.build.spec, run.tools.settings, run.inherited
+    git, archive = await _wanted(run.source, run.references)
     request = SourceRequest(
         git=git,
         archive=archive,
-        config=spec.config,
+        config=spec.config or (inherited.config if inherited is not None else ""),
         pipeline=spec.pipeline,
         generate=settings.detect_config,
         ca=settings.source.ca,
         network=settings.network.policy().to_json(),
     )
     answer = await session.source(request)
-    source, status = _found(spec.source, answer)
+    source, status = _found(run.source, answer)
+    if inherited is not None:
+        source, status = inherited.apply(source, status)
     run.writer.change(source=status)
     if answer.generated:
         run.writer.change(generated_config=answer.generated)
@@ -60,11 +63,11 @@ async def _wanted(
     match source.git, source.archive:
         case GitSource() as git, None:
             _refuse_password(git.url, field="spec.source.git")
-            credentials = await references.git_credentials()
+            credentials = await references.git_credentials(_secret(git))
             return GitWanted(url=git.url, ref=git.ref, credentials=credentials), None
         case None, ArchiveSource() as archive:
             _refuse_password(archive.url, field="spec.source.archive")
-            credentials = await references.archive_credentials()
+            credentials = await references.archive_credentials(_secret(archive))
             return None, ArchiveWanted(
                 url=archive.url, sha256=archive.sha256, credentials=credentials
             )
@@ -80,31 +83,40 @@ def _found(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceStat
     if source.git is not None:
         if not answer.commit:
             raise InternalError("the resolver gave no commit for a repository")
-        where = {"branch": answer.branch, "tag": answer.tag, "subject": answer.subject}
         wanted = source.git
         return (
             PlanSource(
                 url=wanted.url,
                 commit=answer.commit,
                 ref=wanted.ref,
-                secret=wanted.secret_ref.name if wanted.secret_ref is not None else "",
+                secret=_secret(wanted),
                 submodules=wanted.submodules,
-                **where,
+                branch=answer.branch,
+                tag=answer.tag,
+                subject=answer.subject,
             ),
-            SourceStatus(commit=answer.commit, **where),
+            SourceStatus(
+                commit=answer.commit,
+                branch=answer.branch,
+                tag=answer.tag,
+                subject=answer.subject,
+            ),
         )
     assert source.archive is not None  # noqa: S101 - one of the two, as `_wanted` has checked
     if not answer.digest:
         raise InternalError("the resolver gave no digest for an archive")
-    ref = source.archive.secret_ref
     return (
         PlanSource(
             url=source.archive.url,
             digest=answer.digest,
-            secret=ref.name if ref is not None else "",
+            secret=_secret(source.archive),
         ),
         SourceStatus(digest=f"sha256:{answer.digest}"),
     )
+
+
+def _secret(wanted: GitSource | ArchiveSource) -> str:
+    return wanted.secret_ref.name if wanted.secret_ref is not None else ""
 
 
 def _refuse_password(url: str, *, field: str) -> None:

@@ -16,10 +16,18 @@ from typing import Any
 
 from sentinel.api.reasons import Reason
 from sentinel.engine.board import key_of
+from sentinel.engine.held import Held
 from sentinel.engine.leftovers import remove_leftovers
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.slots import Slots
-from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, TransientError
+from sentinel.errors import (
+    GoneError,
+    InternalError,
+    NewerPlan,
+    ParentPending,
+    SentinelError,
+    TransientError,
+)
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
 from sentinel.plan.names import FINISHED_LABEL, AttemptId
@@ -61,6 +69,8 @@ class Supervisor:
         self._waiting: OrderedDict[str, OrderedDict[str, dict[str, Any]]] = OrderedDict()
         self._known: set[str] = set()
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._held = Held(self._enqueue)
+        self._pending: dict[str, tuple[dict[str, Any], ParentPending]] = {}
         self._untold: deque[dict[str, Any]] = deque()
         self._telling: tuple[str, asyncio.Task[None]] | None = None
         self._tidying: set[asyncio.Task[None]] = set()
@@ -88,17 +98,22 @@ class Supervisor:
             if cancelled:
                 run.cancelled.set()
             return
+        if uid in self._held:
+            self._held.renew(raw)
+            if not cancelled:
+                return
+            self._held.drop(uid)
         if uid not in self._known and uid not in self._ended and not self._draining:
-            self._known.add(uid)
-            self._waiting.setdefault(raw["metadata"]["namespace"], OrderedDict())[uid] = raw
+            self._enqueue(raw)
             self._untold.append(raw)
-            self._wake.set()
+            self._held.news(raw)
         if cancelled and not self._draining and self._unqueue(raw):
             # Only its end is left to write: that needs no slot.
             self._start(raw)
 
     def gone(self, raw: dict[str, Any]) -> None:
         """A Build left the watch: deleted, or labelled as finished. Only the first ends its task."""
+        self._held.news(raw)
         if _has_finished(raw):
             self._tools.builds.forget(key_of(raw))
             return
@@ -131,9 +146,18 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _enqueue(self, raw: dict[str, Any]) -> None:
+        """Put a Build at the end of its namespace's queue."""
+        uid = raw["metadata"]["uid"]
+        self._known.add(uid)
+        self._waiting.setdefault(raw["metadata"]["namespace"], OrderedDict())[uid] = raw
+        self._wake.set()
+
     def _let_go(self, raw: dict[str, Any]) -> None:
         """No more work for a Build that is being deleted, or is gone."""
         uid = raw["metadata"]["uid"]
+        self._held.drop(uid)
+        self._pending.pop(uid, None)
         if self._unqueue(raw):
             self._known.discard(uid)
         task = self._active.get(uid)
@@ -217,9 +241,17 @@ class Supervisor:
     def _forget(self, uid: str) -> None:
         self._slots.release(uid)
         self._active.pop(uid, None)
-        self._runs.pop(uid, None)
+        run = self._runs.pop(uid, None)
         self._known.discard(uid)
         self._wake.set()
+        raw, pending = self._pending.pop(uid, (None, None))
+        if raw is None or pending is None or self._draining:
+            return
+        if run is not None and run.cancelled.is_set():
+            self._enqueue(raw)
+        else:
+            # The slot is free for the Build that is waited for.
+            self._held.hold(raw, on=pending.parent, within=pending.within)
 
     async def _keep_driving(self, raw: dict[str, Any]) -> None:
         tried, crashes, why = 0, 0, ""
@@ -249,9 +281,9 @@ class Supervisor:
                 await self._drive(run)
                 self._note_ended(uid)
                 return
-            except (GoneError, NewerPlan) as e:
+            except (GoneError, NewerPlan, ParentPending) as e:
                 # The slot is free; the next event or resync offers a build again that a newer operator planned.
-                log.warning("build %s/%s: %s", namespace, name, e.message)
+                self._set_aside(raw, e)
                 return
             except TransientError as e:
                 log.warning("build %s/%s: %s; retrying", namespace, name, e.message)
@@ -275,6 +307,13 @@ class Supervisor:
                 return
             except Exception:
                 log.exception("build %s/%s: cannot be read", namespace, name)
+
+    def _set_aside(self, raw: dict[str, Any], why: SentinelError) -> None:
+        """A build's task ends, and not because the build has ended."""
+        level = logging.INFO if isinstance(why, ParentPending) else logging.WARNING
+        log.log(level, "build %s/%s: %s", *key_of(raw), why.message)
+        if isinstance(why, ParentPending):
+            self._pending[raw["metadata"]["uid"]] = raw, why
 
     async def _note_crashes(self, uid: str, crashes: int) -> None:
         """Write the number down. What was not written is still known to this process."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from sentinel.api.build import Build
 from sentinel.api.reasons import Reason
+from sentinel.api.source import Source
 from sentinel.errors import NotVerified
 from sentinel.plan.cache import plan_cache
 from sentinel.plan.environment import needed, user_variables
@@ -23,22 +24,28 @@ def derive_again(plan: Plan, *, build: Build, settings: Settings) -> Plan:
     from an annotation, signed or not. Raises NotVerified where the plan is another attempt's, or names Secrets or
     ConfigMaps that the Build does not name; UserError for what the settings do not allow any more.
     """
-    wanted = build.spec.source.archive if plan.source.digest else build.spec.source.git
+    of = plan.source
+    wanted = build.spec.source.archive if of.digest else build.spec.source.git
+    inherits = build.spec.parent is not None and build.spec.source == Source()
     secrets, maps = needed(plan.variables)
     known_secrets, known_maps = needed(user_variables(build))
     foreign = sorted((secrets - known_secrets) | (maps - known_maps))
     if (plan.namespace, plan.build, plan.uid) != (build.namespace, build.name, build.uid):
         wrong = f"it is for Build {plan.namespace}/{plan.build} ({plan.uid})"
-    elif wanted is None:
+    elif of.inherited != inherits or (of.outputs and not inherits):
+        wrong = "it has another source than the Build"
+    elif wanted is None and not inherits:
         wrong = "it is for another kind of source"
     elif foreign:
         wrong = f"it reads {', '.join(foreign)}, which the Build does not name"
     else:
         wrong = ""
-    if wrong or wanted is None:
+    if wrong:
         raise NotVerified(f"its plan is not this Build's: {wrong}", reason=Reason.NOT_VERIFIED)
-    secret = wanted.secret_ref.name if wanted.secret_ref is not None else ""
-    source = replace(plan.source, url=wanted.url, secret=secret)
+    source = plan.source
+    if wanted is not None:
+        secret = wanted.secret_ref.name if wanted.secret_ref is not None else ""
+        source = replace(source, url=wanted.url, secret=secret)
     image = plan_image(build, source=source, settings=settings)
     if plan.image.commit == "never":
         image = PlanImage(pull_secrets=image.pull_secrets)

@@ -93,6 +93,7 @@ class Facts:
             budget=self.budget,
             rules=images.rewrite,
             defaults=images.rewrite_defaults,
+            parent_image=self.source.parent_image,
         )
 
     @cached_property

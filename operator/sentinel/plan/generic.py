@@ -15,16 +15,21 @@ from sentinel.plan.giturl import GitUrl, parse_git_url, schemeless
 from sentinel.plan.model import PlanSource
 from sentinel.settings import Settings
 
+LAST_BUILD_BOX = "WERCKER_LAST_BUILD_BOX"
+"""The image of the Build's parent, as in the original design's `box: $WERCKER_LAST_BUILD_BOX`."""
+
 HERE = ("localhost", "127.0.0.1", "::1")
 """What no proxy is asked for: services are on the pod's own addresses."""
 
 
 def is_deploy(build: Build) -> bool:
-    """Whether the build has a deploy's variables: its pipeline is `deploy`, or it names a deploy target.
+    """Whether the build has a deploy's variables: its pipeline is `deploy`, or it names a deploy target or a parent.
 
-    wercker decided by the verb of its command line; a Build has no verb.
+    wercker decided by the verb of its command line, and ran with `deploy` whatever followed another pipeline; a Build
+    has no verb.
     """
-    return build.spec.pipeline == "deploy" or bool(build.spec.deploy_target)
+    spec = build.spec
+    return spec.pipeline == "deploy" or bool(spec.deploy_target) or spec.parent is not None
 
 
 def application_name(build: Build, *, source: PlanSource) -> str:
@@ -99,6 +104,7 @@ def generic_variables(
         ("WERCKER_GIT_COMMIT", source.commit),
         ("WERCKER_STARTED_BY", spec.started_by),
         ("WERCKER_MAIN_PIPELINE_STARTED", str(int(started.astimezone(UTC).timestamp()))),
+        *([(LAST_BUILD_BOX, source.parent_image)] if source.parent_image else []),
         *diagram_variables(build, source=source),
     )
 

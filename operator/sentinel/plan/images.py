@@ -46,14 +46,17 @@ def wanted_images(
     budget: Budget | None = None,
     rules: Sequence[Rewrite] = (),
     defaults: bool = True,
+    parent_image: str = "",
 ) -> WantedImages:
     """What `pipeline` runs on: its own box and services, else the file's. No merge between the two.
 
-    `public` and `hidden` are for `$NAME` in ids and tags (see `interpolate`), `rules` and `defaults` for those that are
-    gone (see `rewrite`). Raises UserError ConfigInvalid without
-    a box or for two services of one alias, InvalidImageName for a reference that no registry can have.
+    `parent_image` comes before the file's box: a deploy runs in what its build has left. `public` and `hidden` are for
+    `$NAME` in ids and tags (see `interpolate`), `rules` and `defaults` for those that are gone (see `rewrite`).
+    Raises UserError ConfigInvalid without a box or for two services of one alias, InvalidImageName for a reference that
+    no registry can have.
     """
-    box = pipeline.box or config.box
+    inherited = Box(id=parent_image) if parent_image else None
+    box = pipeline.box or inherited or config.box
     if box is None:
         raise UserError(
             f"neither pipeline {pipeline.name} nor the file says in which box to run: add box: at the left margin, "
@@ -128,12 +131,15 @@ def _check_name(box: Box, written: Box, what: str) -> None:
             reason=Reason.CONFIG_INVALID,
         )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", box.image):
+        replaced = (
+            f" ({written.image} with its variables replaced)" if box.image != written.image else ""
+        )
+        parentless = (
+            "; that variable is set for a Build whose spec.parent has pushed an image"
+            if "WERCKER_LAST_BUILD_BOX" in written.image
+            else ""
+        )
         raise UserError(
-            f"{box.image!r} on line {written.line} of wercker.yml cannot be the name of an image"
-            + (
-                f" ({written.image} with its variables replaced)"
-                if box.image != written.image
-                else ""
-            ),
+            f"{box.image!r} on line {written.line} of wercker.yml cannot be the name of an image{replaced}{parentless}",
             reason=Reason.INVALID_IMAGE_NAME,
         )

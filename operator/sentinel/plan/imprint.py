@@ -18,7 +18,7 @@ from sentinel.plan.names import BOX, FETCH_VARIABLE, SOURCE
 Json = Mapping[str, Any]
 
 _VOLUMES = frozenset(
-    {"wercker", "kit", "session", "pipeline", "report", "base", "git", "steps", "cache"}
+    {"wercker", "kit", "session", "pipeline", "report", "base", "git", "steps", "cache", "outputs"}
 )
 """The names of the volumes that `plan/pod.py` makes."""
 

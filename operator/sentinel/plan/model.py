@@ -15,7 +15,11 @@ from sentinel.api.build import PodContainer
 from sentinel.layout import BASE_PATH, OUTPUT_DIR
 from sentinel.plan.names import AttemptId
 
-VERSION = 2
+VERSION = 3
+"""The newest that is read."""
+
+COMMON = 2
+"""That of a plan which nothing needs that came later: the release before this one drives it too."""
 
 StepPhase: TypeAlias = Literal["main", "after"]
 
@@ -129,10 +133,29 @@ class PlanService:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanOutput:
+    """The stored output of a Build of the same namespace, which its source is made of.
+
+    `application` is the segment of its key, `sha256` is hexadecimal, `size` in bytes. `directory` is below the source's
+    root, "" for the root itself.
+    """
+
+    build: str
+    application: str
+    uid: str
+    attempt: int
+    sha256: str
+    size: int
+    directory: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanSource:
     """The commit to check out, or the archive to unpack. `secret` names a Secret with credentials, or is empty.
 
-    An archive has a `digest` (sha256, hexadecimal) and no commit.
+    An archive has a `digest` (sha256, hexadecimal) and no commit. With `outputs` these are the source's files, and the
+    rest is what they were built from and where wercker.yml is. `parent_image` is the image of spec.parent, as
+    repository@digest, "" without one; `inherited`: the Build has no source but its parent's.
     """
 
     url: str
@@ -144,6 +167,14 @@ class PlanSource:
     subject: str = ""
     secret: str = ""
     submodules: bool = False
+    outputs: tuple[PlanOutput, ...] = ()
+    parent_image: str = ""
+    inherited: bool = False
+
+    @property
+    def fetch_secret(self) -> str:
+        """The Secret that the pod fetches with, "" where it needs none: outputs come from the object store."""
+        return "" if self.outputs else self.secret
 
     @property
     def revision(self) -> str:
@@ -152,7 +183,9 @@ class PlanSource:
 
     @property
     def short(self) -> str:
-        """The same for people: the beginning of a commit, or `archive sha256:…`."""
+        """The same for people: the beginning of a commit, `archive sha256:…`, or whose output it is."""
+        if self.outputs:
+            return f"output of {', '.join(each.build for each in self.outputs)}"
         return f"archive sha256:{self.digest[:12]}" if self.digest else self.commit[:12]
 
 
@@ -216,7 +249,7 @@ class Plan:
     cache: PlanCache = PlanCache()
     deploy: bool = False
     image_notes: tuple[str, ...] = ()
-    version: int = VERSION
+    version: int = COMMON
 
     @property
     def id(self) -> AttemptId:

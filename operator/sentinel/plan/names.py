@@ -80,6 +80,11 @@ class AttemptId:
         return self._named(str(self.attempt), "cache")
 
     @property
+    def outputs(self) -> str:
+        """The Secret with the URLs of the outputs that the attempt's source is made of."""
+        return self._named(str(self.attempt), "outputs")
+
+    @property
     def pull_secret(self) -> str:
         """The Secret with the registry logins of wercker.yml. The Build's: the next attempt pulls with it too."""
         return self._named("pull")

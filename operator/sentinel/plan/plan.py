@@ -27,6 +27,8 @@ from sentinel.plan.internal import (
     is_shipped,
 )
 from sentinel.plan.model import (
+    COMMON,
+    VERSION,
     ImageFacts,
     Plan,
     PlanCache,
@@ -110,12 +112,15 @@ def make_plan(
         image=image,
         base_path=facts.base_path,
         source_dir=facts.source_dir,
-        ignore_file=config.ignore_file or IGNORE_FILE,
+        # What a build chose as its output is taken whole.
+        ignore_file="" if source.outputs else config.ignore_file or IGNORE_FILE,
         pending_timeout=seconds(build.spec.timeouts.pending),
         build_timeout=seconds(build.spec.timeouts.build),
         results_prefix=attempt_results(build, source, settings=settings, attempt=attempt),
         cache=cache,
         deploy=is_deploy(build),
+        # An older operator would fetch the wrong files for another attempt.
+        version=VERSION if source.inherited else COMMON,
         image_notes=image_notes(wanted, (box, *services)),
     )
     check_scratch(plan, build.spec.pod.box)

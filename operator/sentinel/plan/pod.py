@@ -20,6 +20,7 @@ from sentinel.layout import (
     FETCHED_SOURCE,
     GIT_SECRET_DIR,
     KIT_DIR,
+    OUTPUTS_DIR,
     PIPELINE_DIR,
     PYTHON,
     REPORT_DIR,
@@ -157,9 +158,12 @@ class _Spec:
             {"name": "session", "emptyDir": {}},
         ]
         volumes += [{"name": name, "emptyDir": {}} for name, _ in self._writable()]
-        if self.plan.source.secret:
-            git = {"secretName": self.plan.source.secret, "defaultMode": 0o444}
+        if self.plan.source.fetch_secret:
+            git = {"secretName": self.plan.source.fetch_secret, "defaultMode": 0o444}
             volumes.append({"name": "git", "secret": git})
+        if self.plan.source.outputs:
+            outputs = {"secretName": self.plan.id.outputs, "defaultMode": 0o444}
+            volumes.append({"name": "outputs", "secret": outputs})
         if self.plan.archived_steps:
             volumes.append({"name": "steps", "configMap": {"name": self.plan.id.steps}})
         if self.plan.cache.size:
@@ -189,7 +193,7 @@ class _Spec:
             "url": self.plan.source.url,
             "dest": FETCHED_SOURCE,
             "kit": KIT_DIR,
-            "secretDir": GIT_SECRET_DIR if self.plan.source.secret else "",
+            "secretDir": GIT_SECRET_DIR if self.plan.source.fetch_secret else "",
             "ignoreFile": self.plan.ignore_file,
             "maxBytes": self.settings.source.max_gib * 1024**3,
             "network": self.settings.network.policy().to_json(),
@@ -211,7 +215,13 @@ class _Spec:
                 "entries": CACHE_ENTRIES,
                 "seconds": CACHE_RESTORED_WITHIN,
             }
-        if self.plan.source.digest:
+        if self.plan.source.outputs:
+            fetch["outputsDir"] = OUTPUTS_DIR
+            fetch["outputs"] = [
+                {"build": o.build, "directory": o.directory, "sha256": o.sha256, "size": o.size}
+                for o in self.plan.source.outputs
+            ]
+        elif self.plan.source.digest:
             fetch["sha256"] = self.plan.source.digest
         else:
             fetch |= {
@@ -225,10 +235,12 @@ class _Spec:
             {"name": "wercker", "mountPath": WERCKER_DIR},
             {"name": "kit", "mountPath": KIT_DIR},
         ]
-        if self.plan.source.secret:
+        if self.plan.source.fetch_secret:
             mounts.append({"name": "git", "mountPath": GIT_SECRET_DIR, "readOnly": True})
         if self.plan.cache.size:
             mounts.append({"name": "cache", "mountPath": CACHE_SECRET_DIR, "readOnly": True})
+        if self.plan.source.outputs:
+            mounts.append({"name": "outputs", "mountPath": OUTPUTS_DIR, "readOnly": True})
         if steps:
             mounts.append({"name": "steps", "mountPath": STEPS_DIR, "readOnly": True})
         return {

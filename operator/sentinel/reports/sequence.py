@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sentinel.api.build import Build, BuildSpec, BuildStatus, Source, StepStatus
+from sentinel.api.build import Build, BuildSpec, BuildStatus, StepStatus
 from sentinel.api.conditions import (
     Condition,
     ConditionType,
@@ -22,6 +22,7 @@ from sentinel.api.conditions import (
     get_condition,
 )
 from sentinel.api.reasons import Reason
+from sentinel.api.source import Source
 from sentinel.plan.keys import output as output_key
 from sentinel.reports.event import Event, Kind, Origin, Rank
 from sentinel.reports.variables import environment, generic

@@ -73,9 +73,9 @@ class Open:
     """The first request of an attempt; sent again it refreshes masks, uploads, `ca` and `proxy`.
 
     `env` is literal and laid over the image's environment in order. `masks` are protected values, as bytes.
-    `shell` is an argv, empty for bash or else sh. `source_dir` is where every step begins. `dirs` are made, then
-    `copies` done. `uploads` maps "log/<ordinal>" to where that log goes; with `store` each log gets its URL later
-    (`upload`), and the box waits for it before it ends.
+    `shell` is an argv, empty for bash or else sh. `source_dir` is where every step begins. What is in the directories
+    `clear` is removed, `dirs` are made, then `copies` done. `uploads` maps "log/<ordinal>" to where that log goes; with
+    `store` each log gets its URL later (`upload`), and the box waits for it before it ends.
     """
 
     build: str
@@ -88,6 +88,7 @@ class Open:
     source_dir: str = BASE_PATH
     pipeline_dir: str = PIPELINE_DIR
     report_dir: str = REPORT_DIR
+    clear: Sequence[str] = ()
     dirs: Sequence[str] = ()
     copies: Sequence[Copy] = ()
     limits: Limits = Limits()
@@ -114,6 +115,7 @@ class Open:
             "pipelineDir": self.pipeline_dir,
             "reportDir": self.report_dir,
             "prepare": {
+                "clear": list(self.clear),
                 "dirs": list(self.dirs),
                 "copies": [{"from": copy.source, "to": copy.target} for copy in self.copies],
             },

@@ -1,4 +1,5 @@
-"""The fetcher's archives: the source where it is one, and the steps, which the operator put beside it.
+"""The fetcher's archives: the source where it is one, outputs of other builds, and the steps, which the operator put
+beside it.
 
 A step's archive is a file named by its digest, or a file `<digest>.url` says where the object store has it. Whatever is
 unpacked are the very bytes that the Plan was made with. Standard library only, and imported where it is needed.
@@ -18,10 +19,12 @@ from sentinel.source.download import download
 from sentinel.source.failure import Deadline, failed
 from sentinel.source.gitcommand import write_ca_file
 from sentinel.source.http import Login
-from sentinel.source.task import Task, read_secret
+from sentinel.source.task import Output, Task, read_secret
 from sentinel.source.unpack import Limits, Refused, unpack
 
 _ANYWHERE = network.Policy.make(allowed=["0.0.0.0/0", "::/0"])
+OUTPUT_ENTRIES = 300_000
+"""Files, links and directories of one output: it may be a whole node_modules."""
 STEP_LIMITS = Limits(bytes=1024 * 1024 * 1024, entries=100_000)
 """A last net: the operator has looked through every step, with limits of its own."""
 
@@ -63,6 +66,59 @@ def unpack_source(task: Task, deadline: Deadline) -> None:
         archive.unlink(missing_ok=True)
         if ca_file:
             Path(ca_file).unlink()
+
+
+def place_outputs(task: Task, deadline: Deadline) -> None:
+    """Unpack the outputs of builds into `task.dest`, one below the other's room. Raises SentinelError.
+
+    Together they take `task.max_bytes` at most. Each is the very archive that its build has stored, by size and sha256.
+    """
+    room = task.max_bytes
+    for index, output in enumerate(task.outputs):
+        archive = Path(f"{task.dest}.archive")
+        try:
+            _download_output(Path(task.outputs_dir, f"{index}.url"), archive, output, deadline)
+            unpacked = unpack(
+                str(archive),
+                str(Path(task.dest, output.directory)),
+                limits=Limits(bytes=room, entries=OUTPUT_ENTRIES),
+                # boxkit packs a directory below its own name.
+                strip="one",
+                readable=True,
+            )
+            room -= unpacked.bytes
+        except Refused as error:
+            raise failed(
+                Reason.SOURCE_INVALID,
+                f"the output of Build {output.build} cannot be a source: {error.message}",
+            ) from None
+        finally:
+            archive.unlink(missing_ok=True)
+
+
+def _download_output(address: Path, path: Path, output: Output, deadline: Deadline) -> None:
+    try:
+        url = address.read_text("utf-8").strip()
+    except FileNotFoundError:
+        raise failed(
+            Reason.INTERNAL,
+            f"the address of Build {output.build}'s output did not come with the pod",
+        ) from None
+    try:
+        download(
+            url,
+            str(path),
+            login=Login(),
+            sha256=output.sha256,
+            limit=output.size,
+            deadline=deadline,
+            policy=_ANYWHERE,
+        )
+    except SentinelError as error:
+        raise failed(
+            Reason.SOURCE_UNAVAILABLE,
+            f"the object store did not give the output of Build {output.build}: {error.message}",
+        ) from None
 
 
 def place_steps(

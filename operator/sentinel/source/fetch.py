@@ -80,10 +80,16 @@ def fetch(task: Task) -> None:
     try:
         (dest.parent / "cache").mkdir(parents=True, exist_ok=True)
         _make_empty(dest)
-        if task.sha256 or task.steps:
+        if task.sha256 or task.steps or task.outputs:
             # Slow to import, and most builds have neither.
-            from sentinel.source.delivery import place_steps, unpack_source  # noqa: PLC0415
-        if task.sha256:
+            from sentinel.source.delivery import (  # noqa: PLC0415
+                place_outputs,
+                place_steps,
+                unpack_source,
+            )
+        if task.outputs:
+            place_outputs(task, deadline)
+        elif task.sha256:
             unpack_source(task, deadline)
         else:
             check_out(task, deadline)

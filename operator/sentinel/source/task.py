@@ -20,6 +20,29 @@ MAX_BYTES = 10 * 1024**3
 
 
 @dataclass(frozen=True, kw_only=True)
+class Output:
+    """The output of the Build of that name, of `size` bytes, for a directory of the source; "" is its root."""
+
+    build: str
+    directory: str
+    sha256: str
+    size: int
+
+    @classmethod
+    def parse(cls, data: dict[str, Any]) -> Output:
+        """From a map of the task's JSON. Raises LookupError or ValueError."""
+        output = cls(
+            build=str(data["build"]),
+            directory=str(data["directory"]),
+            sha256=str(data["sha256"]),
+            size=int(data["size"]),
+        )
+        if not output.sha256 or "/" in output.directory or output.directory in (".", ".."):
+            raise ValueError(f"{data!r} is no output")
+        return output
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """What to fetch and where to.
 
@@ -28,7 +51,8 @@ class Task:
     ignore_file: what is not copied, "" for nothing; ca: certificates in PEM to trust besides the system's; max_bytes:
     of disk; network: a `network.Policy` as JSON. With sha256, 64 hexadecimal digits, url is an archive's, and
     there is no commit. steps: (id, digest) of those whose archives are in steps_dir; standard_steps: (id, name) of
-    those that are in our image. cache: a task for `boxkit restore`, or empty.
+    those that are in our image. outputs: those of other builds, which are the source then; outputs_dir has a file
+    `<index>.url` for each. cache: a task for `boxkit restore`, or empty.
     """
 
     url: str
@@ -51,6 +75,8 @@ class Task:
     steps_dir: str = ""
     standard_steps: tuple[tuple[str, str], ...] = ()
     cache: dict[str, Any] = field(default_factory=dict)
+    outputs: tuple[Output, ...] = ()
+    outputs_dir: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Task:
@@ -59,7 +85,8 @@ class Task:
             data: dict[str, Any] = json.loads(text)
             named = {_NAMES.get(key, key): value for key, value in data.items()}
             known = {each.name: named[each.name] for each in fields(cls) if each.name in named}
-            known["commit"] = "" if known.get("sha256") else str(named["commit"]).lower()
+            outputs = tuple(Output.parse(each) for each in known.pop("outputs", None) or ())
+            known["commit"] = "" if known.get("sha256") or outputs else str(named["commit"]).lower()
             steps = tuple((str(s["id"]), str(s["digest"])) for s in known.pop("steps", None) or ())
             standard = known.pop("standard_steps", None) or ()
             # "" and 0 stand for what is not said.
@@ -67,13 +94,14 @@ class Task:
                 **{key: value for key, value in known.items() if value or key == "commit"},
                 steps=steps,
                 standard_steps=tuple((str(s["id"]), str(s["name"])) for s in standard),
+                outputs=outputs,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _none(f"is no task: {error!r}") from error
-        if task.sha256:
-            if len(task.sha256) != 64 or task.sha256.strip("0123456789abcdef"):
-                raise _none(f"{task.sha256!r} is not a sha256")
-        elif not is_commit(task.commit):
+        for digest in (task.sha256, *(each.sha256 for each in task.outputs)):
+            if digest and (len(digest) != 64 or digest.strip("0123456789abcdef")):
+                raise _none(f"{digest!r} is not a sha256")
+        if not task.sha256 and not task.outputs and not is_commit(task.commit):
             raise _none(f"{task.commit!r} is not a full commit id")
         if any(name and not valid_ref(name) for name in (task.ref, task.branch, task.tag)):
             raise _none("a ref in it is none git would accept")
@@ -88,6 +116,7 @@ _NAMES = {
     "maxBytes": "max_bytes",
     "stepsDir": "steps_dir",
     "standardSteps": "standard_steps",
+    "outputsDir": "outputs_dir",
 }
 
 

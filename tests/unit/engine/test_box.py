@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sentinel.engine.board import Board
-from sentinel.engine.box import connector
+from sentinel.engine.box import _stale, connector
 from sentinel.errors import NotYet
 from sentinel.kube.errors import NotFound
 from sentinel.layout import BOXKIT
@@ -77,3 +77,19 @@ async def test_a_container_that_is_not_there_yet_is_no_failure() -> None:
     pods.offer(pod(6, Initialized="True"))
     with pytest.raises(NotYet, match="no container box"):
         await connect_to(kube, pods)()
+
+
+@pytest.mark.parametrize(
+    ("base_path", "emptied"),
+    [
+        ("/pipeline/source", True),
+        ("/go/src/github.com/acme/hello", True),
+        ("/app", False),
+        ("/usr", False),
+        ("/usr/local/lib/app", False),
+        ("/home/app", False),
+    ],
+)
+def test_the_source_of_the_build_that_left_the_image_goes(base_path: str, emptied: bool) -> None:
+    assert (base_path in _stale(base_path)) is emptied
+    assert {"/pipeline/output", "/pipeline/cache", "/report"} <= set(_stale(base_path))

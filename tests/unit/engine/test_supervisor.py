@@ -456,6 +456,7 @@ async def test_what_a_deleted_build_made_goes_although_nobody_owns_it_any_more(w
     assert w.kube.deleted == [
         ("secrets", "a-uidnsa-pull"),
         ("secrets", "a-uidnsa-2-cache"),
+        ("secrets", "a-uidnsa-2-outputs"),
         ("pods", "a-uidnsa-2"),
         ("configmaps", "a-uidnsa-2-steps"),
         ("imagecommits", "a-uidnsa-2-end"),

@@ -15,6 +15,7 @@ from sentinel.api.reasons import Reason
 from sentinel.errors import InternalError, NewerPlan, UserError
 from sentinel.plan.codec import decode, encode
 from sentinel.plan.model import (
+    VERSION,
     EnvSource,
     ImageFacts,
     Plan,
@@ -103,7 +104,7 @@ def test_what_is_no_plan_is_said_to_be_none(text: str) -> None:
 
 
 def test_a_newer_operators_plan_is_left_alone() -> None:
-    with pytest.raises(NewerPlan, match="version 99, this operator reads up to 2"):
+    with pytest.raises(NewerPlan, match=f"version 99, this operator reads up to {VERSION}"):
         decode(packed({"version": 99, "plan": {"shape": "of the future"}}))
 
 

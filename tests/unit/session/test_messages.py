@@ -16,6 +16,7 @@ def test_open() -> None:
         shell=["/bin/sh"],
         entrypoint=["/entry"],
         source_dir="/pipeline/source/sub",
+        clear=["/pipeline/output"],
         dirs=["/report"],
         copies=[Copy(source="/mnt/wercker/source", target="/pipeline/source")],
         limits=Limits(log=10, build=1.5, grace=2, close=3),
@@ -38,6 +39,7 @@ def test_open() -> None:
         "pipelineDir": "/pipeline",
         "reportDir": "/report",
         "prepare": {
+            "clear": ["/pipeline/output"],
             "dirs": ["/report"],
             "copies": [{"from": "/mnt/wercker/source", "to": "/pipeline/source"}],
         },

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"sentinel.wercker.com/boxkit/internal/safefile"
 	"sentinel.wercker.com/boxkit/internal/shell"
@@ -14,7 +15,12 @@ import (
 )
 
 // prepare makes the directories and copies that the operator wants before the first step.
-func prepare(dirs []string, copies []wire.Copy) error {
+func prepare(stale, dirs []string, copies []wire.Copy) error {
+	for _, dir := range stale {
+		if err := clearDir(dir); err != nil {
+			return fmt.Errorf("cannot empty %s as user %d: %w", dir, os.Geteuid(), err)
+		}
+	}
 	for _, dir := range dirs {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("cannot make %s as user %d: %w", dir, os.Geteuid(), err)
@@ -26,6 +32,27 @@ func prepare(dirs []string, copies []wire.Copy) error {
 		}
 		if err := tree.Copy(each.From, each.To); err != nil {
 			return fmt.Errorf("cannot copy %s to %s as user %d: %w", each.From, each.To, os.Geteuid(), err)
+		}
+	}
+	return nil
+}
+
+// clearDir removes what is in a directory, and not the directory: it may be where this process was started, or a volume.
+// What is no directory of its own, or not there, is left alone.
+func clearDir(dir string) error {
+	info, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.IsDir()) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, each := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, each.Name())); err != nil && !errors.Is(err, syscall.EBUSY) {
+			return err
 		}
 	}
 	return nil

@@ -101,7 +101,7 @@ func (s *Session) open(ctx context.Context, m *wire.Open) error {
 
 // prepare makes what the steps need to be there.
 func (s *Session) prepare(ctx context.Context, m *wire.Open) (*opened, error) {
-	if err := prepare(m.Prepare.Dirs, m.Prepare.Copies); err != nil {
+	if err := prepare(m.Prepare.Clear, m.Prepare.Dirs, m.Prepare.Copies); err != nil {
 		return nil, wire.Refuse("PrepareFailed", "%v", err)
 	}
 	if slices.ContainsFunc(m.Services, func(each wire.Service) bool { return each.Hosts }) {

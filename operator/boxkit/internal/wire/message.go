@@ -78,6 +78,7 @@ type Open struct {
 	PipelineDir string      `json:"pipelineDir"`
 	ReportDir   string      `json:"reportDir"`
 	Prepare     struct {
+		Clear  []string `json:"clear"`
 		Dirs   []string `json:"dirs"`
 		Copies []Copy   `json:"copies"`
 	} `json:"prepare"`
