@@ -71,10 +71,12 @@ async def run_container(attempt: Attempt, step: PlanStep) -> Verdict:
                 place = image.reference.partition("@")[0]
                 await stack.enter_async_context(step_login(attempt, step, login=login, place=place))
             await _add(attempt, container)
-            await _started(attempt, container["name"])
+            ended = await _started(attempt, container["name"])
     except (UserError, InfrastructureError) as e:
         return await failed(attempt, step, e.message)
     done = f"container {run.name} runs {image.reference}"
+    if ended:
+        done = f"container {run.name} of {image.reference} has ended already, with code {ended['exitCode']}"
     await attempt.session.note(f"{step.ordinal}-end", done)
     return Verdict(0, done)
 
@@ -156,8 +158,8 @@ async def _add(attempt: Attempt, container: Json) -> None:
         ) from e
 
 
-async def _started(attempt: Attempt, name: str) -> None:
-    """Wait until the container's program runs, or has run. Raises UserError, InfrastructureError."""
+async def _started(attempt: Attempt, name: str) -> Json:
+    """Wait until the container's program runs; how it ended where it has run. Raises UserError, InfrastructureError."""
 
     def look(seen: Seen | None) -> Json | None:
         if seen is None or seen.deleted or not attempt.run.owns(seen):
@@ -179,12 +181,13 @@ async def _started(attempt: Attempt, name: str) -> None:
             f"the container cannot be started: {waiting['reason']}: {waiting.get('message') or 'no message'}",
             reason=Reason.CONTAINER_CONFIG_INVALID,
         )
-    ended = state.get("terminated") or {}
+    ended: Json = state.get("terminated") or {}
     if ended.get("exitCode") in _NEVER_STARTED:
         raise UserError(
             f"the container's program cannot be run: {str(ended.get('message') or '').strip()}",
             reason=Reason.CONTAINER_CONFIG_INVALID,
         )
+    return ended
 
 
 async def _kill(attempt: Attempt, name: str) -> None:
