@@ -39,11 +39,12 @@ test: venv lint race image ## lint, then all tests, those on the cluster include
 test-fast: venv ## tests that need no cluster
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not cluster"
 
-lint: venv ## format check, linters, types, layers, Go vet and staticcheck
+lint: venv ## format check, linters, types, layers, unused code, Go vet and staticcheck
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 	cd operator/boxkit && test -z "$$(gofmt -l .)" && go vet ./... && go test ./...
 	cd operator/boxkit && "$$(PYTHONPATH=$(CURDIR) $(CURDIR)/$(BIN)/python -m tests.lab staticcheck)" ./...
 

@@ -35,6 +35,7 @@ from sentinel.agent.commit import run_commit
 from sentinel.agent.failures import CommitRefused
 from sentinel.agent.runtimes.base import Identity
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
+from sentinel.agent.runtimes.containerd_api import TASK_PAUSED
 from sentinel.agent.spool import Spool
 from sentinel.agent.tools import Tools
 from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL
@@ -504,7 +505,7 @@ async def frozen(world: World) -> None:
     assert isinstance(runtime, ContainerdRuntime)
     container = world.container_id.removeprefix("containerd://")
     async with asyncio.timeout(30):
-        while not await runtime.is_frozen(container):
+        while await runtime._task_status(container) != TASK_PAUSED:
             await asyncio.sleep(0.005)
 
 
@@ -617,7 +618,9 @@ async def test_an_agent_killed_while_the_box_is_frozen_is_made_good_by_the_next(
     container = world.container_id.removeprefix("containerd://")
     runtime = world.tools.runtime
     assert isinstance(runtime, ContainerdRuntime)
-    assert await runtime.is_frozen(container), "nobody thaws it before the next agent comes"
+    assert await runtime._task_status(container) == TASK_PAUSED, (
+        "nobody thaws it before the next agent comes"
+    )
     world.kubectl.wait_for(
         "imagecommit",
         "killed",

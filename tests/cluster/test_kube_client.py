@@ -24,12 +24,14 @@ from sentinel.kube.lease import LeaderLease
 from sentinel.kube.resources import (
     CONFIG_MAPS,
     CORE_EVENTS,
-    CRDS,
     LEASES,
     NAMESPACES,
     PODS,
-    SERVICE_ACCOUNTS,
+    Resource,
 )
+
+SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts")
+CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
 
 pytestmark = pytest.mark.cluster
 
@@ -216,14 +218,8 @@ async def test_commands_in_a_pod(kube: Kube, lab: Lab, namespace: str) -> None:
     assert ending.code == 3
 
     data = os.urandom(3 * 1024 * 1024)
-    stream = await start(kube, namespace, ["cat"])
-    assert stream.half_closes
-
-    async def feed() -> None:
-        await stream.write(data)
-        await stream.close_stdin()
-
-    feeding = asyncio.create_task(feed())
+    stream = await start(kube, namespace, ["head", "-c", str(len(data))])
+    feeding = asyncio.create_task(stream.write(data))
     assert await finish(stream) == (data, Exited(0), b"")
     await feeding
 

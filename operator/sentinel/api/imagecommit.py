@@ -30,7 +30,6 @@ class CommitPhase(StrEnum):
 
     PENDING = "Pending"
     CLAIMED = "Claimed"
-    SNAPSHOTTING = "Snapshotting"
     PUSHING = "Pushing"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"

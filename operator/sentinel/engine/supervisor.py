@@ -77,11 +77,6 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._draining = False
 
-    @property
-    def active(self) -> int:
-        """How many builds are driven now, those that only wait for their pod among them."""
-        return len(self._active)
-
     def offer(self, raw: dict[str, Any]) -> None:
         """A Build as it is now. Starts it, tells a running one that it was cancelled, or does nothing."""
         self._tools.builds.offer(raw)

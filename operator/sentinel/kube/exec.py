@@ -33,7 +33,7 @@ EARLY_SECONDS = 5.0
 STDERR_TAIL = 8 * 1024
 CHUNK = 64 * 1024
 """Bytes of stdin in one message: the server holds whole messages in memory."""
-_STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255
+_STDIN = 0
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,6 @@ class ExecStream:
         """The last 8 KiB of stderr that `read()` came across."""
         return bytes(self._stderr)
 
-    @property
-    def half_closes(self) -> bool:
-        """Whether `close_stdin()` reaches the command: v5 only."""
-        return self._socket.protocol == V5
-
     async def read(self) -> bytes:
         """The next bytes of stdout, b"" at the end; then `ending` says which.
 
@@ -120,12 +115,6 @@ class ExecStream:
         async with self._writing:
             for start in range(0, len(view), CHUNK):
                 await self._send(bytes([_STDIN]) + view[start : start + CHUNK])
-
-    async def close_stdin(self) -> None:
-        """End of stdin, stdout stays open. v4 cannot say it: then nothing happens."""
-        if self.half_closes:
-            async with self._writing:
-                await self._send(bytes([_CLOSE, _STDIN]))
 
     async def close(self) -> None:
         """Drop the connection. The command sees the end of its stdin, and nothing else. Never raises."""

@@ -5,7 +5,7 @@ duration, measured here. The identity is the pod's name, so that a container res
 Not here: what to do on loss. Whoever waits on `lost` has to stop at once (`app.begin_anew`): another leads soon.
 
 The Lease alone is no fence against a leader that hangs and wakes up. Names are locks and status writes carry
-resourceVersions; `epoch` rises with every acquisition and belongs into what a leader writes.
+resourceVersions; `epoch` counts the acquisitions.
 """
 
 from __future__ import annotations

@@ -40,10 +40,6 @@ class Credentials:
         names = [each.name for each in fields(cls)]
         return cls(**{name: data.get(key, "") for name, key in zip(names, KEYS, strict=True)})
 
-    def as_secret(self) -> dict[str, str]:
-        """A Secret's keys with these values."""
-        return {key: getattr(self, f.name) for f, key in zip(fields(self), KEYS, strict=True)}
-
 
 def check_login(
     url: str, given: Credentials, *, field: str, policy: network.Policy | None = None

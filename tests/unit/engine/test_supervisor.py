@@ -163,7 +163,7 @@ async def test_a_build_offered_again_and_again_is_driven_once(world: Any) -> Non
     for version in (1, 2, 3):
         w.supervisor.offer(build("a", version=version))
     assert await w.settle() == ["a"]
-    assert w.supervisor.active == 1
+    assert len(w.supervisor._active) == 1
 
 
 async def test_a_finished_build_is_left_alone(world: Any) -> None:
@@ -228,7 +228,7 @@ async def test_a_build_that_is_being_deleted_is_let_go_and_not_begun(world: Any)
         raw["metadata"]["deletionTimestamp"] = "2026-11-23T09:00:00Z"
         w.supervisor.offer(raw)
     assert await w.settle() == ["a"]
-    assert w.supervisor.active == 0
+    assert len(w.supervisor._active) == 0
 
 
 async def test_mistakes_long_ago_do_not_count(world: Any) -> None:
@@ -306,7 +306,7 @@ async def test_a_build_that_is_another_s_is_let_go(world: Any) -> None:
     w.errors["a"] = [GoneError("another operator leads")]
     w.supervisor.offer(build("a"))
     assert await w.settle() == ["a"]
-    assert w.supervisor.active == 0
+    assert len(w.supervisor._active) == 0
     assert w.clock.slept == []
 
 
@@ -330,7 +330,7 @@ async def test_a_deleted_build_s_task_ends(world: Any) -> None:
     await w.settle()
     w.supervisor.gone(build("a", version=2))
     await w.settle()
-    assert w.supervisor.active == 0
+    assert len(w.supervisor._active) == 0
 
 
 async def test_a_build_that_left_the_watch_because_it_finished_is_not_disturbed(world: Any) -> None:
@@ -341,7 +341,7 @@ async def test_a_build_that_left_the_watch_because_it_finished_is_not_disturbed(
     done["metadata"]["labels"] = {FINISHED_LABEL: "true"}
     w.supervisor.gone(done)
     await w.settle()
-    assert w.supervisor.active == 1
+    assert len(w.supervisor._active) == 1
 
 
 async def test_a_build_with_five_crashes_in_its_status_ends_across_restarts(world: Any) -> None:
@@ -452,7 +452,7 @@ async def test_what_a_deleted_build_made_goes_although_nobody_owns_it_any_more(w
     last = {**build("a", version=3), "status": {"startTime": "x", "pod": {"attempt": 2}}}
     w.supervisor.gone(last)
     await w.settle()
-    assert w.supervisor.active == 0
+    assert len(w.supervisor._active) == 0
     assert w.kube.deleted == [
         ("secrets", "a-uidnsa-pull"),
         ("secrets", "a-uidnsa-2-cache"),
@@ -471,7 +471,7 @@ async def test_a_finished_build_that_leaves_the_watch_keeps_what_it_made(world: 
     ended = {"conditions": [{"type": "Finished", "status": "True"}], "pod": {"attempt": 1}}
     w.supervisor.gone({**build("a", version=3), "status": {"startTime": "x", **ended}})
     await w.settle()
-    assert w.supervisor.active == 1
+    assert len(w.supervisor._active) == 1
     assert w.kube.deleted == []
 
 

@@ -125,10 +125,6 @@ class ContainerdRuntime:
             else:
                 await self._forget(lease)
 
-    async def is_frozen(self, container: str) -> bool:
-        """Whether a container stands still now."""
-        return await self._task_status(container) == TASK_PAUSED
-
     async def has_blob(self, digest: str, *, base: Reference | None) -> bool:
         """Whether the content store holds it, pulled from the repository of `base` (containerd's source labels)."""
         labels = await self._labels(digest)

@@ -72,7 +72,7 @@ _SCALARS = {
     "uint32": descriptor_pb2.FieldDescriptorProto.TYPE_UINT32,
 }
 
-TASK_RUNNING, TASK_STOPPED, TASK_PAUSED, TASK_PAUSING = 2, 3, 4, 5
+TASK_RUNNING, TASK_PAUSED = 2, 4
 
 
 class Containerd:
