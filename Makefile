@@ -49,6 +49,7 @@ lint: venv ## format check, linters, types, layers, unused code, Go vet and stat
 	cd operator/boxkit && "$$(PYTHONPATH=$(CURDIR) $(CURDIR)/$(BIN)/python -m tests.lab staticcheck)" ./...
 
 race: venv ## boxkit's tests with Go's race detector (needs a C compiler); of the shells only bash: the Go code is the same
+	cd operator/boxkit && CGO_ENABLED=1 go test -race $(addprefix ./internal/,attach control journal pipe proc services session shell steplog store)
 	cd operator/boxkit && CGO_ENABLED=1 go build -race -o ../../build/race/boxkit .
 	SENTINEL_BOXKIT=$(CURDIR)/build/race/boxkit $(BIN)/python -m pytest -q -n 2 --dist worksteal \
 		-k "not dash and not busybox" tests/boxkit

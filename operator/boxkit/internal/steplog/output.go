@@ -77,6 +77,7 @@ func (o *output) end() {
 	if o.log != nil {
 		o.put(o.mask.Flush(nil))
 		o.log = nil
+		o.inLine = false // the next step has a log of its own
 	}
 }
 

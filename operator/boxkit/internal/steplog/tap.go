@@ -46,8 +46,9 @@ func (t *Tap) Finish(log *Log) (facts wire.LogFacts) {
 	return facts
 }
 
-// Note writes lines that no process of the step printed: they begin a line, and do not count as a sign of life.
-func (t *Tap) Note(text string) { t.source.Hold(func() { t.out.note([]byte(text)) }) }
+// Note writes lines that no process of the step printed, after what was printed until now: they begin a line, and do not
+// count as a sign of life.
+func (t *Tap) Note(text string) { t.source.Drain(func() { t.out.note([]byte(text)) }) }
 
 // SetMasks changes what is masked from the next byte on.
 func (t *Tap) SetMasks(set *mask.Set) { t.source.Hold(func() { t.out.mask.Set = set }) }
