@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.cluster.conftest import Builds, steps
 from tests.cluster.test_docker_push import KINDS, image_config, registry
+from tests.cluster.test_recovery import operator_pod
 from tests.install import NAMESPACE, install
 from tests.kubectl import Kubectl
 from tests.lab.buildkit import buildkit
 from tests.lab.state import Lab
 
+BUILDERS = "app.kubernetes.io/component=image-build"
 TLS_SECRET = "buildkit-client"
 SECRET = "word-4711-of-the-registry"
 
@@ -134,14 +137,63 @@ CMD ["cat", "/www/file"]
     digest = push.rstrip().rpartition(" ")[2]
     assert log.rstrip().endswith(digest)
     assert registry(builds, f"{name}/manifests/{digest}", accept=KINDS)["config"]
-    assert (
-        builds.kubectl.list(
-            "pods", namespace=NAMESPACE, selector="app.kubernetes.io/component=image-build"
-        )
-        == []
-    )
+    assert _builder(builds, raw) is None
     with pytest.raises(Exception, match="NoSuchKey"):
         builds.stored(raw, f"step/{raw['status']['steps'][1]['id']}/context.tar.gz")
+
+
+@pytest.mark.usefixtures("engine")
+def test_an_image_build_goes_on_while_the_operator_is_replaced(builds: Builds) -> None:
+    yml = f"""\
+box: {builds.lab.registry}/box/debian:12
+build:
+  steps:
+    - internal/docker-build: {{name: build, image-name: app, no-cache: true, build-args: TOKEN=$TOKEN}}
+"""
+    dockerfile = f"""\
+FROM {builds.lab.registry}/box/busybox:1
+ARG TOKEN
+RUN for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do echo "tick $i."; sleep 1; done
+"""
+    builds.secret("token", value=SECRET)
+    env = [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "token", "key": "value"}}}]
+    builds.apply("b", url=builds.project(yml, Dockerfile=dockerfile), env=env)
+    started = builds.kubectl.wait_for(
+        "build", "b", namespace=builds.namespace, until=lambda raw: _builder(builds, raw)
+    )
+    pod = _builder(builds, started)
+    builds.kubectl.wait_for(
+        "pod",
+        pod["metadata"]["name"],
+        namespace=NAMESPACE,
+        until=lambda raw: raw["status"].get("phase") == "Running",
+    )
+    everything = (
+        pod,
+        started,
+        builds.pods("b"),
+        builds.kubectl.list("events", namespace=NAMESPACE),
+    )
+    assert SECRET not in json.dumps(everything)
+
+    name = operator_pod(builds)["metadata"]["name"]
+    builds.kubectl("delete", "pod", name, "-n", NAMESPACE, "--grace-period=0", "--force")
+
+    raw = builds.finish("b", timeout=150)
+    log = builds.log(raw, "build")
+    assert raw["status"]["phase"] == "Succeeded", json.dumps(raw["status"], indent=1) + log
+    assert [log.count(f" tick {n}.\n") for n in range(1, 16)] == [1] * 15
+    assert _builder(builds, raw) is None
+
+
+def _builder(builds: Builds, raw: dict[str, Any]) -> Any:
+    """The pod that builds an image for that Build, None without one."""
+    found = builds.kubectl.list(
+        "pods",
+        namespace=NAMESPACE,
+        selector=f"{BUILDERS},sentinel.wercker.com/uid={raw['metadata']['uid']}",
+    )
+    return found[0] if found else None
 
 
 @pytest.mark.usefixtures("engine")

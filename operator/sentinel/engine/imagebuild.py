@@ -35,6 +35,7 @@ from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.image.reference import Reference, is_digest
 from sentinel.kube.errors import (
     AlreadyExists,
+    ApiError,
     Expired,
     Forbidden,
     Invalid,
@@ -55,6 +56,9 @@ Json = dict[str, Any]
 
 STARTED_WITHIN = 600.0
 """Seconds for the pod to be scheduled, its images pulled and the context unpacked."""
+
+PAUSE = 1.0
+"""Seconds after a connection to the API server that broke."""
 
 _UNREACHABLE = re.compile(r"connection error|failed to dial|no such host|i/o timeout|tls: |x509: ")
 """What buildctl reports where it cannot use the BuildKit at all."""
@@ -224,8 +228,10 @@ async def _follow(attempt: Attempt, step: PlanStep, pod: Json) -> tuple[str, str
             ) as chunks:
                 await output.take(chunks)
         except Unavailable:
-            continue  # the connection; what was noted is not noted again
-        except NotFound:
+            # What was noted is not noted again.
+            await attempt.tools.clock.sleep(PAUSE)
+        except ApiError as e:
+            log.info("build %s: the output of step %s cannot be read: %s", attempt.name, step.id, e)
             break
     ended = await _until(attempt, pod, _ended, seen)
     if ended["exitCode"] == 0:
@@ -275,8 +281,10 @@ async def _until(
                     seen[0] = raw
                     if (found := look(raw)) is not None:
                         return found
-        except (TimeoutError, Expired, Unavailable):
+        except TimeoutError:
             continue
+        except (Expired, Unavailable):
+            await attempt.tools.clock.sleep(PAUSE)
 
 
 def _status(pod: Json, container: str) -> Json:
