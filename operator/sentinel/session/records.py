@@ -7,21 +7,44 @@ as `Unknown`, so that an older operator can follow a newer boxkit. Fields: `oper
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from sentinel.errors import ProtocolError
 
+MOST_TEXT = 8 * 1024
+"""Characters of any text in a record: boxkit's own have at most 4 KiB."""
+
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
+
+
+def _cut(value: Any) -> Any:
+    """A text that can be encoded, cut to what boxkit would write."""
+    return (
+        value[:MOST_TEXT].encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    )
+
+
+def _or_empty(value: Any) -> Any:
+    return {} if value is None else value
+
+
+Text: TypeAlias = Annotated[str, BeforeValidator(_cut)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Seconds: TypeAlias = Annotated[float, Field(ge=0, le=1e9)]
+Names: TypeAlias = Annotated[tuple[Text, ...], BeforeValidator(lambda names: names or ())]
+_EMPTY = BeforeValidator(_or_empty)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """Of every record: `seq` counts from 1 without a gap. `nanoseconds` is Unix time, exact; `time` the same in µs."""
 
-    seq: int
+    seq: Count
     time: datetime
     nanoseconds: int
 
@@ -30,35 +53,39 @@ class Record:
 class Opened(Record):
     """The session was opened. `shell` is the shell's path in the box, or empty if it has none."""
 
-    build: str
-    attempt: int
-    plan: str
-    shell: str
+    kind: Literal["opened"] = "opened"
+    build: Text
+    attempt: Count
+    plan: Text = ""
+    shell: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSeen(Record):
     """A service accepted on one of its ports after `seconds`, or did not until then."""
 
-    alias: str
+    kind: Literal["service"] = "service"
+    alias: Text
     ready: bool
-    seconds: float
+    seconds: Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Queued(Record):
     """A step is boxkit's now: it will run or be skipped, whatever happens to the operator."""
 
-    ordinal: int
-    id: str
-    phase: str
+    kind: Literal["queued"] = "queued"
+    ordinal: Count
+    id: Text
+    phase: Text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Record):
     """The step's driver was handed to the shell."""
 
-    ordinal: int
+    kind: Literal["started"] = "started"
+    ordinal: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +95,19 @@ class LogFacts:
     `error`: what kept the rest from being written (a full disk), or empty.
     """
 
-    bytes: int = 0
-    sha256: str = ""
-    dropped: int = 0
-    error: str = ""
+    bytes: Count = 0
+    sha256: Text = ""
+    dropped: Count = 0
+    error: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
     """What the step took. CPU and memory are the box's cgroup's, 0 where they cannot be read."""
 
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_memory_bytes: int = 0
+    seconds: Seconds = 0.0
+    cpu_seconds: Annotated[Seconds, Field(alias="cpuSeconds")] = 0.0
+    peak_memory_bytes: Annotated[Count, Field(alias="peakMemoryBytes")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +117,13 @@ class Finished(Record):
     `artifacts`: it left files in its artifacts directory.
     """
 
-    ordinal: int
-    exit: int
-    reason: str
-    message: str
-    log: LogFacts
-    usage: Usage
+    kind: Literal["finished"] = "finished"
+    ordinal: Count
+    exit: Annotated[int, Field(ge=-1, le=255)]
+    reason: Text
+    message: Text = ""
+    log: Annotated[LogFacts, _EMPTY] = LogFacts()
+    usage: Annotated[Usage, _EMPTY] = Usage()
     artifacts: bool = False
 
 
@@ -103,52 +131,58 @@ class Finished(Record):
 class Skipped(Record):
     """The step will not run: an earlier one failed, or the build was cancelled or ran out of time."""
 
-    ordinal: int
-    reason: str
-    message: str
+    kind: Literal["skipped"] = "skipped"
+    ordinal: Count
+    reason: Text
+    message: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CancelSeen(Record):
     """A cancel arrived. `after`: after-steps still run."""
 
-    reason: str
-    after: bool
+    kind: Literal["cancelled"] = "cancelled"
+    reason: Text = ""
+    after: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Uploaded(Record):
     """A log is in the object store."""
 
-    what: str
-    bytes: int
-    sha256: str
+    kind: Literal["uploaded"] = "uploaded"
+    what: Text
+    bytes: Count = 0
+    sha256: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadRefused(Record):
     """The store refused the URL with `status`; the file is kept and waits for another `open`."""
 
-    what: str
-    status: int
-    text: str
+    kind: Literal["upload-refused"] = "upload-refused"
+    what: Text
+    status: Count
+    text: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadFailed(Record):
     """The store could not be reached for long; the file is kept and waits for another `open`."""
 
-    what: str
-    text: str
+    kind: Literal["upload-failed"] = "upload-failed"
+    what: Text
+    text: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packed(Record):
     """An archive is packed and waits for its URL."""
 
-    what: str
-    bytes: int
-    sha256: str
+    kind: Literal["packed"] = "packed"
+    what: Text
+    bytes: Count
+    sha256: Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,15 +193,16 @@ class Collected(Record):
     and nothing was put; `size` is in bytes of its files.
     """
 
-    what: str
-    path: str
-    empty: bool
-    files: int
-    bytes: int
-    sha256: str
-    notice: str = ""
+    kind: Literal["collected"] = "collected"
+    what: Text
+    path: Text = ""
+    empty: bool = False
+    files: Count = 0
+    bytes: Count = 0
+    sha256: Text = ""
+    notice: Text = ""
     unchanged: bool = False
-    size: int = 0
+    size: Count = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,45 +212,50 @@ class CacheSeen(Record):
     `bytes` are the archive's, `size` is its files'.
     """
 
+    kind: Literal["cache"] = "cache"
     state: Literal["Hit", "Miss", "Invalid", "Failed"]
-    bytes: int
-    size: int
-    files: int
-    seconds: float
-    text: str = ""
+    bytes: Count = 0
+    size: Count = 0
+    files: Count = 0
+    seconds: Seconds = 0.0
+    text: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CollectFailed(Record):
     """reason: TooLarge, Unreadable, Refused, Unreachable or ReadFailed. It may be asked for again."""
 
-    what: str
-    path: str
-    reason: str
-    text: str
+    kind: Literal["collect-failed"] = "collect-failed"
+    what: Text
+    path: Text = ""
+    reason: Text
+    text: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stopping(Record):
     """SIGTERM arrived. Written before anything is stopped."""
 
+    kind: Literal["stopping"] = "stopping"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Closed(Record):
     """The last record. `pending`: files that never reached the store. reason: Closed, or Terminated by a signal."""
 
-    pending: tuple[str, ...]
-    reason: str
+    kind: Literal["closed"] = "closed"
+    pending: Names = ()
+    reason: Text = "Closed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown(Record):
     """A kind this operator does not know."""
 
-    kind: str
+    kind: Text
 
 
-AnyRecord: TypeAlias = (
+KnownRecord: TypeAlias = Annotated[
     Opened
     | ServiceSeen
     | Queued
@@ -228,160 +268,57 @@ AnyRecord: TypeAlias = (
     | UploadFailed
     | Packed
     | Collected
-    | CollectFailed
     | CacheSeen
+    | CollectFailed
     | Stopping
-    | Closed
-    | Unknown
+    | Closed,
+    Field(discriminator="kind"),
+]
+AnyRecord: TypeAlias = KnownRecord | Unknown
+
+_KNOWN: TypeAdapter[KnownRecord] = TypeAdapter(KnownRecord)
+_KINDS = frozenset(
+    {
+        Opened.kind,
+        ServiceSeen.kind,
+        Queued.kind,
+        Started.kind,
+        Finished.kind,
+        Skipped.kind,
+        CancelSeen.kind,
+        Uploaded.kind,
+        UploadRefused.kind,
+        UploadFailed.kind,
+        Packed.kind,
+        Collected.kind,
+        CacheSeen.kind,
+        CollectFailed.kind,
+        Stopping.kind,
+        Closed.kind,
+    }
 )
-
-_Make: TypeAlias = Callable[[Mapping[str, Any], dict[str, Any]], AnyRecord]
-
-
-MOST_TEXT = 8 * 1024
-"""Characters of any text in a record: boxkit's own have at most 4 KiB."""
-
-
-def _text(value: Any) -> str:
-    """A text that can be encoded, cut to what boxkit would write."""
-    if not isinstance(value, str):
-        raise TypeError(f"not a text: {type(value).__name__}")
-    return value[:MOST_TEXT].encode("utf-8", "replace").decode()
-
-
-def _count(value: Any, *, least: int = 0, most: int = 2**63 - 1) -> int:
-    number = int(value)
-    if not least <= number <= most:
-        raise ValueError("a number out of its range")
-    return number
-
-
-def _seconds(value: Any) -> float:
-    number = float(value)
-    if not 0 <= number <= 1e9:
-        raise ValueError("not a time in seconds")
-    return number
-
-
-def _state(value: Any) -> Literal["Hit", "Miss", "Invalid", "Failed"]:
-    if value not in ("Hit", "Miss", "Invalid", "Failed"):
-        raise ValueError("not a state of a cache")
-    state: Literal["Hit", "Miss", "Invalid", "Failed"] = value
-    return state
-
-
-def _finished(m: Mapping[str, Any], base: dict[str, Any]) -> Finished:
-    log = m.get("log") or {}
-    usage = m.get("usage") or {}
-    return Finished(
-        **base,
-        ordinal=_count(m["ordinal"]),
-        exit=_count(m["exit"], least=-1, most=255),
-        reason=_text(m["reason"]),
-        message=_text(m.get("message", "")),
-        log=LogFacts(
-            bytes=_count(log.get("bytes", 0)),
-            sha256=_text(log.get("sha256", "")),
-            dropped=_count(log.get("dropped", 0)),
-            error=_text(log.get("error", "")),
-        ),
-        usage=Usage(
-            seconds=_seconds(usage.get("seconds", 0)),
-            cpu_seconds=_seconds(usage.get("cpuSeconds", 0)),
-            peak_memory_bytes=_count(usage.get("peakMemoryBytes", 0)),
-        ),
-        artifacts=bool(m.get("artifacts", False)),
-    )
-
-
-_KINDS: dict[str, _Make] = {
-    "opened": lambda m, b: Opened(
-        **b,
-        build=_text(m["build"]),
-        attempt=_count(m["attempt"]),
-        plan=_text(m.get("plan", "")),
-        shell=_text(m.get("shell", "")),
-    ),
-    "service": lambda m, b: ServiceSeen(
-        **b, alias=_text(m["alias"]), ready=bool(m["ready"]), seconds=_seconds(m["seconds"])
-    ),
-    "queued": lambda m, b: Queued(
-        **b, ordinal=_count(m["ordinal"]), id=_text(m["id"]), phase=_text(m["phase"])
-    ),
-    "started": lambda m, b: Started(**b, ordinal=_count(m["ordinal"])),
-    "finished": _finished,
-    "skipped": lambda m, b: Skipped(
-        **b,
-        ordinal=_count(m["ordinal"]),
-        reason=_text(m["reason"]),
-        message=_text(m.get("message", "")),
-    ),
-    "cancelled": lambda m, b: CancelSeen(
-        **b, reason=_text(m.get("reason", "")), after=bool(m.get("after", False))
-    ),
-    "uploaded": lambda m, b: Uploaded(
-        **b,
-        what=_text(m["what"]),
-        bytes=_count(m.get("bytes", 0)),
-        sha256=_text(m.get("sha256", "")),
-    ),
-    "upload-refused": lambda m, b: UploadRefused(
-        **b, what=_text(m["what"]), status=_count(m["status"]), text=_text(m.get("text", ""))
-    ),
-    "upload-failed": lambda m, b: UploadFailed(
-        **b, what=_text(m["what"]), text=_text(m.get("text", ""))
-    ),
-    "packed": lambda m, b: Packed(
-        **b, what=_text(m["what"]), bytes=_count(m["bytes"]), sha256=_text(m["sha256"])
-    ),
-    "collected": lambda m, b: Collected(
-        **b,
-        what=_text(m["what"]),
-        path=_text(m.get("path", "")),
-        empty=bool(m.get("empty", False)),
-        files=_count(m.get("files", 0)),
-        bytes=_count(m.get("bytes", 0)),
-        sha256=_text(m.get("sha256", "")),
-        notice=_text(m.get("notice", "")),
-        unchanged=bool(m.get("unchanged", False)),
-        size=_count(m.get("size", 0)),
-    ),
-    "cache": lambda m, b: CacheSeen(
-        **b,
-        state=_state(m["state"]),
-        bytes=_count(m.get("bytes", 0)),
-        size=_count(m.get("size", 0)),
-        files=_count(m.get("files", 0)),
-        seconds=_seconds(m.get("seconds", 0)),
-        text=_text(m.get("text", "")),
-    ),
-    "collect-failed": lambda m, b: CollectFailed(
-        **b,
-        what=_text(m["what"]),
-        path=_text(m.get("path", "")),
-        reason=_text(m["reason"]),
-        text=_text(m.get("text", "")),
-    ),
-    "stopping": lambda m, b: Stopping(**b),
-    "closed": lambda m, b: Closed(
-        **b,
-        pending=tuple(_text(what) for what in m.get("pending") or ()),
-        reason=_text(m.get("reason", "Closed")),
-    ),
-}
 
 
 def parse_record(message: Mapping[str, Any]) -> AnyRecord:
     """The record in a message of type `record`. Raises ProtocolError where a field is missing or of another type."""
     try:
-        base = {"seq": _count(message["seq"])} | _times(message["time"])
-        kind = _text(message["kind"])
-        make = _KINDS.get(kind)
-        return Unknown(**base, kind=kind) if make is None else make(message, base)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ProtocolError(
-            f"boxkit sent a journal record that cannot be decoded: {repr(error)[:200]}"
-        ) from error
+        times = _times(message["time"])
+        if message["kind"] in _KINDS:
+            return _KNOWN.validate_python({**message, **times})
+        return _UNKNOWN.validate_python({**message, **times})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise _unreadable(f"{place}: {first['msg']}") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _unreadable(repr(error)) from error
+
+
+_UNKNOWN: TypeAdapter[Unknown] = TypeAdapter(Unknown)
+
+
+def _unreadable(why: str) -> ProtocolError:
+    return ProtocolError(f"a journal record from boxkit cannot be decoded: {why[:200]}")
 
 
 def _times(text: str) -> dict[str, Any]:

@@ -177,3 +177,25 @@ def test_a_record_that_cannot_be_read_is_a_protocol_error(broken: dict[str, Any]
 def test_times_keep_their_nanoseconds() -> None:
     started = parse_record({**record(1, "started", ordinal=1), "time": "2026-01-02T03:04:05Z"})
     assert (started.nanoseconds, started.time.microsecond) == (NS - 123456789, 0)
+
+
+def test_what_a_box_may_leave_out_or_send_as_null_has_its_default() -> None:
+    end = parse_record(record(1, "finished", ordinal=1, exit=-1, reason="x", log=None, usage=None))
+    assert isinstance(end, r.Finished)
+    assert (end.message, end.log, end.usage) == ("", r.LogFacts(), r.Usage())
+    closed = parse_record(record(1, "closed", pending=None))
+    assert isinstance(closed, r.Closed)
+    assert (closed.pending, closed.reason) == ((), "Closed")
+
+
+def test_a_text_is_cut_and_can_always_be_encoded() -> None:
+    long = "a" * (2 * r.MOST_TEXT)
+    skipped = parse_record(record(1, "skipped", ordinal=1, reason=long, message="\ud800"))
+    assert isinstance(skipped, r.Skipped)
+    assert (len(skipped.reason), skipped.message) == (r.MOST_TEXT, "?")
+
+
+@pytest.mark.parametrize("exit_code", [-2, 256, 1.5, "x"])
+def test_a_number_out_of_its_range_is_a_protocol_error(exit_code: object) -> None:
+    with pytest.raises(ProtocolError, match=r"finished\.exit"):
+        parse_record(record(1, "finished", ordinal=1, exit=exit_code, reason="x"))
