@@ -43,7 +43,6 @@ def engine(sentinel: Lab, kubectl: Kubectl) -> Iterator[None]:
             install(sentinel, quiet=True, more=settings)
             yield
         finally:
-            install(sentinel, quiet=True)
             kubectl("delete", "secret", TLS_SECRET, "-n", NAMESPACE)
 
 
