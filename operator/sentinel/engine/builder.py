@@ -98,7 +98,10 @@ def make_builder(
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": metadata,
-        "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
+        "data": {
+            key: base64.b64encode(text.encode("utf-8", "replace")).decode()
+            for key, text in data.items()
+        },
     }
     deadline = step.command_timeout + 120 if step.command_timeout > 0 else LONGEST_SECONDS
     spec: Object = {

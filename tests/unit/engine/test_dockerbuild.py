@@ -194,7 +194,7 @@ def test_nothing_secret_stands_in_the_pod() -> None:
         of,
         of.steps[0],
         settings=settings,
-        words=["build", "--opt=build-arg:T=word-4711"],
+        words=["build", "--opt=build-arg:T=word-4711", "--opt=build-arg:ODD=\udc80"],
         url="https://s3.example.com/context?signature=word-4711",
         sha256="a" * 64,
         login='{"auths": "word-4711"}',
@@ -203,7 +203,7 @@ def test_nothing_secret_stands_in_the_pod() -> None:
     assert "word-4711" not in json.dumps(pod)
     build = pod["spec"]["containers"][0]
     assert build["args"][0] == "--addr=tcp://buildkit.ns-builds:1234"
-    assert build["args"][-2:] == ["$(WORD0)", "$(WORD1)"]
+    assert build["args"][-3:] == ["$(WORD0)", "$(WORD1)", "$(WORD2)"]
     assert pod["metadata"]["namespace"] == "sentinel-system"
     assert pod["spec"]["automountServiceAccountToken"] is False
     assert pod["spec"]["activeDeadlineSeconds"] == 180
