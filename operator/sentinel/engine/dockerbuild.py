@@ -92,7 +92,7 @@ def read_build(
         name=name,
         context=_below("context", props.text("context")),
         dockerfile=_below("dockerfile", props.text("dockerfile")) or "Dockerfile",
-        target=props.text("target"),
+        target=_bounded("target", [props.text("target")])[0],
         args=tuple(args),
         labels=tuple(labels.items()),
         hosts=tuple(_hosts(props)),
@@ -181,6 +181,8 @@ def source_policy(allowed_registries: Sequence[str]) -> str:
 def _bounded(name: str, words: list[str]) -> list[str]:
     if len(words) > _MOST:
         raise wrong(f"{name} has {len(words)} entries; at most {_MOST} are taken")
+    if any("\0" in word for word in words):
+        raise wrong(f"{name} has a NUL character in it")
     if any(len(word.encode("utf-8", "surrogatepass")) > _LONGEST for word in words):
         raise wrong(f"{name} has an entry of more than {_LONGEST} bytes")
     return words

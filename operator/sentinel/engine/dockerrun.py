@@ -70,6 +70,8 @@ def read_run(
 
     def words(name: str) -> tuple[str, ...]:
         found = tuple(interpolate(each, public=env, where=name) for each in props.words(name))
+        if any("\0" in each for each in found):
+            raise wrong(f"{name} has a NUL character in it")
         if len(found) > _MOST or any(len(each) > _LONGEST for each in found):
             raise wrong(
                 f"{name} has more than {_MOST} words, or one of more than {_LONGEST} characters"

@@ -85,6 +85,8 @@ def test_what_is_not_said_has_wercker_s_defaults() -> None:
         ({"image-name": "a", "build-args": "BUILDKIT_SYNTAX=evil/frontend"}, "BUILDKIT_"),
         ({"image-name": "a", "build-args": " ".join(f"A{n}=1" for n in range(65))}, "65 entries"),
         ({"image-name": "a", "build-args": f"A={'x' * 4096}"}, "more than 4096 bytes"),
+        ({"image-name": "a", "build-args": "A='x\0'"}, "NUL character"),
+        ({"image-name": "a", "target": "x\0"}, "NUL character"),
         ({"image-name": "a", "extra-hosts": "db:nowhere"}, "is not host:address"),
         ({"image-name": "a", "extra-hosts": "a,b=1:10.0.0.1"}, "is not host:address"),
         ({"image-name": "a", "registry-auth-config": "{"}, "is not a JSON object"),

@@ -93,6 +93,7 @@ def test_what_is_run(run: dict[str, tuple[str, ...]], words: list[str]) -> None:
     [
         ({}, "image is missing"),
         ({"image": "a", "cmd": "'x"}, "cannot be split"),
+        ({"image": "a", "cmd": "x\0"}, "NUL character"),
         ({"image": "a", "env": "A"}, "'A' is not NAME=value"),
         ({"image": "a", "env": "A=$WORD"}, "readable in the pod's spec"),
         ({"image": "a", "cmd": "login $WORD"}, "readable in the pod's spec"),
