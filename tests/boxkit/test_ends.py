@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.session.messages import Copy, Limits, Result, Service
+from sentinel.session.messages import AttemptLimits, Copy, Result, Service
 from sentinel.session.stream import RequestRefused
 
 from .conftest import Box, Start, script
@@ -59,7 +59,7 @@ async def test_processes_that_ignore_term_are_killed_after_the_grace(box: Box) -
             f"trap '' TERM; sh -c 'trap \"\" TERM; echo $$ >{pid}; while :; do sleep 1; done' & wait",
             command_timeout=1,
         ),
-        limits=Limits(grace=0.3),
+        limits=AttemptLimits(grace=0.3),
     )
     assert state.steps[1].reason == "CommandTimeout"
     assert 1.3 <= state.steps[1].usage.seconds < 30
@@ -78,7 +78,7 @@ async def test_a_program_that_takes_the_place_of_one_that_got_term_gets_it_too(b
     """As between a fork of bash and its exec: the signal is the old program's, which has no time to heed it."""
     state = await box.run(
         script(1, f"python3 -c {shlex.quote(FORGETFUL)}", command_timeout=3),
-        limits=Limits(grace=50),
+        limits=AttemptLimits(grace=50),
     )
     assert box.log(1) == b"ready\n"
     assert state.steps[1].reason == "CommandTimeout"
@@ -103,7 +103,7 @@ async def test_the_build_timeout_ends_the_main_phase_and_after_steps_still_run(b
         "sleep 60",
         "true",
         script(3, "echo $WERCKER_RESULT", phase="after"),
-        limits=Limits(build=0.4),
+        limits=AttemptLimits(build=0.4),
     )
     assert [(step.state, step.reason) for step in state.steps.values()] == [
         ("finished", "BuildTimeout"),

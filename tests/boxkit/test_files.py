@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.session.messages import Collect, Limits, Upload
+from sentinel.session.messages import AttemptLimits, Collect, Upload
 from sentinel.session.records import Collected, CollectFailed
 
 from .conftest import Box, Start, script
@@ -164,7 +164,7 @@ async def test_output_that_is_still_written_is_stored(
     many = "i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo $i >$i; done"
     stable = f"mkdir -p {out}/log {out}/stable; cd {out}/stable; {many}"
     async with box.session() as session:
-        await session.open(box.open(shell=shell, limits=Limits(grace=0.3)))
+        await session.open(box.open(shell=shell, limits=AttemptLimits(grace=0.3)))
         await session.start([script(1, stable), script(2, server)])
         await session.wait_for(lambda state: state.done([1, 2]))
         for n in range(5):

@@ -11,7 +11,7 @@ import pytest
 
 from sentinel.session.messages import StepSpec
 from sentinel.settings import StepSettings
-from sentinel.source.unpack import Limits, unpack
+from sentinel.source.unpack import ArchiveLimits, unpack
 from sentinel.steps import WantedStep, step_source
 from sentinel.steps.serve import StepServer
 from tests.boxkit.conftest import Box, script
@@ -29,7 +29,7 @@ async def use(tmp_path: Path) -> Use:
             source = step_source(StepSettings(registry=url), cache_dir=tmp_path / "cache")
             found = await source.find(WantedStep(owner="lab", name=name, version=version))
         directory = tmp_path / "mnt" / f"{name}-{ordinal}"
-        unpack(str(found.archive), str(directory), limits=Limits(), strip="none")
+        unpack(str(found.archive), str(directory), limits=ArchiveLimits(), strip="none")
         given = {key.replace("_", "-"): value for key, value in given.items()}
         values = {each.name: each.default for each in found.manifest.properties}
         known = {key.replace("_", "-"): key for key in values}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sentinel.session.messages import Collect, Limits, Upload
+from sentinel.session.messages import AttemptLimits, Collect, Upload
 from sentinel.session.records import Collected, CollectFailed
 
 from .conftest import Box, script
@@ -34,7 +34,7 @@ async def test_any_bytes_arrive_as_they_are(box: Box) -> None:
 
 
 async def test_a_log_past_its_limit_loses_its_middle(box: Box) -> None:
-    state = await box.run("seq -w 0 9999", limits=Limits(log=1000))
+    state = await box.run("seq -w 0 9999", limits=AttemptLimits(log=1000))
     text = box.log(1)
     assert text.startswith(b"0000\n0001\n") and text.endswith(b"9998\n9999\n")
     assert b"\n[sentinel: 49000 bytes of this log were dropped here]\n" in text
@@ -264,7 +264,7 @@ async def test_close_waits_for_the_new_url_of_a_refused_upload(box: Box, store: 
 async def test_close_gives_up_uploads_that_never_succeed(box: Box, store: Store) -> None:
     store.answers = [403]
     state = await box.run(
-        "echo x", uploads={"log/1": Upload(url=store.url)}, limits=Limits(close=0.3)
+        "echo x", uploads={"log/1": Upload(url=store.url)}, limits=AttemptLimits(close=0.3)
     )
     assert state.closed is not None and state.closed.pending == ("log/1",)
     assert await box.process.wait() == 0
@@ -344,7 +344,7 @@ async def test_a_box_that_gets_term_waits_for_the_url_of_its_log(box: Box, store
 async def test_a_log_that_was_changed_is_not_uploaded(box: Box, store: Store) -> None:
     log = box.session_dir / "log" / "1"
     async with box.session() as session:
-        await session.open(box.open(store=True, limits=Limits(close=0.3)))
+        await session.open(box.open(store=True, limits=AttemptLimits(close=0.3)))
         await session.start([script(1, "echo the truth"), script(2, f"printf 'a lie!!!!!' >{log}")])
         await session.wait_for(lambda state: state.done([1, 2]))
         await session.upload("log/1", Upload(url=f"{store.url}/1"))

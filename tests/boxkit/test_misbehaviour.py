@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from sentinel.session.messages import Limits
+from sentinel.session.messages import AttemptLimits
 
 from .conftest import Box, script
 
@@ -45,7 +45,7 @@ async def test_a_shell_that_stops_itself_runs_into_the_steps_timeout(
     state = await box.run(
         script(1, "kill -STOP $$", command_timeout=0.4),
         script(2, "echo $WERCKER_RESULT", phase="after"),
-        limits=Limits(grace=0.3),
+        limits=AttemptLimits(grace=0.3),
         shell=shell,
     )
     assert state.steps[1].reason == "CommandTimeout"
@@ -81,7 +81,7 @@ async def test_a_step_at_the_fifo_fails_by_its_own_code_or_its_timeout(
     fifo = box.session_dir / "status"
     state = await box.run(
         script(1, code.format(fifo=fifo), command_timeout=10),
-        limits=Limits(grace=0.3),
+        limits=AttemptLimits(grace=0.3),
         shell=shell,
     )
     assert (state.steps[1].exit, state.steps[1].reason) in [(3, "ExitCode"), (-1, "CommandTimeout")]
@@ -94,7 +94,7 @@ async def test_a_step_whose_words_are_stolen_runs_once(box: Box, shell: list[str
     thieves = f"for i in 1 2 3 4 5; do cat {fifo} >/dev/null & done"
     state = await box.run(
         script(1, f"{thieves}; echo ran >>{count}; sleep 0.1; exit 3", command_timeout=30),
-        limits=Limits(grace=0.3),
+        limits=AttemptLimits(grace=0.3),
         shell=shell,
     )
     assert (state.steps[1].exit, state.steps[1].reason) == (3, "ExitCode")
@@ -107,7 +107,7 @@ async def test_a_step_that_takes_the_sessions_files_away_never_hangs_the_build(
     state = await box.run(
         script(1, f"echo on; rm -rf {box.session_dir}/*; true", command_timeout=1),
         script(2, "echo $WERCKER_RESULT", phase="after", command_timeout=1),
-        limits=Limits(grace=0.3),
+        limits=AttemptLimits(grace=0.3),
         shell=shell,
     )
     assert state.steps[1].reason in ("Passed", "CommandTimeout", "Internal")

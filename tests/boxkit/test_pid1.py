@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from sentinel.errors import NotYet
-from sentinel.session.messages import Limits, Service
+from sentinel.session.messages import AttemptLimits, Service
 from sentinel.session.stream import RequestRefused
 
 from .conftest import Box, SocketStream, Start, script
@@ -108,7 +108,7 @@ async def test_what_ignores_term_is_killed_at_once_and_whole(limited: Box) -> No
     state = await limited.run(
         script(1, bomb, command_timeout=0.4),
         script(2, "ps -e -o comm= | grep -c sleep", phase="after"),
-        limits=Limits(grace=0.3),
+        limits=AttemptLimits(grace=0.3),
     )
     assert state.steps[1].reason == "CommandTimeout"
     assert state.steps[1].usage.seconds < 30
@@ -122,7 +122,7 @@ async def test_a_bomb_that_takes_every_process_ends_neither_the_box_nor_the_sess
     state = await limited.run(
         script(1, bomb, command_timeout=2),
         script(2, "ps -e -o comm= | wc -l; echo $WERCKER_RESULT", phase="after"),
-        limits=Limits(grace=0.3),
+        limits=AttemptLimits(grace=0.3),
     )
     assert state.steps[1].reason in ("CommandTimeout", "ExitCode")
     assert b"Resource temporarily unavailable" in limited.log(1)

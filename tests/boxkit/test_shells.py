@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from sentinel.session.messages import Limits
+from sentinel.session.messages import AttemptLimits
 
 from .conftest import Box, script
 
@@ -89,7 +89,7 @@ async def test_a_step_that_ignores_every_signal_is_stopped_at_its_timeout(
     state = await box.run(
         script(1, "trap '' HUP INT QUIT TERM; while :; do sleep 1; done", command_timeout=0.4),
         script(2, "echo $WERCKER_RESULT", phase="after"),
-        limits=Limits(grace=0.3),
+        limits=AttemptLimits(grace=0.3),
         shell=shell,
     )
     assert state.steps[1].reason == "CommandTimeout"

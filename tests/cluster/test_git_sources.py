@@ -21,7 +21,7 @@ from tests.lab.state import GIT_SSH_PORT, Lab, locked
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
 from sentinel.source.failure import Deadline
-from sentinel.source.git import Credentials, Resolved, resolve
+from sentinel.source.git import GitCredentials, Resolved, resolve
 
 SCRIPT = """\
 box: {box}
@@ -101,7 +101,7 @@ def ask(url: str, secret: Mapping[str, str], tmp_path: Path) -> Resolved:
     return resolve(
         url=url,
         ref="main",
-        credentials=Credentials.from_secret(secret),
+        credentials=GitCredentials.from_secret(secret),
         paths=[],
         cache_dir=tmp_path / "cache",
         deadline=Deadline(60),

@@ -24,7 +24,7 @@ from sentinel.errors import GoneError, InfrastructureError, UserError
 from sentinel.network import Policy
 from sentinel.settings import StoreSettings
 from sentinel.source.failure import Deadline
-from sentinel.source.git import Credentials, Resolved, resolve
+from sentinel.source.git import GitCredentials, Resolved, resolve
 from sentinel.store.s3 import ObjectInfo, ObjectStore
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +147,7 @@ def test_a_ref_on_the_labs_server_becomes_a_commit(
 
 def test_the_labs_private_half_wants_the_password(lab: Lab, project: str, tmp_path: Path) -> None:
     url = f"{lab.git_url}/private/{project}.git"
-    right = Credentials(username=lab.git_user, password=lab.git_password)
+    right = GitCredentials(username=lab.git_user, password=lab.git_password)
     allowed = Policy.make(plain_http=[url.split("/")[2]])
     more: dict[str, Any] = {
         "cache_dir": tmp_path,
@@ -156,7 +156,7 @@ def test_the_labs_private_half_wants_the_password(lab: Lab, project: str, tmp_pa
     }
     found = resolve(url=url, ref="main", credentials=right, paths=[], **more)
     assert found.commit == git.commit_of(lab, project, private=True)
-    for wrong in (None, Credentials(username=lab.git_user, password="wrong-one")):
+    for wrong in (None, GitCredentials(username=lab.git_user, password="wrong-one")):
         with pytest.raises(UserError) as caught:
             resolve(url=url, ref="main", credentials=wrong, paths=[], **more)
         assert caught.value.reason is Reason.SOURCE_AUTH_FAILED

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sentinel.steps.folder import versions_of
-from sentinel.steps.pack import Limits
+from sentinel.steps.pack import StepLimits
 from sentinel.steps.serve import StepServer
 from tests.standard.conftest import Bench, HttpStub
 
@@ -125,7 +125,7 @@ async def test_a_refusal_has_the_registry_s_words(
 async def test_a_step_that_is_too_large(bench: Bench, folder: Path) -> None:
     write_step(bench.source)
     (bench.source / "data").write_bytes(os.urandom(3_000_000))
-    server = StepServer(folder, publish_token=TOKEN, limits=Limits(packed=1_000_000))
+    server = StepServer(folder, publish_token=TOKEN, limits=StepLimits(packed=1_000_000))
 
     async with server.running("127.0.0.1", 0) as url:
         ran = await bench.run("publish-step", owner="acme", endpoint=url, auth_token=TOKEN)

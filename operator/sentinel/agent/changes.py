@@ -17,7 +17,7 @@ from sentinel.agent.layer import PlainLayer, write_layer
 from sentinel.agent.residue import mount_residue
 from sentinel.agent.runtimes.base import Box, Freeze
 from sentinel.agent.scratch import is_below, scratch_root
-from sentinel.agent.tally import Limits, Size
+from sentinel.agent.tally import ChangeLimits, Size
 from sentinel.agent.tools import Tools
 from sentinel.agent.upperdir import UpperDir
 from sentinel.api.imagecommit import ImageCommit, ImageCommitSpec
@@ -39,7 +39,9 @@ async def measured(spec: ImageCommitSpec, box: Box, tools: Tools) -> tuple[Upper
             excluded = {place: rule for place, rule in excluded.items() if is_below(place, root)}
         upper = UpperDir(
             box.upper,
-            limits=Limits(apparent_bytes=spec.limits.apparent_bytes, entries=spec.limits.entries),
+            limits=ChangeLimits(
+                apparent_bytes=spec.limits.apparent_bytes, entries=spec.limits.entries
+            ),
             excluded=excluded,
             residue=residue,
             root=root,

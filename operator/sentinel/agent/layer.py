@@ -22,7 +22,7 @@ from typing import IO
 
 from sentinel.agent.failures import CommitFailure
 from sentinel.agent.tally import gib, shown
-from sentinel.agent.upperdir import WHITEOUT, Entry, UpperDir, capability, opened
+from sentinel.agent.upperdir import WHITEOUT, UpperDir, UpperEntry, capability, opened
 from sentinel.api.reasons import CommitReason
 
 _PART = 1024 * 1024
@@ -148,7 +148,7 @@ class _Writer:
         self.size = self.entries = self.setuid = 0
         self.dropped: dict[str, LeftOut] = {}
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: UpperEntry) -> None:
         """One entry, and for an opaque directory its mark; devices, sockets and reserved names are left out."""
         place = self._place(entry)
         if entry.is_whiteout:
@@ -171,11 +171,11 @@ class _Writer:
         else:
             self._drop(SOCKETS if stat.S_ISSOCK(entry.info.st_mode) else DEVICES, entry)
 
-    def _place(self, entry: Entry) -> str:
+    def _place(self, entry: UpperEntry) -> str:
         """The entry's path in the layer."""
         return entry.path.removeprefix(f"{self._root}/") if self._root else entry.path
 
-    def _drop(self, what: str, entry: Entry) -> None:
+    def _drop(self, what: str, entry: UpperEntry) -> None:
         known = self.dropped.get(what) or LeftOut(what=what, count=0, first=entry.path)
         self.dropped[what] = replace(known, count=known.count + 1)
 
@@ -183,7 +183,7 @@ class _Writer:
         """The two empty blocks at a tar's end."""
         self._put(bytes(2 * _BLOCK))
 
-    def _add_file(self, entry: Entry, place: str) -> None:
+    def _add_file(self, entry: UpperEntry, place: str) -> None:
         inode = entry.info.st_dev << 64 | entry.info.st_ino
         first = self._links.get(inode)
         if first is not None:
@@ -205,7 +205,7 @@ class _Writer:
             self._header(member)
             self._copy(descriptor, entry)
 
-    def _copy(self, descriptor: int, entry: Entry) -> None:
+    def _copy(self, descriptor: int, entry: UpperEntry) -> None:
         """Exactly as many bytes as the header says: a file that grew is cut, one that shrank is an error."""
         left = entry.info.st_size
         while left:
@@ -236,7 +236,7 @@ class _Writer:
         self.size += len(part)
 
 
-def _member(entry: Entry, kind: bytes, *, name: str) -> tarfile.TarInfo:
+def _member(entry: UpperEntry, kind: bytes, *, name: str) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type = kind
     member.mode = stat.S_IMODE(entry.info.st_mode)

@@ -29,7 +29,7 @@ _RECORDS = 384
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ChangeLimits:
     """How much a box may have changed: apparent bytes (a sparse file counts in full) and number of entries."""
 
     apparent_bytes: int
@@ -48,7 +48,7 @@ class Size:
 class Tally:
     """Counts one walk. Its methods raise CommitFailure(TooBig) at the limit, naming the path that passed it."""
 
-    def __init__(self, limits: Limits, *, names: int = MAX_NAMES) -> None:
+    def __init__(self, limits: ChangeLimits, *, names: int = MAX_NAMES) -> None:
         self._limits = limits
         self._names = names
         self._held = 0

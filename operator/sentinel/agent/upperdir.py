@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Event
 
 from sentinel.agent.failures import CommitFailure
-from sentinel.agent.tally import Limits, Size, Tally, shown
+from sentinel.agent.tally import ChangeLimits, Size, Tally, shown
 from sentinel.api.reasons import CommitReason
 
 MAX_DEPTH = 256
@@ -42,7 +42,7 @@ _FOREIGN = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class UpperEntry:
     """One name in the upper directory: `path` is relative to it, `parent` an open descriptor to use only now.
 
     `opaque` is of directories: what the base image has below is hidden.
@@ -80,7 +80,7 @@ class UpperDir:
         self,
         path: Path,
         *,
-        limits: Limits,
+        limits: ChangeLimits,
         excluded: Mapping[str, str] | None = None,
         residue: frozenset[str] = frozenset(),
         root: str = "",
@@ -111,14 +111,14 @@ class UpperDir:
             pass
         return tally.size
 
-    def walk(self) -> Iterator[Entry]:
+    def walk(self) -> Iterator[UpperEntry]:
         """Every entry, directories before what is in them, names sorted, while nothing changes.
 
         Raises CommitFailure: TooBig, Unsupported, RuntimeError when something changed all the same, Deadline.
         """
         return self._walk(Tally(self._limits), moving=False)
 
-    def _walk(self, tally: Tally, *, moving: bool) -> Iterator[Entry]:
+    def _walk(self, tally: Tally, *, moving: bool) -> Iterator[UpperEntry]:
         """The walk; `moving` for a box that is not frozen, whose files may go while we look."""
         prefix = f"{self.root}/" if self.root else ""
         try:
@@ -150,7 +150,7 @@ class UpperDir:
                     tally.add(info, path)
                     # Below a name that the layer cannot hold there is nothing that it could hold.
                     if not stat.S_ISDIR(info.st_mode) or name.startswith(WHITEOUT):
-                        yield Entry(folder.descriptor, name, path, info)
+                        yield UpperEntry(folder.descriptor, name, path, info)
                         continue
                     inner = os.open(name, OPEN | os.O_DIRECTORY, dir_fd=folder.descriptor)
                 except (FileNotFoundError, NotADirectoryError) as error:
@@ -169,7 +169,7 @@ class UpperDir:
                 opaque = is_opaque(inner, path)
                 if opaque:
                     tally.mark(path)
-                yield Entry(folder.descriptor, name, path, info, opaque=opaque)
+                yield UpperEntry(folder.descriptor, name, path, info, opaque=opaque)
         finally:
             for folder in stack:
                 os.close(folder.descriptor)
@@ -268,7 +268,7 @@ def _names(directory: int) -> Iterator[str]:
 
 
 @contextmanager
-def opened(entry: Entry) -> Iterator[int]:
+def opened(entry: UpperEntry) -> Iterator[int]:
     """A regular file's descriptor, certain to be the file that was looked at. Raises CommitFailure."""
     descriptor = os.open(entry.name, OPEN, dir_fd=entry.parent)
     try:

@@ -43,7 +43,7 @@ from sentinel.plan.pod import CACHE_ENTRIES
 from sentinel.plan.users import is_read_only
 from sentinel.session.client import Session
 from sentinel.session.journal import Expected, SessionState
-from sentinel.session.messages import Cache, Copy, Limits, Open, Result, Service, StepSpec
+from sentinel.session.messages import AttemptLimits, Cache, Copy, Open, Result, Service, StepSpec
 from sentinel.session.records import (
     AnyRecord,
     CacheSeen,
@@ -305,7 +305,7 @@ def _open_message(attempt: Attempt, environment: ResolvedEnvironment) -> Open:
         cache=Cache(source=FETCHED_CACHE, target=CACHE_DIR, entries=CACHE_ENTRIES)
         if plan.cache.size
         else None,
-        limits=Limits(build=plan.build_timeout),
+        limits=AttemptLimits(build=plan.build_timeout),
         services=tuple(
             Service(alias=service.alias, ports=service.ports, hosts=not is_dns_name(service.alias))
             for service in plan.services

@@ -40,7 +40,7 @@ BUILDERS = f"{COMPONENT}={IMAGE_BUILD}"
 
 CONTEXT_DIR = "/context/source"
 UNPACKED_MIB = 2048 + 64
-"""What the fetcher unpacks at most (`source.packed.Limits`), and room for directories."""
+"""What the fetcher unpacks at most (`source.packed.ArchiveLimits`), and room for directories."""
 
 LONGEST_SECONDS = 6 * 3600
 """Of an image build whose step has no timeout."""

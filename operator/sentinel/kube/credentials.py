@@ -28,7 +28,7 @@ RENEW_EVERY = 60.0
 """Seconds between looks at a kubeconfig's token sources, as the library does for the in-cluster token."""
 
 
-class Credentials:
+class ApiCredentials:
     """Address, TLS and the Authorization header of the moment."""
 
     def __init__(self, configuration: Any, loader: Any, *, clock: Clock) -> None:
@@ -88,7 +88,7 @@ class Credentials:
             await self.renew()
 
 
-async def load(*, kubeconfig: str | None, clock: Clock) -> Credentials:
+async def load(*, kubeconfig: str | None, clock: Clock) -> ApiCredentials:
     """In-cluster where KUBERNETES_SERVICE_HOST is set and no kubeconfig is named, else the kubeconfig.
 
     Without a name: $KUBECONFIG (may list several files), then ~/.kube/config. Raises UserError.
@@ -98,7 +98,7 @@ async def load(*, kubeconfig: str | None, clock: Clock) -> Credentials:
         if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
             account = InClusterConfigLoader(SERVICE_TOKEN_FILENAME, SERVICE_CERT_FILENAME)  # type: ignore[no-untyped-call]
             account.load_and_set(configuration)  # type: ignore[no-untyped-call]
-            return Credentials(configuration, account, clock=clock)
+            return ApiCredentials(configuration, account, clock=clock)
         files = _kubeconfig(kubeconfig)
         loader = await load_kube_config(  # type: ignore[no-untyped-call]
             config_file=files, client_configuration=configuration, persist_config=False
@@ -106,7 +106,7 @@ async def load(*, kubeconfig: str | None, clock: Clock) -> Credentials:
     except (ConfigException, OSError, ValueError) as error:
         source = kubeconfig or os.environ.get("KUBECONFIG") or "the service account"
         raise UserError(f"cannot read credentials from {source}: {error}") from error
-    return Credentials(configuration, loader, clock=clock)
+    return ApiCredentials(configuration, loader, clock=clock)
 
 
 def _kubeconfig(named: str | None) -> str:

@@ -22,7 +22,7 @@ from sentinel.observe.metrics import API_RETRIES, count_request
 from sentinel.retry import Backoff
 
 if TYPE_CHECKING:
-    from sentinel.kube.credentials import Credentials
+    from sentinel.kube.credentials import ApiCredentials
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
@@ -66,7 +66,7 @@ async def _keep_refusal(
 class Transport:
     """The connection pool. `close()` it."""
 
-    def __init__(self, credentials: Credentials, *, user_agent: str, clock: Clock) -> None:
+    def __init__(self, credentials: ApiCredentials, *, user_agent: str, clock: Clock) -> None:
         self._credentials = credentials
         self.clock = clock
         self._base = credentials.server

@@ -8,10 +8,10 @@ from sentinel.image.dockerconfig import Credential, Keychain, Login
 from sentinel.resolver import messages
 
 
-def logins_of(keys: Keychain) -> tuple[messages.Login, ...]:
+def logins_of(keys: Keychain) -> tuple[messages.LoginMessage, ...]:
     """The entries of a keychain, in order."""
     return tuple(
-        messages.Login(
+        messages.LoginMessage(
             host=each.host,
             path=each.path,
             username=each.credential.username,
@@ -23,7 +23,7 @@ def logins_of(keys: Keychain) -> tuple[messages.Login, ...]:
     )
 
 
-def keychain_of(logins: Iterable[messages.Login]) -> Keychain:
+def keychain_of(logins: Iterable[messages.LoginMessage]) -> Keychain:
     """The keychain of these entries."""
     return Keychain(
         tuple(

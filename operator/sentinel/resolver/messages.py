@@ -85,7 +85,7 @@ class SourceRequest(Message):
     allow_file: bool = False
 
 
-class Login(Message):
+class LoginMessage(Message):
     """An entry of a keychain (`image.dockerconfig.Login`)."""
 
     host: str
@@ -159,7 +159,7 @@ class FactsRequest(Message):
 
     kind: Literal["facts"] = "facts"
     images: tuple[ImageWanted, ...] = ()
-    logins: tuple[Login, ...] = ()
+    logins: tuple[LoginMessage, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     default_registry: str = "docker.io"
     architecture: str = "amd64"
@@ -186,8 +186,8 @@ class PushedRequest(Message):
     layer: str
     base: str
     architecture: str
-    push_logins: tuple[Login, ...] = ()
-    pull_logins: tuple[Login, ...] = ()
+    push_logins: tuple[LoginMessage, ...] = ()
+    pull_logins: tuple[LoginMessage, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     default_registry: str = "docker.io"
     registries: Network = {}
@@ -200,8 +200,8 @@ class CopyRequest(Message):
     source: str
     target: str
     tags: tuple[str, ...]
-    push_logins: tuple[Login, ...] = ()
-    pull_logins: tuple[Login, ...] = ()
+    push_logins: tuple[LoginMessage, ...] = ()
+    pull_logins: tuple[LoginMessage, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     default_registry: str = "docker.io"
     registries: Network = {}

@@ -170,8 +170,8 @@ def _archive(
     return SourceAnswer(digest=found.digest), found.files, found.root
 
 
-def _credentials(known: Mapping[str, str] | None) -> git.Credentials | None:
-    return None if known is None else git.Credentials.from_secret(known)
+def _credentials(known: Mapping[str, str] | None) -> git.GitCredentials | None:
+    return None if known is None else git.GitCredentials.from_secret(known)
 
 
 def _config_text(

@@ -49,7 +49,7 @@ class Service:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class AttemptLimits:
     """Of one attempt. `log` in bytes per step; `build` for the main phase, 0 is none; `grace` between TERM and KILL;
     `close` for the uploads that are still to be done when the session closes."""
 
@@ -91,7 +91,7 @@ class Open:
     clear: Sequence[str] = ()
     dirs: Sequence[str] = ()
     copies: Sequence[Copy] = ()
-    limits: Limits = Limits()
+    limits: AttemptLimits = AttemptLimits()
     services: Sequence[Service] = ()
     uploads: Mapping[str, Upload] = field(default_factory=dict)
     cache: Cache | None = None

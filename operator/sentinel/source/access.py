@@ -24,7 +24,7 @@ KEYS = ("username", "password", "token", "ssh-privatekey", "known_hosts", "ca.cr
 
 
 @dataclass(frozen=True, kw_only=True)
-class Credentials:
+class GitCredentials:
     """What a git Secret holds: KEYS."""
 
     username: str = field(default="", repr=False)
@@ -35,14 +35,14 @@ class Credentials:
     ca: str = field(default="", repr=False)
 
     @classmethod
-    def from_secret(cls, data: Mapping[str, str]) -> Credentials:
+    def from_secret(cls, data: Mapping[str, str]) -> GitCredentials:
         """From a Secret's keys; other keys are ignored."""
         names = [each.name for each in fields(cls)]
         return cls(**{name: data.get(key, "") for name, key in zip(names, KEYS, strict=True)})
 
 
 def check_login(
-    url: str, given: Credentials, *, field: str, policy: network.Policy | None = None
+    url: str, given: GitCredentials, *, field: str, policy: network.Policy | None = None
 ) -> None:
     """UserError where a Build's URL holds a login, or the login of its Secret would go over plain http.
 
@@ -73,7 +73,7 @@ class Access:
     def __init__(
         self,
         server: Address,
-        given: Credentials,
+        given: GitCredentials,
         *,
         scratch: str,
         ca: str = "",

@@ -16,13 +16,13 @@ from pathlib import Path
 from sentinel import network
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.source.access import Credentials, check_login
+from sentinel.source.access import GitCredentials, check_login
 from sentinel.source.address import without_query
 from sentinel.source.download import download
 from sentinel.source.failure import Deadline, failed
 from sentinel.source.gitcommand import write_ca_file
-from sentinel.source.http import Login
-from sentinel.source.unpack import Limits, Refused, unpack
+from sentinel.source.http import WebLogin
+from sentinel.source.unpack import ArchiveLimits, Refused, unpack
 
 ROOT_NAMES = 1000
 """Names of the root directory that are reported."""
@@ -51,7 +51,7 @@ def inspect(
     *,
     url: str,
     sha256: str,
-    credentials: Credentials | None,
+    credentials: GitCredentials | None,
     paths: Sequence[str],
     cache_dir: Path,
     deadline: Deadline,
@@ -66,7 +66,7 @@ def inspect(
     UserError SOURCE_NOT_FOUND, SOURCE_AUTH_FAILED, SOURCE_INVALID (the wrong digest, too large, or nothing that may be
     unpacked: which entry and why); InfrastructureError SOURCE_UNAVAILABLE.
     """
-    given = credentials or Credentials()
+    given = credentials or GitCredentials()
     check_login(url, given, field="spec.source.archive", policy=policy)
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="archive-", dir=cache_dir) as directory:
@@ -81,7 +81,7 @@ def inspect(
         digest = download(
             url,
             str(here / "archive"),
-            login=Login(username=given.username, password=given.password, token=given.token),
+            login=WebLogin(username=given.username, password=given.password, token=given.token),
             ca_file=ca_file,
             sha256=sha256,
             deadline=deadline,
@@ -95,7 +95,7 @@ def inspect(
             unpack(
                 str(here / "archive"),
                 str(here / "tree"),
-                limits=Limits(),
+                limits=ArchiveLimits(),
                 peek=MAX_FILE + 1,
                 stopped=lambda: deadline.over,
             )

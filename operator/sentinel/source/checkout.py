@@ -12,12 +12,12 @@ from pathlib import Path
 from sentinel import network
 from sentinel.api.reasons import Reason
 from sentinel.errors import SentinelError
-from sentinel.source.access import KEYS, Access, Credentials
+from sentinel.source.access import KEYS, Access, GitCredentials
 from sentinel.source.address import Address, clean, is_commit, parse_address, refspec
 from sentinel.source.complaint import Kind, diagnose, explain, quote
 from sentinel.source.failure import Deadline, failed, patiently
 from sentinel.source.gitcommand import write_ref, write_repository, write_submodule
-from sentinel.source.process import Ended, Limits
+from sentinel.source.process import Ended, ProcessLimits
 from sentinel.source.repository import FETCH, Repository
 from sentinel.source.task import Task, read_secret
 
@@ -133,7 +133,9 @@ def check_out(task: Task, deadline: Deadline) -> None:
         try:
             access = Access(
                 address,
-                Credentials.from_secret({key: read_secret(task.secret_dir, key) for key in KEYS}),
+                GitCredentials.from_secret(
+                    {key: read_secret(task.secret_dir, key) for key in KEYS}
+                ),
                 scratch=scratch,
                 ca=task.ca,
                 allow_file=task.allow_file,
@@ -145,7 +147,7 @@ def check_out(task: Task, deadline: Deadline) -> None:
             address,
             access,
             cwd=task.dest,
-            limits=Limits(disk=task.max_bytes),
+            limits=ProcessLimits(disk=task.max_bytes),
             deadline=deadline,
             policy=policy,
         )

@@ -18,14 +18,14 @@ from sentinel.source.address import without_query
 from sentinel.source.download import download
 from sentinel.source.failure import Deadline, failed
 from sentinel.source.gitcommand import write_ca_file
-from sentinel.source.http import Login
+from sentinel.source.http import WebLogin
 from sentinel.source.task import Output, Task, read_secret
-from sentinel.source.unpack import Limits, Refused, unpack
+from sentinel.source.unpack import ArchiveLimits, Refused, unpack
 
 _ANYWHERE = network.Policy.make(allowed=["0.0.0.0/0", "::/0"])
 OUTPUT_ENTRIES = 300_000
 """Files, links and directories of one output: it may be a whole node_modules."""
-STEP_LIMITS = Limits(bytes=1024 * 1024 * 1024, entries=100_000)
+STEP_LIMITS = ArchiveLimits(bytes=1024 * 1024 * 1024, entries=100_000)
 """A last net: the operator has looked through every step, with limits of its own."""
 
 
@@ -46,7 +46,7 @@ def unpack_source(task: Task, deadline: Deadline) -> None:
         download(
             task.url,
             str(archive),
-            login=Login(
+            login=WebLogin(
                 **{
                     name: read_secret(task.secret_dir, name)
                     for name in ("username", "password", "token")
@@ -58,7 +58,7 @@ def unpack_source(task: Task, deadline: Deadline) -> None:
             allow_file=task.allow_file,
             policy=network.Policy.from_json(task.network),
         )
-        unpack(str(archive), task.dest, limits=Limits(), readable=True)
+        unpack(str(archive), task.dest, limits=ArchiveLimits(), readable=True)
     except Refused as error:
         where = without_query(task.url)
         raise failed(Reason.SOURCE_INVALID, f"{where}: {error.message}") from None
@@ -81,7 +81,7 @@ def place_outputs(task: Task, deadline: Deadline) -> None:
             unpacked = unpack(
                 str(archive),
                 str(Path(task.dest, output.directory)),
-                limits=Limits(bytes=room, entries=OUTPUT_ENTRIES),
+                limits=ArchiveLimits(bytes=room, entries=OUTPUT_ENTRIES),
                 # boxkit packs a directory below its own name.
                 strip="one",
                 readable=True,
@@ -108,7 +108,7 @@ def _download_output(address: Path, path: Path, output: Output, deadline: Deadli
         download(
             url,
             str(path),
-            login=Login(),
+            login=WebLogin(),
             sha256=output.sha256,
             limit=output.size,
             deadline=deadline,
@@ -155,7 +155,7 @@ def _download_step(address: Path, path: Path, step: str, deadline: Deadline) -> 
         ) from None
     try:
         # The operator's own store, which may be a Service of the cluster.
-        download(url, str(path), login=Login(), deadline=deadline, policy=_ANYWHERE)
+        download(url, str(path), login=WebLogin(), deadline=deadline, policy=_ANYWHERE)
     except SentinelError as error:
         # The address is ours: whatever is wrong with it is not the user's.
         raise failed(

@@ -18,7 +18,7 @@ from sentinel.api.reasons import Reason
 from sentinel.errors import SentinelError
 from sentinel.source.address import Address, parse_web_address, without_query
 from sentinel.source.failure import Deadline, Hopeless, failed, patiently
-from sentinel.source.http import Client, HttpError, Login, tls_context
+from sentinel.source.http import Client, HttpError, WebLogin, tls_context
 
 __all__ = ["MAX_ARCHIVE", "download", "without_query"]
 
@@ -33,7 +33,7 @@ def download(
     url: str,
     path: str,
     *,
-    login: Login,
+    login: WebLogin,
     deadline: Deadline,
     sha256: str = "",
     ca_file: str = "",
@@ -51,7 +51,7 @@ def download(
     except ValueError as error:
         raise failed(Reason.SOURCE_NOT_FOUND, f"spec.source.archive.url: {error}") from None
     if not login.header:
-        login = Login(username=address.username, password=address.password)
+        login = WebLogin(username=address.username, password=address.password)
     where = without_query(address.url)
     try:
         client = Client(policy=policy, tls=tls_context(ca_file=ca_file), home=address, login=login)

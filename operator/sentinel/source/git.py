@@ -21,7 +21,7 @@ from sentinel import network
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.source import objects, refs
-from sentinel.source.access import Access, Credentials, check_login
+from sentinel.source.access import Access, GitCredentials, check_login
 from sentinel.source.address import (
     Address,
     clean,
@@ -33,10 +33,10 @@ from sentinel.source.address import (
 from sentinel.source.complaint import Kind, diagnose, explain
 from sentinel.source.failure import Deadline, patiently
 from sentinel.source.gitcommand import write_repository
-from sentinel.source.process import Ended, Limits
+from sentinel.source.process import Ended, ProcessLimits
 from sentinel.source.repository import FETCH, Repository
 
-__all__ = ["Credentials", "Resolved", "resolve"]
+__all__ = ["GitCredentials", "Resolved", "resolve"]
 
 MAX_DISK = 512 * 1024 * 1024
 """Bytes a fetch may bring. Only servers that ignore filters come near."""
@@ -77,7 +77,7 @@ def resolve(
     *,
     url: str,
     ref: str,
-    credentials: Credentials | None,
+    credentials: GitCredentials | None,
     paths: Sequence[str],
     cache_dir: Path,
     deadline: Deadline,
@@ -96,7 +96,7 @@ def resolve(
         address = parse_address(url, allow_file=allow_file)
     except ValueError as error:
         raise UserError(f"spec.source.git.url: {error}", reason=Reason.SOURCE_NOT_FOUND) from error
-    given = credentials or Credentials()
+    given = credentials or GitCredentials()
     check_login(url, given, field="spec.source.git", policy=policy)
     ref = ref or "HEAD"
     if not valid_ref(ref):
@@ -152,7 +152,7 @@ class _Resolver(Repository):
             access,
             cwd=scratch,
             git_dir=f"{scratch}/repository.git",
-            limits=Limits(output=MAX_OUTPUT, disk=MAX_DISK, memory=MAX_MEMORY),
+            limits=ProcessLimits(output=MAX_OUTPUT, disk=MAX_DISK, memory=MAX_MEMORY),
             deadline=deadline,
             policy=policy,
         )

@@ -56,7 +56,7 @@ class HttpError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Login:
+class WebLogin:
     """What is shown to the server: user name and password, or a bearer token."""
 
     username: str = field(default="", repr=False)
@@ -112,7 +112,7 @@ class Client:
         policy: network.Policy | None = None,
         tls: ssl.SSLContext | None = None,
         home: Address | None = None,
-        login: Login | None = None,
+        login: WebLogin | None = None,
     ) -> None:
         self._policy = policy or network.STRICT
         self._tls = tls or tls_context()
@@ -342,7 +342,7 @@ def proxy_for(address: Address) -> Address | None:
 
 
 def _proxy_login(proxy: Address) -> dict[str, str]:
-    login = Login(username=unquote(proxy.username), password=unquote(proxy.password))
+    login = WebLogin(username=unquote(proxy.username), password=unquote(proxy.password))
     return {"Proxy-Authorization": login.header} if login.header else {}
 
 

@@ -28,7 +28,7 @@ class Object:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class TreeEntry:
     """A line of a tree: mode as git writes it, name, and the object's id."""
 
     mode: str
@@ -127,13 +127,13 @@ class Reader:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def entries(data: bytes) -> Iterator[Entry]:
+def entries(data: bytes) -> Iterator[TreeEntry]:
     """The lines of a tree object: `<mode> <name>\\0<20 bytes>` again and again."""
     position = 0
     while position < len(data):
         end = data.index(b"\0", position)
         mode, _, name = data[position:end].partition(b" ")
-        yield Entry(
+        yield TreeEntry(
             mode=mode.decode(),
             name=name.decode("utf-8", "replace"),
             id=data[end + 1 : end + 21].hex(),
@@ -141,7 +141,7 @@ def entries(data: bytes) -> Iterator[Entry]:
         position = end + 21
 
 
-def pick(data: bytes, names: Iterable[str]) -> dict[str, Entry]:
+def pick(data: bytes, names: Iterable[str]) -> dict[str, TreeEntry]:
     """Those entries of a tree that are called so."""
     wanted = set(names)
     return {entry.name: entry for entry in entries(data) if entry.name in wanted}

@@ -40,7 +40,7 @@ class Refused(Exception):
         self.message = message
 
 
-class Limits:
+class ArchiveLimits:
     """How much an archive may hold.
 
     bytes: of all files together, unpacked; entries: files, links and directories, those included that only names
@@ -63,7 +63,7 @@ class Limits:
         self.name = name
 
 
-class Entry:
+class ArchiveEntry:
     """One entry as the archive has it; nothing of it is checked.
 
     kind: "file", "dir", "symlink", "hardlink", or in words what else it is ("a device"). `target` is a link's;
@@ -96,7 +96,7 @@ def shown(name: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
-def most_bytes(limits: Limits, packed: int) -> int:
+def most_bytes(limits: ArchiveLimits, packed: int) -> int:
     """How much an archive of `packed` bytes may unpack to."""
     return min(limits.bytes, max(FLOOR, limits.ratio * packed))
 

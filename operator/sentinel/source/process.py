@@ -28,7 +28,7 @@ class TooMuch(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ProcessLimits:
     """Bounds of a process: `output` and the `disk` below its root in bytes; `memory` of each process, 0 for none."""
 
     output: int = MAX_OUTPUT
@@ -52,7 +52,7 @@ def run(
     env: Mapping[str, str],
     deadline: Deadline,
     root: str,
-    limits: Limits,
+    limits: ProcessLimits,
     stdin: bytes = b"",
 ) -> Ended:
     """Run a command to its end; nothing of its group outlives the call. `stdin` must fit into a pipe, 4 KiB.
@@ -91,7 +91,7 @@ def run(
 
 
 def _read(
-    process: subprocess.Popen[bytes], deadline: Deadline, root: str, limits: Limits
+    process: subprocess.Popen[bytes], deadline: Deadline, root: str, limits: ProcessLimits
 ) -> tuple[bytes, bytes]:
     parts: list[bytes] = []
     size, err = 0, b""

@@ -16,7 +16,7 @@ from sentinel.source.access import Access
 from sentinel.source.address import Address, parse_web_address
 from sentinel.source.complaint import Kind, diagnose, explain, quote
 from sentinel.source.failure import Deadline, failed
-from sentinel.source.process import Ended, Limits, TooMuch, run
+from sentinel.source.process import Ended, ProcessLimits, TooMuch, run
 
 FETCH = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance")
 _SERVICE = "/info/refs?service=git-upload-pack"
@@ -32,7 +32,7 @@ class Repository:
         *,
         cwd: str,
         git_dir: str = "",
-        limits: Limits,
+        limits: ProcessLimits,
         deadline: Deadline,
         policy: network.Policy | None = None,
     ) -> None:

@@ -13,7 +13,7 @@ from sentinel.source.packed import (
     BROKEN,
     TOO_LARGE,
     UNSAFE,
-    Entry,
+    ArchiveEntry,
     Refused,
     Stream,
     shown,
@@ -37,7 +37,7 @@ def is_tar(block: bytes) -> bool:
     return len(block) == BLOCK and (not block.strip(b"\0") or _checksum_holds(block))
 
 
-def read_tar(stream: Stream, *, max_name: int) -> Iterator[Entry]:
+def read_tar(stream: Stream, *, max_name: int) -> Iterator[ArchiveEntry]:
     """The entries in order. Refused where it is no tar, damaged, cut off, or a name is longer than `max_name`."""
     said: dict[bytes, bytes] = {}
     begun = False
@@ -79,7 +79,7 @@ def read_tar(stream: Stream, *, max_name: int) -> Iterator[Entry]:
 
 def _entry(
     stream: Stream, block: bytes, kind: bytes, size: int, said: dict[bytes, bytes]
-) -> Iterator[Entry]:
+) -> Iterator[ArchiveEntry]:
     name = _text(said.get(b"path") or _name(block))
     if kind == b"S" or _SPARSE in said:
         raise Refused(
@@ -102,7 +102,7 @@ def _entry(
     else:
         raise Refused(BROKEN, f"entry {shown(name)} is of an unknown tar entry type: {kind!r}")
     target = said.get(b"linkpath") or block[157:257].split(b"\0", 1)[0]
-    yield Entry(
+    yield ArchiveEntry(
         name=name,
         kind=what,
         mode=_number(block[100:108]),

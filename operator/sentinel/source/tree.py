@@ -13,8 +13,8 @@ from sentinel.source.packed import (
     BROKEN,
     TOO_LARGE,
     UNSAFE,
-    Entry,
-    Limits,
+    ArchiveEntry,
+    ArchiveLimits,
     Refused,
     most_bytes,
     shown,
@@ -45,7 +45,7 @@ class Tree:
     """The directory that is filled, and beside it what is in it: links exist there only, until `finish`."""
 
     def __init__(
-        self, path: str, limits: Limits, packed: int, *, readable: bool, peek: int | None
+        self, path: str, limits: ArchiveLimits, packed: int, *, readable: bool, peek: int | None
     ) -> None:
         self.entries = 0
         self.bytes = 0
@@ -64,7 +64,7 @@ class Tree:
         self._forget()
         os.close(self._fd)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: ArchiveEntry) -> None:
         """Check one entry and write it; of several with one name the last counts."""
         parts = self._parts(entry.name, f"entry {shown(entry.name)}")
         if entry.kind not in ("file", "dir", "symlink", "hardlink"):
@@ -195,7 +195,7 @@ class Tree:
             )
         return parts
 
-    def _link(self, entry: Entry) -> str | list[str]:
+    def _link(self, entry: ArchiveEntry) -> str | list[str]:
         """A symbolic link's target, checked as a text; or the components of the file that a hard link names."""
         where = f"entry {shown(entry.name)}"
         if entry.kind == "hardlink":
@@ -229,7 +229,7 @@ class Tree:
             )
         return entry.target
 
-    def _parent(self, parts: list[str], entry: Entry) -> tuple[_Directory, int]:
+    def _parent(self, parts: list[str], entry: ArchiveEntry) -> tuple[_Directory, int]:
         """The directory that the entry goes into, made if there is none, and its descriptor."""
         above = parts[:-1]
         directory = self._root
@@ -272,7 +272,9 @@ class Tree:
             os.close(self._last[1])
             self._last = None
 
-    def _add_directory(self, directory: _Directory, fd: int, name: str, entry: Entry) -> None:
+    def _add_directory(
+        self, directory: _Directory, fd: int, name: str, entry: ArchiveEntry
+    ) -> None:
         known = directory.children.get(name)
         if not isinstance(known, _Directory):
             self._clear(directory, fd, name, entry)
@@ -280,7 +282,7 @@ class Tree:
             known = directory.children[name] = _Directory(0)
         known.mode = entry.mode & 0o777
 
-    def _add_hardlink(self, fd: int, name: str, parts: list[str], entry: Entry) -> None:
+    def _add_hardlink(self, fd: int, name: str, parts: list[str], entry: ArchiveEntry) -> None:
         # `fd` is the one kept open; opening the other would close it.
         here = os.dup(fd)
         try:
@@ -297,7 +299,7 @@ class Tree:
         finally:
             os.close(here)
 
-    def _clear(self, directory: _Directory, fd: int, name: str, entry: Entry) -> None:
+    def _clear(self, directory: _Directory, fd: int, name: str, entry: ArchiveEntry) -> None:
         """Count the entry, and take away what has its name."""
         self._count(entry)
         if name not in directory.children:
@@ -314,7 +316,7 @@ class Tree:
         elif known is None:
             os.unlink(_raw(name), dir_fd=fd)
 
-    def _write(self, fd: int, name: str, entry: Entry, *, depth: int) -> None:
+    def _write(self, fd: int, name: str, entry: ArchiveEntry, *, depth: int) -> None:
         # The root directory may still turn out to be one that lies below another.
         room = None if self._peek is None else self._peek if depth <= 2 else 0
         file = os.open(_raw(name), _FRESH, 0o600, dir_fd=fd)
@@ -331,7 +333,7 @@ class Tree:
         finally:
             os.close(file)
 
-    def _add_bytes(self, size: int, entry: Entry) -> None:
+    def _add_bytes(self, size: int, entry: ArchiveEntry) -> None:
         self.bytes += size
         if self.bytes <= self._most_bytes:
             return
@@ -346,7 +348,7 @@ class Tree:
             f"the archive unpacks to more than {why}; the limit is passed at entry {shown(entry.name)}. {do}",
         )
 
-    def _count(self, entry: Entry) -> None:
+    def _count(self, entry: ArchiveEntry) -> None:
         self.entries += 1
         if self.entries > self._limits.entries:
             raise Refused(
@@ -360,7 +362,7 @@ def _broken_name(name: str) -> Refused:
     return Refused(BROKEN, f"entry {shown(name)} is the archive's own root and no directory")
 
 
-def _check_text(text: str, where: str, limits: Limits) -> None:
+def _check_text(text: str, where: str, limits: ArchiveLimits) -> None:
     if text.isascii() and text.isprintable() and len(text) <= limits.name:
         return
     if any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in text):

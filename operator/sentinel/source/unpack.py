@@ -21,8 +21,8 @@ from typing import BinaryIO
 
 from sentinel.source.packed import (
     BROKEN,
-    Entry,
-    Limits,
+    ArchiveEntry,
+    ArchiveLimits,
     Refused,
     Stream,
     gunzip,
@@ -33,7 +33,7 @@ from sentinel.source.packed import (
 from sentinel.source.tarreader import BLOCK, MAX_HEADER, is_tar, read_tar
 from sentinel.source.tree import DIRECTORY, Tree
 
-__all__ = ["Limits", "Refused", "Unpacked", "unpack"]
+__all__ = ["ArchiveLimits", "Refused", "Unpacked", "unpack"]
 
 _ZSTD, _SKIPPABLE = b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18"
 _KNOWN = "tar, tar.gz, tar.zst and zip are supported"
@@ -55,7 +55,7 @@ def unpack(
     archive: str,
     dest: str,
     *,
-    limits: Limits,
+    limits: ArchiveLimits,
     strip: str = "auto",
     readable: bool = False,
     peek: int | None = None,
@@ -101,7 +101,9 @@ def unpack(
     return Unpacked(entries=tree.entries, bytes=tree.bytes, stripped=top)
 
 
-def _entries(file: BinaryIO, limits: Limits, size: int) -> Generator[Entry, None, None]:
+def _entries(
+    file: BinaryIO, limits: ArchiveLimits, size: int
+) -> Generator[ArchiveEntry, None, None]:
     head = file.read(BLOCK)
     file.seek(0)
     if head.startswith((b"PK\3\4", b"PK\5\6")):

@@ -11,8 +11,8 @@ from sentinel.source.packed import (
     BROKEN,
     CHUNK,
     TOO_LARGE,
-    Entry,
-    Limits,
+    ArchiveEntry,
+    ArchiveLimits,
     Refused,
     shown,
     truncated,
@@ -27,7 +27,7 @@ _HEADER = b"PK\1\2"
 class _Guarded:
     """The archive's file as zipfile sees it. It reads the whole central directory at once: then we count first."""
 
-    def __init__(self, file: BinaryIO, limits: Limits) -> None:
+    def __init__(self, file: BinaryIO, limits: ArchiveLimits) -> None:
         self._file = file
         self._limits = limits
         self.tell = file.tell
@@ -46,14 +46,14 @@ class _Guarded:
         return data
 
 
-def _too_many(limits: Limits) -> Refused:
+def _too_many(limits: ArchiveLimits) -> Refused:
     return Refused(
         TOO_LARGE,
         f"the archive has more than {limits.entries} entries. Leave out what the build does not need",
     )
 
 
-def read_zip(file: BinaryIO, *, limits: Limits) -> Iterator[Entry]:
+def read_zip(file: BinaryIO, *, limits: ArchiveLimits) -> Iterator[ArchiveEntry]:
     """The entries in the order of the central directory. Refused where it is damaged or holds what we cannot read."""
     import zipfile  # noqa: PLC0415 - slow to import, and rare
 
@@ -79,7 +79,7 @@ def _damaged(error: Exception) -> Refused:
     )
 
 
-def _entry(archive: ZipFile, info: ZipInfo, limits: Limits) -> Entry:
+def _entry(archive: ZipFile, info: ZipInfo, limits: ArchiveLimits) -> ArchiveEntry:
     # `filename` is cut at a NUL; what we check must be what the archive says.
     name = info.orig_filename
     if info.create_system == _DOS:
@@ -98,7 +98,7 @@ def _entry(archive: ZipFile, info: ZipInfo, limits: Limits) -> Entry:
     kind, target = _kind(name, mode), ""
     if kind == "symlink":
         target = _read(archive, info, limits.name + 1).decode("utf-8", "surrogateescape")
-    return Entry(
+    return ArchiveEntry(
         name=name,
         kind=kind,
         mode=mode & 0o7777 or (0o755 if kind == "dir" else 0o644),

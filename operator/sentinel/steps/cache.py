@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sentinel.steps.folder import SCRIPTS, manifest_of
 from sentinel.steps.manifest import Manifest
-from sentinel.steps.pack import Limits, pack
+from sentinel.steps.pack import StepLimits, pack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Cache:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    def put(self, tree: Path, workdir: Path, *, limits: Limits) -> Stored:
+    def put(self, tree: Path, workdir: Path, *, limits: StepLimits) -> Stored:
         """Pack the tree and keep it. Raises Unpackable."""
         made = workdir / "step.tar.gz"
         packed = pack(tree, made, limits=limits)

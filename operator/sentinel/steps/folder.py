@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sentinel.source.failure import Deadline
 from sentinel.steps.manifest import MANIFESTS, Manifest, read_manifest
-from sentinel.steps.pack import Limits
+from sentinel.steps.pack import StepLimits
 from sentinel.steps.registry import Release
 from sentinel.steps.versions import choose, is_exact
 from sentinel.steps.wanted import (
@@ -127,7 +127,9 @@ class FolderRegistry:
     def title(self) -> str:
         return str(self._folder)
 
-    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
+    def fetch(
+        self, release: Release, workdir: Path, *, limits: StepLimits, deadline: Deadline
+    ) -> Path:
         return Path(release.place)
 
     def look_up(self, wanted: WantedStep, deadline: Deadline) -> Release:
@@ -191,7 +193,9 @@ class LocalStep:
             origin=f"file://{self._path}",
         )
 
-    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
+    def fetch(
+        self, release: Release, workdir: Path, *, limits: StepLimits, deadline: Deadline
+    ) -> Path:
         return Path(release.place)
 
 

@@ -11,15 +11,14 @@ from pathlib import Path
 from sentinel import network
 from sentinel.config.findings import visible
 from sentinel.errors import SentinelError
-from sentinel.source.access import Access, Credentials
+from sentinel.source.access import Access, GitCredentials
 from sentinel.source.address import Address, refspec
 from sentinel.source.complaint import Kind, diagnose, quote
 from sentinel.source.failure import Deadline
 from sentinel.source.gitcommand import write_repository
-from sentinel.source.process import Ended
-from sentinel.source.process import Limits as ProcessLimits
+from sentinel.source.process import Ended, ProcessLimits
 from sentinel.source.repository import FETCH, Repository
-from sentinel.steps.pack import Limits
+from sentinel.steps.pack import StepLimits
 from sentinel.steps.tree import unpacked
 from sentinel.steps.wanted import invalid, not_found, unavailable
 
@@ -31,7 +30,7 @@ _OUTPUT = 8 * 1024 * 1024
 class Host:
     """How repositories are reached: with what, trusting whom, and where they may be."""
 
-    credentials: Credentials = field(default_factory=Credentials)
+    credentials: GitCredentials = field(default_factory=GitCredentials)
     ca: str = ""
     allow_file: bool = False
     policy: network.Policy | None = None
@@ -105,7 +104,7 @@ def fetch_tree(
     path: str,
     what: str,
     workdir: Path,
-    limits: Limits,
+    limits: StepLimits,
     deadline: Deadline,
 ) -> Path:
     """Fetch `commit` by the first of `refs` that brings it; the tree below its `path`, in a directory of `workdir`."""

@@ -26,7 +26,7 @@ _LEFT_OUT = frozenset({".git"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class StepLimits:
     """How large a step may be: bytes of its archive, bytes and number of its files."""
 
     packed: int = 20 * 1024 * 1024
@@ -46,7 +46,7 @@ class Unpackable(Exception):
     """The tree cannot be a step's. The message is a sentence's end: `holds a device: x`."""
 
 
-def pack(root: Path, target: Path, *, limits: Limits) -> Packed:
+def pack(root: Path, target: Path, *, limits: StepLimits) -> Packed:
     """Write the tree below the directory `root` to the new file `target`, a tar.gz. Raises Unpackable."""
     root = Path(os.path.realpath(root))
     left = limits.unpacked
@@ -75,7 +75,7 @@ def pack(root: Path, target: Path, *, limits: Limits) -> Packed:
         raise Unpackable(f"cannot be read: {visible(str(error))}") from error
     size = target.stat().st_size
     unpacked = limits.unpacked - left
-    if unpacked > max(archives.FLOOR, archives.Limits().ratio * size):
+    if unpacked > max(archives.FLOOR, archives.ArchiveLimits().ratio * size):
         raise Unpackable(
             f"has {unpacked} bytes that pack to {size}, as a decompression bomb does: leave out large files of "
             "nothing but zeros"
@@ -119,7 +119,7 @@ def _check_name(name: str) -> None:
     """What unpacking would refuse in the box is refused here, where it can be reported."""
     if _is_odd(name):
         raise Unpackable(f"has a file with control characters in its name: {visible(name)}")
-    if len(os.fsencode(name)) > archives.Limits().name or name.count("/") >= MAX_DEPTH:
+    if len(os.fsencode(name)) > archives.ArchiveLimits().name or name.count("/") >= MAX_DEPTH:
         raise Unpackable(f"has a file with a name that is too long: {visible(name)}")
 
 

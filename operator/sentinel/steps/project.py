@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentinel import network
-from sentinel.source.access import Credentials
+from sentinel.source.access import GitCredentials
 from sentinel.source.address import is_commit, parse_address, valid_ref
 from sentinel.source.failure import Deadline, patiently
 from sentinel.steps.gittree import Host, fetch_tree
-from sentinel.steps.pack import Limits
+from sentinel.steps.pack import StepLimits
 from sentinel.steps.registry import Release
 from sentinel.steps.wanted import WantedStep
 
@@ -25,7 +25,7 @@ class Project:
     url: str
     commit: str
     ref: str = ""
-    credentials: Credentials | None = None
+    credentials: GitCredentials | None = None
     ca: str = ""
     allow_file: bool = False
     policy: network.Policy | None = None
@@ -51,13 +51,15 @@ class ProjectStep:
             mark=self._project.commit,
         )
 
-    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
+    def fetch(
+        self, release: Release, workdir: Path, *, limits: StepLimits, deadline: Deadline
+    ) -> Path:
         project = self._project
         refs: tuple[str, ...] = (project.commit,)
         if project.ref and valid_ref(project.ref) and not is_commit(project.ref):
             refs += (project.ref,)
         host = Host(
-            credentials=project.credentials or Credentials(),
+            credentials=project.credentials or GitCredentials(),
             ca=project.ca,
             allow_file=project.allow_file,
             policy=project.policy,

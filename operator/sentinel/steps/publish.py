@@ -12,7 +12,7 @@ from sentinel.errors import UserError
 from sentinel.source.failure import Deadline
 from sentinel.steps.folder import SCRIPTS, FolderStep, is_step, manifest_of, versions_of
 from sentinel.steps.manifest import MANIFESTS, Manifest
-from sentinel.steps.pack import Limits, Unpackable, pack
+from sentinel.steps.pack import StepLimits, Unpackable, pack
 from sentinel.steps.tree import unpacked
 from sentinel.steps.versions import bare, choose, is_exact
 from sentinel.steps.wanted import is_name
@@ -59,7 +59,7 @@ def check_new(folder: Path, *, owner: str, name: str, version: str) -> None:
 
 
 def publish(
-    archive: Path, *, folder: Path, owner: str, name: str, version: str, limits: Limits
+    archive: Path, *, folder: Path, owner: str, name: str, version: str, limits: StepLimits
 ) -> FolderStep:
     """Check the archive (tar.gz) and add it to `folder` as `owner/name/version`; that step.
 
@@ -84,7 +84,7 @@ def publish(
 
 
 def _checked(
-    archive: Path, work: Path, *, name: str, version: str, limits: Limits
+    archive: Path, work: Path, *, name: str, version: str, limits: StepLimits
 ) -> tuple[Path, Manifest]:
     """The unpacked step's root and its manifest. Raises Invalid."""
     try:

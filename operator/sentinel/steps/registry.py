@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sentinel.source.failure import Deadline
-from sentinel.steps.pack import Limits
+from sentinel.steps.pack import StepLimits
 from sentinel.steps.wanted import WantedStep
 
 
@@ -40,7 +40,9 @@ class Registry(Protocol):
     def look_up(self, wanted: WantedStep, deadline: Deadline) -> Release:
         """Which version is meant. UserError StepNotFound, InfrastructureError where the registry cannot be asked."""
 
-    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
+    def fetch(
+        self, release: Release, workdir: Path, *, limits: StepLimits, deadline: Deadline
+    ) -> Path:
         """The directory that has its tree: below `workdir`, or the registry's own, which is only read.
 
         UserError StepInvalid for what may not be unpacked, StepNotFound where it went away meanwhile.

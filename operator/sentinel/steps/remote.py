@@ -23,7 +23,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from sentinel import network
 from sentinel.config.findings import visible
 from sentinel.source.failure import Deadline
-from sentinel.steps.pack import Limits
+from sentinel.steps.pack import StepLimits
 from sentinel.steps.registry import Release
 from sentinel.steps.tree import unpacked
 from sentinel.steps.versions import LATEST, bare, choose, is_exact
@@ -87,7 +87,9 @@ class RemoteRegistry:
         self._is_index = not self._has_api
         return self._release(wanted, versions[version], number=version, base=base)
 
-    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
+    def fetch(
+        self, release: Release, workdir: Path, *, limits: StepLimits, deadline: Deadline
+    ) -> Path:
         return download_tree(
             self._web, release, workdir, limits=limits, deadline=deadline, with_token=True
         )
@@ -203,7 +205,9 @@ class UrlStep:
             origin=self.title,
         )
 
-    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
+    def fetch(
+        self, release: Release, workdir: Path, *, limits: StepLimits, deadline: Deadline
+    ) -> Path:
         return download_tree(
             self._web, release, workdir, limits=limits, deadline=deadline, with_token=False
         )
@@ -214,7 +218,7 @@ def download_tree(
     release: Release,
     workdir: Path,
     *,
-    limits: Limits,
+    limits: StepLimits,
     deadline: Deadline,
     with_token: bool,
 ) -> Path:

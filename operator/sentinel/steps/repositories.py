@@ -11,12 +11,12 @@ from pathlib import Path
 
 from sentinel import network
 from sentinel.config.findings import visible
-from sentinel.source.access import Credentials
+from sentinel.source.access import GitCredentials
 from sentinel.source.address import Address, parse_address
 from sentinel.source.failure import Deadline, patiently
 from sentinel.steps.folder import manifest_of
 from sentinel.steps.gittree import Host, fetch_tree, opened
-from sentinel.steps.pack import Limits
+from sentinel.steps.pack import StepLimits
 from sentinel.steps.registry import Release
 from sentinel.steps.versions import LATEST, bare, choose, ordered
 from sentinel.steps.wanted import WantedStep, no_such_step, not_found
@@ -43,7 +43,7 @@ class RepositoryTemplate:
         policy: network.Policy | None = None,
     ) -> None:
         self._template = template
-        self._host = Host(credentials=Credentials(password=token), ca=ca, policy=policy)
+        self._host = Host(credentials=GitCredentials(password=token), ca=ca, policy=policy)
         self._scratch = scratch
         self._pause = pause
         self.title = f"git+{self._address('{owner}', '{name}').url}"
@@ -91,7 +91,9 @@ class RepositoryTemplate:
             settled=True,
         )
 
-    def fetch(self, release: Release, workdir: Path, *, limits: Limits, deadline: Deadline) -> Path:
+    def fetch(
+        self, release: Release, workdir: Path, *, limits: StepLimits, deadline: Deadline
+    ) -> Path:
         address = self._address(release.owner, release.name)
         tree = patiently(
             lambda: fetch_tree(

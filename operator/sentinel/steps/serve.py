@@ -29,7 +29,7 @@ from typing import Any
 from aiohttp import web
 
 from sentinel.steps.folder import FolderStep, list_steps, versions_of
-from sentinel.steps.pack import Limits, Packed, Unpackable, fingerprint, pack
+from sentinel.steps.pack import Packed, StepLimits, Unpackable, fingerprint, pack
 from sentinel.steps.publish import Exists, Invalid, check_new, publish
 from sentinel.steps.versions import choose
 
@@ -58,14 +58,14 @@ class StepServer:
         self,
         folder: Path,
         *,
-        limits: Limits | None = None,
+        limits: StepLimits | None = None,
         public_url: str = "",
         complain: Callable[[str], None] = lambda _: None,
         publish_token: str = "",
         upload_seconds: float = _UPLOAD_SECONDS,
     ) -> None:
         self._folder = folder
-        self._limits = limits or Limits()
+        self._limits = limits or StepLimits()
         self._public_url = public_url.rstrip("/")
         self._complain = complain
         self._complained: set[str] = set()

@@ -24,7 +24,7 @@ from sentinel.source.address import parse_address, parse_web_address
 from sentinel.source.failure import Deadline
 from sentinel.steps.cache import Cache, Key, Known, Stored
 from sentinel.steps.folder import FolderRegistry, LocalStep
-from sentinel.steps.pack import Limits, Unpackable
+from sentinel.steps.pack import StepLimits, Unpackable
 from sentinel.steps.project import Project, ProjectStep
 from sentinel.steps.registry import Registry, Release
 from sentinel.steps.remote import RemoteRegistry, UrlStep
@@ -60,7 +60,7 @@ class StepSource:
         registry: Registry | None,
         *,
         cache: Cache,
-        limits: Limits,
+        limits: StepLimits,
         allow_local: bool = False,
         allow_url: bool = False,
         standard: bool = False,
@@ -280,7 +280,7 @@ def step_source(
     return StepSource(
         _registry(settings, scratch=cache_dir / "work", ca=ca, pause=pause, policy=policy),
         cache=cache,
-        limits=Limits(
+        limits=StepLimits(
             packed=settings.packed_bytes,
             unpacked=settings.unpacked_bytes,
             entries=settings.entries,

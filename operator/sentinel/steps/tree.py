@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from sentinel.source.failure import Deadline
-from sentinel.source.unpack import Limits as ArchiveLimits
-from sentinel.source.unpack import Refused, unpack
+from sentinel.source.unpack import ArchiveLimits, Refused, unpack
 from sentinel.steps.folder import is_step
-from sentinel.steps.pack import Limits
+from sentinel.steps.pack import StepLimits
 from sentinel.steps.wanted import invalid
 
 
 def unpacked(
-    archive: Path, workdir: Path, *, limits: Limits, what: str, deadline: Deadline
+    archive: Path, workdir: Path, *, limits: StepLimits, what: str, deadline: Deadline
 ) -> Path:
     """Unpack into a directory below `workdir`; the step's root in there. UserError(StepInvalid) where it may not be.
 

@@ -12,7 +12,7 @@ from sentinel import network
 from sentinel.api.reasons import Reason
 from sentinel.source.address import parse_web_address
 from sentinel.source.failure import TRIES, Deadline, Hopeless, patiently
-from sentinel.source.http import Answer, Client, HttpError, Login, tls_context
+from sentinel.source.http import Answer, Client, HttpError, WebLogin, tls_context
 from sentinel.steps.wanted import invalid, unavailable, without_credentials
 
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
@@ -35,9 +35,9 @@ class Web:
         policy: network.Policy | None = None,
     ) -> None:
         address = parse_web_address(home) if home else None
-        login = Login(token=token)
+        login = WebLogin(token=token)
         if not token and address is not None:
-            login = Login(username=address.username, password=address.password)
+            login = WebLogin(username=address.username, password=address.password)
         self._client = Client(policy=policy, tls=tls_context(ca=ca), home=address, login=login)
         self._pause = pause
 

@@ -14,7 +14,7 @@ from sentinel.agent.excluded import excluded_places
 from sentinel.agent.failures import CommitFailure
 from sentinel.agent.layer import DEVICES, RESERVED, SOCKETS, LeftOut, write_layer
 from sentinel.agent.residue import mount_residue
-from sentinel.agent.tally import MAX_PATH, Limits, Tally, shown
+from sentinel.agent.tally import MAX_PATH, ChangeLimits, Tally, shown
 from sentinel.agent.upperdir import MAX_DEPTH, UpperDir, opened
 from sentinel.api.reasons import CommitReason
 
@@ -26,7 +26,7 @@ def upper(tmp_path: Path) -> Path:
     return path
 
 
-def looked_at(upper: Path, *, limits: Limits = PLENTY, stop: Event | None = None) -> UpperDir:
+def looked_at(upper: Path, *, limits: ChangeLimits = PLENTY, stop: Event | None = None) -> UpperDir:
     return UpperDir(upper, limits=limits, stop=stop or Event())
 
 
@@ -36,7 +36,7 @@ def test_a_huge_sparse_file_is_too_big_without_being_read(upper: Path) -> None:
     with pytest.raises(
         CommitFailure, match=r"more than 1 GiB .*/sparse', a file of 40 GiB"
     ) as caught:
-        looked_at(upper, limits=Limits(apparent_bytes=1 << 30, entries=10)).measure()
+        looked_at(upper, limits=ChangeLimits(apparent_bytes=1 << 30, entries=10)).measure()
     assert caught.value.why is CommitReason.TOO_BIG
 
 
@@ -44,7 +44,7 @@ def test_too_many_files_are_too_big(upper: Path) -> None:
     for index in range(20):
         (upper / str(index)).touch()
     with pytest.raises(CommitFailure, match="more than 10 files") as caught:
-        looked_at(upper, limits=Limits(apparent_bytes=1, entries=10)).measure()
+        looked_at(upper, limits=ChangeLimits(apparent_bytes=1, entries=10)).measure()
     assert caught.value.why is CommitReason.TOO_BIG
 
 
@@ -164,7 +164,7 @@ def test_what_is_excluded_counts_against_no_limit(upper: Path) -> None:
         (upper / "cache" / str(index)).touch()
     looked = UpperDir(
         upper,
-        limits=Limits(apparent_bytes=1, entries=10),
+        limits=ChangeLimits(apparent_bytes=1, entries=10),
         excluded={"cache": "/cache"},
         stop=Event(),
     )

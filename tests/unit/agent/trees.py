@@ -21,12 +21,12 @@ from threading import Event
 import pytest
 
 from sentinel.agent.layer import PlainLayer, write_layer
-from sentinel.agent.tally import Limits
+from sentinel.agent.tally import ChangeLimits
 from sentinel.agent.upperdir import UpperDir
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount an overlay")
 
-PLENTY = Limits(apparent_bytes=1 << 40, entries=100_000)
+PLENTY = ChangeLimits(apparent_bytes=1 << 40, entries=100_000)
 NO_LIMIT = 1 << 60
 
 

@@ -30,7 +30,7 @@ from sentinel.resolver.messages import (
     FactsRequest,
     GitWanted,
     ImageWanted,
-    Login,
+    LoginMessage,
     PushedRequest,
     SourceRequest,
     StepRules,
@@ -200,7 +200,7 @@ async def test_a_pushed_image_is_compared_with_what_was_reported(
 ) -> None:
     resolver.start()
     with server.registry(tmp_path, login=True) as host:
-        login = Login(host=host, path="", username=server.USER, password=server.PASSWORD)
+        login = LoginMessage(host=host, path="", username=server.USER, password=server.PASSWORD)
         keys = keychain_of([login])
         name = parse_reference(f"{host}/team/app:1")
         async with RegistryClient(credentials=keys) as client:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from sentinel.session import messages
-from sentinel.session.messages import Collect, Copy, Limits, Open, Result, Service, StepSpec, Upload
+from sentinel.session.messages import (
+    AttemptLimits,
+    Collect,
+    Copy,
+    Open,
+    Result,
+    Service,
+    StepSpec,
+    Upload,
+)
 
 
 def test_open() -> None:
@@ -19,7 +28,7 @@ def test_open() -> None:
         clear=["/pipeline/output"],
         dirs=["/report"],
         copies=[Copy(source="/mnt/wercker/source", target="/pipeline/source")],
-        limits=Limits(log=10, build=1.5, grace=2, close=3),
+        limits=AttemptLimits(log=10, build=1.5, grace=2, close=3),
         services=[Service(alias="db", ports=(5432,), hosts=True)],
         uploads={"log/1": Upload(url="http://store/1", headers={"X": "y"})},
         store=True,

@@ -15,7 +15,7 @@ from tests.unit.source.pod import Pod
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.source.access import KEYS, Credentials
+from sentinel.source.access import KEYS, GitCredentials
 from sentinel.source.failure import Deadline
 from sentinel.source.git import Resolved, resolve
 from sentinel.source.gitcommand import write_ca_file
@@ -34,14 +34,14 @@ def secure(commits: dict[str, Any], certificates: Certificates) -> Iterator[GitS
     server.stop()
 
 
-def as_secret(credentials: Credentials) -> dict[str, str]:
+def as_secret(credentials: GitCredentials) -> dict[str, str]:
     """A Secret's keys with these values."""
     return dict(zip(KEYS, astuple(credentials), strict=True))
 
 
 def test_a_secret_is_read_and_given_on_key_by_key() -> None:
     data = {key: f"value of {key}" for key in KEYS}
-    assert as_secret(Credentials.from_secret(data | {"other": "x"})) == data
+    assert as_secret(GitCredentials.from_secret(data | {"other": "x"})) == data
 
 
 # --- Certificates ---
@@ -55,7 +55,7 @@ def test_an_authority_of_ones_own_is_trusted_when_it_is_given(
     found = ask(
         f"{secure.url}/open/project.git",
         tmp_path,
-        credentials=Credentials(ca=text.replace("\n", "\r\n")) if by == "secret" else None,
+        credentials=GitCredentials(ca=text.replace("\n", "\r\n")) if by == "secret" else None,
         ca=text if by == "operator" else "",
     )
     assert found.commit == commits["second"]
@@ -82,7 +82,7 @@ def test_a_trusted_authority_does_not_vouch_for_another_name(
             f"{url}/private/project.git",
             tmp_path,
             ca=certificates.authority.read_text(),
-            credentials=Credentials(username=USER, password=PASSWORD),
+            credentials=GitCredentials(username=USER, password=PASSWORD),
         )
     assert caught.value.reason is Reason.SOURCE_AUTH_FAILED
     assert secure.requests == []
@@ -94,7 +94,7 @@ def test_a_ca_that_is_none_is_told_before_anybody_is_asked(
     with pytest.raises(
         UserError, match=r"secretRef: `ca\.crt` .* holds no certificate in PEM"
     ) as caught:
-        ask(f"{secure.url}/open/project.git", tmp_path, credentials=Credentials(ca="hello"))
+        ask(f"{secure.url}/open/project.git", tmp_path, credentials=GitCredentials(ca="hello"))
     assert caught.value.reason is Reason.SOURCE_AUTH_FAILED
     assert secure.connections == 0
 
@@ -144,7 +144,7 @@ def test_a_password_alone_goes_with_a_name_that_servers_ignore(
         ask(
             f"{server.url}/private/project.git",
             tmp_path,
-            credentials=Credentials(password=PASSWORD),
+            credentials=GitCredentials(password=PASSWORD),
         )
     assert {sent for _, sent in server.requests} == {"", basic("git", PASSWORD)}
 
@@ -153,7 +153,7 @@ def test_a_token_is_a_bearer_token(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
     url = f"{server.url}/bearer/project.git"
-    found = ask(url, tmp_path, credentials=Credentials(token=TOKEN + "\n"))
+    found = ask(url, tmp_path, credentials=GitCredentials(token=TOKEN + "\n"))
     assert found.commit == commits["second"]
     assert {sent for _, sent in server.requests} == {f"Bearer {TOKEN}"}
 
@@ -177,7 +177,7 @@ def test_a_token_that_no_header_can_hold_is_refused(server: GitServer, tmp_path:
         ask(
             f"{server.url}/bearer/project.git",
             tmp_path,
-            credentials=Credentials(token="secret\r\nX-Other: 1"),
+            credentials=GitCredentials(token="secret\r\nX-Other: 1"),
         )
     assert caught.value.reason is Reason.SOURCE_AUTH_FAILED
     assert "secret\r" not in caught.value.message
@@ -188,11 +188,11 @@ def test_a_token_that_no_header_can_hold_is_refused(server: GitServer, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "credentials", [Credentials(username=USER, password=PASSWORD), Credentials(token=TOKEN)]
+    "credentials", [GitCredentials(username=USER, password=PASSWORD), GitCredentials(token=TOKEN)]
 )
 @pytest.mark.parametrize("kind", ["private", "bearer", "open"])
 def test_no_credential_follows_a_redirect(
-    server: GitServer, other: GitServer, tmp_path: Path, credentials: Credentials, kind: str
+    server: GitServer, other: GitServer, tmp_path: Path, credentials: GitCredentials, kind: str
 ) -> None:
     server.redirect_to = f"{other.url}/{kind}"
     url = f"{server.url}/moved/project.git"
@@ -221,7 +221,7 @@ def test_a_token_on_a_server_that_moved_says_where_to_look(
 ) -> None:
     server.redirect_to = f"{other.url}/open"
     with pytest.raises(UserError, match="Give the URL that it leads to") as caught:
-        ask(f"{server.url}/moved/project.git", tmp_path, credentials=Credentials(token=TOKEN))
+        ask(f"{server.url}/moved/project.git", tmp_path, credentials=GitCredentials(token=TOKEN))
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
     assert len(server.requests) == 1
 
@@ -245,9 +245,9 @@ def test_a_redirect_to_another_protocol_leads_nowhere(
     [
         ("open/nothing.git", None, 1),
         ("private/project.git", None, 1),
-        ("private/project.git", Credentials(username=USER, password="wrong-one"), 2),
-        ("bearer/project.git", Credentials(token="wrong-one"), 1),
-        ("forbidden/project.git", Credentials(username=USER, password=PASSWORD), 1),
+        ("private/project.git", GitCredentials(username=USER, password="wrong-one"), 2),
+        ("bearer/project.git", GitCredentials(token="wrong-one"), 1),
+        ("forbidden/project.git", GitCredentials(username=USER, password=PASSWORD), 1),
     ],
 )
 def test_a_server_that_says_no_is_not_asked_again(
@@ -255,7 +255,7 @@ def test_a_server_that_says_no_is_not_asked_again(
     commits: dict[str, Any],
     pod: Pod,
     path: str,
-    credentials: Credentials | None,
+    credentials: GitCredentials | None,
     times: int,
 ) -> None:
     """Twice where git first asks without the password, as it does unless told that one is wanted."""

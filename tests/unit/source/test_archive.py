@@ -17,7 +17,7 @@ from tests.unit.source.webserver import WebServer, body, status
 from sentinel.api.reasons import Blame, Reason
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.source import archive
-from sentinel.source.access import Credentials
+from sentinel.source.access import GitCredentials
 from sentinel.source.archive import Inspected, inspect
 from sentinel.source.failure import CalledOff, Deadline
 
@@ -107,7 +107,7 @@ def test_what_lies_deep_is_looked_through_as_well(server: WebServer, tmp_path: P
 
 def test_failures_are_whose_they_are(server: WebServer, tmp_path: Path) -> None:
     server.answers |= {"/401": status(401), "/503": status(503), "/ok": body(tar(Made(name="a")))}
-    secret = Credentials(username="u", password="hidden-password")
+    secret = GitCredentials(username="u", password="hidden-password")
     url = server.url
     assert (refused(f"{url}/404", tmp_path))[0] is Reason.SOURCE_NOT_FOUND
     reason, message = refused(f"{url}/401", tmp_path, credentials=secret)
@@ -118,7 +118,7 @@ def test_failures_are_whose_they_are(server: WebServer, tmp_path: Path) -> None:
     assert reason is Reason.SOURCE_INVALID
     assert "f" * 64 in message
     assert (refused("file:///etc/passwd", tmp_path))[0] is Reason.SOURCE_NOT_FOUND
-    bad = Credentials(ca="-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+    bad = GitCredentials(ca="-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
     assert (refused("https://127.0.0.1:1/a", tmp_path, credentials=bad))[0] is (
         Reason.SOURCE_AUTH_FAILED
     )
@@ -161,9 +161,9 @@ def test_a_cancelled_build_stops_its_download(server: WebServer, tmp_path: Path)
 
 def test_the_bounds_that_are_documented() -> None:
     from sentinel.source.download import MAX_ARCHIVE
-    from sentinel.source.unpack import Limits
+    from sentinel.source.unpack import ArchiveLimits
 
-    limits = Limits()
+    limits = ArchiveLimits()
     text = (Path(__file__).parents[3] / "docs" / "howto" / "sources.md").read_text()
     told = (
         f"more than {MAX_ARCHIVE >> 20} MiB packed, {limits.bytes >> 30} GiB unpacked, {limits.entries:,} entries, "

@@ -21,12 +21,12 @@ from sentinel.errors import SentinelError
 from sentinel.source import http as module
 from sentinel.source.download import download as _download
 from sentinel.source.failure import CalledOff, Deadline
-from sentinel.source.http import Login
+from sentinel.source.http import WebLogin
 
 BODY = b"the archive's bytes" * 1000
 DIGEST = hashlib.sha256(BODY).hexdigest()
-BASIC = Login(username="somebody\n", password="secret-password\n")
-BEARER = Login(token="secret-token\n")
+BASIC = WebLogin(username="somebody\n", password="secret-password\n")
+BEARER = WebLogin(token="secret-token\n")
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def download(url: str, path: str, *, timeout: float = 60, **more: Any) -> str:
 
 def refused(url: str, path: str, **more: Any) -> tuple[str, str]:
     with pytest.raises(SentinelError) as caught:
-        download(url, path, **{"login": Login(), **more})
+        download(url, path, **{"login": WebLogin(), **more})
     assert "secret" not in caught.value.message.replace("secretRef", "")
     return str(caught.value.reason), caught.value.message
 
@@ -62,7 +62,7 @@ def refused(url: str, path: str, **more: Any) -> tuple[str, str]:
 def test_the_bytes_and_their_digest(server: WebServer, path: str) -> None:
     server.answers["/p%20q/%C3%BC.tar.gz?a=b&c=%2F"] = body(BODY)
     url = f"{server.url}/p%20q/ü.tar.gz?a=b&c=%2F"
-    assert download(url, path, login=Login(), sha256=DIGEST) == DIGEST
+    assert download(url, path, login=WebLogin(), sha256=DIGEST) == DIGEST
     assert Path(path).read_bytes() == BODY
     assert server.asked == [("/p%20q/%C3%BC.tar.gz?a=b&c=%2F", None)]
 
@@ -71,12 +71,12 @@ def test_the_bytes_and_their_digest(server: WebServer, path: str) -> None:
     ("login", "sent"),
     [
         (BASIC, "Basic " + base64.b64encode(b"somebody:secret-password").decode()),
-        (Login(password="secret"), "Basic " + base64.b64encode(b"git:secret").decode()),
+        (WebLogin(password="secret"), "Basic " + base64.b64encode(b"git:secret").decode()),
         (BEARER, "Bearer secret-token"),
     ],
 )
 def test_credentials_are_sent_at_once(
-    server: WebServer, path: str, login: Login, sent: str
+    server: WebServer, path: str, login: WebLogin, sent: str
 ) -> None:
     server.answers["/a"] = body(BODY)
     download(f"{server.url}/a", path, login=login)
@@ -85,14 +85,14 @@ def test_credentials_are_sent_at_once(
 
 def test_credentials_of_the_url_are_taken_out_of_it(server: WebServer, path: str) -> None:
     server.answers["/a"] = body(BODY)
-    download(server.url.replace("://", "://u:secret@") + "/a", path, login=Login())
+    download(server.url.replace("://", "://u:secret@") + "/a", path, login=WebLogin())
     assert server.asked == [("/a", "Basic " + base64.b64encode(b"u:secret").decode())]
 
 
 @pytest.mark.parametrize("login", [BASIC, BEARER])
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_no_credentials_go_to_another_host(
-    server: WebServer, other: WebServer, path: str, login: Login, code: int
+    server: WebServer, other: WebServer, path: str, login: WebLogin, code: int
 ) -> None:
     server.answers["/a"] = redirect(f"{other.url}/there?signature=secret", code)
     other.answers["/there?signature=secret"] = body(BODY)
@@ -154,22 +154,22 @@ def test_other_addresses_are_refused(path: str, url: str, words: str) -> None:
 def test_files_are_taken_where_that_is_allowed(tmp_path: Path, path: str) -> None:
     (tmp_path / "some file.tar").write_bytes(BODY)
     url = f"file://{tmp_path}/some%20file.tar"
-    assert download(url, path, login=Login(), allow_file=True) == DIGEST
+    assert download(url, path, login=WebLogin(), allow_file=True) == DIGEST
     assert refused(f"file://{tmp_path}/none", path, allow_file=True)[0] == "SourceNotFound"
 
 
 @pytest.mark.parametrize(
     ("code", "login", "reason", "words"),
     [
-        (401, Login(), "SourceAuthFailed", "Name a Secret"),
+        (401, WebLogin(), "SourceAuthFailed", "Name a Secret"),
         (403, BEARER, "SourceAuthFailed", "Correct the Secret"),
-        (404, Login(), "SourceNotFound", "answers 404 Not Found. Check spec.source.archive.url"),
-        (410, Login(), "SourceNotFound", "410"),
-        (400, Login(), "SourceNotFound", "400"),
+        (404, WebLogin(), "SourceNotFound", "answers 404 Not Found. Check spec.source.archive.url"),
+        (410, WebLogin(), "SourceNotFound", "410"),
+        (400, WebLogin(), "SourceNotFound", "400"),
     ],
 )
 def test_what_the_server_refuses_is_not_tried_again(
-    server: WebServer, path: str, code: int, login: Login, reason: str, words: str
+    server: WebServer, path: str, code: int, login: WebLogin, reason: str, words: str
 ) -> None:
     server.answers["/a?signature=secret"] = status(code)
     said, message = refused(f"{server.url}/a?signature=secret", path, login=login)
@@ -182,7 +182,7 @@ def test_what_the_server_refuses_is_not_tried_again(
 @pytest.mark.parametrize("code", [500, 502, 503, 429])
 def test_a_server_in_trouble_is_asked_three_times(server: WebServer, path: str, code: int) -> None:
     server.answers["/a"] = in_order(status(code), status(code), body(BODY))
-    assert download(f"{server.url}/a", path, login=Login()) == DIGEST
+    assert download(f"{server.url}/a", path, login=WebLogin()) == DIGEST
     server.answers["/a"] = status(code)
     server.asked.clear()
     reason, message = refused(f"{server.url}/a", path)
@@ -206,7 +206,7 @@ def test_a_connection_that_is_cut_is_tried_again(server: WebServer, path: str) -
         handler.wfile.write(b"100\r\nonly a little")
 
     server.answers["/a"] = in_order(cut, cut_chunks, body(BODY))
-    assert download(f"{server.url}/a", path, login=Login()) == DIGEST
+    assert download(f"{server.url}/a", path, login=WebLogin()) == DIGEST
     server.answers["/a"] = cut
     reason, message = refused(f"{server.url}/a", path)
     assert reason == "SourceUnavailable"
@@ -284,7 +284,7 @@ def test_it_stops_when_told(server: WebServer, path: str) -> None:
     deadline = Deadline(60)
     deadline.cancel()
     with pytest.raises(CalledOff):
-        _download(f"{server.url}/a", path, login=Login(), deadline=deadline)
+        _download(f"{server.url}/a", path, login=WebLogin(), deadline=deadline)
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +326,7 @@ def test_an_authority_that_is_given_is_believed(
     tls: WebServer, certificate: Path, path: str
 ) -> None:
     tls.answers["/a"] = body(BODY)
-    login, ca_file = Login(token="secret"), str(certificate / "cert.pem")
+    login, ca_file = WebLogin(token="secret"), str(certificate / "cert.pem")
     assert download(f"{tls.url}/a", path, login=login, ca_file=ca_file) == DIGEST
     wrong = str(certificate / "key.pem")
     assert refused(f"{tls.url}/a", path, ca_file=wrong)[0] == "SourceAuthFailed"
@@ -337,7 +337,7 @@ def test_no_redirect_leaves_tls(
 ) -> None:
     tls.answers["/a"] = redirect(f"{server.url}/b")
     server.answers["/b"] = body(BODY)
-    login, ca_file = Login(token="secret"), str(certificate / "cert.pem")
+    login, ca_file = WebLogin(token="secret"), str(certificate / "cert.pem")
     reason, message = refused(f"{tls.url}/a", path, login=login, ca_file=ca_file)
     assert reason == "SourceNotFound"
     assert "not encrypted" in message

@@ -16,7 +16,7 @@ from sentinel.errors import InfrastructureError, UserError
 from sentinel.network import Policy
 from sentinel.source import git as module
 from sentinel.source.failure import TRIES, CalledOff, Deadline
-from sentinel.source.git import Credentials, Resolved, resolve
+from sentinel.source.git import GitCredentials, Resolved, resolve
 
 WANTED = ["ewok.yml", "wercker.yml", "link.yml", "deep"]
 FIRST_FILES = {"wercker.yml": b"box: debian\n", "link.yml": b"box: debian\n"}
@@ -173,10 +173,10 @@ def test_what_is_not_there_is_the_users(
 def test_a_password_opens_a_private_repository(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
-    credentials = Credentials(username=USER, password=PASSWORD + "\n")
+    credentials = GitCredentials(username=USER, password=PASSWORD + "\n")
     found = ask(f"{server.url}/private/project.git", "main", tmp_path, credentials=credentials)
     assert found.commit == commits["second"]
-    assert repr(credentials) == "Credentials()"
+    assert repr(credentials) == "GitCredentials()"
 
 
 @pytest.mark.parametrize("login", ["wrong-one", "builder:wrong-one", ":wrong-one"])
@@ -201,7 +201,7 @@ def test_a_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
             f"{server.url}/private/project.git",
             "main",
             tmp_path,
-            credentials=Credentials(username=USER, password=PASSWORD),
+            credentials=GitCredentials(username=USER, password=PASSWORD),
             policy=Policy.make(allowed=["127.0.0.0/8"]),
         )
     assert caught.value.reason is Reason.INVALID_SPEC
@@ -214,18 +214,18 @@ def test_a_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
         ("private", None, "Name a Secret with `username` and `password`"),
         (
             "private",
-            Credentials(username=USER, password="wrong-one"),
+            GitCredentials(username=USER, password="wrong-one"),
             "Correct `username` and `password`",
         ),
         (
             "forbidden",
-            Credentials(username=USER, password=PASSWORD),
+            GitCredentials(username=USER, password=PASSWORD),
             "Correct `username` and `password`",
         ),
     ],
 )
 def test_a_refusal_is_the_users(
-    server: GitServer, tmp_path: Path, path: str, credentials: Credentials | None, advice: str
+    server: GitServer, tmp_path: Path, path: str, credentials: GitCredentials | None, advice: str
 ) -> None:
     with pytest.raises(UserError, match=advice) as caught:
         ask(f"{server.url}/{path}/project.git", "main", tmp_path, credentials=credentials)
@@ -245,7 +245,7 @@ def test_a_redirect_does_not_take_the_password_to_another_host(
                 f"{server.url}/moved/project.git",
                 "main",
                 tmp_path,
-                credentials=Credentials(username=USER, password=PASSWORD),
+                credentials=GitCredentials(username=USER, password=PASSWORD),
             )
     finally:
         other.stop()

@@ -9,7 +9,7 @@ import pytest
 
 from sentinel.source import process
 from sentinel.source.failure import Deadline
-from sentinel.source.process import Limits
+from sentinel.source.process import ProcessLimits
 
 PLENTY = 1024**3
 
@@ -23,7 +23,7 @@ def run(
         env={"PATH": "/usr/bin:/bin"},
         deadline=Deadline(seconds),
         root=str(cwd),
-        limits=Limits(disk=max_bytes),
+        limits=ProcessLimits(disk=max_bytes),
     )
     return ended.code, ended.out, ended.err
 

@@ -23,7 +23,7 @@ from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.network import Policy
 from sentinel.settings import StepSettings
 from sentinel.source import archive, http
-from sentinel.source.access import Credentials
+from sentinel.source.access import GitCredentials
 from sentinel.source.address import parse_address
 from sentinel.source.archive import inspect
 from sentinel.source.failure import Deadline
@@ -248,7 +248,7 @@ def test_an_archive_s_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
     web: WebServer, tmp_path: Path
 ) -> None:
     web.answers["/a"] = body(tar(Made(name="a")))
-    given = Credentials(token="t0ken")
+    given = GitCredentials(token="t0ken")
     loopback = Policy.make(allowed=["127.0.0.0/8"])
     with pytest.raises(UserError, match=r"network\.plainHttp") as caught:
         look(f"{web.url}/a", tmp_path, loopback, credentials=given)
@@ -268,7 +268,7 @@ def test_an_ssh_key_is_no_login_for_plain_http(
         f"{server.url}/open/project.git",
         tmp_path,
         Policy.make(allowed=["127.0.0.0/8"]),
-        credentials=Credentials(known_hosts="git.example ssh-ed25519 AAAA"),
+        credentials=GitCredentials(known_hosts="git.example ssh-ed25519 AAAA"),
     )
     assert found.commit == commits["second"]
 

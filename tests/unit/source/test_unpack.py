@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.unit.source.archives import FORMATS, Made, pack, snapshot, tar, zipped
 
-from sentinel.source.unpack import Limits, Refused, Unpacked, unpack
+from sentinel.source.unpack import ArchiveLimits, Refused, Unpacked, unpack
 
 PROJECT = (
     Made(name="wercker.yml", data=b"box: busybox\n"),
@@ -41,16 +41,20 @@ class World:
         self.dest.mkdir(parents=True)
         self.before = snapshot(path)
 
-    def unpack(self, data: bytes, *, limits: Limits | None = None, strip: str = "auto") -> Unpacked:
+    def unpack(
+        self, data: bytes, *, limits: ArchiveLimits | None = None, strip: str = "auto"
+    ) -> Unpacked:
         archive = self.path / "archive"
         archive.write_bytes(data)
         try:
-            return unpack(str(archive), str(self.dest), limits=limits or Limits(), strip=strip)
+            return unpack(
+                str(archive), str(self.dest), limits=limits or ArchiveLimits(), strip=strip
+            )
         finally:
             archive.unlink()
 
     def refused(
-        self, data: bytes, kind: str, *, limits: Limits | None = None, strip: str = "auto"
+        self, data: bytes, kind: str, *, limits: ArchiveLimits | None = None, strip: str = "auto"
     ) -> str:
         """The message; and nothing anywhere is new or changed, the empty destination included."""
         with pytest.raises(Refused) as caught:
@@ -274,7 +278,7 @@ def test_hard_links_count_as_what_a_copy_makes_of_them(world: World) -> None:
         Made(name="big", data=os.urandom(100_000)),
         *(Made(name=f"copy{i}", kind="hardlink", target="big") for i in range(100)),
     )
-    limits = Limits(bytes=5_000_000)
+    limits = ArchiveLimits(bytes=5_000_000)
     assert "'copy" in world.refused(data, "too-large", limits=limits)
 
 
@@ -327,7 +331,7 @@ def _limited(archive: Path, dest: Path, limits: str, file_size: int) -> str:
         "import resource, sys; from sentinel.source.unpack import *\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({file_size}, {file_size}))\n"
         "resource.setrlimit(resource.RLIMIT_AS, (200 << 20, 200 << 20))\n"
-        f"try: unpack({str(archive)!r}, {str(dest)!r}, limits=Limits({limits}))\n"
+        f"try: unpack({str(archive)!r}, {str(dest)!r}, limits=ArchiveLimits({limits}))\n"
         "except Refused as e: print(e.kind, e.message)\n"
     )
     done = subprocess.run(
@@ -372,14 +376,16 @@ def test_zstd_gets_no_more_memory_than_it_may(world: World) -> None:
     project = tar(*(Made(name=f"f{i}", data=data) for i in range(80)))
     command = ["zstd", "-qc", "-1", "--long=27", "--single-thread", f"--stream-size={len(project)}"]
     zst = subprocess.run(command, input=project, check=True, capture_output=True).stdout
-    assert "64 MiB of memory" in world.refused(zst, "too-large", limits=Limits(ratio=1000))
+    assert "64 MiB of memory" in world.refused(zst, "too-large", limits=ArchiveLimits(ratio=1000))
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_too_many_entries_are_refused(world: World, form: str) -> None:
     data = pack(form, *(Made(name=f"f{i}") for i in range(101)))
-    assert "more than 100 entries" in world.refused(data, "too-large", limits=Limits(entries=100))
-    world.unpack(data, limits=Limits(entries=101))
+    assert "more than 100 entries" in world.refused(
+        data, "too-large", limits=ArchiveLimits(entries=100)
+    )
+    world.unpack(data, limits=ArchiveLimits(entries=101))
 
 
 def test_a_zip_with_millions_of_entries_is_refused_before_they_are_read(tmp_path: Path) -> None:
@@ -398,7 +404,7 @@ def test_a_zip_with_millions_of_entries_is_refused_before_they_are_read(tmp_path
 
 def test_directories_that_only_names_imply_count_as_entries(world: World) -> None:
     data = tar(*(Made(name=f"{i}/" + "/".join("abcdefgh") + "/f") for i in range(20)))
-    assert "entries" in world.refused(data, "too-large", limits=Limits(entries=100))
+    assert "entries" in world.refused(data, "too-large", limits=ArchiveLimits(entries=100))
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -433,7 +439,7 @@ def test_headers_without_end_are_refused(world: World) -> None:
     header = tar(Made(name="ä" * 80))[:1024]
     assert header[156:157] == b"x"
     data = gzip.compress(header * 40_000)
-    message = world.refused(data, "too-large", limits=Limits(bytes=10 << 20, entries=1000))
+    message = world.refused(data, "too-large", limits=ArchiveLimits(bytes=10 << 20, entries=1000))
     assert "what lies between its entries" in message
 
 
@@ -547,7 +553,7 @@ def test_everybody_may_read_where_that_is_asked_for(world: World) -> None:
     archive.write_bytes(
         tar(Made(name="d", kind="dir", mode=0o700), Made(name="d/f", mode=0o600), Made(name="x"))
     )
-    unpack(str(archive), str(world.dest), limits=Limits(), readable=True)
+    unpack(str(archive), str(world.dest), limits=ArchiveLimits(), readable=True)
     assert stat.S_IMODE((world.dest / "d").stat().st_mode) == 0o755
     assert stat.S_IMODE((world.dest / "d" / "f").stat().st_mode) == 0o644
 
@@ -566,7 +572,7 @@ def test_nothing_but_refusals_comes_of_damaged_headers(world: World) -> None:
             archive = world.path / "archive"
             archive.write_bytes(changed)
             try:
-                unpack(str(archive), str(dest), limits=Limits(bytes=1 << 20))
+                unpack(str(archive), str(dest), limits=ArchiveLimits(bytes=1 << 20))
             except Refused as refused:
                 assert list(dest.iterdir()) == []
                 assert refused.message.isprintable()

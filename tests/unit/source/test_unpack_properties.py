@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.source.archives import Made, snapshot, tar, zipped
 
-from sentinel.source.unpack import Limits, Refused, unpack
+from sentinel.source.unpack import ArchiveLimits, Refused, unpack
 
 # Few names, so that they meet: links below links, files through links, names that come again.
 PARTS = st.sampled_from(["a", "b", "c", "..", ".", "", "outside", "precious", "dest"])
@@ -51,7 +51,7 @@ def test_nothing_outside_the_destination_is_touched(
         before = snapshot(root)
         dest = root / "place" / "dest"
         with contextlib.suppress(Refused):
-            unpack(str(root / "archive"), str(dest), limits=Limits(), strip=strip)
+            unpack(str(root / "archive"), str(dest), limits=ArchiveLimits(), strip=strip)
         after = snapshot(root)
         for path in [name for name in after if name == "place" or name.startswith("place/")]:
             del after[path]

@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.steps.servers import entries, sha256
 
-from sentinel.source.unpack import Limits as ArchiveLimits
-from sentinel.source.unpack import unpack
-from sentinel.steps.pack import Limits, Packed, Unpackable, fingerprint, pack
+from sentinel.source.unpack import ArchiveLimits, unpack
+from sentinel.steps.pack import Packed, StepLimits, Unpackable, fingerprint, pack
 
-LIMITS = Limits(packed=100_000, unpacked=50_000, entries=20)
+LIMITS = StepLimits(packed=100_000, unpacked=50_000, entries=20)
 
 
 def tree(root: Path, *, backwards: bool = False) -> Path:
@@ -140,12 +139,16 @@ def test_what_does_not_pack_small_enough_is_refused(tmp_path: Path) -> None:
     (root / "noise").write_bytes(os.urandom(40_000))
 
     with pytest.raises(Unpackable, match="even when packed, more than 30000"):
-        pack(root, tmp_path / "1.tar.gz", limits=Limits(packed=30_000, unpacked=50_000, entries=20))
+        pack(
+            root,
+            tmp_path / "1.tar.gz",
+            limits=StepLimits(packed=30_000, unpacked=50_000, entries=20),
+        )
 
 
 def test_what_unpacking_in_the_box_would_refuse_is_refused_here(tmp_path: Path) -> None:
     """A sparse file of zeros is small in any archive but the canonical one, and names only get long in a folder."""
-    limits = Limits(packed=10_000_000, unpacked=100_000_000, entries=1000)
+    limits = StepLimits(packed=10_000_000, unpacked=100_000_000, entries=1000)
     zeros = tree(tmp_path / "zeros")
     with (zeros / "zeros").open("wb") as file:
         file.truncate(30_000_000)

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.steps.servers import entries, source, tarball
 
 from sentinel.steps import WantedStep
-from sentinel.steps.pack import Limits
+from sentinel.steps.pack import StepLimits
 from sentinel.steps.serve import StepServer
 
 TOKEN = "t" * 32
@@ -149,7 +149,7 @@ async def test_names_and_versions_are_checked(folder: Path, place: str, words: s
     ],
 )  # fmt: skip
 async def test_archives_are_checked(folder: Path, data: bytes, words: str) -> None:
-    async with serving(folder, limits=Limits(unpacked=20_000, entries=5)) as url:
+    async with serving(folder, limits=StepLimits(unpacked=20_000, entries=5)) as url:
         status, said = await put(url, data=data)
 
     assert status == 422
@@ -166,7 +166,7 @@ async def chunks(data: bytes) -> AsyncIterator[bytes]:
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_an_archive_that_is_too_large(folder: Path, chunked: bool) -> None:
     data = os.urandom(100_000)
-    async with serving(folder, limits=Limits(packed=10_000)) as url:
+    async with serving(folder, limits=StepLimits(packed=10_000)) as url:
         status, said = await put(url, data=chunks(data) if chunked else data)
 
     assert status == 413

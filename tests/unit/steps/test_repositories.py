@@ -11,7 +11,7 @@ from tests.unit.steps.servers import entries, source
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
-from sentinel.source.git import Credentials
+from sentinel.source.git import GitCredentials
 from sentinel.steps import Project, StepSource, WantedStep, find_all
 from sentinel.steps.repositories import RepositoryTemplate
 
@@ -241,7 +241,7 @@ def project(tmp_path: Path, hub: GitServer) -> Project:
         url=f"{hub.url}/private/project.git",
         commit=first,
         ref="main",
-        credentials=Credentials(username=USER, password=PASSWORD),
+        credentials=GitCredentials(username=USER, password=PASSWORD),
     )
 
 
