@@ -45,6 +45,7 @@ from sentinel.resolver.client import Resolver
 from sentinel.resolver.local import local_resolver
 from sentinel.resolver.shelf import Known, Shelf
 from sentinel.settings import Settings
+from sentinel.store.probe import probe
 from sentinel.store.s3 import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,9 @@ async def run_operator(settings: Settings) -> None:
         await stack.enter_async_context(_task(supervisor.run(), name="supervisor"))
         await stack.enter_async_context(_task(sweep_forever(tools, supervisor), name="resync"))
         await stack.enter_async_context(_task(measure_lag(), name="loop lag"))
+        if tools.store is not None:
+            probing = probe(tools.store, prefix=settings.store.prefix, clock=clock)
+            await stack.enter_async_context(_task(probing, name="probe the store"))
         health.ready = True
         await kopf.operator(
             registry=make_registry(

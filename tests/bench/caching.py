@@ -89,11 +89,12 @@ def _grow(tree: Path) -> None:
     """Text-like files: a third of their size when packed."""
     random.seed(1)
     words = [os.urandom(6).hex() for _ in range(4000)]
+    text = " ".join(random.choices(words, k=400_000))
     for at in range(FILES):
         folder = tree / f"d{at % 400:03}"
         folder.mkdir(parents=True, exist_ok=True)
-        text = " ".join(random.choices(words, k=SIZE // 13 + 1))
-        (folder / f"f{at}").write_text(text[:SIZE])
+        begin = random.randrange(len(text) - SIZE)
+        (folder / f"f{at}").write_text(text[begin : begin + SIZE])
 
 
 def _run(*argv: str | Path) -> None:

@@ -116,7 +116,8 @@ class Builds:
             await self._restore(root, kit, mounted)
         box = await self.start(env={"SENTINEL_KIT_DIR": str(kit)}, root=root)
         target = box.pipeline / "cache"
-        cache = Cache(source=str(mounted), target=str(target), entries=1000) if restore else None
+        source = str(mounted) if restore else ""
+        cache = Cache(source=source, target=str(target), entries=1000)
         async with box.session() as session:
             await session.open(
                 box.open(
@@ -284,7 +285,12 @@ async def test_nothing_of_the_steps_writes_while_it_is_packed(builds: Builds, st
     assert build.saved.files == 1
 
 
-async def test_without_a_cache_nothing_is_done(builds: Builds, store: Store) -> None:
+async def test_without_one_it_starts_empty_whatever_the_image_has(
+    builds: Builds, tmp_path: Path
+) -> None:
+    image = tmp_path / "build1/pipeline/cache"
+    image.mkdir(parents=True)
+    (image / "of the build that made the image").touch()
     build = await builds.run("true", restore=False)
     assert build.restored is None
     assert isinstance(build.saved, Collected)

@@ -98,6 +98,15 @@ subjects:
 - {name: SENTINEL_STORE__ENDPOINT, value: {{ .Values.store.endpoint | quote }}}
 - {name: SENTINEL_STORE__REGION, value: {{ .Values.store.region | quote }}}
 - {name: SENTINEL_STORE__PREFIX, value: {{ .Values.store.prefix | quote }}}
+- {name: SENTINEL_STORE__ADDRESSING_STYLE, value: {{ .Values.store.addressingStyle | quote }}}
+- {name: SENTINEL_STORE__SSE, value: {{ .Values.store.sse | quote }}}
+- {name: SENTINEL_STORE__SSE_KMS_KEY_ID, value: {{ .Values.store.sseKmsKeyId | quote }}}
+{{- if .Values.store.caConfigMap }}
+- name: SENTINEL_STORE__CA
+  valueFrom: {configMapKeyRef: {name: {{ .Values.store.caConfigMap }}, key: ca.crt}}
+{{- else if .Values.store.ca }}
+- {name: SENTINEL_STORE__CA, value: {{ .Values.store.ca | quote }}}
+{{- end }}
 {{- with .Values.store.existingSecret }}
 - name: SENTINEL_STORE__ACCESS_KEY_ID
   valueFrom: {secretKeyRef: {name: {{ . }}, key: AWS_ACCESS_KEY_ID}}

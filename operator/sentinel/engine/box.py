@@ -302,8 +302,12 @@ def _open_message(attempt: Attempt, environment: ResolvedEnvironment) -> Open:
         clear=_stale(plan.base_path),
         dirs=(PIPELINE_DIR, OUTPUT_DIR, CACHE_DIR),
         copies=(Copy(source=FETCHED_SOURCE, target=plan.base_path),),
-        cache=Cache(source=FETCHED_CACHE, target=CACHE_DIR, entries=CACHE_ENTRIES)
-        if plan.cache.size
+        cache=Cache(
+            source=FETCHED_CACHE if plan.cache.size else "",
+            target=CACHE_DIR,
+            entries=CACHE_ENTRIES,
+        )
+        if plan.cache.key
         else None,
         limits=AttemptLimits(build=plan.build_timeout),
         services=tuple(
@@ -311,6 +315,7 @@ def _open_message(attempt: Attempt, environment: ResolvedEnvironment) -> Open:
             for service in plan.services
         ),
         store=attempt.tools.store is not None,
+        ca=attempt.tools.settings.store.ca,
     )
 
 

@@ -215,6 +215,8 @@ class _Spec:
                 "entries": CACHE_ENTRIES,
                 "seconds": CACHE_RESTORED_WITHIN,
             }
+        if self.settings.store.ca and (steps or self.plan.cache.size or self.plan.source.outputs):
+            fetch["storeCa"] = self.settings.store.ca  # public as well
         if self.plan.source.outputs:
             fetch["outputsDir"] = OUTPUTS_DIR
             fetch["outputs"] = [

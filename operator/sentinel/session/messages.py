@@ -61,7 +61,8 @@ class AttemptLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """A cache that the init container restored to `source`: it is copied to `target`, which is emptied before."""
+    """A cache that the init container restored to `source`, or "" for none: it is copied to `target`, which is emptied
+    before, since the box's image may have one."""
 
     source: str
     target: str

@@ -16,37 +16,7 @@ from sentinel.network import Policy
 from sentinel.settings.engine import EngineSettings
 from sentinel.settings.images import ImageSettings
 from sentinel.settings.reports import ReportSettings
-
-
-class StoreSettings(BaseModel):
-    """The object store for logs, output and cache. Without a bucket nothing is stored and pods keep the logs."""
-
-    bucket: Annotated[str, Field(description="Bucket. Empty: no store.")] = ""
-    endpoint: Annotated[str, Field(description="URL of an S3 server; empty: AWS.")] = ""
-    region: Annotated[str, Field(description="Region that requests are signed for.")] = "us-east-1"
-    prefix: Annotated[str, Field(description="Put before every key.")] = ""
-    access_key_id: Annotated[
-        SecretStr, Field(description="Access key; empty: boto3's own chain (roles, files).")
-    ] = SecretStr("")
-    secret_access_key: Annotated[SecretStr, Field(description="Secret key.")] = SecretStr("")
-    url_seconds: Annotated[
-        int, Field(description="How long a presigned URL is valid, in seconds.")
-    ] = 3600
-
-
-class CacheSettings(BaseModel):
-    """The caches that builds keep in the object store. Without a store there are none."""
-
-    enabled: Annotated[
-        bool, Field(description="Keep what passed builds leave in $WERCKER_CACHE_DIR.")
-    ] = True
-    max_mib: Annotated[
-        int,
-        Field(
-            ge=1,
-            description="Most that the files of one cache may have together, in MiB. A Build may ask for less.",
-        ),
-    ] = 1000
+from sentinel.settings.store import CacheSettings, StoreSettings
 
 
 class PodPolicy(BaseModel):

@@ -77,7 +77,9 @@ def place_outputs(task: Task, deadline: Deadline) -> None:
     for index, output in enumerate(task.outputs):
         archive = Path(f"{task.dest}.archive")
         try:
-            _download_output(Path(task.outputs_dir, f"{index}.url"), archive, output, deadline)
+            _download_output(
+                Path(task.outputs_dir, f"{index}.url"), archive, output, deadline, task.store_ca
+            )
             unpacked = unpack(
                 str(archive),
                 str(Path(task.dest, output.directory)),
@@ -96,7 +98,9 @@ def place_outputs(task: Task, deadline: Deadline) -> None:
             archive.unlink(missing_ok=True)
 
 
-def _download_output(address: Path, path: Path, output: Output, deadline: Deadline) -> None:
+def _download_output(
+    address: Path, path: Path, output: Output, deadline: Deadline, ca: str
+) -> None:
     try:
         url = address.read_text("utf-8").strip()
     except FileNotFoundError:
@@ -104,6 +108,7 @@ def _download_output(address: Path, path: Path, output: Output, deadline: Deadli
             Reason.INTERNAL,
             f"the address of Build {output.build}'s output did not come with the pod",
         ) from None
+    ca_file = write_ca_file(str(path.parent), ca) if ca else ""
     try:
         download(
             url,
@@ -112,6 +117,7 @@ def _download_output(address: Path, path: Path, output: Output, deadline: Deadli
             sha256=output.sha256,
             limit=output.size,
             deadline=deadline,
+            ca_file=ca_file,
             policy=_ANYWHERE,
         )
     except SentinelError as error:
@@ -119,18 +125,29 @@ def _download_output(address: Path, path: Path, output: Output, deadline: Deadli
             Reason.SOURCE_UNAVAILABLE,
             f"the object store did not give the output of Build {output.build}: {error.message}",
         ) from None
+    finally:
+        if ca_file:
+            Path(ca_file).unlink()
 
 
 def place_steps(
-    steps: Sequence[tuple[str, str]], *, archives: str, dest: str, deadline: Deadline
+    steps: Sequence[tuple[str, str]],
+    *,
+    archives: str,
+    dest: str,
+    deadline: Deadline,
+    ca: str = "",
 ) -> None:
-    """Unpack the archive of each (step id, digest) into `dest`/<step id>; `archives` has the files. SentinelError."""
+    """Unpack the archive of each (step id, digest) into `dest`/<step id>; `archives` has the files. SentinelError.
+
+    `ca`: authorities (PEM) that the object store's certificate is checked against, besides the system's.
+    """
     for step, digest in steps:
         path = Path(archives, digest)
         local = None if path.exists() else Path(dest, f"{step}.archive")
         try:
             if local:
-                _download_step(Path(archives, f"{digest}.url"), local, step, deadline)
+                _download_step(Path(archives, f"{digest}.url"), local, step, deadline, ca)
             _verify(local or path, digest, step)
             unpack(
                 str(local or path),
@@ -146,22 +163,33 @@ def place_steps(
                 local.unlink(missing_ok=True)
 
 
-def _download_step(address: Path, path: Path, step: str, deadline: Deadline) -> None:
+def _download_step(address: Path, path: Path, step: str, deadline: Deadline, ca: str) -> None:
     try:
         url = address.read_text("utf-8").strip()
     except FileNotFoundError:
         raise failed(
             Reason.INTERNAL, f"the archive of step {step} did not come with the pod"
         ) from None
+    ca_file = write_ca_file(str(path.parent), ca) if ca else ""
     try:
         # The operator's own store, which may be a Service of the cluster.
-        download(url, str(path), login=WebLogin(), deadline=deadline, policy=_ANYWHERE)
+        download(
+            url,
+            str(path),
+            login=WebLogin(),
+            deadline=deadline,
+            ca_file=ca_file,
+            policy=_ANYWHERE,
+        )
     except SentinelError as error:
         # The address is ours: whatever is wrong with it is not the user's.
         raise failed(
             Reason.SOURCE_UNAVAILABLE,
             f"the object store did not give the archive of step {step}: {error.message}",
         ) from None
+    finally:
+        if ca_file:
+            Path(ca_file).unlink()
 
 
 def _verify(path: Path, digest: str, step: str) -> None:

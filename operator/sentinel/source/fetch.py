@@ -97,7 +97,11 @@ def fetch(task: Task) -> None:
             for step, _ in task.steps:
                 _make_empty(dest.parent / step)
             place_steps(
-                task.steps, archives=task.steps_dir, dest=str(dest.parent), deadline=deadline
+                task.steps,
+                archives=task.steps_dir,
+                dest=str(dest.parent),
+                deadline=deadline,
+                ca=task.store_ca,
             )
         if task.standard_steps:
             from sentinel.source.shipped import place  # noqa: PLC0415
@@ -123,7 +127,7 @@ def main() -> int:
     try:
         task = Task.parse(os.environ.get(VARIABLE, ""))
         log = task.termination_log
-        with restoring(task.cache):
+        with restoring(task.cache and {**task.cache, "ca": task.store_ca}):
             fetch(task)
     except SentinelError as error:
         return _fail(log, error.reason or Reason.INTERNAL, error.message)

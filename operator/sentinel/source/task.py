@@ -52,7 +52,8 @@ class Task:
     of disk; network: a `network.Policy` as JSON. With sha256, 64 hexadecimal digits, url is an archive's, and
     there is no commit. steps: (id, digest) of those whose archives are in steps_dir; standard_steps: (id, name) of
     those that are in our image. outputs: those of other builds, which are the source then; outputs_dir has a file
-    `<index>.url` for each. cache: a task for `boxkit restore`, or empty.
+    `<index>.url` for each. cache: a task for `boxkit restore`, or empty;
+    store_ca: as ca, for the object store.
     """
 
     url: str
@@ -75,6 +76,7 @@ class Task:
     steps_dir: str = ""
     standard_steps: tuple[tuple[str, str], ...] = ()
     cache: dict[str, Any] = field(default_factory=dict)
+    store_ca: str = field(default="", repr=False)
     outputs: tuple[Output, ...] = ()
     outputs_dir: str = ""
 
@@ -115,6 +117,7 @@ _NAMES = {
     "allowFile": "allow_file",
     "maxBytes": "max_bytes",
     "stepsDir": "steps_dir",
+    "storeCa": "store_ca",
     "standardSteps": "standard_steps",
     "outputsDir": "outputs_dir",
 }

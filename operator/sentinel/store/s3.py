@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sentinel.api.reasons import Reason
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from sentinel.settings import StoreSettings
+    from sentinel.settings.store import StoreSettings
 
 T = TypeVar("T")
 
@@ -37,8 +39,37 @@ _ADVICE = {
     "AccessDenied": "Allow the key to get, put, list and delete in the bucket",
     "403": "Check the keys of the store and what they may do in the bucket",
     "301": "Correct store.region",
+    "RequestTimeTooSkewed": "Correct the clock of this node or of the store: they differ by more than 15 minutes",
+    "KMS.NotFoundException": "Correct store.sseKmsKeyId",
+    "InvalidArgument": "If it names encryption, the server does not know store.sse",
     "AuthorizationHeaderMalformed": "Correct store.region",
 }
+
+
+_ENCRYPTION = {
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+}
+
+
+def encryption(settings: StoreSettings) -> dict[str, str]:
+    """What a PUT says of encryption, as boto3 names it."""
+    found: dict[str, str] = {"ServerSideEncryption": settings.sse} if settings.sse else {}
+    if settings.sse == "aws:kms" and settings.sse_kms_key_id:
+        found["SSEKMSKeyId"] = settings.sse_kms_key_id
+    return found
+
+
+def _trusted(ca: str) -> str:
+    """A file with `ca` and the authorities that botocore trusts by itself. It stays as long as the process."""
+    import atexit  # noqa: PLC0415 - only where there is one
+
+    from botocore.httpsession import where  # noqa: PLC0415
+
+    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
+        file.write(f"{Path(where()).read_text()}\n{ca}\n")
+    atexit.register(Path(file.name).unlink, missing_ok=True)
+    return file.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +88,12 @@ class ObjectStore:
     Presigning is computed locally; the coroutines do I/O. `close` when done.
     """
 
-    def __init__(self, client: Any, *, bucket: str, endpoint: str, url_seconds: int) -> None:
+    def __init__(self, client: Any, settings: StoreSettings) -> None:
         self._client = client
-        self._bucket = bucket
-        self._where = f"bucket {bucket!r} at {endpoint or 'AWS'}"
-        self._url_seconds = url_seconds
+        self._bucket = settings.bucket
+        self._where = f"bucket {settings.bucket!r} at {settings.endpoint or 'AWS'}"
+        self._url_seconds = settings.url_seconds
+        self._encryption = encryption(settings)
         self._pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="store")
 
     @classmethod
@@ -78,16 +110,20 @@ class ObjectStore:
             custom = {
                 "request_checksum_calculation": "when_required",
                 "response_checksum_validation": "when_required",
-                "s3": {"addressing_style": "path"},
             }
+        style = settings.addressing_style
+        if style == "auto":
+            style = "path" if settings.endpoint else "auto"
         client = boto3.session.Session().client(
             "s3",
             endpoint_url=settings.endpoint or None,
             region_name=settings.region,
             aws_access_key_id=settings.access_key_id.get_secret_value() or None,
             aws_secret_access_key=settings.secret_access_key.get_secret_value() or None,
+            verify=_trusted(settings.ca) if settings.ca else None,
             config=Config(
                 signature_version="s3v4",
+                s3={"addressing_style": style},
                 max_pool_connections=_WORKERS,
                 connect_timeout=5,
                 read_timeout=30,
@@ -95,12 +131,7 @@ class ObjectStore:
                 **custom,
             ),
         )
-        return cls(
-            client,
-            bucket=settings.bucket,
-            endpoint=settings.endpoint,
-            url_seconds=settings.url_seconds,
-        )
+        return cls(client, settings)
 
     def presign_put(
         self, key: str, *, size: int, sha256: str, once: bool = True
@@ -111,7 +142,9 @@ class ObjectStore:
         were stored. With `once` it does not replace an object that is there (HTTP 412); not every server knows that.
         """
         params: dict[str, Any] = {"ContentLength": size, "Metadata": {_DIGEST: sha256}}
+        params |= self._encryption
         headers = {f"x-amz-meta-{_DIGEST}": sha256}
+        headers |= {_ENCRYPTION[name]: value for name, value in self._encryption.items()}
         if once:
             params["IfNoneMatch"] = headers["If-None-Match"] = "*"
         seconds = min(self._url_seconds, _PUT_SECONDS + size // _SLOWEST)
@@ -181,7 +214,10 @@ class ObjectStore:
     async def put(self, key: str, data: bytes) -> None:
         """Write a small object, over what was there."""
         await self._call(
-            f"put {key}", lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+            f"put {key}",
+            lambda: self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=data, **self._encryption
+            ),
         )
 
     async def list(self, prefix: str) -> list[ObjectInfo]:
@@ -259,6 +295,23 @@ class ObjectStore:
                 reason=Reason.STORE_FAILED,
             ) from error
         except BotoCoreError as error:
+            advice = _advice_for(error)
             raise InfrastructureError(
-                f"{self._where}: cannot {action}: {error}", reason=Reason.STORE_FAILED
+                f"{self._where}: cannot {action}: {error}" + (f". {advice}" if advice else ""),
+                reason=Reason.STORE_FAILED,
             ) from error
+
+
+def _advice_for(error: Exception) -> str:
+    """What to set where the server was not even asked."""
+    from botocore import exceptions  # noqa: PLC0415 - see from_settings
+
+    if isinstance(error, exceptions.SSLError):
+        return (
+            "Put the authority of the server's certificate into store.ca, or correct store.endpoint"
+        )
+    if isinstance(error, exceptions.NoCredentialsError):
+        return "Set store.existingSecret, or give the service account access by itself"
+    if isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)):
+        return "Check store.endpoint, its name in DNS, and network policies"
+    return ""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -15,6 +18,7 @@ from pydantic import SecretStr
 from sentinel.api.reasons import Reason
 from sentinel.errors import GoneError, InfrastructureError
 from sentinel.settings import StoreSettings
+from sentinel.store.probe import probe
 from sentinel.store.s3 import ObjectInfo, ObjectStore
 
 
@@ -240,3 +244,122 @@ async def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(InfrastructureError, match="Could not connect to the endpoint URL"):
         await store.check()
     store.close()
+
+
+def made_with(server: Server, **more: Any) -> ObjectStore:
+    known = settings(server.server_port).model_copy(update=more)
+    store = ObjectStore.from_settings(known)
+    assert store is not None
+    return store
+
+
+def test_the_bucket_stands_in_the_path_or_in_the_host_s_name(server: Server) -> None:
+    hosts = {}
+    for style in ("auto", "path", "virtual"):
+        endpoint = f"http://localhost:{server.server_port}"
+        store = made_with(server, addressing_style=style, endpoint=endpoint)
+        hosts[style] = urlsplit(store.presign_get("key"))[1:3]
+        store.close()
+    port = server.server_port
+    assert hosts["auto"] == hosts["path"] == (f"localhost:{port}", "/bucket/key")
+    assert hosts["virtual"] == (f"bucket.localhost:{port}", "/key")
+
+
+@pytest.mark.parametrize(
+    ("asked", "headers"),
+    [
+        ({}, {}),
+        ({"sse": "AES256"}, {"x-amz-server-side-encryption": "AES256"}),
+        (
+            {"sse": "aws:kms", "sse_kms_key_id": "arn:key"},
+            {
+                "x-amz-server-side-encryption": "aws:kms",
+                "x-amz-server-side-encryption-aws-kms-key-id": "arn:key",
+            },
+        ),
+        ({"sse": "", "sse_kms_key_id": "arn:key"}, {}),
+    ],
+    ids=["none", "the server's key", "KMS", "a key without KMS"],
+)
+async def test_encryption_is_asked_for_by_every_put_and_signed(
+    server: Server, asked: dict[str, str], headers: dict[str, str]
+) -> None:
+    store = made_with(server, **asked)
+    url, sent = store.presign_put("key", size=1, sha256="ab")
+    assert {name: value for name, value in sent.items() if "encryption" in name} == headers
+    signed = parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";")
+    assert set(headers) <= set(signed)
+    await store.put("other", b"data")
+    (request,) = server.headers
+    assert {name: value for name, value in request.items() if "server-side" in name} == headers
+    store.close()
+
+
+async def test_the_probe_says_what_is_wrong_once_and_when_it_is_right(
+    server: Server, store: ObjectStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusals = [(403, "RequestTimeTooSkewed"), (403, "RequestTimeTooSkewed"), (404, "NoSuchBucket")]
+    server.refusal = refusals.pop(0)
+
+    class Clock:
+        async def sleep(self, seconds: float) -> None:
+            assert seconds >= 10
+            server.refusal = refusals.pop(0) if refusals else None
+
+    with caplog.at_level("INFO", logger="sentinel.store.probe"):
+        await probe(store, prefix="/ci/", clock=cast(Any, Clock()))
+    first, second, last = (each.getMessage() for each in caplog.records)
+    assert first.startswith(
+        f"the object store cannot be used: bucket 'bucket' at http://127.0.0.1:{server.server_port}: cannot put "
+        "ci/.sentinel-probe: the server says RequestTimeTooSkewed"
+    )
+    assert first.endswith("differ by more than 15 minutes")
+    assert second.endswith("Create the bucket or correct store.bucket")
+    assert last == "the object store can be used now"
+    assert server.objects == {}
+
+
+async def test_a_server_that_is_not_reached_says_what_to_check(server: Server) -> None:
+    server.shutdown()
+    server.server_close()
+    store = made_with(server)
+    with pytest.raises(InfrastructureError, match=r"Check store\.endpoint"):
+        await store.check()
+    store.close()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate that signs itself, for 127.0.0.1, and its key."""
+    ca, key = tmp_path / "ca.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(ca)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return ca, key
+
+
+async def test_an_authority_of_its_own_is_trusted(authority: tuple[Path, Path]) -> None:
+    """A store behind a certificate that no system knows: refused with what to set, and used with store.ca."""
+    ca, key = authority
+    server = Server()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ca, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    endpoint = f"https://127.0.0.1:{server.server_port}"
+    try:
+        foreign = made_with(server, endpoint=endpoint)
+        with pytest.raises(InfrastructureError, match=r"into store\.ca"):
+            await foreign.check()
+        foreign.close()
+        known = made_with(server, endpoint=endpoint, ca=ca.read_text())
+        await known.check()
+        known.close()
+    finally:
+        server.shutdown()
+        server.server_close()

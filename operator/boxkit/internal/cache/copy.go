@@ -108,12 +108,12 @@ func copyFile(from, to string, e *Entry) error {
 	if stat.Size != e.Size {
 		return ErrChanged
 	}
-	out, err := createFile(to)
+	out, exact, err := createFile(to, e.Mode)
 	if err != nil {
 		return err
 	}
 	err = copyContent(out, in, stat)
-	if err == nil && e.Mode != createMode {
+	if err == nil && !exact {
 		err = syscall.Fchmod(int(out.Fd()), e.Mode)
 	}
 	if err == nil {

@@ -51,10 +51,19 @@ func parseEntry(line string) (Entry, error) {
 	if !found {
 		return e, fmt.Errorf("no path")
 	}
-	var kind string
-	if _, err := fmt.Sscanf(head, "%s %o %d %d %d %d %d", &kind, &e.Mode, &e.Size,
-		&e.MTime.Sec, &e.MTime.Nsec, &e.CTime.Sec, &e.CTime.Nsec); err != nil {
+	fields := strings.Fields(head)
+	if len(fields) != 7 || len(fields[0]) != 1 {
+		return e, fmt.Errorf("%d fields", len(fields))
+	}
+	mode, err := strconv.ParseUint(fields[1], 8, 32)
+	if err != nil {
 		return e, err
+	}
+	e.Kind, e.Mode = fields[0][0], uint32(mode)
+	for i, n := range [...]*int64{&e.Size, &e.MTime.Sec, &e.MTime.Nsec, &e.CTime.Sec, &e.CTime.Nsec} {
+		if *n, err = strconv.ParseInt(fields[2+i], 10, 64); err != nil {
+			return e, err
+		}
 	}
 	rest = `"` + rest
 	link, err := strconv.QuotedPrefix(rest)
@@ -68,8 +77,8 @@ func parseEntry(line string) (Entry, error) {
 	if e.Path, err = strconv.Unquote(name); err != nil {
 		return e, err
 	}
-	if e.Kind = kind[0]; !strings.ContainsRune("dflh", rune(e.Kind)) || !validPath(e.Path) {
-		return e, fmt.Errorf("kind %q, path %q", kind, e.Path)
+	if !strings.ContainsRune("dflh", rune(e.Kind)) || !validPath(e.Path) {
+		return e, fmt.Errorf("kind %q, path %q", e.Kind, e.Path)
 	}
 	if e.Kind == HardLink && !validPath(e.Link) {
 		return e, fmt.Errorf("a hard link to %q", e.Link)

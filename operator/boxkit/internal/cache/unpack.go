@@ -20,10 +20,10 @@ import (
 
 const (
 	small      = 256 << 10 // bytes of files that workers write; the reader writes larger ones itself
-	workers    = 4
-	waiting    = 32       // small files read ahead
-	pathsMax   = 64 << 20 // bytes of all paths together
-	entryBytes = 8 << 10  // of the archive, for the headers of one entry
+	workers    = 2         // more of them wait for each other: neighbours in an archive are in the same directory
+	waiting    = 32        // small files read ahead
+	pathsMax   = 64 << 20  // bytes of all paths together
+	entryBytes = 8 << 10   // of the archive, for the headers of one entry
 )
 
 // Unpack unpacks an archive below dir, which must be empty, and which nothing else uses. Where it returns an error,
@@ -297,16 +297,16 @@ func (u *unpacker) work() {
 
 // write makes a file with its mode and time.
 func (u *unpacker) write(e Entry, content func(*os.File) error) error {
-	file, err := createFile(filepath.Join(u.dir, e.Path))
-	if err != nil {
-		return err
-	}
-	err = content(file)
 	mode := e.Mode
 	if u.shared {
 		mode = e.Mode&0o777 | 0o444
 	}
-	if err == nil && mode != createMode {
+	file, exact, err := createFile(filepath.Join(u.dir, e.Path), mode)
+	if err != nil {
+		return err
+	}
+	err = content(file)
+	if err == nil && !exact {
 		err = syscall.Fchmod(int(file.Fd()), mode)
 	}
 	if err == nil {
@@ -315,12 +315,26 @@ func (u *unpacker) write(e Entry, content func(*os.File) error) error {
 	return errors.Join(err, file.Close())
 }
 
-const createMode = 0o600
-
-// createFile makes a new file, where nothing may be yet.
-func createFile(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|syscall.O_NOFOLLOW, createMode)
+// createFile makes a new file, where nothing may be yet. `exact` says whether it has the mode already.
+func createFile(path string, mode uint32) (file *os.File, exact bool, err error) {
+	// Nobody else may open it before its content and mode are there, but for those who may in the end.
+	first := mode & 0o777
+	file, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|syscall.O_NOFOLLOW, os.FileMode(first))
+	return file, mode == first && mode&umask() == 0, err
 }
+
+// umask is the process's, or everything where that is not known: reading it by setting it would change it for a moment.
+var umask = sync.OnceValue(func() uint32 {
+	status, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(status)) {
+		if text, found := strings.CutPrefix(line, "Umask:"); found {
+			if mask, err := strconv.ParseUint(strings.TrimSpace(text), 8, 32); err == nil {
+				return uint32(mask)
+			}
+		}
+	}
+	return 0o777
+})
 
 // finish makes hard links, and gives directories their modes and times, the innermost first.
 func (u *unpacker) finish() error {

@@ -53,6 +53,12 @@ func (s *Session) noteCache(record *wire.CacheRecord) {
 }
 
 func (s *Session) copyCache(ctx context.Context, m *wire.Cache) *wire.CacheRecord {
+	if err := empty(m.To); err != nil { // the box's image may have the cache of the build that made it
+		return &wire.CacheRecord{State: restore.Failed, Text: fmt.Sprintf("%s cannot be emptied: %v", m.To, err)}
+	}
+	if m.From == "" {
+		return nil
+	}
 	text, err := safefile.Read(filepath.Join(s.kit, restore.Name), reportMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = errors.New("the init container did not restore it")
@@ -89,9 +95,6 @@ func (s *Session) fill(ctx context.Context, m *wire.Cache) error {
 	defer file.Close()
 	tree, err := cache.ReadIndex(file, cache.Limits{Entries: m.Entries})
 	if err != nil {
-		return err
-	}
-	if err := empty(m.To); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, copyWithin)

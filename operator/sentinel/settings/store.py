@@ -1,0 +1,61 @@
+"""Settings of the object store, and of the caches in it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, SecretStr
+
+
+class StoreSettings(BaseModel):
+    """The object store for logs, output and cache. Without a bucket nothing is stored and pods keep the logs."""
+
+    bucket: Annotated[str, Field(description="Bucket. Empty: no store.")] = ""
+    endpoint: Annotated[str, Field(description="URL of an S3 server; empty: AWS.")] = ""
+    region: Annotated[str, Field(description="Region that requests are signed for.")] = "us-east-1"
+    prefix: Annotated[str, Field(description="Put before every key.")] = ""
+    access_key_id: Annotated[
+        SecretStr,
+        Field(description="Access key; empty: boto3's own chain (web identity, roles, files)."),
+    ] = SecretStr("")
+    secret_access_key: Annotated[SecretStr, Field(description="Secret key.")] = SecretStr("")
+    url_seconds: Annotated[
+        int, Field(description="How long a presigned URL is valid, in seconds.")
+    ] = 3600
+    addressing_style: Annotated[
+        Literal["auto", "path", "virtual"],
+        Field(
+            description="Whether the bucket stands in the path or in the host's name. auto: the path where there is an "
+            "endpoint, the host's name at AWS."
+        ),
+    ] = "auto"
+    sse: Annotated[
+        Literal["", "AES256", "aws:kms"],
+        Field(description="Encryption that is asked of the server for each object. Empty: none."),
+    ] = ""
+    sse_kms_key_id: Annotated[
+        str, Field(description="The KMS key for aws:kms; empty: the account's default key.")
+    ] = ""
+    ca: Annotated[
+        str,
+        Field(
+            max_length=65536,
+            description="Certificates (PEM) of authorities that the server's certificate is checked against, besides "
+            "the system's. Public: they stand in build pods.",
+        ),
+    ] = ""
+
+
+class CacheSettings(BaseModel):
+    """The caches that builds keep in the object store. Without a store there are none."""
+
+    enabled: Annotated[
+        bool, Field(description="Keep what passed builds leave in $WERCKER_CACHE_DIR.")
+    ] = True
+    max_mib: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Most that the files of one cache may have together, in MiB. A Build may ask for less.",
+        ),
+    ] = 1000
