@@ -25,6 +25,7 @@ from sentinel.api.podshape import AFFINITY, RESOURCES, SECURITY_CONTEXT, TOLERAT
 from sentinel.api.reasons import Reason
 from sentinel.api.source import Input, Source
 from sentinel.api.timeouts import Retries, Timeouts
+from sentinel.api.usage import UsageStatus
 from sentinel.errors import UserError
 
 Text = Annotated[str, Field(max_length=1024)]
@@ -317,28 +318,6 @@ class DiagnosticStatus(Model):
     column: Annotated[int, Field(description="Column, from 1; 0 for none.")] = 0
     message: Annotated[str, Field(max_length=256, description="What is wrong.")] = ""
     hint: Annotated[str, Field(max_length=256, description="How to correct it.")] = ""
-
-
-class UsageStatus(Model):
-    """What the build took."""
-
-    queued_seconds: Annotated[
-        int, Field(description="From its creation until work on it began.")
-    ] = 0
-    pending_seconds: Annotated[
-        int, Field(description="From Accepted until the box of the last attempt answered.")
-    ] = 0
-    run_seconds: Annotated[int, Field(description="From then to the end.")] = 0
-    cpu_seconds: Annotated[
-        float, Field(description="Processor time of the box while steps of the last attempt ran.")
-    ] = 0
-    peak_memory_bytes: Annotated[
-        int,
-        Field(
-            description="Most memory that the box had at once, page cache included.",
-            json_schema_extra={"format": "int64"},
-        ),
-    ] = 0
 
 
 class BuildStatus(Model):

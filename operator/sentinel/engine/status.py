@@ -21,7 +21,6 @@ from sentinel.api.build import (
     Results,
     SourceStatus,
     StepStatus,
-    UsageStatus,
 )
 from sentinel.api.cache import CacheStatus
 from sentinel.api.conditions import (
@@ -33,6 +32,7 @@ from sentinel.api.conditions import (
     set_condition,
 )
 from sentinel.api.reasons import Reason
+from sentinel.api.usage import UsageStatus
 from sentinel.clock import Clock, rfc3339
 from sentinel.engine.board import Board, Seen
 from sentinel.errors import Conflict, GoneError, TransientError

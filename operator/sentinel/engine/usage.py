@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sentinel.api.build import BuildStatus, UsageStatus
+from sentinel.api.build import BuildStatus
 from sentinel.api.conditions import ConditionType, get_condition
+from sentinel.api.usage import UsageStatus
 from sentinel.session.journal import SessionState
 
 

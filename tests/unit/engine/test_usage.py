@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.unit.reports import stories
 
-from sentinel.api.build import BuildStatus, UsageStatus
+from sentinel.api.build import BuildStatus
+from sentinel.api.usage import UsageStatus
 from sentinel.engine.usage import used_by_steps, used_in_all
 from sentinel.session.journal import SessionState, StepState
 from sentinel.session.records import Usage
