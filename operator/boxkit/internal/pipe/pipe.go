@@ -33,9 +33,9 @@ func New(file *os.File, take func([]byte)) (*Source, error) {
 	return &Source{raw: raw, file: file, buffer: make([]byte, readChunk), take: take}, nil
 }
 
-// Run reads until the file is closed.
+// Run reads until the file is closed, or until nobody can write to it any more.
 func (s *Source) Run() {
-	for {
+	for ended := false; !ended; {
 		err := s.raw.Read(func(fd uintptr) bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -46,6 +46,7 @@ func (s *Source) Run() {
 			if n > 0 {
 				s.take(s.buffer[:n])
 			}
+			ended = n == 0 && err == nil
 			return true
 		})
 		if err != nil {

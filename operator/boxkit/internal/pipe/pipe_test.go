@@ -91,18 +91,25 @@ func TestEveryByteArrivesOnceWhoeverReads(t *testing.T) {
 	}
 }
 
-func TestASourceEndsWhenItIsClosed(t *testing.T) {
-	source, _, _ := open(t)
-	done := make(chan struct{})
-	go func() {
-		source.Run()
-		close(done)
-	}()
-	source.Close()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
-		t.Fatal("it reads on")
+func TestASourceEnds(t *testing.T) {
+	for name, end := range map[string]func(source *Source, write *os.File){
+		"closed":                func(source *Source, _ *os.File) { source.Close() },
+		"nobody can write more": func(_ *Source, write *os.File) { write.Close() }, // it would spin
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, write, _ := open(t)
+			done := make(chan struct{})
+			go func() {
+				source.Run()
+				close(done)
+			}()
+			end(source, write)
+			select {
+			case <-done:
+			case <-time.After(20 * time.Second):
+				t.Fatal("it reads on")
+			}
+		})
 	}
 }
 
