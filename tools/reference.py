@@ -17,9 +17,8 @@ from sentinel.config.codes import Code
 from sentinel.config.diagnostics import render
 from sentinel.config.lacks import lacks
 from sentinel.config.load import ConfigError, load, pipeline_of, relevant
-from sentinel.plan.asked import Answer, about_answers, images_of
+from sentinel.plan.asked import Answer, about_answers, about_gone, images_of
 from sentinel.plan.engines import about_engines
-from sentinel.plan.gone import about_gone
 from sentinel.plan.model import StepFacts
 from sentinel.plan.options import check_options
 from sentinel.plan.rewrite import DEFAULTS, RVM, Pairs, Rule

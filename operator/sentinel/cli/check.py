@@ -29,9 +29,8 @@ from sentinel.config.load import (
     pipeline_of,
     relevant,
 )
-from sentinel.plan.asked import Answer, Wanted, about_answers, images_of
+from sentinel.plan.asked import Answer, Wanted, about_answers, images_of, with_gone
 from sentinel.plan.engines import about_engines
-from sentinel.plan.gone import with_gone
 from sentinel.steps.standard import not_standard
 from sentinel.text import printable
 

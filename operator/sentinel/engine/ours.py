@@ -20,7 +20,6 @@ from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import PODS
 from sentinel.plan.codec import decode
 from sentinel.plan.derive import derive_again
-from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import Plan
 from sentinel.plan.names import (
     MANAGED_BY,
@@ -28,7 +27,7 @@ from sentinel.plan.names import (
     labelled,
     sealed_plan,
 )
-from sentinel.plan.seal import PlanKeys, open_plan
+from sentinel.plan.seal import PlanKeys, open_plan, pod_imprint
 
 
 def is_signed(raw: dict[str, Any], *, keys: PlanKeys) -> bool:

@@ -27,13 +27,12 @@ from sentinel.engine.sources import resolve_source, show
 from sentinel.engine.tools import about_tools
 from sentinel.errors import InfrastructureError
 from sentinel.image.dockerconfig import Credential
-from sentinel.plan.durations import check_durations
 from sentinel.plan.facts import Facts
 from sentinel.plan.model import Plan
 from sentinel.plan.notices import notices
 from sentinel.plan.options import check_options
 from sentinel.plan.plan import make_plan
-from sentinel.plan.podpolicy import check_pod
+from sentinel.plan.podpolicy import check_durations, check_pod
 
 
 async def prepare(run: Run, number: int) -> Attempt:

@@ -17,7 +17,7 @@ from sentinel.engine.run import Run
 from sentinel.engine.secrets import References
 from sentinel.engine.status import StatusWriter
 from sentinel.errors import InternalError, UserError
-from sentinel.plan.model import PlanSource
+from sentinel.plan.source import PlanSource, secret_of
 from sentinel.resolver.client import Session, raise_failure
 from sentinel.resolver.messages import ArchiveWanted, GitWanted, SourceAnswer, SourceRequest
 from sentinel.source.address import holds_login
@@ -63,11 +63,11 @@ async def _wanted(
     match source.git, source.archive:
         case GitSource() as git, None:
             _refuse_password(git.url, field="spec.source.git")
-            credentials = await references.git_credentials(_secret(git))
+            credentials = await references.git_credentials(secret_of(git))
             return GitWanted(url=git.url, ref=git.ref, credentials=credentials), None
         case None, ArchiveSource() as archive:
             _refuse_password(archive.url, field="spec.source.archive")
-            credentials = await references.archive_credentials(_secret(archive))
+            credentials = await references.archive_credentials(secret_of(archive))
             return None, ArchiveWanted(
                 url=archive.url, sha256=archive.sha256, credentials=credentials
             )
@@ -89,7 +89,7 @@ def _found(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceStat
                 url=wanted.url,
                 commit=answer.commit,
                 ref=wanted.ref,
-                secret=_secret(wanted),
+                secret=secret_of(wanted),
                 submodules=wanted.submodules,
                 branch=answer.branch,
                 tag=answer.tag,
@@ -109,14 +109,10 @@ def _found(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceStat
         PlanSource(
             url=source.archive.url,
             digest=answer.digest,
-            secret=_secret(source.archive),
+            secret=secret_of(source.archive),
         ),
         SourceStatus(digest=f"sha256:{answer.digest}"),
     )
-
-
-def _secret(wanted: GitSource | ArchiveSource) -> str:
-    return wanted.secret_ref.name if wanted.secret_ref is not None else ""
 
 
 def _refuse_password(url: str, *, field: str) -> None:

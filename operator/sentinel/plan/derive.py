@@ -25,7 +25,6 @@ def derive_again(plan: Plan, *, build: Build, settings: Settings) -> Plan:
     ConfigMaps that the Build does not name; UserError for what the settings do not allow any more.
     """
     of = plan.source
-    wanted = build.spec.source.archive if of.digest else build.spec.source.git
     inherits = build.spec.parent is not None and build.spec.source == Source()
     secrets, maps = needed(plan.variables)
     known_secrets, known_maps = needed(user_variables(build))
@@ -34,18 +33,18 @@ def derive_again(plan: Plan, *, build: Build, settings: Settings) -> Plan:
         wrong = f"it is for Build {plan.namespace}/{plan.build} ({plan.uid})"
     elif of.inherited != inherits or (of.outputs and not inherits):
         wrong = "it has another source than the Build"
-    elif wanted is None and not inherits:
-        wrong = "it is for another kind of source"
     elif foreign:
         wrong = f"it reads {', '.join(foreign)}, which the Build does not name"
     else:
         wrong = ""
+    source = plan.source
+    if not wrong and not inherits:
+        try:
+            source = source.again(build.spec.source)
+        except LookupError as e:
+            wrong = str(e)
     if wrong:
         raise NotVerified(f"its plan is not this Build's: {wrong}", reason=Reason.NOT_VERIFIED)
-    source = plan.source
-    if wanted is not None:
-        secret = wanted.secret_ref.name if wanted.secret_ref is not None else ""
-        source = replace(source, url=wanted.url, secret=secret)
     image = plan_image(build, source=source, settings=settings)
     if plan.image.commit == "never":
         image = PlanImage(pull_secrets=image.pull_secrets)

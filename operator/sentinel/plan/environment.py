@@ -14,10 +14,15 @@ from dataclasses import dataclass
 from sentinel.api.build import Build, EnvFrom, EnvVar
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.plan.budget import ENVIRONMENT_LIMIT, VARIABLE_LIMIT, size_of
 from sentinel.plan.facts import Facts
 from sentinel.plan.generic import proxy_variables
-from sentinel.plan.interpolate import interpolate, public_values
+from sentinel.plan.interpolate import (
+    ENVIRONMENT_LIMIT,
+    VARIABLE_LIMIT,
+    interpolate,
+    public_values,
+    size_of,
+)
 from sentinel.plan.model import EnvSource, Variable
 
 EXPANSION_LIMIT = 4 * ENVIRONMENT_LIMIT

@@ -16,11 +16,10 @@ from sentinel.api.reasons import Reason
 from sentinel.config.model import Config, Pipeline, Step
 from sentinel.errors import UserError
 from sentinel.layout import BASE_PATH
-from sentinel.plan.budget import Budget
 from sentinel.plan.generic import generic_variables
 from sentinel.plan.images import WantedImages, wanted_images
 from sentinel.plan.internal import check_internal
-from sentinel.plan.interpolate import hidden_names, public_values
+from sentinel.plan.interpolate import Budget, hidden_names, public_values
 from sentinel.plan.model import PlanSource, StepPhase
 from sentinel.settings import Settings
 

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 
 from sentinel.api.build import Build
 from sentinel.layout import CACHE_DIR, OUTPUT_DIR, PIPELINE_DIR, REPORT_DIR, WERCKER_DIR
-from sentinel.plan.archiveurl import archive_name
-from sentinel.plan.giturl import GitUrl, parse_git_url, schemeless
 from sentinel.plan.model import PlanSource
+from sentinel.plan.source import GitUrl, schemeless
 from sentinel.settings import Settings
 
 LAST_BUILD_BOX = "WERCKER_LAST_BUILD_BOX"
@@ -34,9 +33,7 @@ def is_deploy(build: Build) -> bool:
 
 def application_name(build: Build, *, source: PlanSource) -> str:
     """The application's name: the spec's, else the repository's or the archive's file name, else the Build's."""
-    if source.digest:
-        return build.spec.application.name or archive_name(source.url) or build.name
-    return build.spec.application.name or parse_git_url(source.url).repository or build.name
+    return build.spec.application.name or source.project.repository or build.name
 
 
 def application_id(build: Build, *, source: PlanSource) -> str:
@@ -59,7 +56,7 @@ def generic_variables(
     where the reports are. The five of the original design's diagram come last.
     """
     spec = build.spec
-    git = GitUrl() if source.digest else parse_git_url(source.url)
+    git = GitUrl() if source.digest else source.project
     name = application_name(build, source=source)
     application = application_id(build, source=source)
     owner = spec.application.owner or git.owner

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box, Config, Pipeline
 from sentinel.errors import UserError
-from sentinel.plan.budget import Budget
-from sentinel.plan.interpolate import interpolate
+from sentinel.plan.interpolate import Budget, interpolate
 from sentinel.plan.logins import names_host, with_registry
 from sentinel.plan.rewrite import Rewritten, is_classic, rewritten
 from sentinel.settings.images import Rewrite

@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 from sentinel.api.build import PodContainer
 from sentinel.layout import BASE_PATH, OUTPUT_DIR
 from sentinel.plan.names import AttemptId
+from sentinel.plan.source import PlanOutput as PlanOutput  # noqa: PLC0414 - a part of the Plan
+from sentinel.plan.source import PlanSource as PlanSource  # noqa: PLC0414
 
 VERSION = 3
 """The newest that is read."""
@@ -130,63 +132,6 @@ class PlanService:
     entrypoint: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     user: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanOutput:
-    """The stored output of a Build of the same namespace, which its source is made of.
-
-    `application` is the segment of its key, `sha256` is hexadecimal, `size` in bytes. `directory` is below the source's
-    root, "" for the root itself.
-    """
-
-    build: str
-    application: str
-    uid: str
-    attempt: int
-    sha256: str
-    size: int
-    directory: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanSource:
-    """The commit to check out, or the archive to unpack. `secret` names a Secret with credentials, or is empty.
-
-    An archive has a `digest` (sha256, hexadecimal) and no commit. With `outputs` these are the source's files, and the
-    rest is what they were built from and where wercker.yml is. `parent_image` is the image of spec.parent, as
-    repository@digest, "" without one; `inherited`: the Build has no source but its parent's.
-    """
-
-    url: str
-    commit: str = ""
-    digest: str = ""
-    ref: str = ""
-    branch: str = ""
-    tag: str = ""
-    subject: str = ""
-    secret: str = ""
-    submodules: bool = False
-    outputs: tuple[PlanOutput, ...] = ()
-    parent_image: str = ""
-    inherited: bool = False
-
-    @property
-    def fetch_secret(self) -> str:
-        """The Secret that the pod fetches with, "" where it needs none: outputs come from the object store."""
-        return "" if self.outputs else self.secret
-
-    @property
-    def revision(self) -> str:
-        """What exactly is built, for machines."""
-        return f"sha256:{self.digest}" if self.digest else self.commit
-
-    @property
-    def short(self) -> str:
-        """The same for people: the beginning of a commit, `archive sha256:…`, or whose output it is."""
-        if self.outputs:
-            return f"output of {', '.join(each.build for each in self.outputs)}"
-        return f"archive sha256:{self.digest[:12]}" if self.digest else self.commit[:12]
 
 
 @dataclass(frozen=True, kw_only=True)

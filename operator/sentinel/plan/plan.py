@@ -14,7 +14,6 @@ from sentinel.api.reasons import Reason
 from sentinel.config.model import Box, Step
 from sentinel.config.root import effective_timeout
 from sentinel.errors import UserError
-from sentinel.plan.budget import VARIABLE_LIMIT, size_of
 from sentinel.plan.derive import attempt_results
 from sentinel.plan.engines import engine_for_pipeline
 from sentinel.plan.environment import build_variables
@@ -26,6 +25,7 @@ from sentinel.plan.internal import (
     check_scratch,
     is_shipped,
 )
+from sentinel.plan.interpolate import VARIABLE_LIMIT, size_of
 from sentinel.plan.model import (
     COMMON,
     VERSION,
@@ -39,9 +39,8 @@ from sentinel.plan.names import step_id
 from sentinel.plan.notices import image_notes
 from sentinel.plan.options import dashed
 from sentinel.plan.repository import own_repository, plan_image
-from sentinel.plan.services import plan_services
+from sentinel.plan.services import plan_services, words_of
 from sentinel.plan.users import run_as
-from sentinel.plan.words import words_of
 
 OPTIONS_LIMIT = 512 * 1024
 """Bytes of all options of one step: with the build's own variables (1 MiB) they stay below the 2 MiB of execve."""

@@ -20,7 +20,6 @@ from sentinel.layout import (
     FETCHED_SOURCE,
     GIT_SECRET_DIR,
     KIT_DIR,
-    OUTPUTS_DIR,
     PIPELINE_DIR,
     PYTHON,
     REPORT_DIR,
@@ -32,7 +31,6 @@ from sentinel.layout import (
 )
 from sentinel.plan.codec import encode
 from sentinel.plan.containers import container_aliases, container_secrets
-from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.links import ADDRESS
 from sentinel.plan.model import Plan, PlanService, PlanStep
 from sentinel.plan.names import (
@@ -42,7 +40,7 @@ from sentinel.plan.names import (
     SOURCE,
     is_dns_name,
 )
-from sentinel.plan.seal import PlanKeys, seal_plan
+from sentinel.plan.seal import PlanKeys, pod_imprint, seal_plan
 from sentinel.plan.users import is_read_only, is_root, security_context
 from sentinel.settings import Settings
 
@@ -158,12 +156,8 @@ class _Spec:
             {"name": "session", "emptyDir": {}},
         ]
         volumes += [{"name": name, "emptyDir": {}} for name, _ in self._writable()]
-        if self.plan.source.fetch_secret:
-            git = {"secretName": self.plan.source.fetch_secret, "defaultMode": 0o444}
-            volumes.append({"name": "git", "secret": git})
-        if self.plan.source.outputs:
-            outputs = {"secretName": self.plan.id.outputs, "defaultMode": 0o444}
-            volumes.append({"name": "outputs", "secret": outputs})
+        for name, _, holds in self.plan.source.volumes(self.plan.id):
+            volumes.append({"name": name, **holds})
         if self.plan.archived_steps:
             volumes.append({"name": "steps", "configMap": {"name": self.plan.id.steps}})
         if self.plan.cache.size:
@@ -217,32 +211,15 @@ class _Spec:
             }
         if self.settings.store.ca and (steps or self.plan.cache.size or self.plan.source.outputs):
             fetch["storeCa"] = self.settings.store.ca  # public as well
-        if self.plan.source.outputs:
-            fetch["outputsDir"] = OUTPUTS_DIR
-            fetch["outputs"] = [
-                {"build": o.build, "directory": o.directory, "sha256": o.sha256, "size": o.size}
-                for o in self.plan.source.outputs
-            ]
-        elif self.plan.source.digest:
-            fetch["sha256"] = self.plan.source.digest
-        else:
-            fetch |= {
-                "commit": self.plan.source.commit,
-                "ref": self.plan.source.ref,
-                "branch": self.plan.source.branch,
-                "tag": self.plan.source.tag,
-                "submodules": self.plan.source.submodules,
-            }
+        fetch |= self.plan.source.fetched
         mounts: list[Object] = [
             {"name": "wercker", "mountPath": WERCKER_DIR},
             {"name": "kit", "mountPath": KIT_DIR},
         ]
-        if self.plan.source.fetch_secret:
-            mounts.append({"name": "git", "mountPath": GIT_SECRET_DIR, "readOnly": True})
+        for name, place, _ in self.plan.source.volumes(self.plan.id):
+            mounts.append({"name": name, "mountPath": place, "readOnly": True})
         if self.plan.cache.size:
             mounts.append({"name": "cache", "mountPath": CACHE_SECRET_DIR, "readOnly": True})
-        if self.plan.source.outputs:
-            mounts.append({"name": "outputs", "mountPath": OUTPUTS_DIR, "readOnly": True})
         if steps:
             mounts.append({"name": "steps", "mountPath": STEPS_DIR, "readOnly": True})
         return {

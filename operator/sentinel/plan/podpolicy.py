@@ -1,4 +1,4 @@
-"""What a Build may say about its pod: closed by default, opened by the operator's `pods.*` settings.
+"""What a Build may say about its pod and its times: closed by default, opened by the operator's `pods.*` settings.
 
 A Build's author may have no rights on pods at all, and the operator creates the pod with its own: whatever reaches past
 the namespace or the container is refused here, before a pod exists. A namespace's Pod Security level still applies.
@@ -14,6 +14,7 @@ from typing import Any
 from sentinel.api import GROUP
 from sentinel.api.build import Build, PodContainer, PodSettings
 from sentinel.api.crd import structural
+from sentinel.api.model import seconds
 from sentinel.api.podshape import unknown_fields
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
@@ -121,3 +122,41 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 def _by(setting: str, allowed: Sequence[str]) -> str:
     return f" by the operator's setting {setting} ({', '.join(allowed[:8]) or 'none'})"
+
+
+HOUR = 3600
+LONGEST = {
+    "timeouts.pending": 24 * HOUR,
+    "timeouts.build": 7 * 24 * HOUR,
+    "timeouts.command": 7 * 24 * HOUR,
+    "timeouts.noResponse": 7 * 24 * HOUR,
+    "ttlAfterFinished": 366 * 24 * HOUR,
+}
+"""Field of the spec → seconds that it may be at most."""
+
+
+def check_durations(build: Build) -> None:
+    """Raises UserError InvalidSpec naming each duration that is 0 where that means nothing, or too long."""
+    timeouts = build.spec.timeouts
+    stated = {
+        "timeouts.pending": timeouts.pending,
+        "timeouts.build": timeouts.build,
+        "timeouts.command": timeouts.command,
+        "timeouts.noResponse": timeouts.no_response,
+        "ttlAfterFinished": build.spec.ttl_after_finished,
+    }
+    problems = []
+    for field, text in stated.items():
+        if text is None:
+            continue
+        value, longest = seconds(text), LONGEST[field]
+        if value > longest:
+            problems.append(
+                f"spec.{field}: {text} is longer than {longest // HOUR}h, the most it can be"
+            )
+        elif value < 1 and field != "ttlAfterFinished":
+            problems.append(
+                f"spec.{field}: {text} is shorter than 1s; leave the field out for its default"
+            )
+    if problems:
+        raise UserError("; ".join(problems), reason=Reason.INVALID_SPEC)

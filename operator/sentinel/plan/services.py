@@ -7,18 +7,18 @@ refused before there is a pod.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
 from sentinel.errors import UserError
-from sentinel.plan.budget import Budget, size_of
-from sentinel.plan.interpolate import interpolate
+from sentinel.plan.interpolate import Budget, interpolate, size_of
 from sentinel.plan.links import Port, exposed, link_bytes, link_variables
 from sentinel.plan.model import ImageFacts, PlanService
 from sentinel.plan.names import container_name
 from sentinel.plan.users import run_as
-from sentinel.plan.words import words_of
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -135,3 +135,15 @@ def _own_env(
             budget=budget,
         )
     return tuple(env.items())
+
+
+def words_of(box: Box, field: Literal["cmd", "entrypoint"]) -> tuple[str, ...]:
+    """The field's words, none where it is not set. Raises UserError ConfigInvalid where a quote is open."""
+    try:
+        return tuple(shlex.split(getattr(box, field)))
+    except ValueError as error:
+        raise UserError(
+            f"{field} of {box.id} on line {box.line} of wercker.yml cannot be split into words: {error}. "
+            "Check its quotes",
+            reason=Reason.CONFIG_INVALID,
+        ) from error

@@ -36,9 +36,8 @@ from sentinel.errors import NotVerified
 from sentinel.handlers import is_signed
 from sentinel.kube.resources import Resource
 from sentinel.plan.codec import encode
-from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.names import PLAN_ANNOTATION, AttemptId
-from sentinel.plan.seal import PlanKeys, seal_plan
+from sentinel.plan.seal import PlanKeys, pod_imprint, seal_plan
 
 NAME = AttemptId("ns", "b", UID, 1).pod
 EVIL = replace(

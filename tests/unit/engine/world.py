@@ -25,10 +25,9 @@ from sentinel.errors import NotYet
 from sentinel.kube.errors import AlreadyExists, Conflict, NotFound
 from sentinel.kube.resources import Resource
 from sentinel.plan.codec import encode
-from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, PlanStep
 from sentinel.plan.names import PLAN_ANNOTATION, UID_LABEL, AttemptId
-from sentinel.plan.seal import PlanKeys, seal_plan
+from sentinel.plan.seal import PlanKeys, pod_imprint, seal_plan
 from sentinel.resolver.shelf import Known
 from sentinel.session.frames import FrameDecoder, JsonFrame, encode_json
 from sentinel.settings import Settings

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tests.unit.plan.examples import SOURCE, STARTED, build, plan, settings
 
-from sentinel.plan.archiveurl import archive_name
 from sentinel.plan.codec import decode, encode
 from sentinel.plan.generic import application_name, generic_variables
 from sentinel.plan.model import PlanSource
 from sentinel.plan.pod import make_pod
+from sentinel.plan.source import archive_name
 
 URL = "https://files.example.com/acme/hello-1.0.tar.gz?X-Signature=abc"
 ARCHIVE = PlanSource(url=URL, digest="d" * 64, secret="files")

@@ -13,10 +13,9 @@ from sentinel.api.reasons import Reason
 from sentinel.config.load import load
 from sentinel.config.model import Box
 from sentinel.errors import UserError
-from sentinel.plan.budget import Budget
 from sentinel.plan.environment import resolve
 from sentinel.plan.images import wanted_images
-from sentinel.plan.interpolate import interpolate
+from sentinel.plan.interpolate import Budget, interpolate
 from sentinel.plan.model import ImageFacts, Variable
 from sentinel.plan.services import plan_services
 

@@ -10,7 +10,7 @@ from tests.unit.plan.examples import build
 from sentinel.api.model import seconds
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.plan.durations import check_durations
+from sentinel.plan.podpolicy import check_durations
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from tests.unit.plan.examples import SOURCE, UID, YML, build, plan, settings
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
 from sentinel.plan.environment import ResolvedEnvironment, needed, resolve
-from sentinel.plan.giturl import GitUrl, parse_git_url, schemeless
 from sentinel.plan.model import EnvSource, PlanSource, Variable
+from sentinel.plan.source import GitUrl, parse_git_url, schemeless
 
 RUN_URL = f"https://app.wercker.com/acme/hello/runs/build/{UID}"
 LINKS = [

@@ -15,10 +15,10 @@ from sentinel.errors import NotVerified, UserError
 from sentinel.plan.codec import decode, encode
 from sentinel.plan.derive import derive_again
 from sentinel.plan.generic import generic_variables, is_deploy
-from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import PlanOutput, PlanSource
 from sentinel.plan.outputs import output_key, plan_output
 from sentinel.plan.pod import make_pod
+from sentinel.plan.seal import pod_imprint
 
 IMAGE = "registry.example.com/team/hello@sha256:" + "b" * 64
 OUTPUT = PlanOutput(

@@ -10,11 +10,10 @@ import pytest
 from tests.unit.plan.examples import BOX, DIGEST, SOURCE, UID, YML, build, plan, settings
 
 from sentinel.plan.codec import decode
-from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import PlanCache
 from sentinel.plan.names import PLAN_ANNOTATION
 from sentinel.plan.pod import make_pod, sign_pod
-from sentinel.plan.seal import PlanKeys, open_plan
+from sentinel.plan.seal import PlanKeys, open_plan, pod_imprint
 from sentinel.settings import NetworkSettings, SourceSettings
 
 FETCH = {

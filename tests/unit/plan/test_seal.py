@@ -16,7 +16,6 @@ from sentinel.api.reasons import Reason
 from sentinel.errors import NotVerified
 from sentinel.plan.codec import encode
 from sentinel.plan.derive import derive_again
-from sentinel.plan.imprint import pod_imprint
 from sentinel.plan.model import PlanImage, Variable
 from sentinel.plan.names import AttemptId
 from sentinel.plan.pod import make_pod
@@ -24,6 +23,7 @@ from sentinel.plan.seal import (
     PlanKeys,
     check_object,
     open_plan,
+    pod_imprint,
     seal_plan,
     sign_object,
 )
