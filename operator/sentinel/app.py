@@ -32,12 +32,14 @@ from sentinel.engine.run import Run, Tools
 from sentinel.engine.status import StatusWriter
 from sentinel.engine.supervisor import Supervisor
 from sentinel.engine.sweep import sweep_forever
+from sentinel.engine.workflow import Reconciler
+from sentinel.engine.workflows import Workflows
 from sentinel.errors import UserError
 from sentinel.handlers import make_registry
 from sentinel.kube.client import Kube
 from sentinel.kube.events import Recorder
 from sentinel.kube.lease import LeaderLease
-from sentinel.kube.resources import BUILDS, IMAGE_COMMITS
+from sentinel.kube.resources import BUILDS, IMAGE_COMMITS, WORKFLOW_RUNS
 from sentinel.kube.watches import check_installed
 from sentinel.observe.health import Health, serve_health
 from sentinel.observe.metrics import measure_lag
@@ -63,7 +65,9 @@ async def run_operator(settings: Settings) -> None:
         kube = await stack.enter_async_context(
             await Kube.connect(user_agent=f"sentinel-operator/{__version__}")
         )
-        await check_installed(kube, BUILDS, IMAGE_COMMITS, namespaces=settings.namespaces)
+        await check_installed(
+            kube, BUILDS, IMAGE_COMMITS, WORKFLOW_RUNS, namespaces=settings.namespaces
+        )
         wary = True
         if settings.leader_election:
             wary = await stack.enter_async_context(_leading(settings, kube, identity))
@@ -101,7 +105,11 @@ async def run_operator(settings: Settings) -> None:
         )
         stack.push_async_callback(supervisor.drain)
         await stack.enter_async_context(_task(supervisor.run(), name="supervisor"))
-        await stack.enter_async_context(_task(sweep_forever(tools, supervisor), name="resync"))
+        workflows = Workflows(Reconciler(tools, recorder))
+        await stack.enter_async_context(_task(workflows.run(), name="workflows"))
+        await stack.enter_async_context(
+            _task(sweep_forever(tools, supervisor, workflows), name="resync")
+        )
         await stack.enter_async_context(_task(measure_lag(), name="loop lag"))
         if tools.store is not None:
             probing = probe(tools.store, prefix=settings.store.prefix, clock=clock)
@@ -110,6 +118,7 @@ async def run_operator(settings: Settings) -> None:
         await kopf.operator(
             registry=make_registry(
                 supervisor=supervisor,
+                workflows=workflows,
                 pods=tools.pods,
                 commits=tools.commits,
                 keys=keys,

@@ -16,6 +16,7 @@ from sentinel.engine.board import Board, key_of
 from sentinel.engine.metrics import BuildMetrics
 from sentinel.engine.ours import is_signed
 from sentinel.engine.supervisor import Supervisor
+from sentinel.engine.workflows import Workflows
 from sentinel.kube.watches import log_in, tune
 from sentinel.observe.metrics import note_event
 from sentinel.plan.names import FINISHED_LABEL, MANAGED_BY, MANAGED_BY_VALUE
@@ -23,7 +24,13 @@ from sentinel.plan.seal import PlanKeys
 
 
 def make_registry(
-    *, supervisor: Supervisor, pods: Board, commits: Board, keys: PlanKeys, metrics: BuildMetrics
+    *,
+    supervisor: Supervisor,
+    workflows: Workflows,
+    pods: Board,
+    commits: Board,
+    keys: PlanKeys,
+    metrics: BuildMetrics,
 ) -> kopf.OperatorRegistry:
     """The handlers, on a registry of their own. Of pods that only carry our label nothing is kept."""
     registry = kopf.OperatorRegistry()
@@ -47,6 +54,12 @@ def make_registry(
         tell = supervisor.gone if gone else supervisor.offer
         tell(dict(event["object"]))
         metrics.build(dict(event["object"]), gone=gone)
+        workflows.built(event["object"], deleted=gone)
+
+    @kopf.on.event(GROUP, VERSION, "workflowruns", registry=registry)
+    async def on_workflow_run(event: kopf.RawEvent, **_: Any) -> None:
+        tell = workflows.gone if event["type"] == "DELETED" else workflows.offer
+        tell(event["object"])
 
     @kopf.on.event("v1", "pods", registry=registry)
     async def on_pod(event: kopf.RawEvent, **_: Any) -> None:

@@ -8,7 +8,7 @@ webhook is needed; they are repeated nowhere else.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ from sentinel.api import GROUP, VERSION
 from sentinel.api.build import BuildSpec, BuildStatus
 from sentinel.api.imagecommit import ImageCommitSpec, ImageCommitStatus
 from sentinel.api.model import Model
+from sentinel.api.workflowrun import WorkflowRunSpec, WorkflowRunStatus
 
 Schema = dict[str, Any]
 
 MUTABLE = ("cancel", "ttlAfterFinished")
 """The fields of a Build's spec that may change."""
+
+RUN_MUTABLE = ("cancel", "retry", "ttlAfterFinished")
+"""Those of a WorkflowRun's spec."""
 
 _DROPPED = frozenset({"title", "examples", "deprecated", "default", "$defs"})
 _KEPT = frozenset(
@@ -125,13 +129,17 @@ def _say_default(result: Schema, node: Schema) -> None:
 
 def crds() -> dict[str, Schema]:
     """The definitions, by file name."""
-    return {"builds.yaml": _build(), "imagecommits.yaml": _imagecommit()}
+    return {
+        "builds.yaml": _build(),
+        "imagecommits.yaml": _imagecommit(),
+        "workflowruns.yaml": _workflowrun(),
+    }
 
 
 def _build() -> Schema:
     spec = _schema(BuildSpec)
     frozen = [name for name in spec["properties"] if name not in MUTABLE]
-    spec["x-kubernetes-validations"] = [_frozen(name) for name in frozen]
+    spec["x-kubernetes-validations"] = [_frozen(name, "Build", MUTABLE) for name in frozen]
     spec["x-kubernetes-validations"] += [
         _rule(
             "has(self.source) || has(self.parent)",
@@ -143,6 +151,29 @@ def _build() -> Schema:
         ),
     ]
     fields = spec["properties"]
+    _shared_rules(fields)
+    return _definition(
+        kind="Build",
+        plural="builds",
+        short="bld",
+        description="One run of one pipeline of a project's wercker.yml.",
+        spec=spec,
+        status=_schema(BuildStatus),
+        columns=[
+            _column("Phase", ".status.phase"),
+            _column("Progress", ".status.progress"),
+            _column("Step", ".status.currentStep"),
+            _column("Commit", ".status.source.shortCommit"),
+            _column("Started", ".status.startTime", type_="date"),
+            _column("Finished", ".status.completionTime", type_="date"),
+            _column("Reason", '.status.conditions[?(@.type=="Succeeded")].reason', priority=1),
+            _column("Image", ".status.image.digest", priority=1),
+        ],
+    )
+
+
+def _shared_rules(fields: Schema) -> None:
+    """The rules of what Builds and WorkflowRuns have in common."""
     fields["source"]["x-kubernetes-validations"] = [
         _rule(
             "has(self.git) != has(self.archive)",
@@ -160,22 +191,34 @@ def _build() -> Schema:
     value_from["x-kubernetes-validations"] = [_exactly_one("secretKeyRef", "configMapKeyRef")]
     env_from = fields["envFrom"]["items"]
     env_from["x-kubernetes-validations"] = [_exactly_one("secretRef", "configMapRef")]
+
+
+def _workflowrun() -> Schema:
+    spec = _schema(WorkflowRunSpec)
+    frozen = [name for name in spec["properties"] if name not in RUN_MUTABLE]
+    spec["x-kubernetes-validations"] = [
+        *(_frozen(name, "WorkflowRun", RUN_MUTABLE) for name in frozen),
+        _rule(
+            "!has(oldSelf.retry) || (has(self.retry) && self.retry >= oldSelf.retry)",
+            "retry can only grow",
+        ),
+    ]
+    _shared_rules(spec["properties"])
     return _definition(
-        kind="Build",
-        plural="builds",
-        short="bld",
-        description="One run of one pipeline of a project's wercker.yml.",
+        kind="WorkflowRun",
+        plural="workflowruns",
+        short="wfr",
+        description="One run of a workflow of a project's wercker.yml.",
         spec=spec,
-        status=_schema(BuildStatus),
+        status=_schema(WorkflowRunStatus),
         columns=[
+            _column("Workflow", ".status.workflow"),
             _column("Phase", ".status.phase"),
             _column("Progress", ".status.progress"),
-            _column("Step", ".status.currentStep"),
             _column("Commit", ".status.source.shortCommit"),
             _column("Started", ".status.startTime", type_="date"),
             _column("Finished", ".status.completionTime", type_="date"),
             _column("Reason", '.status.conditions[?(@.type=="Succeeded")].reason', priority=1),
-            _column("Image", ".status.image.digest", priority=1),
         ],
     )
 
@@ -262,12 +305,12 @@ def _rule(rule: str, message: str) -> Schema:
     return {"rule": rule, "message": message}
 
 
-def _frozen(name: str) -> Schema:
+def _frozen(name: str, kind: str, mutable: Sequence[str]) -> Schema:
     """A rule of its own for each field: the server's answer then says which one was touched."""
     return _rule(
         f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
-        f"{name} cannot be changed once the Build exists: make a new Build "
-        f"(only {' and '.join(MUTABLE)} may change)",
+        f"{name} cannot be changed once the {kind} exists: make a new {kind} "
+        f"(only {' and '.join(mutable)} may change)",
     )
 
 

@@ -28,6 +28,14 @@ class GitSource(Model):
             "HEAD.",
         ),
     ] = "HEAD"
+    commit: Annotated[
+        str,
+        Field(
+            max_length=64,
+            pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})?$",
+            description="Exactly this commit; `ref` is then only the branch, or refs/tags/ and the tag, that it is of.",
+        ),
+    ] = ""
     secret_ref: Annotated[
         LocalRef | None,
         Field(

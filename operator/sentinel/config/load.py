@@ -19,7 +19,7 @@ from sentinel.config.findings import (
     TooManyFindings,
     did_you_mean,
 )
-from sentinel.config.model import Config, Pipeline
+from sentinel.config.model import Config, Pipeline, Workflow
 from sentinel.config.root import parse_root
 from sentinel.errors import UserError
 
@@ -28,6 +28,10 @@ FILE_NAMES = ("ewok.yml", "wercker.yml", ".wercker.yml")
 
 MISNAMED = ("wercker.yaml", ".wercker.yaml", "ewok.yaml", "Wercker.yml", "box.yml", "werker.yml")
 """Names that people give the file and that are not read."""
+
+
+WORKFLOWS = "workflows"
+"""The section that findings in workflows belong to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,36 @@ def pipeline_of(loaded: Loaded, name: str, *, path: str = "wercker.yml") -> Pipe
     raise ConfigError(
         f"{message}. {hint}{why}", reason=Reason.PIPELINE_NOT_FOUND, diagnostics=(unknown, *stray)
     )
+
+
+def workflow_of(loaded: Loaded, name: str, *, path: str = "wercker.yml") -> Workflow:
+    """The workflow `name`, or the only one where `name` is "", if it can be run.
+
+    Raises ConfigError: ConfigInvalid where the file or its workflows have errors, PipelineNotFound where there is no
+    such workflow, or several and no name.
+    """
+    blocking = tuple(
+        d
+        for d in loaded.diagnostics
+        if d.severity is Severity.ERROR and d.pipeline in ("", WORKFLOWS)
+    )
+    if blocking:
+        shown = "\n".join(render(d, path=path, text=loaded.text) for d in blocking[:3])
+        more = f"\n… and {len(blocking) - 3} more" if len(blocking) > 3 else ""
+        raise ConfigError(shown + more, reason=Reason.CONFIG_INVALID, diagnostics=blocking)
+    known = {each.name: each for each in loaded.config.workflows} if loaded.config else {}
+    if name in known:
+        return known[name]
+    if not name and len(known) == 1:
+        return next(iter(known.values()))
+    listed = ", ".join(known) or "none"
+    if not known:
+        message = f"{path} has no workflows; run a pipeline of it with a Build, or add workflows:"
+    elif name:
+        message = f"{path} has no workflow {name}; it has: {listed}"
+    else:
+        message = f"{path} has several workflows: set spec.workflow to one of {listed}"
+    raise ConfigError(message, reason=Reason.PIPELINE_NOT_FOUND, diagnostics=())
 
 
 def relevant(loaded: Loaded, name: str) -> tuple[Diagnostic, ...]:

@@ -195,7 +195,7 @@ async def _origin(run: Run, parent: Build) -> tuple[Build, str]:
 def _pinned(source: Source, found: SourceStatus) -> Source:
     """`source` at exactly what was found there."""
     if source.git is not None:
-        git: GitSource = source.git.model_copy(update={"ref": found.commit or source.git.ref})
+        git: GitSource = source.git.model_copy(update={"commit": found.commit})
         return Source(git=git)
     if source.archive is not None:
         sha256 = found.digest.removeprefix("sha256:")

@@ -1,7 +1,7 @@
 """Stages 2 and 3: exactly which files a Build is of, and their configuration.
 
 The resolver reads what tenants and their servers wrote; what follows from its answer is decided here. What a kind of
-source needs is in `_wanted` and `_found`. Not here: what comes after it (`prepare.py`).
+source needs is in `wanted_of` and `found_of`. Not here: what comes after it (`prepare.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def resolve_source(run: Run, session: Session) -> tuple[PlanSource, Config
     Findings go to the status; errors of the wanted pipeline end the build.
     """
     spec, settings, inherited = run.build.spec, run.tools.settings, run.inherited
-    git, archive = await _wanted(run.source, run.references)
+    git, archive = await wanted_of(run.source, run.references)
     request = SourceRequest(
         git=git,
         archive=archive,
@@ -40,7 +40,7 @@ async def resolve_source(run: Run, session: Session) -> tuple[PlanSource, Config
         network=settings.network.policy().to_json(),
     )
     answer = await session.source(request)
-    source, status = _found(run.source, answer)
+    source, status = found_of(run.source, answer)
     if inherited is not None:
         source, status = inherited.apply(source, status)
     run.writer.change(source=status)
@@ -56,7 +56,7 @@ async def resolve_source(run: Run, session: Session) -> tuple[PlanSource, Config
     return source, config, config.pipelines[spec.pipeline]
 
 
-async def _wanted(
+async def wanted_of(
     source: Source, references: References
 ) -> tuple[GitWanted | None, ArchiveWanted | None]:
     """What the resolver is to look at: exactly one of them. Raises UserError InvalidSpec and SecretNotFound."""
@@ -64,7 +64,7 @@ async def _wanted(
         case GitSource() as git, None:
             _refuse_password(git.url, field="spec.source.git")
             credentials = await references.git_credentials(secret_of(git))
-            return GitWanted(url=git.url, ref=git.ref, credentials=credentials), None
+            return GitWanted(url=git.url, ref=git.commit or git.ref, credentials=credentials), None
         case None, ArchiveSource() as archive:
             _refuse_password(archive.url, field="spec.source.archive")
             credentials = await references.archive_credentials(secret_of(archive))
@@ -78,12 +78,13 @@ async def _wanted(
             )
 
 
-def _found(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceStatus]:
+def found_of(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceStatus]:
     """What is built, for the Plan and for the status."""
     if source.git is not None:
         if not answer.commit:
             raise InternalError("the resolver gave no commit for a repository")
         wanted = source.git
+        branch, tag = names_of(wanted) if wanted.commit else (answer.branch, answer.tag)
         return (
             PlanSource(
                 url=wanted.url,
@@ -91,18 +92,18 @@ def _found(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceStat
                 ref=wanted.ref,
                 secret=secret_of(wanted),
                 submodules=wanted.submodules,
-                branch=answer.branch,
-                tag=answer.tag,
+                branch=branch,
+                tag=tag,
                 subject=answer.subject,
             ),
             SourceStatus(
                 commit=answer.commit,
-                branch=answer.branch,
-                tag=answer.tag,
+                branch=branch,
+                tag=tag,
                 subject=answer.subject,
             ),
         )
-    assert source.archive is not None  # noqa: S101 - one of the two, as `_wanted` has checked
+    assert source.archive is not None  # noqa: S101 - one of the two, as `wanted_of` has checked
     if not answer.digest:
         raise InternalError("the resolver gave no digest for an archive")
     return (
@@ -113,6 +114,14 @@ def _found(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceStat
         ),
         SourceStatus(digest=f"sha256:{answer.digest}"),
     )
+
+
+def names_of(wanted: GitSource) -> tuple[str, str]:
+    """The branch and the tag that `ref` names beside a commit; the repository is not asked."""
+    ref = wanted.ref.removeprefix("refs/heads/")
+    if ref.startswith("refs/tags/"):
+        return "", ref.removeprefix("refs/tags/")
+    return ("", "") if ref == "HEAD" or ref.startswith("refs/") else (ref, "")
 
 
 def _refuse_password(url: str, *, field: str) -> None:

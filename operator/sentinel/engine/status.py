@@ -313,7 +313,7 @@ class StatusWriter:
                     "kind": self._raw["kind"],
                     "metadata": self._raw["metadata"],
                     "spec": self._raw["spec"],
-                    "status": _without_blanks(
+                    "status": without_blanks(
                         wanted.model_dump(by_alias=True, mode="json", exclude_none=True)
                     ),
                 }
@@ -383,11 +383,11 @@ def _end(conditions: Sequence[Condition]) -> tuple[str, str] | None:
     return None if known is None or known.status == "Unknown" else (known.status, known.reason)
 
 
-def _without_blanks(value: Any) -> Any:
+def without_blanks(value: Any) -> Any:
     """Empty texts, lists and objects say nothing: they are left out. False and 0 are kept."""
     if isinstance(value, dict):
-        pruned = {key: _without_blanks(each) for key, each in value.items()}
+        pruned = {key: without_blanks(each) for key, each in value.items()}
         return {key: each for key, each in pruned.items() if each not in ("", [], {})}
     if isinstance(value, list):
-        return [_without_blanks(each) for each in value]
+        return [without_blanks(each) for each in value]
     return value

@@ -19,8 +19,9 @@ from sentinel.engine.leftovers import (
 )
 from sentinel.engine.run import Tools
 from sentinel.engine.supervisor import Supervisor
+from sentinel.engine.workflows import Workflows
 from sentinel.errors import TransientError
-from sentinel.kube.resources import BUILDS
+from sentinel.kube.resources import BUILDS, WORKFLOW_RUNS
 from sentinel.plan.names import FINISHED_LABEL
 
 log = logging.getLogger(__name__)
@@ -28,11 +29,12 @@ log = logging.getLogger(__name__)
 DEFAULT_TTL = "168h"
 
 
-async def sweep_forever(tools: Tools, supervisor: Supervisor) -> None:
+async def sweep_forever(tools: Tools, supervisor: Supervisor, workflows: Workflows) -> None:
     """`sweep` now and then every `resync_seconds`; a failed one is logged and tried again next time."""
     while True:
         try:
             await sweep(tools, supervisor)
+            await sweep_runs(tools, workflows)
         except TransientError as e:
             log.warning("resync failed: %s", e.message)
         except Exception:
@@ -78,8 +80,22 @@ async def _look_at(tools: Tools, supervisor: Supervisor, raw: dict[str, Any]) ->
         log.exception("build %s/%s is left out of the resync", meta["namespace"], meta["name"])
 
 
+async def sweep_runs(tools: Tools, workflows: Workflows) -> None:
+    """Offer every unfinished WorkflowRun, and delete finished ones whose time is over: their Builds go with them."""
+    places: list[str | None] = [*tools.settings.namespaces] or [None]
+    for namespace in places:
+        async for raw in tools.kube.each(WORKFLOW_RUNS, namespace=namespace):
+            meta, conditions = raw["metadata"], (raw.get("status") or {}).get("conditions") or []
+            if not any(c["type"] == "Finished" and c["status"] == "True" for c in conditions):
+                workflows.offer(raw)
+            elif is_over(raw, now=tools.clock.now()):
+                await tools.kube.delete(
+                    WORKFLOW_RUNS, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]
+                )
+
+
 def is_over(raw: dict[str, Any], *, now: datetime) -> bool:
-    """Whether a finished Build has outlived its ttlAfterFinished. 0s means that it stays."""
+    """Whether a finished Build or WorkflowRun has outlived its ttlAfterFinished. 0s means that it stays."""
     try:
         ttl = seconds(raw.get("spec", {}).get("ttlAfterFinished", DEFAULT_TTL))
         ended = datetime.fromisoformat(raw.get("status", {}).get("completionTime", ""))

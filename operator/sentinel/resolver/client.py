@@ -35,6 +35,8 @@ from sentinel.resolver.messages import (
     Request,
     SourceAnswer,
     SourceRequest,
+    WorkflowAnswer,
+    WorkflowRequest,
 )
 from sentinel.resolver.shelf import Shelf
 from sentinel.settings import ResolverSettings
@@ -47,6 +49,7 @@ MOST_CUTS = 4
 """Connections of one Build that may break while it is worked on: the Build may be why the resolver ends."""
 WHAT = {
     "source": "reading the source and its wercker.yml",
+    "workflow": "reading the source and its workflows",
     "facts": "looking up the images and steps of the build",
     "pushed": "reading the pushed image back",
     "copy": "copying the image",
@@ -109,6 +112,13 @@ class Session:
         if answer.source is None:
             raise InternalError("the resolver gave another answer than a source")
         return answer.source
+
+    async def workflow(self, request: WorkflowRequest) -> WorkflowAnswer:
+        """Which files, and their workflow. Raises as `source` does; an answer may have a `failure` too."""
+        answer = await self._ask(request)
+        if answer.workflow is None:
+            raise InternalError("the resolver gave another answer than a workflow")
+        return answer.workflow
 
     async def facts(self, request: FactsRequest) -> FactsAnswer:
         """What registries say. Archives of steps are on the shelf afterwards. Raises as `source` does."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sentinel.api.reasons import Reason
 from sentinel.config.diagnostics import Diagnostic
-from sentinel.config.model import Config
+from sentinel.config.model import Config, Workflow
 from sentinel.resolver.limits import Limit
 
 MESSAGE = 16 * 1024
@@ -23,6 +23,10 @@ MOST_VALUES = 2000
 """Variables, arguments or ports of an image."""
 MOST_OPTIONS = 1000
 """Options of a step's manifest."""
+MOST_ENV_FILES = 20
+"""Different envFiles of a workflow."""
+MOST_ENV_TEXT = 64 * 1024
+"""Characters of an envFile."""
 
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ImageDigest = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")]
@@ -80,6 +84,19 @@ class SourceRequest(Message):
     config: str = ""
     pipeline: str
     generate: bool = False
+    ca: str = ""
+    network: Network = {}
+    allow_file: bool = False
+
+
+class WorkflowRequest(Message):
+    """Which commit or archive a WorkflowRun is of, and its workflow of that name; "" is the only one."""
+
+    kind: Literal["workflow"] = "workflow"
+    git: GitWanted | None = None
+    archive: ArchiveWanted | None = None
+    config: str = ""
+    workflow: str = ""
     ca: str = ""
     network: Network = {}
     allow_file: bool = False
@@ -208,7 +225,8 @@ class CopyRequest(Message):
 
 
 Request = Annotated[
-    SourceRequest | FactsRequest | PushedRequest | CopyRequest, Field(discriminator="kind")
+    SourceRequest | WorkflowRequest | FactsRequest | PushedRequest | CopyRequest,
+    Field(discriminator="kind"),
 ]
 
 
@@ -235,6 +253,22 @@ class SourceAnswer(Message):
     config: Config | None = None
     generated: Annotated[str, Field(max_length=64 * 1024)] = ""
     diagnostics: Annotated[tuple[Diagnostic, ...], Field(max_length=MOST_DIAGNOSTICS)] = ()
+    failure: Failure | None = None
+
+
+class EnvFileFound(Message):
+    """An envFile of the project's root: its text, as it is."""
+
+    name: Annotated[str, Field(max_length=1024)]
+    text: Annotated[str, Field(max_length=MOST_ENV_TEXT)]
+
+
+class WorkflowAnswer(Message):
+    """The source, and the workflow with the files that its pipelines name. `failure` says why there is no workflow."""
+
+    source: SourceAnswer
+    workflow: Workflow | None = None
+    env_files: Annotated[tuple[EnvFileFound, ...], Field(max_length=MOST_ENV_FILES)] = ()
     failure: Failure | None = None
 
 
@@ -300,6 +334,7 @@ class Answer(Message):
     """Exactly one of them."""
 
     source: SourceAnswer | None = None
+    workflow: WorkflowAnswer | None = None
     facts: FactsAnswer | None = None
     pushed: PushedAnswer | None = None
     copied: CopiedAnswer | None = None

@@ -6,14 +6,18 @@ Everything here reads a tenant's bytes, or a server's that a tenant named. Runs 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
 from sentinel.api.reasons import Reason
-from sentinel.config.detect import detect
-from sentinel.config.load import FILE_NAMES, MISNAMED, load, pipeline_of, relevant
+from sentinel.config.load import (
+    FILE_NAMES,
+    load,
+    pipeline_of,
+    relevant,
+)
 from sentinel.config.model import Config
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.image.manifest import ImageInfo
@@ -22,20 +26,17 @@ from sentinel.network import Policy
 from sentinel.registry.client import RegistryClient
 from sentinel.registry.copying import copy_image
 from sentinel.registry.pushed import NotAsReported, check_pushed
+from sentinel.resolver.failures import failure_of
 from sentinel.resolver.logins import keychain_of
 from sentinel.resolver.messages import (
-    MESSAGE,
     MOST_DIAGNOSTICS,
     MOST_OPTIONS,
     MOST_VALUES,
     Answer,
-    ArchiveWanted,
     CopiedAnswer,
     CopyRequest,
     FactsAnswer,
     FactsRequest,
-    Failure,
-    GitWanted,
     ImageFound,
     ImageWanted,
     KnownStep,
@@ -46,11 +47,11 @@ from sentinel.resolver.messages import (
     SourceRequest,
     StepFound,
     StepWanted,
+    WorkflowRequest,
 )
+from sentinel.resolver.reading import GENERATED, config_text, credentials_of, read_source
+from sentinel.resolver.workflows import read_workflow
 from sentinel.settings import StepSettings
-from sentinel.source import archive, git
-from sentinel.source.address import without_query
-from sentinel.source.failure import Deadline
 from sentinel.steps import FoundStep, Project, WantedStep, find_all, step_source
 from sentinel.steps.cache import Cache, Key, Known, Stored
 from sentinel.steps.manifest import Manifest
@@ -59,12 +60,6 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 Run: TypeAlias = Callable[[Coroutine[Any, Any, "Done"]], "Done"]
-
-GENERATED = "generated wercker.yml"
-"""What diagnostics call a wercker.yml that was made for a project without one."""
-
-GIT_SECONDS = 60.0
-"""Seconds for a ref to become a commit, all tries together."""
 
 IMAGES_AT_ONCE = 8
 """Images that are looked up at the same time."""
@@ -83,6 +78,8 @@ def work(request: Request, scratch: Path, run: Run) -> Done:
     try:
         if isinstance(request, SourceRequest):
             return Done(answer=Answer(source=_source(request, scratch)))
+        if isinstance(request, WorkflowRequest):
+            return Done(answer=Answer(workflow=read_workflow(request, scratch)))
         if isinstance(request, PushedRequest):
             return run(_pushed(request))
         if isinstance(request, CopyRequest):
@@ -92,33 +89,10 @@ def work(request: Request, scratch: Path, run: Run) -> Done:
         return Done(answer=Answer(failure=failure_of(error)))
 
 
-def failure_of(error: SentinelError) -> Failure:
-    """An error as it goes to the operator."""
-    kind = "internal"
-    if isinstance(error, UserError):
-        kind = "user"
-    elif isinstance(error, InfrastructureError):
-        kind = "infrastructure"
-    return Failure.model_validate(
-        {
-            "kind": kind,
-            "reason": error.reason or Reason.INTERNAL,
-            "message": error.message[:MESSAGE],
-        }
-    )
-
-
 def _source(request: SourceRequest, scratch: Path) -> SourceAnswer:
-    if request.git is not None:
-        answer, files, root = _git(request, request.git, scratch)
-        what = f"commit {answer.commit[:12]} of {without_query(request.git.url)}"
-    elif request.archive is not None:
-        answer, files, root = _archive(request, request.archive, scratch)
-        what = f"{without_query(request.archive.url)} (archive sha256:{answer.digest[:12]})"
-    else:
-        raise UserError("there is no source to resolve", reason=Reason.INVALID_SPEC)
+    answer, files, root, what = read_source(request, scratch, () if request.config else FILE_NAMES)
     try:
-        name, text = _config_text(request, files, root, what)
+        name, text = config_text(request.config, files, root, what, generate=request.generate)
     except UserError as error:
         return answer.model_copy(update={"failure": failure_of(error)})
     loaded = load(text)
@@ -131,77 +105,6 @@ def _source(request: SourceRequest, scratch: Path) -> SourceAnswer:
     assert loaded.config is not None  # noqa: S101 - it has the pipeline
     only: Config = replace(loaded.config, pipelines={request.pipeline: pipeline}, workflows=())
     return answer.model_copy(update={**more, "config": only})
-
-
-def _git(
-    request: SourceRequest, wanted: GitWanted, scratch: Path
-) -> tuple[SourceAnswer, Mapping[str, bytes], Sequence[str]]:
-    found = git.resolve(
-        url=wanted.url,
-        ref=wanted.ref,
-        credentials=_credentials(wanted.credentials),
-        paths=() if request.config else FILE_NAMES,
-        cache_dir=scratch / "git",
-        deadline=Deadline(GIT_SECONDS),
-        ca=request.ca,
-        allow_file=request.allow_file,
-        policy=Policy.from_json(request.network),
-    )
-    answer = SourceAnswer(
-        commit=found.commit, branch=found.branch, tag=found.tag, subject=found.subject[:256]
-    )
-    return answer, found.files, found.root
-
-
-def _archive(
-    request: SourceRequest, wanted: ArchiveWanted, scratch: Path
-) -> tuple[SourceAnswer, Mapping[str, bytes], Sequence[str]]:
-    found = archive.inspect(
-        url=wanted.url,
-        sha256=wanted.sha256,
-        credentials=_credentials(wanted.credentials),
-        ca=request.ca,
-        paths=() if request.config else FILE_NAMES,
-        cache_dir=scratch / "archive",
-        deadline=Deadline(archive.TIMEOUT),
-        allow_file=request.allow_file,
-        policy=Policy.from_json(request.network),
-    )
-    return SourceAnswer(digest=found.digest), found.files, found.root
-
-
-def _credentials(known: Mapping[str, str] | None) -> git.GitCredentials | None:
-    return None if known is None else git.GitCredentials.from_secret(known)
-
-
-def _config_text(
-    request: SourceRequest, files: Mapping[str, bytes], root: Sequence[str], what: str
-) -> tuple[str, bytes]:
-    if request.config:
-        return "spec.config", request.config.encode()
-    chosen = choose_config(files, root, generate=request.generate)
-    if chosen is None:
-        near = next((name for name in MISNAMED if name in root), None)
-        remedy = (
-            f"{near} is not read: rename it to wercker.yml"
-            if near
-            else "add one (`sentinel detect` makes a first one), or give its text in spec.config"
-        )
-        raise UserError(
-            f"{what} has no wercker.yml (nor ewok.yml or .wercker.yml) at its root: {remedy}",
-            reason=Reason.CONFIG_MISSING,
-        )
-    return chosen
-
-
-def choose_config(
-    files: Mapping[str, bytes], root: Sequence[str], *, generate: bool
-) -> tuple[str, bytes] | None:
-    """The project's configuration and its name. Where it has none: one made for it if `generate`, else None."""
-    for name in FILE_NAMES:
-        if name in files:
-            return name, files[name]
-    return (GENERATED, detect(root).text.encode()) if generate else None
 
 
 async def _pushed(request: PushedRequest) -> Done:
@@ -354,7 +257,7 @@ async def _steps(
             url=request.project.url,
             commit=request.project.commit,
             ref=request.project.ref,
-            credentials=_credentials(request.project.credentials),
+            credentials=credentials_of(request.project.credentials),
             ca=request.ca,
             allow_file=request.project.allow_file,
             policy=policy,

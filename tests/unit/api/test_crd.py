@@ -112,7 +112,10 @@ def test_conditions_are_a_map_by_type() -> None:
         if path.endswith("status.conditions")
     }
 
-    assert lists == {"Build.status.conditions": ["type"]}
+    assert lists == {
+        "Build.status.conditions": ["type"],
+        "WorkflowRun.status.conditions": ["type"],
+    }
 
 
 class Leaf(BaseModel):

@@ -146,7 +146,8 @@ async def test_image_output_and_source_are_the_parent_s() -> None:
     found = await inherited(parent(config="box: x"))
     assert found.image == f"{IMAGE}@{DIGEST}"
     assert found.source is not None and found.source.git is not None
-    assert (found.source.git.url, found.source.git.ref) == (URL, COMMIT)
+    git = found.source.git
+    assert (git.url, git.ref, git.commit) == (URL, "main", COMMIT)
     assert found.source.git.secret_ref is not None
     assert found.config == "box: x"
     (output,) = found.outputs

@@ -6,8 +6,7 @@ import pytest
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
-from sentinel.resolver.messages import SourceRequest
-from sentinel.resolver.work import _config_text
+from sentinel.resolver.reading import config_text
 
 
 @pytest.mark.parametrize(
@@ -22,7 +21,7 @@ from sentinel.resolver.work import _config_text
 )
 def test_a_project_without_a_configuration(root: tuple[str, ...], remedy: str) -> None:
     with pytest.raises(UserError) as caught:
-        _config_text(SourceRequest(pipeline="build"), {}, root, "commit abc")
+        config_text("", {}, root, "commit abc", generate=False)
 
     assert caught.value.reason is Reason.CONFIG_MISSING
     assert caught.value.message == (

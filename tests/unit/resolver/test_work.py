@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sentinel.config.detect import detect
-from sentinel.resolver.work import GENERATED, choose_config
+from sentinel.resolver.reading import GENERATED, choose_config
 
 
 def test_the_first_of_the_known_names_counts() -> None:

@@ -1,0 +1,136 @@
+"""Which WorkflowRuns are looked at: those that changed, those of which a Build changed, and all of them now and then.
+
+A queue of names without any state of the runs: a name that is there twice is looked at once, and never by two tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from sentinel.engine.board import Key, key_of
+from sentinel.errors import SentinelError, TransientError
+from sentinel.plan.workflow import KIND
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 4
+"""Runs that are looked at at the same time."""
+
+RETRY_FIRST, RETRY_LONGEST = 1.0, 60.0
+"""Seconds until a run is looked at again that could not be brought further, growing from first to longest."""
+
+MOST_FAILURES = 8
+"""A run that we failed with so often in a row, not for a passing reason, ends as Errored."""
+
+MOST_SEEN = 4096
+"""Builds whose phase is remembered, so that not every line of their status is news."""
+
+
+class Reconciles(Protocol):
+    """What `Reconciler` does."""
+
+    async def reconcile(self, key: Key) -> None: ...
+
+    async def give_up(self, key: Key, why: str) -> None: ...
+
+
+class Workflows:
+    """Drives WorkflowRuns through `reconciler`."""
+
+    def __init__(self, reconciler: Reconciles) -> None:
+        self._reconciler = reconciler
+        self._due: OrderedDict[Key, None] = OrderedDict()
+        self._busy: dict[Key, asyncio.Task[None]] = {}
+        self._failures: dict[Key, int] = {}
+        self._phases: OrderedDict[str, str] = OrderedDict()
+        self._wake = asyncio.Event()
+
+    def offer(self, raw: Mapping[str, Any]) -> None:
+        """A WorkflowRun as it is now."""
+        self._add(key_of(dict(raw)))
+
+    def gone(self, raw: Mapping[str, Any]) -> None:
+        """A WorkflowRun was deleted; the cluster deletes its Builds."""
+        key = key_of(dict(raw))
+        self._due.pop(key, None)
+        self._failures.pop(key, None)
+
+    def built(self, raw: Mapping[str, Any], *, deleted: bool = False) -> None:
+        """A Build as it is now: news for its run where its phase is another one, or it is gone."""
+        meta = raw["metadata"]
+        for owner in meta.get("ownerReferences") or ():
+            if owner.get("kind") != KIND:
+                continue
+            phase = "gone" if deleted else str((raw.get("status") or {}).get("phase") or "")
+            uid = meta["uid"]
+            if self._phases.get(uid) == phase:
+                return
+            self._phases[uid] = phase
+            self._phases.move_to_end(uid)
+            if len(self._phases) > MOST_SEEN:
+                self._phases.popitem(last=False)
+            self._add((meta["namespace"], str(owner.get("name"))))
+            return
+
+    async def run(self) -> None:
+        """Look at what is due, until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                self._start_due()
+        finally:
+            tasks = list(self._busy.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _add(self, key: Key) -> None:
+        self._due[key] = None
+        self._wake.set()
+
+    def _start_due(self) -> None:
+        for key in [each for each in self._due if each not in self._busy]:
+            if len(self._busy) >= AT_ONCE:
+                return
+            del self._due[key]
+            task = asyncio.create_task(self._look(key), name=f"workflow {'/'.join(key)}")
+            self._busy[key] = task
+            task.add_done_callback(lambda _, key=key: self._done(key))  # type: ignore[misc]
+
+    def _done(self, key: Key) -> None:
+        del self._busy[key]
+        self._wake.set()
+
+    async def _look(self, key: Key) -> None:
+        try:
+            await self._reconciler.reconcile(key)
+        except TransientError as e:
+            log.warning("workflow run %s: %s; trying again", "/".join(key), e.message)
+            # It passes: it is counted for the pause, and never ends the run.
+            count = min(self._failures.get(key, 0) + 1, MOST_FAILURES - 1)
+        except Exception as e:
+            log.exception("workflow run %s: trying again", "/".join(key))
+            count = self._failures.get(key, 0) + 1
+            if count >= MOST_FAILURES:
+                await self._give_up(key, e)
+        else:
+            self._failures.pop(key, None)
+            return
+        self._failures[key] = count
+        delay = min(RETRY_FIRST * 2 ** (count - 1), RETRY_LONGEST)
+        delay *= random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+        asyncio.get_running_loop().call_later(delay, self._add, key)
+
+    async def _give_up(self, key: Key, error: Exception) -> None:
+        # Of what is no error of ours only the type: its text may hold what nobody may read.
+        why = error.message if isinstance(error, SentinelError) else type(error).__name__
+        try:
+            await self._reconciler.give_up(key, f"{why}. Its log has more; please report it")
+        except Exception:
+            log.exception("workflow run %s: its end is not written", "/".join(key))
