@@ -113,7 +113,7 @@ def test_a_workflow_of_four_pipelines(builds: Builds) -> None:
         *("r-1-build", "r-2-unit-r1", "r-3-system-r1", "r-4-deploy-r1")
     ]
     deploy = builds.get("r-4-deploy-r1")
-    assert builds.log(deploy, "deploy") == "built in blue\nbuilt in blue\nproduction master\n"
+    assert builds.log(deploy, "deploy") == "built in blue\nbuilt in blue\nproduction main\n"
     assert deploy["status"]["source"] == passed["status"]["source"]
     unit = builds.get("r-2-unit-r1")
     assert builds.log(unit, "test") == "built in blue\nimage\n"
