@@ -16,6 +16,7 @@ from sentinel.resolver.messages import (
     SourceRequest,
     StepRules,
     StepWanted,
+    WorkflowRequest,
 )
 from sentinel.resolver.work import work
 
@@ -38,6 +39,7 @@ def step(url: str) -> StepWanted:
             pipeline="build",
             network=NETWORK,
         ),
+        WorkflowRequest(git=GitWanted(url="http://192.0.2.1/p.git", ref=""), network=NETWORK),
         FactsRequest(steps=(step("http://192.0.2.1/s.tgz"),), rules=RULES, network=NETWORK),
         FactsRequest(
             steps=(step("file://./steps/x"),),
@@ -46,7 +48,7 @@ def step(url: str) -> StepWanted:
             network=NETWORK,
         ),
     ],
-    ids=["git", "archive", "step by URL", "step of the project"],
+    ids=["git", "archive", "workflow", "step by URL", "step of the project"],
 )
 def test_a_denied_address_is_denied_to_every_kind_of_request(
     request_: Request, tmp_path: Path
