@@ -16,7 +16,7 @@ from sentinel.api.conditions import ConditionType
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.run import Run
 from sentinel.errors import NotVerified, SentinelError
-from sentinel.kube.errors import AlreadyExists, NotFound
+from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import NAMESPACES, SECRETS
 from sentinel.layout import CACHE_DIR
 from sentinel.plan.cache import SAVED_WITHIN, plan_cache
@@ -107,20 +107,6 @@ async def deliver_cache(attempt: Attempt) -> None:
         raise
     except SentinelError as e:
         attempt.report.noticed(message=f"the cache starts empty: no Secret for it: {e.message}")
-
-
-async def drop_cache(run: Run, attempt: int) -> None:
-    """Delete the Secret of an attempt, if there is one and it is ours."""
-    identity = run.id(attempt)
-    try:
-        raw = await run.tools.kube.get(SECRETS, namespace=identity.namespace, name=identity.cache)
-        check_object(raw, kind="Secret", identity=identity.of_build, keys=run.tools.keys)
-    except (NotFound, NotVerified) as e:
-        log.info("build %s/%s: %s", *run.key, e.message)
-        return
-    await run.tools.kube.delete(
-        SECRETS, namespace=identity.namespace, name=identity.cache, uid=raw["metadata"]["uid"]
-    )
 
 
 def note_restored(attempt: Attempt, record: CacheSeen) -> None:

@@ -17,27 +17,25 @@ from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.attempt import Attempt
-from sentinel.engine.cache import drop_cache, may_save, note_saved, save_cache
+from sentinel.engine.cache import may_save, note_saved, save_cache
 from sentinel.engine.guard import guarded
+from sentinel.engine.leftovers import drop
 from sentinel.engine.ours import find_pod
-from sentinel.engine.outputs import drop_outputs
 from sentinel.engine.pod import box_ended
-from sentinel.engine.pullsecret import drop_logins
-from sentinel.engine.run import Outcome, Run
+from sentinel.engine.run import Outcome, Run, Tools
 from sentinel.engine.salvage import salvage_logs
 from sentinel.engine.status import settled
-from sentinel.engine.steps import drop_steps
 from sentinel.engine.uploads import OUTPUT, artifacts_of
 from sentinel.engine.usage import used_in_all
 from sentinel.errors import BoxEnded, InfrastructureError, InternalError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import Conflict as ApiConflict
 from sentinel.kube.errors import Invalid, NotFound
-from sentinel.kube.resources import BUILDS, PODS
+from sentinel.kube.resources import BUILDS, CONFIG_MAPS, PODS, SECRETS
 from sentinel.layout import OUTPUT_DIR, report_artifacts
 from sentinel.plan.cache import SAVED_WITHIN
 from sentinel.plan.keys import step_log
-from sentinel.plan.names import FINISHED_LABEL
+from sentinel.plan.names import FINISHED_LABEL, AttemptId
 from sentinel.session.client import Session
 from sentinel.session.messages import Collect
 from sentinel.session.records import CollectFailed
@@ -235,7 +233,8 @@ async def label_finished(run: Run) -> None:
 
 
 async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome) -> None:
-    namespace, name = key = run.id(attempt).key
+    of = run.id(attempt)
+    namespace, name = key = of.key
     keep = run.tools.settings.keep_pods
     wanted = keep == "always" or (keep == "failed" and not outcome.succeeded)
     started = run.writer.holds(ConditionType.POD_READY) is True
@@ -244,7 +243,7 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
     # The API server is asked only where the watch has not shown the pod.
     pod = seen.raw if seen is not None and run.owns(seen) else await find_pod(run, attempt)
     if pod is not None:
-        await drop_logins(run, pod)
+        await _drop_logins(run.tools, of, pod)
     if wanted or (started and not logs_safe):
         # A box that was closed has ended by itself; then only services run on.
         if pod is not None and not (run.closed and len(pod["spec"]["containers"]) == 1):
@@ -254,12 +253,19 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
         await kube.delete(PODS, namespace=namespace, name=name, uid=pod["metadata"]["uid"])
     run.tools.pods.forget(key)
     if any(step.digest for step in run.writer.status.steps):
-        await drop_steps(run, attempt)
+        await drop(run.tools, CONFIG_MAPS, of, of.steps)
     cache = run.writer.status.cache
     if cache is not None and cache.restored != "Miss":
-        await drop_cache(run, attempt)
+        await drop(run.tools, SECRETS, of, of.cache)
     if run.build.spec.parent is not None:
-        await drop_outputs(run, attempt)
+        await drop(run.tools, SECRETS, of, of.outputs)
+
+
+async def _drop_logins(tools: Tools, of: AttemptId, pod: Mapping[str, Any]) -> None:
+    """Delete the Secret that the pod pulled with, if it was the build's own."""
+    used = [each.get("name") for each in pod["spec"].get("imagePullSecrets") or []]
+    if of.pull_secret in used:
+        await drop(tools, SECRETS, of, of.pull_secret)
 
 
 async def _stop(kube: Kube, pod: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from sentinel.engine.builder import BUILDERS
 from sentinel.engine.ours import is_signed
 from sentinel.engine.run import Tools
-from sentinel.errors import SentinelError
+from sentinel.errors import NotVerified, SentinelError
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import CONFIG_MAPS, IMAGE_COMMITS, PODS, SECRETS, Resource
 from sentinel.plan.names import (
@@ -46,15 +46,29 @@ async def remove_leftovers(tools: Tools, of: AttemptId) -> None:
         ]
     for resource, name in names:
         try:
-            raw = await tools.kube.get(resource, namespace=of.namespace, name=name)
-            _check_signature(tools, resource, raw, of)
-            uid = raw["metadata"]["uid"]
-            await tools.kube.delete(resource, namespace=of.namespace, name=name, uid=uid)
-        except NotFound:
-            continue
+            await delete_signed(tools, resource, of, name)
         except SentinelError as e:
             # The next resync tries again, or the namespace is going as well.
             log.info("%s %s/%s is left behind: %s", resource.plural, of.namespace, name, e.message)
+
+
+async def delete_signed(tools: Tools, resource: Resource, of: AttemptId, name: str) -> None:
+    """Delete an object that we made for an attempt, if it is there. Raises NotVerified for one that we did not make."""
+    try:
+        raw = await tools.kube.get(resource, namespace=of.namespace, name=name)
+        _check_signature(tools, resource, raw, of)
+        uid = raw["metadata"]["uid"]
+        await tools.kube.delete(resource, namespace=of.namespace, name=name, uid=uid)
+    except NotFound:
+        return
+
+
+async def drop(tools: Tools, resource: Resource, of: AttemptId, name: str) -> None:
+    """As `delete_signed`; what we did not make is left alone."""
+    try:
+        await delete_signed(tools, resource, of, name)
+    except NotVerified as e:
+        log.info("build %s/%s: %s", of.namespace, of.build, e.message)
 
 
 def _check_signature(tools: Tools, resource: Resource, raw: dict[str, Any], of: AttemptId) -> None:

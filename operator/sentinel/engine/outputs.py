@@ -12,14 +12,13 @@ import logging
 from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.create import create
-from sentinel.engine.run import Run
-from sentinel.errors import InfrastructureError, NotVerified
-from sentinel.kube.errors import AlreadyExists, NotFound
+from sentinel.engine.leftovers import delete_signed
+from sentinel.errors import InfrastructureError
+from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import SECRETS
-from sentinel.plan.names import AttemptId
 from sentinel.plan.outputs import output_key
 from sentinel.plan.pod import owner_reference
-from sentinel.plan.seal import check_object, sign_object
+from sentinel.plan.seal import sign_object
 
 log = logging.getLogger(__name__)
 
@@ -60,24 +59,5 @@ async def deliver_outputs(attempt: Attempt) -> None:
     try:
         await create(attempt.run, SECRETS, body, within=plan.pending_timeout)
     except AlreadyExists:
-        await _drop(attempt.run, attempt.id)
+        await delete_signed(attempt.tools, SECRETS, attempt.id, attempt.id.outputs)
         await create(attempt.run, SECRETS, body, within=plan.pending_timeout)
-
-
-async def drop_outputs(run: Run, attempt: int) -> None:
-    """Delete the Secret of an attempt, if there is one and it is ours."""
-    try:
-        await _drop(run, run.id(attempt))
-    except NotVerified as e:
-        log.info("build %s/%s: %s", *run.key, e.message)
-
-
-async def _drop(run: Run, of: AttemptId) -> None:
-    kube = run.tools.kube
-    try:
-        raw = await kube.get(SECRETS, namespace=of.namespace, name=of.outputs)
-    except NotFound:
-        return
-    check_object(raw, kind="Secret", identity=of.of_build, keys=run.tools.keys)
-    uid = raw["metadata"]["uid"]
-    await kube.delete(SECRETS, namespace=of.namespace, name=of.outputs, uid=uid)

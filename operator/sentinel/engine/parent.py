@@ -84,14 +84,15 @@ async def inherit(run: Run) -> Inherited | None:
             "two entries of spec.inputs have the same directory: give each one of its own",
             reason=Reason.INVALID_SPEC,
         )
-    builds = {name: await _succeeded(run, name) for name in names}
+    family = _Family(run=run)
+    builds = {name: await family.succeeded(name) for name in names}
     parent = builds[spec.parent.name]
     image = _image(parent)
     if spec.source != Source():
         return Inherited(image=image)
-    origin, config = await _origin(run, parent)
+    origin, config = await family.origin(parent)
     found = parent.status.source or SourceStatus()
-    outputs, notes = await _outputs(run, parent, builds)
+    outputs, notes = await family.outputs(parent, builds)
     return Inherited(
         image=image,
         source=_pinned(origin.spec.source, found),
@@ -102,94 +103,135 @@ async def inherit(run: Run) -> Inherited | None:
     )
 
 
-async def _read(run: Run, name: str) -> Build | None:
-    try:
-        raw = await run.tools.kube.get(BUILDS, namespace=run.build.namespace, name=name)
-    except NotFound:
-        return None
-    return Build.parse(raw)
+@dataclass(frozen=True, kw_only=True)
+class _Family:
+    """The Builds that one goes on from, as they are read."""
 
+    run: Run
 
-async def _succeeded(run: Run, name: str) -> Build:
-    """The parent of that name, once it has succeeded."""
-    parent = await _read(run, name)
-    if parent is None:
-        age = _age(run)
-        if age >= APPEARS_WITHIN:
-            raise UserError(
-                f"Build {name}, which this one goes on from, was not found in namespace {run.build.namespace}: check "
-                "spec.parent and spec.inputs; finished Builds are deleted after their ttlAfterFinished",
-                reason=Reason.PARENT_NOT_FOUND,
+    async def _read(self, name: str) -> Build | None:
+        try:
+            raw = await self.run.tools.kube.get(
+                BUILDS, namespace=self.run.build.namespace, name=name
             )
-        await _wait(
-            run, name, f"Build {name}, the parent, does not exist yet", APPEARS_WITHIN - age
-        )
-    assert parent is not None  # noqa: S101 - _wait does not return
-    conditions = parent.status.conditions
-    finished = get_condition(conditions, ConditionType.FINISHED)
-    if finished is None or finished.status != "True":
-        timeouts = run.build.spec.timeouts
-        limit = seconds(timeouts.pending) + seconds(timeouts.build)
-        left = limit - _age(run)
-        phase = parent.status.phase or "Queued"
-        if left <= 0:
+        except NotFound:
+            return None
+        return Build.parse(raw)
+
+    async def succeeded(self, name: str) -> Build:
+        """The parent of that name, once it has succeeded."""
+        parent = await self._read(name)
+        if parent is None:
+            age = self._age()
+            if age >= APPEARS_WITHIN:
+                raise UserError(
+                    f"Build {name}, which this one goes on from, was not found in namespace "
+                    f"{self.run.build.namespace}: check spec.parent and spec.inputs; finished Builds are deleted after their ttlAfterFinished",
+                    reason=Reason.PARENT_NOT_FOUND,
+                )
+            await self._wait(
+                name, f"Build {name}, the parent, does not exist yet", APPEARS_WITHIN - age
+            )
+        assert parent is not None  # noqa: S101 - _wait does not return
+        conditions = parent.status.conditions
+        finished = get_condition(conditions, ConditionType.FINISHED)
+        if finished is None or finished.status != "True":
+            timeouts = self.run.build.spec.timeouts
+            limit = seconds(timeouts.pending) + seconds(timeouts.build)
+            left = limit - self._age()
+            phase = parent.status.phase or "Queued"
+            if left <= 0:
+                raise UserError(
+                    f"Build {name}, the parent, has not finished ({phase}) {limit:.0f} s after this Build was created: "
+                    "submit it again later, or raise spec.timeouts.build",
+                    reason=Reason.PARENT_FAILED,
+                )
+            await self._wait(name, f"waiting for Build {name}, the parent ({phase})", left)
+        succeeded = get_condition(conditions, ConditionType.SUCCEEDED)
+        if succeeded is None or succeeded.status != "True":
+            why = f"{succeeded.reason}: {succeeded.message[:300]}" if succeeded is not None else ""
             raise UserError(
-                f"Build {name}, the parent, has not finished ({phase}) {limit:.0f} s after this Build was created: "
-                "submit it again later, or raise spec.timeouts.build",
+                f"Build {name}, the parent, ended as {parent.status.phase} ({why}): correct it, and submit both again",
                 reason=Reason.PARENT_FAILED,
             )
-        await _wait(run, name, f"waiting for Build {name}, the parent ({phase})", left)
-    succeeded = get_condition(conditions, ConditionType.SUCCEEDED)
-    if succeeded is None or succeeded.status != "True":
-        why = f"{succeeded.reason}: {succeeded.message[:300]}" if succeeded is not None else ""
-        raise UserError(
-            f"Build {name}, the parent, ended as {parent.status.phase} ({why}): correct it, and submit both again",
-            reason=Reason.PARENT_FAILED,
+        return parent
+
+    def _age(self) -> float:
+        """Seconds since the Build was created."""
+        created = self.run.build.metadata.get("creationTimestamp")
+        now = self.run.tools.clock.now()
+        return (now - datetime.fromisoformat(created)).total_seconds() if created else 0.0
+
+    async def _wait(self, name: str, message: str, within: float) -> None:
+        """Say in the status what is waited for, and give the Build back to the supervisor."""
+        known = get_condition(self.run.writer.status.conditions, ConditionType.SUCCEEDED)
+        if known is None or known.message != message:
+            self.run.writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.PENDING, message)
+            await self.run.writer.flush()
+        raise ParentPending(
+            message, parent=(self.run.build.namespace, name), within=within, reason=Reason.PENDING
         )
-    return parent
 
+    async def origin(self, parent: Build) -> tuple[Build, str]:
+        """The Build that names the source which `parent` was built from, and the spec.config that counts there."""
+        at, config = parent, parent.spec.config
+        for _ in range(MOST_GENERATIONS):
+            if at.spec.source != Source() or at.spec.parent is None:
+                return at, config
+            name = at.spec.parent.name
+            above = await self._read(name)
+            if above is None:
+                raise UserError(
+                    f"Build {name} was not found, and the source of {at.name} is the one that it names: set "
+                    "spec.source",
+                    reason=Reason.PARENT_NOT_FOUND,
+                )
+            at, config = above, config or above.spec.config
+        raise UserError(
+            f"none of {MOST_GENERATIONS} Builds above this one names a source: set spec.source",
+            reason=Reason.INVALID_SPEC,
+        )
 
-def _age(run: Run) -> float:
-    """Seconds since the Build was created."""
-    created = run.build.metadata.get("creationTimestamp")
-    now = run.tools.clock.now()
-    return (now - datetime.fromisoformat(created)).total_seconds() if created else 0.0
-
-
-async def _wait(run: Run, name: str, message: str, within: float) -> None:
-    """Say in the status what is waited for, and give the Build back to the supervisor."""
-    known = get_condition(run.writer.status.conditions, ConditionType.SUCCEEDED)
-    if known is None or known.message != message:
-        run.writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.PENDING, message)
-        await run.writer.flush()
-    raise ParentPending(
-        message, parent=(run.build.namespace, name), within=within, reason=Reason.PENDING
-    )
+    async def outputs(
+        self, parent: Build, builds: dict[str, Build]
+    ) -> tuple[tuple[PlanOutput, ...], tuple[str, ...]]:
+        """The outputs that the source is made of, and what people should know where one of them is missing."""
+        store, settings = self.run.tools.store, self.run.tools.settings
+        if store is None or any(each.status.results is None for each in builds.values()):
+            raise UserError(
+                f"the output of Build {parent.name}, the parent, was not kept: the operator had no object store. Set "
+                "spec.source, or have store.bucket set",
+                reason=Reason.SOURCE_NOT_FOUND,
+            )
+        inputs = self.run.build.spec.inputs
+        places = [(builds[each.name], each.directory) for each in inputs] or [(parent, "")]
+        found: list[PlanOutput] = []
+        notes: list[str] = []
+        for build, directory in places:
+            output = plan_output(build, directory=directory)
+            if output is None:
+                notes.append(_without_output(build, directory))
+                continue
+            info = await store.head(
+                output_key(output, namespace=build.namespace, settings=settings)
+            )
+            if info is None or info.size != output.size:
+                raise UserError(
+                    f"the output of Build {build.name} is not in the object store any more: submit that Build again",
+                    reason=Reason.SOURCE_NOT_FOUND,
+                )
+            found.append(output)
+        if inputs and not found:
+            raise UserError(
+                "none of the Builds in spec.inputs has an output: their steps put nothing into $WERCKER_OUTPUT_DIR",
+                reason=Reason.SOURCE_NOT_FOUND,
+            )
+        return tuple(found), tuple(notes)
 
 
 def _image(parent: Build) -> str:
     image = parent.status.image
     return f"{image.repository}@{image.digest}" if image is not None and image.digest else ""
-
-
-async def _origin(run: Run, parent: Build) -> tuple[Build, str]:
-    """The Build that names the source which `parent` was built from, and the spec.config that counts there."""
-    at, config = parent, parent.spec.config
-    for _ in range(MOST_GENERATIONS):
-        if at.spec.source != Source() or at.spec.parent is None:
-            return at, config
-        name = at.spec.parent.name
-        above = await _read(run, name)
-        if above is None:
-            raise UserError(
-                f"Build {name} was not found, and the source of {at.name} is the one that it names: set spec.source",
-                reason=Reason.PARENT_NOT_FOUND,
-            )
-        at, config = above, config or above.spec.config
-    raise UserError(
-        f"none of {MOST_GENERATIONS} Builds above this one names a source: set spec.source",
-        reason=Reason.INVALID_SPEC,
-    )
 
 
 def _pinned(source: Source, found: SourceStatus) -> Source:
@@ -202,41 +244,6 @@ def _pinned(source: Source, found: SourceStatus) -> Source:
         archive: ArchiveSource = source.archive.model_copy(update={"sha256": sha256})
         return Source(archive=archive)
     return source
-
-
-async def _outputs(
-    run: Run, parent: Build, builds: dict[str, Build]
-) -> tuple[tuple[PlanOutput, ...], tuple[str, ...]]:
-    """The outputs that the source is made of, and what people should know where one of them is missing."""
-    store, settings = run.tools.store, run.tools.settings
-    if store is None or any(each.status.results is None for each in builds.values()):
-        raise UserError(
-            f"the output of Build {parent.name}, the parent, was not kept: the operator had no object store. Set "
-            "spec.source, or have store.bucket set",
-            reason=Reason.SOURCE_NOT_FOUND,
-        )
-    inputs = run.build.spec.inputs
-    places = [(builds[each.name], each.directory) for each in inputs] or [(parent, "")]
-    found: list[PlanOutput] = []
-    notes: list[str] = []
-    for build, directory in places:
-        output = plan_output(build, directory=directory)
-        if output is None:
-            notes.append(_without_output(build, directory))
-            continue
-        info = await store.head(output_key(output, namespace=build.namespace, settings=settings))
-        if info is None or info.size != output.size:
-            raise UserError(
-                f"the output of Build {build.name} is not in the object store any more: submit that Build again",
-                reason=Reason.SOURCE_NOT_FOUND,
-            )
-        found.append(output)
-    if inputs and not found:
-        raise UserError(
-            "none of the Builds in spec.inputs has an output: their steps put nothing into $WERCKER_OUTPUT_DIR",
-            reason=Reason.SOURCE_NOT_FOUND,
-        )
-    return tuple(found), tuple(notes)
 
 
 def _without_output(build: Build, directory: str) -> str:

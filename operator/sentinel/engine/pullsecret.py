@@ -18,10 +18,10 @@ from sentinel.engine.attempt import Attempt
 from sentinel.engine.create import create
 from sentinel.engine.logins import read_login
 from sentinel.engine.run import Run
-from sentinel.errors import NotVerified, UserError
+from sentinel.errors import UserError
 from sentinel.image.dockerconfig import Credential, docker_config
 from sentinel.image.reference import Reference, parse_reference
-from sentinel.kube.errors import AlreadyExists, NotFound
+from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import SECRETS
 from sentinel.plan.environment import user_variables
 from sentinel.plan.images import WantedImages
@@ -108,20 +108,3 @@ async def put_logins(
         version = there["metadata"]["resourceVersion"]
         metadata = {**body["metadata"], "resourceVersion": version}
         return await attempt.tools.kube.replace(SECRETS, {**body, "metadata": metadata})
-
-
-async def drop_logins(run: Run, pod: dict[str, Any]) -> None:
-    """Delete the Secret that `pod` pulled with, if it was the build's own."""
-    identity = run.id(0)
-    namespace, name = identity.namespace, identity.pull_secret
-    used = [each.get("name") for each in pod["spec"].get("imagePullSecrets") or []]
-    if name not in used:
-        return
-    kube = run.tools.kube
-    try:
-        raw = await kube.get(SECRETS, namespace=namespace, name=name)
-        check_object(raw, kind="Secret", identity=identity, keys=run.tools.keys)
-    except (NotFound, NotVerified) as e:
-        log.info("build %s/%s: %s", *run.key, e.message)
-        return
-    await kube.delete(SECRETS, namespace=namespace, name=name, uid=raw["metadata"]["uid"])

@@ -16,9 +16,8 @@ from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.create import create
 from sentinel.engine.lookup import Lookup
-from sentinel.engine.run import Run
-from sentinel.errors import NotVerified, UserError
-from sentinel.kube.errors import AlreadyExists, NotFound
+from sentinel.errors import UserError
+from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import CONFIG_MAPS
 from sentinel.plan.keys import step_archive
 from sentinel.plan.model import PlanStep
@@ -86,21 +85,6 @@ async def _replace(attempt: Attempt, body: dict[str, Any]) -> None:
         CONFIG_MAPS, namespace=attempt.plan.namespace, name=name, uid=old["metadata"]["uid"]
     )
     await create(attempt.run, CONFIG_MAPS, body, within=attempt.plan.pending_timeout)
-
-
-async def drop_steps(run: Run, attempt: int) -> None:
-    """Delete the ConfigMap of an attempt, if there is one and it is ours."""
-    identity = run.id(attempt)
-    namespace, name = identity.namespace, identity.steps
-    try:
-        raw = await run.tools.kube.get(CONFIG_MAPS, namespace=namespace, name=name)
-        check_object(raw, kind="ConfigMap", identity=identity, keys=run.tools.keys)
-    except (NotFound, NotVerified) as e:
-        log.info("build %s/%s: %s", *run.key, e.message)
-        return
-    await run.tools.kube.delete(
-        CONFIG_MAPS, namespace=namespace, name=name, uid=raw["metadata"]["uid"]
-    )
 
 
 def _keys(config_map: dict[str, Any]) -> set[str]:

@@ -21,16 +21,17 @@ from sentinel.engine.attempt import Attempt
 from sentinel.engine.cache import (
     PACKED_OVERHEAD,
     deliver_cache,
-    drop_cache,
     find_cache,
     note_restored,
     note_saved,
     save_cache,
 )
+from sentinel.engine.leftovers import drop
 from sentinel.engine.run import Run
 from sentinel.engine.uploads import Uploads
 from sentinel.errors import InfrastructureError, NotVerified
 from sentinel.kube.errors import AlreadyExists, Forbidden, NotFound
+from sentinel.kube.resources import SECRETS
 from sentinel.plan.model import PlanCache, PlanSource
 from sentinel.session import records as r
 from sentinel.session.messages import Collect
@@ -182,9 +183,9 @@ async def test_the_pod_gets_a_url_in_a_signed_secret_which_goes_with_it() -> Non
     # The URL outlives the time that the pod may wait for a node.
     assert base64.b64decode(secret["data"]["url"]).decode() == f"https://store/{KEY}?2700"
     await deliver_cache(attempt)
-    await drop_cache(run, 1)
+    await drop(run.tools, SECRETS, run.id(1), run.id(1).cache)
     assert secrets == {}
-    await drop_cache(run, 1)
+    await drop(run.tools, SECRETS, run.id(1), run.id(1).cache)
 
 
 async def test_a_secret_of_somebody_else_is_not_used() -> None:
@@ -197,7 +198,7 @@ async def test_a_secret_of_somebody_else_is_not_used() -> None:
     }
     with pytest.raises(NotVerified, match="is not the operator's"):
         await deliver_cache(attempt)
-    await drop_cache(run, 1)
+    await drop(run.tools, SECRETS, run.id(1), run.id(1).cache)
     assert secrets
 
 

@@ -14,12 +14,13 @@ from sentinel.api.build import SourceStatus
 from sentinel.api.conditions import ConditionType, get_condition
 from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
-from sentinel.engine.outputs import deliver_outputs, drop_outputs
+from sentinel.engine.leftovers import drop
+from sentinel.engine.outputs import deliver_outputs
 from sentinel.engine.parent import APPEARS_WITHIN, Inherited, inherit
 from sentinel.engine.run import Run
 from sentinel.errors import NotVerified, ParentPending, UserError
 from sentinel.kube.errors import AlreadyExists, NotFound
-from sentinel.kube.resources import Resource
+from sentinel.kube.resources import SECRETS, Resource
 from sentinel.plan.model import PlanSource
 from sentinel.store.s3 import ObjectInfo
 
@@ -327,9 +328,9 @@ async def test_urls_come_in_a_secret_of_the_attempt_which_goes_with_its_pod() ->
     assert name.endswith("-1-outputs")
     assert secret["metadata"]["ownerReferences"][0]["kind"] == "Build"
     assert set(secret["data"]) == {"0.url"}
-    await drop_outputs(run, 1)
+    await drop(run.tools, SECRETS, run.id(1), run.id(1).outputs)
     assert world.secrets == {}
-    await drop_outputs(run, 1)
+    await drop(run.tools, SECRETS, run.id(1), run.id(1).outputs)
 
 
 async def test_a_secret_that_is_not_ours_is_neither_used_nor_deleted() -> None:
@@ -339,5 +340,5 @@ async def test_a_secret_that_is_not_ours_is_neither_used_nor_deleted() -> None:
     secret["data"]["0.url"] = "aHR0cHM6Ly9ldmlsLmV4YW1wbGUuY29t"
     with pytest.raises(NotVerified):
         await deliver_outputs(made)
-    await drop_outputs(run, 1)
+    await drop(run.tools, SECRETS, run.id(1), run.id(1).outputs)
     assert list(world.secrets.values()) == [secret]

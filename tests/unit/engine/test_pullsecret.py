@@ -12,7 +12,8 @@ from tests.unit.engine.world import UID, Server, attempt_of, plan, run_of
 
 from sentinel.api.reasons import Reason
 from sentinel.config.model import Box
-from sentinel.engine.pullsecret import drop_logins, keep_logins, logins
+from sentinel.engine.finish import _drop_logins
+from sentinel.engine.pullsecret import keep_logins, logins
 from sentinel.engine.run import Run
 from sentinel.errors import NotVerified, UserError
 from sentinel.image.dockerconfig import Credential
@@ -100,9 +101,11 @@ async def test_the_secret_is_the_builds_own_and_goes_with_the_pod_that_used_it()
     assert [owner["uid"] for owner in body["metadata"]["ownerReferences"]] == [UID]
     config = json.loads(base64.b64decode(body["data"][".dockerconfigjson"]))
     assert config["auths"]["quay.io/acme/app"]["password"] == "hidden"
-    await drop_logins(run, {"spec": {"imagePullSecrets": [{"name": "other"}]}})
+    await _drop_logins(run.tools, run.id(1), {"spec": {"imagePullSecrets": [{"name": "other"}]}})
     assert secrets.held.keys() == {NAME}
-    await drop_logins(run, {"spec": {"imagePullSecrets": [{"name": "other"}, {"name": NAME}]}})
+    await _drop_logins(
+        run.tools, run.id(1), {"spec": {"imagePullSecrets": [{"name": "other"}, {"name": NAME}]}}
+    )
     assert secrets.held == {}
 
 
@@ -137,7 +140,7 @@ async def test_somebody_elses_secret_of_that_name_is_left_alone(how: str) -> Non
 
     with pytest.raises(NotVerified, match=f"Secret {NAME} is not the operator's") as caught:
         await keep_logins(attempt_of(run), FOUND)
-    await drop_logins(run, {"spec": {"imagePullSecrets": [{"name": NAME}]}})
+    await _drop_logins(run.tools, run.id(1), {"spec": {"imagePullSecrets": [{"name": NAME}]}})
 
     assert caught.value.reason is Reason.NOT_VERIFIED
     assert secrets.held == {NAME: forged}

@@ -12,9 +12,11 @@ import pytest
 from tests.unit.engine.world import Server, attempt_of, plan, run_of
 
 from sentinel.api.reasons import Reason
-from sentinel.engine.steps import INLINE_BYTES, deliver_steps, drop_steps
+from sentinel.engine.leftovers import drop
+from sentinel.engine.steps import INLINE_BYTES, deliver_steps
 from sentinel.errors import NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists
+from sentinel.kube.resources import CONFIG_MAPS
 from sentinel.plan.model import Plan
 
 
@@ -101,7 +103,7 @@ async def test_a_config_map_that_was_there_before_ours_ends_the_build_and_is_lef
     for digest in ("a" * 64, "b" * 64):
         with pytest.raises(NotVerified, match=f"ConfigMap {name} is not the operator's"):
             await deliver_steps(attempt_of(run, with_step(digest)))
-    await drop_steps(run, 1)
+    await drop(run.tools, CONFIG_MAPS, run.id(1), run.id(1).steps)
 
     assert kube.by_name == {name: before}
     assert "delete" not in kube.calls
@@ -112,7 +114,7 @@ async def test_our_config_map_goes_with_its_pod(tmp_path: Path) -> None:
     run.tools = replace(run.tools, kube=cast(Any, kube), shelf=cast(Any, Archives(tmp_path)))
     await deliver_steps(attempt_of(run, with_step("a" * 64)))
 
-    await drop_steps(run, 1)
+    await drop(run.tools, CONFIG_MAPS, run.id(1), run.id(1).steps)
 
     assert kube.by_name == {}
 
