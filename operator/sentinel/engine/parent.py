@@ -126,7 +126,8 @@ class _Family:
             if age >= APPEARS_WITHIN:
                 raise UserError(
                     f"Build {name}, which this one goes on from, was not found in namespace "
-                    f"{self.run.build.namespace}: check spec.parent and spec.inputs; finished Builds are deleted after their ttlAfterFinished",
+                    f"{self.run.build.namespace}: check spec.parent and spec.inputs; finished Builds are "
+                    "deleted after their ttlAfterFinished",
                     reason=Reason.PARENT_NOT_FOUND,
                 )
             await self._wait(
