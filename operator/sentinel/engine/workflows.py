@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -18,8 +18,11 @@ from sentinel.plan.workflow import KIND
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 4
+AT_ONCE = 32
 """Runs that are looked at at the same time."""
+
+AT_ONCE_EACH = 4
+"""Those of one namespace among them: a server that a tenant names may take minutes to answer."""
 
 RETRY_FIRST, RETRY_LONGEST = 1.0, 60.0
 """Seconds until a run is looked at again that could not be brought further, growing from first to longest."""
@@ -95,9 +98,13 @@ class Workflows:
         self._wake.set()
 
     def _start_due(self) -> None:
+        shares = Counter(namespace for namespace, _ in self._busy)
         for key in [each for each in self._due if each not in self._busy]:
             if len(self._busy) >= AT_ONCE:
                 return
+            if shares[key[0]] >= AT_ONCE_EACH:
+                continue
+            shares[key[0]] += 1
             del self._due[key]
             task = asyncio.create_task(self._look(key), name=f"workflow {'/'.join(key)}")
             self._busy[key] = task

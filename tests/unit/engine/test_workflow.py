@@ -452,6 +452,24 @@ async def test_one_run_is_never_looked_at_twice_at_once_and_no_news_is_lost(queu
     assert heard.seen == ["a", "a"]
 
 
+async def test_a_namespace_whose_servers_are_slow_does_not_hold_up_others(queue: Any) -> None:
+    heard = Heard()
+    heard.may_end.clear()
+    w = queue(heard)
+    for n in range(20):
+        w.offer(run(f"slow-{n}"))
+    await settle()
+    other = run("other")
+    other["metadata"]["namespace"] = "another"
+    w.offer(other)
+    await settle()
+    assert heard.seen == ["slow-0", "slow-1", "slow-2", "slow-3", "other"]
+    heard.may_end.set()
+    async with asyncio.timeout(5):
+        while len(heard.seen) < 21:
+            await asyncio.sleep(0)
+
+
 async def test_only_another_phase_of_a_build_is_news(queue: Any) -> None:
     heard = Heard()
     w = queue(heard)
