@@ -156,7 +156,11 @@ def note_saved(attempt: Attempt, state: SessionState) -> None:
     known = attempt.writer.status.cache or CacheStatus()
     record = state.collected.get(CACHE)
     change: dict[str, object]
-    if record is None:
+    if record is None and CACHE not in state.packed:
+        # Most often it is empty or unchanged, and the stream broke before we heard so.
+        why = ""
+        change = {"message": "the box ended before it said what became of the cache"}
+    elif record is None:
         why = f"it was not stored within {SAVED_WITHIN:.0f} s, or the box ended before"
         change = {"saved": "Failed", "message": f"not saved: {why}"}
     elif isinstance(record, CollectFailed):

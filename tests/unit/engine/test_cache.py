@@ -354,5 +354,11 @@ def test_a_box_that_is_lost_meanwhile_changes_nothing_but_the_cache() -> None:
     note_saved(attempt, box.state)
     status = attempt.writer.status.cache
     assert status is not None
+    assert (status.saved, told(attempt)) == ("", [])
+    assert status.message == "the box ended before it said what became of the cache"
+    box.say(r.Packed, what="cache", bytes=5, sha256=DIGEST)
+    note_saved(attempt, box.state)
+    status = attempt.writer.status.cache
+    assert status is not None
     assert status.saved == "Failed"
     assert "not stored within" in told(attempt)[0]

@@ -188,8 +188,9 @@ func (t Task) once(ctx context.Context) (Report, error) {
 	if err := errors.Join(cache.WriteIndex(index, tree), index.Chmod(0o644), index.Close()); err != nil {
 		return Report{}, err
 	}
-	if err := os.Rename(fresh, t.Dest); err != nil {
-		return Report{}, err
+	// The fetching of the source makes the directory meanwhile. os.Rename replaces none, not even an empty one.
+	if err := syscall.Rename(fresh, t.Dest); err != nil {
+		return Report{}, &os.LinkError{Op: "rename", Old: fresh, New: t.Dest, Err: err}
 	}
 	return Report{State: Hit, Bytes: body.read, Size: tree.Bytes, Files: tree.Files()}, nil
 }

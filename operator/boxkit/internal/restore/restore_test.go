@@ -97,10 +97,14 @@ func names(t *testing.T, dir string) string {
 func TestHit(t *testing.T) {
 	packed := archive(t)
 	sum := sha256.Sum256(packed)
+	var made string
 	report, dest := run(t, func(w http.ResponseWriter, _ *http.Request) {
+		if err := os.MkdirAll(made, 0o755); err != nil { // as the fetching of the source does
+			t.Error(err)
+		}
 		w.Header().Set("x-amz-meta-sha256", hex.EncodeToString(sum[:]))
 		_, _ = w.Write(packed)
-	}, nil)
+	}, func(task *Task) { made = task.Dest })
 	if report.State != Hit || report.Files != 2 || report.Size != 6005 || report.Bytes != int64(len(packed)) {
 		t.Errorf("%+v", report)
 	}
