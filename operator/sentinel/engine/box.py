@@ -299,7 +299,7 @@ def _open_message(attempt: Attempt, environment: ResolvedEnvironment) -> Open:
         source_dir=plan.source_dir,
         pipeline_dir=PIPELINE_DIR,
         report_dir=REPORT_DIR,
-        clear=_stale(plan.base_path),
+        clear=_stale(plan.base_path, cached=bool(plan.cache.key)),
         dirs=(PIPELINE_DIR, OUTPUT_DIR, CACHE_DIR),
         copies=(Copy(source=FETCHED_SOURCE, target=plan.base_path),),
         cache=Cache(
@@ -319,13 +319,14 @@ def _open_message(attempt: Attempt, environment: ResolvedEnvironment) -> Open:
     )
 
 
-def _stale(base_path: str) -> tuple[str, ...]:
+def _stale(base_path: str, *, cached: bool) -> tuple[str, ...]:
     """Where an image that a build has left still has that build's files, which are not this one's.
 
     wercker deleted the directory above base-path. A short base-path elsewhere, like /app, and one below /usr are
-    not emptied: they may be the image's own.
+    not emptied: they may be the image's own. A directory that a cache is restored to boxkit empties itself, and fills
+    while the rest is prepared.
     """
-    own = (OUTPUT_DIR, CACHE_DIR, REPORT_DIR)
+    own = (OUTPUT_DIR, REPORT_DIR) if cached else (OUTPUT_DIR, CACHE_DIR, REPORT_DIR)
     deep = base_path.count("/") >= 3 and not base_path.startswith("/usr/")
     return (base_path, *own) if deep or base_path.startswith(f"{PIPELINE_DIR}/") else own
 
