@@ -203,7 +203,7 @@ async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
         run.writer.change(steps=steps)
     attempt = run.writer.attempt
     if attempt:
-        # Whoever finds the pod gone must find the reason as well.
+        # The reason is written before the pod goes.
         await run.writer.flush()
         if not logs_safe and run.writer.holds(ConditionType.POD_READY):
             logs_safe = await salvage_logs(run, attempt, reason=reason, message=message)

@@ -4,7 +4,7 @@ Everything that a build makes is owned by it, and the cluster deletes it with it
 --cascade=orphan`: then the owner references are taken off, and a pod would run on until its deadline. Names are
 functions of the Build and the attempt, so what is left is known without a right to list Secrets or ConfigMaps.
 
-Tenants can write labels and names, so only what is signed is deleted. ImageCommits are not signed: nobody else may
+Tenants can write labels and names, so only what is signed is deleted. ImageCommits are not signed: no one else may
 create one.
 """
 

@@ -1,7 +1,7 @@
 """Waiting for an object with a look at the object itself now and then.
 
 A watch that breaks (the API server restarts, its history is too short) begins again with a list, and what was deleted
-or left the selection in between is in no list and in no event. Whoever waits for such a thing asks.
+or left the selection in between is in no list and in no event. So an object that is waited for is also read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Stage 4: box, services and steps exist, before anything runs, and what their images and manifests say.
 
-The resolver looks them up. What it found for an earlier Build of the namespace is kept (`resolver.shelf`), and it is
-told, so that it asks a registry only whether that still holds.
+The resolver looks them up. What it found for an earlier Build of the namespace is kept (`resolver.shelf`) and sent
+along, so that it asks a registry only whether that still holds.
 """
 
 from __future__ import annotations

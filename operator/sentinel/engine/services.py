@@ -20,18 +20,18 @@ log = logging.getLogger(__name__)
 
 
 NOTE_WITHIN = 2.0
-"""Seconds that a box may take for a note. Whoever watches the pod must not wait for a box that may be lost."""
+"""Seconds that a box may take for a note. The guard of the pod must not wait for a box that may be lost."""
 
 
-async def tell_dead_services(attempt: Attempt, view: PodView, told: set[str]) -> None:
-    """Report every service that ended with an error and is not in `told` yet, which is added to.
+async def tell_dead_services(attempt: Attempt, view: PodView, reported: set[str]) -> None:
+    """Report every service that ended with an error and is not in `reported` yet, and add it.
 
     Needs an open session; never fails the build. If the box does not answer, the next call tries again.
     """
     names = {service.container: service.alias for service in attempt.plan.services}
     for container, ended in view.services_ended:
         alias = names.get(container, container)
-        if ended.exit_code == 0 or alias in told:
+        if ended.exit_code == 0 or alias in reported:
             continue
         what = describe(alias, ended)
         attempt.run.dead_services[alias] = what
@@ -47,7 +47,7 @@ async def tell_dead_services(attempt: Attempt, view: PodView, told: set[str]) ->
             log.warning(
                 "build %s/%s: %s, and cannot be noted: %s", *attempt.run.key, what, e.message
             )
-        told.add(alias)
+        reported.add(alias)
         attempt.report.noticed(message=f"{what}; its last words are in the build's log")
 
 

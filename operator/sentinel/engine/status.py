@@ -178,7 +178,7 @@ class StatusWriter:
         self._written = self.status
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
-        # Whoever goes on from where another operator stopped must not show an earlier phase meanwhile.
+        # After a restart the phase must not go back meanwhile.
         phase = self.status.phase
         self._phase_flags = {
             "running": phase in (Phase.RUNNING, Phase.FINISHING),

@@ -96,8 +96,8 @@ def _find(view: PodView) -> tuple[Reason, str, float] | None:
             return _from_waiting(waiting)
     if view.unschedulable:
         return Reason.UNSCHEDULABLE, view.unschedulable, _UNTIL_PENDING_TIMEOUT
-    told = (e for e in reversed(view.events) if e.reason in _EVENTS and not view.fetch_running)
-    last = next(told, None)
+    shown = (e for e in reversed(view.events) if e.reason in _EVENTS and not view.fetch_running)
+    last = next(shown, None)
     return None if last is None else (_EVENTS[last.reason], last.message, _UNTIL_PENDING_TIMEOUT)
 
 

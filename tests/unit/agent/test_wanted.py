@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tests.unit.clocks import Hasty
 from tests.unit.fakeapi import FakeApi
 
 from sentinel.agent.commit import is_wanted
@@ -53,5 +55,6 @@ async def test_a_build_that_ended_or_was_cancelled_moves_no_tags(
             },
         }
     )
-    tools = cast(Tools, type("Few", (), {"kube": FakeApi(builds=[found] if found else [])})())
+    api = FakeApi(builds=[found] if found else [])
+    tools = cast(Tools, SimpleNamespace(kube=api, clock=Hasty()))
     assert await is_wanted(commit, tools) is wanted
