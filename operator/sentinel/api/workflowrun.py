@@ -60,7 +60,7 @@ class WorkflowRunSpec(Model):
         Field(max_length=262144, description="Text of a wercker.yml, instead of the source's own."),
     ] = ""
     deploy_targets: Annotated[
-        dict[str, str],
+        dict[str, Annotated[str, Field(max_length=128)]],
         Field(
             description="The deployTarget of pipelines, by their names in the workflow.",
             json_schema_extra={"maxProperties": MOST_STAGES},
