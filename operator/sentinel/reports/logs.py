@@ -24,11 +24,12 @@ class Piece:
 
 
 def pieces(size: int, *, most: int) -> Iterator[Piece]:
-    """The chunks of a log of `size` bytes, of which at most `most` are sent."""
+    """The chunks of a log of `size` bytes, of which at most `most` are sent, and not fewer than two."""
+    most = max(most, 2)
     if size <= most:
         yield from _cut(0, size, 1)
         return
-    half = max(most // 2, 1)
+    half = most // 2
     number = 1
     for piece in _cut(0, half, number):
         yield piece
