@@ -68,6 +68,7 @@ class SessionState:
     uploads: Mapping[str, UploadState] = field(default_factory=dict)
     packed: Mapping[str, r.Packed] = field(default_factory=dict)
     collected: Mapping[str, r.Collected | r.CollectFailed] = field(default_factory=dict)
+    cache: r.CacheSeen | None = None
     cancelled: r.CancelSeen | None = None
     stopping: r.Stopping | None = None
     closed: r.Closed | None = None
@@ -151,6 +152,8 @@ def _change(state: SessionState, record: r.AnyRecord) -> dict[str, Any]:
             change = {"steps": {**state.steps, record.ordinal: step}}
         case r.Started() | r.Finished() | r.Skipped():
             change = {"steps": {**state.steps, record.ordinal: _step(state, record)}}
+        case r.CacheSeen() if state.cache is None:
+            change = {"cache": record}
         case r.CancelSeen():
             change = {"cancelled": record}
         case r.Uploaded() | r.UploadRefused() | r.UploadFailed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from sentinel.errors import ProtocolError
 from sentinel.session import records as r
-from sentinel.session.journal import SessionState, StepState, UploadState, fold
+from sentinel.session.journal import Expected, SessionState, StepState, UploadState, fold
 from sentinel.session.records import parse_record
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)
@@ -199,3 +200,15 @@ def test_a_text_is_cut_and_can_always_be_encoded() -> None:
 def test_a_number_out_of_its_range_is_a_protocol_error(exit_code: object) -> None:
     with pytest.raises(ProtocolError, match=r"finished\.exit"):
         parse_record(record(1, "finished", ordinal=1, exit=exit_code, reason="x"))
+
+
+def test_what_became_of_the_cache_is_news_once() -> None:
+    """A client with a Plan passes on only records that change the state."""
+    expected = Expected(steps={}, services=frozenset())
+    base: dict[str, Any] = {"time": datetime(2026, 1, 1, tzinfo=UTC), "nanoseconds": 0}
+    facts: dict[str, Any] = {"bytes": 5, "size": 9, "files": 2, "seconds": 0.1}
+    hit = r.CacheSeen(**base, seq=1, state="Hit", **facts)
+    state = fold(SessionState(), hit, expected)
+    assert state.cache == hit
+    again = fold(state, r.CacheSeen(**base, seq=2, state="Failed", **facts), expected)
+    assert again == replace(state, seq=2)
