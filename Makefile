@@ -33,7 +33,7 @@ image: venv lab-up ## build the container image and load it into the lab
 demo: venv ## everything, from nothing: a real project built on a real cluster
 	@$(BIN)/python -m tests.demo
 
-test: venv lint race image ## lint, then all tests, those on the cluster included
+test: venv lint image race ## lint, then all tests, those on the cluster included
 	$(BIN)/python -m tests.suite
 
 test-fast: venv ## tests that need no cluster

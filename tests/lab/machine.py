@@ -27,6 +27,7 @@ PACKAGES = {
     "sshd": "openssh-server",
     "ssh-keygen": "openssh-client",
     "unshare": "util-linux",
+    "gcc": "gcc",  # Go's race detector
 }
 """Program → Debian package that brings it."""
 
