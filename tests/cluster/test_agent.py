@@ -631,7 +631,7 @@ async def test_an_agent_killed_while_the_box_is_frozen_is_made_good_by_the_next(
     status = world.status("killed")
     assert (status["phase"], status["claim"]["attempt"]) == ("Succeeded", 2), status
     assert world.box("echo runs").strip() == "runs"
-    assert f"container {container} was left frozen" in world.kubectl(
+    assert f"container {container} was left paused" in world.kubectl(
         "logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=agent", "--tail=-1"
     )
 
