@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A machine that runs other tests too is slow now and then; how fast the code is belongs in the benchmarks.
+settings.register_profile("sentinel", deadline=None)
+settings.load_profile("sentinel")
 
 Once = Callable[[str, Callable[[], None]], None]
 

@@ -665,14 +665,14 @@ FUZZ = int(os.environ.get("FUZZ_EXAMPLES", "5000" if os.environ.get("CI") else "
 
 
 @pytest.mark.timeout(1800)
-@settings(max_examples=max(400, FUZZ // 4), deadline=None)
+@settings(max_examples=max(400, FUZZ // 4))
 @given(st.binary(max_size=200))
 def test_no_bytes_whatever_raise_anything(data: bytes) -> None:
     check(load(data))
 
 
 @pytest.mark.timeout(1800)
-@settings(max_examples=FUZZ, deadline=None)
+@settings(max_examples=FUZZ)
 @given(st.lists(FRAGMENTS, max_size=40).map("".join))
 def test_nothing_that_looks_like_a_wercker_yml_raises_anything(text: str) -> None:
     check(load(text.encode()))

@@ -7,7 +7,7 @@ import json
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.plan.examples import plan
 
@@ -91,7 +91,6 @@ def packed(document: object) -> str:
     return base64.b64encode(zlib.compress(json.dumps(document).encode())).decode()
 
 
-@settings(deadline=None)
 @given(PLANS)
 def test_what_comes_back_is_what_went_in(each: Plan) -> None:
     assert decode(encode(each)) == each

@@ -35,7 +35,7 @@ ENTRIES = st.lists(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(entries=ENTRIES, as_zip=st.booleans(), strip=st.sampled_from(["auto", "none", "one"]))
 def test_nothing_outside_the_destination_is_touched(
     entries: list[Made], as_zip: bool, strip: str

@@ -82,7 +82,7 @@ TREES = st.dictionaries(
 
 
 @given(TREES)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_whatever_is_packed_is_unpacked_in_the_box_and_is_the_same(
     made: dict[str, bytes | str],
 ) -> None:
