@@ -186,13 +186,14 @@ RUN for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do echo "tick $i."; sleep 1; d
 
 
 def _builder(builds: Builds, raw: dict[str, Any]) -> Any:
-    """The pod that builds an image for that Build, None without one."""
+    """The pod that builds an image for that Build, None without one or once it is being deleted."""
     found = builds.kubectl.list(
         "pods",
         namespace=NAMESPACE,
         selector=f"{BUILDERS},sentinel.wercker.com/uid={raw['metadata']['uid']}",
     )
-    return found[0] if found else None
+    left = [each for each in found if "deletionTimestamp" not in each["metadata"]]
+    return left[0] if left else None
 
 
 @pytest.mark.usefixtures("engine")

@@ -282,7 +282,11 @@ def test_a_pod_that_only_has_our_labels_outlives_every_resync(
     """Its labels name a Build that is not there, and its name is the one that such a Build's pod would have."""
     gone = {
         "apiVersion": "sentinel.wercker.com/v1alpha1",
-        "metadata": {"name": "gone", "uid": "11111111-2222-3333-4444-555555555555"},
+        "metadata": {
+            "namespace": builds.namespace,
+            "name": "gone",
+            "uid": "11111111-2222-3333-4444-555555555555",
+        },
     }
     body = theirs(builds, gone, **{PLAN_ANNOTATION: forged_plan()})
     del body["metadata"]["ownerReferences"]

@@ -34,6 +34,16 @@ async def guarded(work: Coroutine[Any, Any, T], *guards: Coroutine[Any, Any, Non
         await _stop({main, *watch})
 
 
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which goes on where the caller is cancelled; the caller ends after it."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
 async def _stop(tasks: set[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.containers import kill_container, run_container
+from sentinel.engine.guard import to_the_end
 from sentinel.engine.imagebuild import build_image, forget_build
 from sentinel.engine.imagepush import push_image, store_box
 from sentinel.engine.ourstep import Verdict
@@ -53,6 +54,12 @@ async def do_ours(attempt: Attempt) -> None:
             continue
         step = ours.pop(ordinal)
         verdict = await _WORK[step.name](attempt, step)
-        await attempt.session.verdict(ordinal, exit_code=verdict.exit_code, message=verdict.message)
-        if step.name == DOCKER_BUILD:
-            await forget_build(attempt, step)
+        try:
+            await attempt.session.verdict(
+                ordinal, exit_code=verdict.exit_code, message=verdict.message
+            )
+        finally:
+            # After the last step the box is done, and this task is cancelled, as soon as the verdict is known.
+            known = attempt.session.state.steps.get(ordinal)
+            if step.name == DOCKER_BUILD and known is not None and known.done:
+                await to_the_end(forget_build(attempt, step))

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sentinel.engine.guard import guarded
+from sentinel.engine.guard import guarded, to_the_end
 
 
 class Dead(Exception):
@@ -67,3 +67,21 @@ async def test_cancelling_the_whole_ends_work_and_guards() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_work_that_must_end_outlives_the_cancel_of_its_caller() -> None:
+    begun, go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await go.wait()
+        ended.set()
+
+    caller = asyncio.create_task(to_the_end(work()))
+    await begun.wait()
+    caller.cancel()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert ended.is_set()
+    assert await to_the_end(result()) == 3

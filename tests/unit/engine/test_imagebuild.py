@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from tests.unit.engine.world import Server, attempt_of, plan, run_of
 
 from sentinel.engine.attempt import Attempt
+from sentinel.engine.guard import guarded
 from sentinel.engine.imagebuild import build_image, forget_build
+from sentinel.engine.internalsteps import do_ours
 from sentinel.engine.ourstep import Verdict
 from sentinel.kube.errors import AlreadyExists, Forbidden, NotFound, Unavailable
 from sentinel.kube.resources import Resource
@@ -160,6 +164,33 @@ async def test_the_digest_is_what_buildctl_reported() -> None:
 
     await forget_build(attempt, step)
 
+    assert store(attempt).deleted == ["results/step/build-1/context.tar.gz"]
+    assert [kind for kind, _ in api.made] == ["secrets"]
+
+
+class LastStep(Box):
+    """A box that runs the step, and is done as soon as its verdict is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.verdicts: list[int] = []
+        self.over = asyncio.Event()
+        self.state.steps[1] = SimpleNamespace(state="running", done=False)
+
+    async def verdict(self, ordinal: int, *, exit_code: int, message: str) -> None:
+        self.verdicts.append(exit_code)
+        self.state.steps[ordinal] = SimpleNamespace(state="finished", done=True)
+        self.over.set()
+        await asyncio.Event().wait()
+
+
+async def test_the_pod_is_deleted_although_the_box_is_done_with_the_verdict() -> None:
+    api, box = Api(DONE), LastStep()
+    attempt, _ = begin(api, box)
+
+    await guarded(box.over.wait(), do_ours(attempt))
+
+    assert box.verdicts == [0]
     assert store(attempt).deleted == ["results/step/build-1/context.tar.gz"]
     assert [kind for kind, _ in api.made] == ["secrets"]
 
