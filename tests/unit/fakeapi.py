@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from sentinel.errors import SentinelError
-from sentinel.kube.errors import Conflict, NotFound
+from sentinel.kube.errors import AlreadyExists, Conflict, NotFound
 from sentinel.kube.resources import Resource
 
 Json = dict[str, Any]
@@ -61,6 +61,32 @@ class FakeApi:
             if _selected(raw["metadata"].get("labels", {}), labels):
                 yield copy.deepcopy(raw)
 
+    async def list(
+        self,
+        resource: Resource,
+        *,
+        namespace: str | None = None,
+        labels: str = "",
+        fields: str = "",
+    ) -> tuple[list[Json], str]:
+        self._answer("list", resource.plural)
+        found = [
+            raw
+            async for raw in self.each(resource, namespace=namespace, labels=labels)
+            if namespace in (None, raw["metadata"].get("namespace"))
+            and all(_field(raw, *each.split("=")) for each in fields.split(",") if each)
+        ]
+        return found, str(self._version)
+
+    async def create(self, resource: Resource, body: Json, *, namespace: str | None = None) -> Json:
+        name = body["metadata"]["name"]
+        self._answer("create", name)
+        existing = self.objects.setdefault(resource.plural, [])
+        if any(raw["metadata"]["name"] == name for raw in existing):
+            raise AlreadyExists(f"{resource.plural} {name} already exists")
+        existing.append(copy.deepcopy(body))
+        return copy.deepcopy(body)
+
     async def replace(self, resource: Resource, body: Json, *, subresource: str = "") -> Json:
         meta = body["metadata"]
         self._answer("replace", meta["name"])
@@ -105,6 +131,13 @@ def _selected(labels: dict[str, str], selector: str) -> bool:
         elif name not in labels or (value and labels[name] != value):
             return False
     return True
+
+
+def _field(raw: Json, path: str, value: str) -> bool:
+    found: Any = raw
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found == value
 
 
 def _merge(into: Json, patch: Json) -> None:

@@ -11,17 +11,24 @@ from sentinel import __version__
 VERBS = {
     "agent": "sentinel.cli.roles",
     "cache": "sentinel.cli.cache",
+    "cancel": "sentinel.cli.cancel",
     "check": "sentinel.cli.check",
+    "completion": "sentinel.cli.completion",
+    "describe": "sentinel.cli.describe",
     "detect": "sentinel.cli.detect",
     "env": "sentinel.cli.env",
+    "list": "sentinel.cli.listing:list_",
     "logs": "sentinel.cli.logs",
     "operator": "sentinel.cli.roles",
     "reporter": "sentinel.cli.roles",
     "resolver": "sentinel.cli.roles",
+    "retry": "sentinel.cli.retry",
     "schema": "sentinel.cli.schema",
     "steps": "sentinel.cli.steps",
+    "version": "sentinel.cli.version",
+    "wait": "sentinel.cli.wait",
 }
-"""Each verb and the module that holds a click command of that name."""
+"""Each verb and the module that holds a click command of that name, or of the name behind a colon."""
 
 
 class _Verbs(click.Group):
@@ -33,7 +40,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command = getattr(import_module(VERBS[name]), name.replace("-", "_"))
+        module, _, attribute = VERBS[name].partition(":")
+        command = getattr(import_module(module), attribute or name)
         assert isinstance(command, click.Command)  # noqa: S101 - VERBS is ours
         return command
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import click
 
+from sentinel.cli.table import print_table, rough
 from sentinel.config.findings import visible
 from sentinel.errors import GoneError, SentinelError
 from sentinel.plan.keys import CacheKey, cache_prefix, parse_cache
@@ -126,16 +127,12 @@ async def _select(wanted: Selection, *, remove: bool) -> list[tuple[CacheKey, Ob
 
 def _print(found: Sequence[tuple[CacheKey, ObjectInfo]]) -> None:
     now = datetime.now(UTC)
-    rows = [("APPLICATION", "PIPELINE", "KEY", "SIZE", "AGE")]
+    rows: list[tuple[str, ...]] = [("APPLICATION", "PIPELINE", "KEY", "SIZE", "AGE")]
     for key, info in found:
-        age = _age((now - info.modified).total_seconds()) if info.modified else "?"
+        age = rough((now - info.modified).total_seconds()) if info.modified else "?"
         names = (visible(text) for text in (key.application, key.pipeline, key.key or "-"))
-        rows.append((*names, _size(info.size), age))  # type: ignore[arg-type]
-    widths = [max(len(row[at]) for row in rows) for at in range(5)]
-    for row in rows:
-        click.echo(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+        rows.append((*names, _size(info.size), age))
+    print_table(rows)
 
 
 def _size(size: int) -> str:
@@ -143,10 +140,3 @@ def _size(size: int) -> str:
         if size >= one:
             return f"{size / one:.1f} {unit}"
     return f"{size} B"
-
-
-def _age(seconds: float) -> str:
-    for unit, one in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * one:
-            return f"{int(seconds // one)}{unit}"
-    return f"{max(int(seconds), 0)}s"

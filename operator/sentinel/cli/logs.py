@@ -15,9 +15,10 @@ import click
 from sentinel import __version__
 from sentinel.api.build import Build
 from sentinel.api.conditions import ConditionType, get_condition
+from sentinel.cli.cluster import build_argument, run
 from sentinel.cli.printer import Printer
 from sentinel.config.findings import visible
-from sentinel.errors import GoneError, InfrastructureError, NotYet, SentinelError
+from sentinel.errors import GoneError, InfrastructureError, NotYet
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
@@ -35,22 +36,18 @@ LOOK_EVERY = 0.2
 
 
 @click.command()
-@click.argument("build")
-@click.option(
-    "-n", "--namespace", default="default", show_default=True, help="The Build's namespace."
-)
+@build_argument
 @click.option("-f", "--follow", is_flag=True, help="Follow until the build has finished.")
 @click.option("--step", default="", help="Only the step of this name, unmodified.")
 def logs(build: str, namespace: str, follow: bool, step: str) -> None:
     """Print the logs of BUILD's steps."""
-    try:
-        asyncio.run(_logs(build, namespace, follow=follow, only=step))
-    except SentinelError as e:
-        raise click.ClickException(e.message) from e
+    run(print_logs(build, namespace, follow=follow, only=step))
 
 
-async def _logs(name: str, namespace: str, *, follow: bool, only: str) -> None:
+async def print_logs(name: str, namespace: str, *, follow: bool, only: str = "") -> None:
+    """Write the logs to standard output. An empty namespace is the kubeconfig's. Raises SentinelError."""
     async with await Kube.connect(user_agent=f"sentinel-logs/{__version__}") as kube:
+        namespace = namespace or kube.namespace
         printer = Printer(sys.stdout.buffer, only=only, terminal=sys.stdout.isatty())
         build = await _read(kube, name, namespace)
         if not _finished(build):

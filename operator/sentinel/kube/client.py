@@ -41,8 +41,10 @@ class Kube:
     ApiError and its children; the docstrings name only what is special.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, namespace: str = "default") -> None:
         self._transport = transport
+        self.namespace = namespace
+        """The one that is meant where a person names none."""
 
     @classmethod
     async def connect(
@@ -58,7 +60,8 @@ class Kube:
 
         clock = clock or SystemClock()
         loaded = await credentials.load(kubeconfig=kubeconfig, clock=clock)
-        return cls(Transport(loaded, user_agent=user_agent, clock=clock))
+        transport = Transport(loaded, user_agent=user_agent, clock=clock)
+        return cls(transport, namespace=loaded.namespace)
 
     async def close(self) -> None:
         """Close every connection, exec streams too."""

@@ -55,6 +55,16 @@ class ApiCredentials:
         """The name in the server's certificate, where it is not the host of `server`."""
         return self._configuration.tls_server_name or None
 
+    @property
+    def namespace(self) -> str:
+        """The namespace of the kubeconfig's current context; in a pod, the pod's own. `default` where there is none."""
+        if isinstance(self._loader, InClusterConfigLoader):
+            try:
+                return Path(SERVICE_TOKEN_FILENAME).with_name("namespace").read_text().strip()
+            except OSError:
+                return "default"
+        return str(self._loader.current_context["context"].get("namespace") or "default")
+
     def tls(self) -> ssl.SSLContext:
         """A new context with the cluster's CA and our certificate, if we have one."""
         configuration = self._configuration
@@ -113,7 +123,5 @@ def _kubeconfig(named: str | None) -> str:
     """The files to read; the library would go on with none and fail on an attribute of None."""
     files = named or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     if not any(Path(file).expanduser().is_file() for file in files.split(os.pathsep) if file):
-        raise UserError(
-            f"no kubeconfig at {files}: name one with --kubeconfig or KUBECONFIG, or run in a pod"
-        )
+        raise UserError(f"no kubeconfig at {files}: set KUBECONFIG to its path, or run in a pod")
     return files

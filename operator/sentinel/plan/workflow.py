@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sentinel.api import API_VERSION, GROUP
-from sentinel.api.build import Build, EnvVar
+from sentinel.api.build import Build, EnvVar, SourceStatus
 from sentinel.api.conditions import ConditionType, Phase, get_condition
 from sentinel.api.reasons import Reason
 from sentinel.api.workflowrun import MOST_STAGES, PipelineStatus, RunPhase, WorkflowRun
@@ -319,7 +319,7 @@ class _Decider:
             if len(required) > 1 and not of.artifact_pipeline:
                 spec["inputs"] = [{"name": each.build, "directory": each.name} for each in required]
         else:
-            spec["source"] = pinned(run, said["source"])
+            spec["source"] = pinned(said["source"], run.status.source)
             if run.spec.config:
                 spec["config"] = run.spec.config
         return {
@@ -348,16 +348,17 @@ class _Decider:
         }
 
 
-def pinned(run: WorkflowRun, source: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's source at the revision that its workflow was read at, with the name that this was found under."""
-    found = run.status.source
+def pinned(source: Mapping[str, Any], found: SourceStatus | None) -> dict[str, Any]:
+    """`source` at the revision that was found, with the name that this was found under; as it is where none was."""
     if found is None:
         return dict(source)
-    if "git" in source:
+    if "git" in source and found.commit:
         ref = f"refs/tags/{found.tag}" if found.tag else found.branch
         git = {**source["git"], "commit": found.commit}
         return {"git": {**git, "ref": ref} if ref else git}
-    return {"archive": {**source["archive"], "sha256": found.digest.removeprefix("sha256:")}}
+    if "archive" in source and found.digest:
+        return {"archive": {**source["archive"], "sha256": found.digest.removeprefix("sha256:")}}
+    return dict(source)
 
 
 def _finished(build: Build) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp import web
 from tests.unit.clocks import Hasty
 from tests.unit.kube.server import Server, failure, kubeconfig, obj
@@ -309,6 +310,19 @@ async def test_in_a_pod_the_service_account_is_used_and_followed(
     token.write_text("two")
     await loaded.renew()
     assert await loaded.authorization() == "bearer two"
+    assert loaded.namespace == "default"
+    (tmp_path / "namespace").write_text("pods-own")
+    assert loaded.namespace == "pods-own"
+
+
+async def test_the_namespace_is_that_of_the_context(kube: Kube, tmp_path: Path) -> None:
+    assert kube.namespace == "default"
+    config = tmp_path / "kubeconfig"
+    parsed = yaml.safe_load(config.read_text())
+    parsed["contexts"][0]["context"]["namespace"] = "team"
+    config.write_text(yaml.safe_dump(parsed))
+    async with await Kube.connect(user_agent="t", kubeconfig=str(config)) as other:
+        assert other.namespace == "team"
 
 
 async def test_without_credentials_the_user_is_told_what_to_do(
@@ -316,7 +330,7 @@ async def test_without_credentials_the_user_is_told_what_to_do(
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", os.pathsep.join([str(tmp_path / "no"), str(tmp_path / "no2")]))
-    with pytest.raises(UserError, match=r"no kubeconfig at .*no2: name one with"):
+    with pytest.raises(UserError, match=r"no kubeconfig at .*no2: set KUBECONFIG"):
         await Kube.connect(user_agent="t")
 
 

@@ -1,0 +1,115 @@
+"""`sentinel retry`: a new Build with the spec of another one, at the commit that this one resolved."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from sentinel.api import API_VERSION, GROUP
+from sentinel.cli.cluster import Exit, Found, build_argument, connect, read, run
+from sentinel.cli.logs import print_logs
+from sentinel.cli.wait import result, until_finished
+from sentinel.config.findings import visible
+from sentinel.errors import GoneError, SentinelError
+from sentinel.kube.client import Kube
+from sentinel.kube.errors import AlreadyExists
+from sentinel.kube.resources import BUILDS
+from sentinel.plan.workflow import pinned
+
+Json = dict[str, Any]
+
+MOST_NAMES = 100
+"""How many names are tried, with one request each."""
+_NAME_LENGTH = 253
+_NOT_COPIED = re.compile(
+    rf"([^/]*\.)?{re.escape(GROUP)}/|app\.kubernetes\.io/(managed-by|instance)$|([^/]*\.)?argoproj\.io/"
+)
+"""Our own labels, and those by which Helm and Argo find what they manage: they might delete the retry."""
+
+
+@click.command()
+@build_argument
+@click.option("--name", "new_name", default="", help="Its name. Default: BUILD-retry-N.")
+@click.option("--watch", is_flag=True, help="Follow its log; end with its result, as `wait` does.")
+@click.pass_context
+def retry(ctx: click.Context, build: str, namespace: str, new_name: str, watch: bool) -> None:
+    """Create a new Build with BUILD's spec, at the same commit, and print its name."""
+    trouble = Exit.ERRORED if watch else 1
+    old, made = run(_retry(build, namespace, new_name), trouble=trouble)
+    address = f"-n {visible(made['metadata']['namespace'])} {visible(made['metadata']['name'])}"
+    click.echo(visible(made["metadata"]["name"]))
+    click.echo(_about(old, made), err=True)
+    if not watch:
+        click.echo(f"`sentinel logs -f {address}` follows it", err=True)
+        return
+    found = run(_watch(made), trouble=trouble)
+    click.echo(result(found), err=True)
+    ctx.exit(found.exit)
+
+
+def again(found: Found, name: str) -> Json:
+    """The body of a Build of the same spec, pinned to the revision that `found` had resolved.
+
+    Status, owner references, annotations and our own labels are not copied: the retry has no owner.
+    """
+    spec = {key: value for key, value in found.spec.items() if key != "cancel"}
+    if isinstance(spec.get("source"), dict):
+        spec["source"] = pinned(spec["source"], found.status.source)
+    metadata: Json = {"name": name, "namespace": found.namespace}
+    labels = found.raw["metadata"].get("labels") or {}
+    if kept := {key: value for key, value in labels.items() if not _NOT_COPIED.match(key)}:
+        metadata["labels"] = kept
+    return {"apiVersion": API_VERSION, "kind": "Build", "metadata": metadata, "spec": spec}
+
+
+def _about(old: Found, made: Json) -> str:
+    source = made["spec"].get("source") or {}
+    git, archive = source.get("git") or {}, source.get("archive") or {}
+    if git.get("commit"):
+        at = f"at commit {visible(git['commit'])[:12]}"
+    elif archive.get("sha256"):
+        at = f"of the archive sha256:{visible(archive['sha256'])[:12]}"
+    elif source:
+        at = f"at no fixed commit: {visible(old.name)} had not resolved one"
+    else:
+        at = f"with the same parent as {visible(old.name)}"
+    return f"Build {visible(made['metadata']['name'])} created {at}"
+
+
+async def _retry(name: str, namespace: str, new_name: str) -> tuple[Found, Json]:
+    async with await connect() as kube:
+        found = await read(kube, name, namespace)
+        if not found.finished:
+            raise SentinelError(
+                f"Build {name} has not finished; `sentinel cancel {found.address}` stops it"
+            )
+        if new_name:
+            return found, await kube.create(BUILDS, again(found, new_name))
+        return found, await _create(kube, found)
+
+
+async def _create(kube: Kube, found: Found) -> Json:
+    """The first of <name>-retry-1, -2, … that is free; a retry of a retry counts on."""
+    base, last = re.fullmatch(r"(.*?)(?:-retry-([0-9]{1,6}))?", found.name, re.DOTALL).groups()  # type: ignore[union-attr]
+    first = int(last or 0) + 1
+    for number in range(first, first + MOST_NAMES):
+        ending = f"-retry-{number}"
+        name = base[: _NAME_LENGTH - len(ending)].rstrip("-.") + ending
+        try:
+            return await kube.create(BUILDS, again(found, name))
+        except AlreadyExists:
+            continue
+    raise SentinelError(f"{MOST_NAMES} retries of {base} are there; choose another name: --name")
+
+
+async def _watch(made: Json) -> Found:
+    name, namespace = made["metadata"]["name"], made["metadata"]["namespace"]
+    try:
+        await print_logs(name, namespace, follow=True)
+    except GoneError as e:
+        # The caller may not have access to the store. The result counts.
+        click.echo(e.message, err=True)
+    async with await connect() as kube:
+        return await until_finished(kube, name, namespace)
