@@ -104,8 +104,9 @@ def failure(
     return obj(body, status=status, headers=headers)
 
 
-def kubeconfig(path: Path, url: str, user: dict[str, Any]) -> str:
+def kubeconfig(path: Path, url: str, user: dict[str, Any], *, namespace: str = "") -> str:
     """Writes a kubeconfig for `url`; returns its name."""
+    context = {"cluster": "test", "user": "test"} | ({"namespace": namespace} if namespace else {})
     path.write_text(
         yaml.safe_dump(
             {
@@ -114,7 +115,7 @@ def kubeconfig(path: Path, url: str, user: dict[str, Any]) -> str:
                 "current-context": "test",
                 "clusters": [{"name": "test", "cluster": {"server": url}}],
                 "users": [{"name": "test", "user": user}],
-                "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+                "contexts": [{"name": "test", "context": context}],
             }
         )
     )

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import web
 from tests.unit.clocks import Hasty
 from tests.unit.kube.server import Server, failure, kubeconfig, obj
@@ -317,11 +316,8 @@ async def test_in_a_pod_the_service_account_is_used_and_followed(
 
 async def test_the_namespace_is_that_of_the_context(kube: Kube, tmp_path: Path) -> None:
     assert kube.namespace == "default"
-    config = tmp_path / "kubeconfig"
-    parsed = yaml.safe_load(config.read_text())
-    parsed["contexts"][0]["context"]["namespace"] = "team"
-    config.write_text(yaml.safe_dump(parsed))
-    async with await Kube.connect(user_agent="t", kubeconfig=str(config)) as other:
+    config = kubeconfig(tmp_path / "other", "http://127.0.0.1:1", {}, namespace="team")
+    async with await Kube.connect(user_agent="t", kubeconfig=config) as other:
         assert other.namespace == "team"
 
 
