@@ -20,7 +20,7 @@ from sentinel.cli.printer import Printer
 from sentinel.config.findings import visible
 from sentinel.errors import GoneError, InfrastructureError, NotYet
 from sentinel.kube.client import Kube
-from sentinel.kube.errors import NotFound
+from sentinel.kube.errors import Forbidden, NotFound
 from sentinel.kube.resources import BUILDS
 from sentinel.layout import BOXKIT
 from sentinel.plan.keys import step_log
@@ -80,6 +80,7 @@ def _finished(build: Build) -> bool:
 async def _live(kube: Kube, build: Build, printer: Printer, *, only: str, follow: bool) -> None:
     """Print logs from the box until the build is over; without `follow` until nothing comes for a moment."""
     current = build
+    denied: list[Forbidden] = []
 
     async def connect() -> ByteStream:
         pod = current.status.pod
@@ -91,6 +92,9 @@ async def _live(kube: Kube, build: Build, printer: Printer, *, only: str, follow
             )
         except NotFound as e:
             raise NotYet(e.message) from e
+        except Forbidden as e:
+            denied.append(e)
+            raise
 
     def heard(ordinal: int, offset: int, data: bytes) -> None:
         ran = {
@@ -101,6 +105,8 @@ async def _live(kube: Kube, build: Build, printer: Printer, *, only: str, follow
     async with Session(connect, on_log=heard) as session:
         quiet = 0
         while not _finished(current) and session.state.closed is None:
+            if denied:
+                raise denied[0]
             seen = printer.bytes
             _check_step(current, only, printer)
             await asyncio.sleep(LOOK_EVERY)

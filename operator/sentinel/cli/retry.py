@@ -12,7 +12,7 @@ from sentinel.cli.cluster import Exit, Found, build_argument, connect, read, run
 from sentinel.cli.logs import print_logs
 from sentinel.cli.wait import result, until_finished
 from sentinel.config.findings import visible
-from sentinel.errors import GoneError, SentinelError
+from sentinel.errors import SentinelError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import BUILDS
@@ -108,8 +108,8 @@ async def _watch(made: Json) -> Found:
     name, namespace = made["metadata"]["name"], made["metadata"]["namespace"]
     try:
         await print_logs(name, namespace, follow=True)
-    except GoneError as e:
-        # The caller may not have access to the store. The result counts.
+    except SentinelError as e:
+        # The caller may have no access to the box or the store. The result counts.
         click.echo(e.message, err=True)
     async with await connect() as kube:
         return await until_finished(kube, name, namespace)

@@ -41,6 +41,10 @@ class Cluster(FakeApi):
             raise NotFound(f"no pod {pod}")
         return b"".join(self.output[pod].splitlines(keepends=True)[-tail_lines:])
 
+    async def exec(self, *, pod: str, **_: Any) -> Any:
+        self._answer("exec", pod)
+        raise NotFound(f"no pod {pod}")
+
     def build(self, name: str = "hello", **fields: Any) -> Json:
         """A new Build in the cluster; `fields` are its spec, status and more metadata."""
         raw = {
