@@ -123,15 +123,14 @@ async def read(kube: Kube, name: str, namespace: str) -> Found:
 
 
 def run(work: Coroutine[Any, Any, T], *, trouble: int = 1) -> T:
-    """The result of `work`. Raises ClickException, with exit code `trouble`, where it fails."""
+    """The result of `work`. Prints its error and exits with `trouble` where it fails."""
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
         raise SystemExit(Exit.INTERRUPTED) from None
     except SentinelError as e:
-        failure = click.ClickException(e.message + _next(e))
-        failure.exit_code = trouble
-        raise failure from e
+        click.ClickException(e.message + _next(e)).show()
+        raise SystemExit(int(trouble)) from e
 
 
 def _next(error: SentinelError) -> str:
