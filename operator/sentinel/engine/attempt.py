@@ -31,11 +31,13 @@ class Attempt:
 
     `sealed` is the signed plan as it stands in the pod's annotation, "" before there is a pod. `environment` is being
     resolved while stages 6 to 12 run; `session` is set while there is a connection to the box (`box.box_session`).
+    `dead_services` says by alias how a service ended before the steps did.
     """
 
     run: Run
     plan: Plan
     sealed: str = ""
+    dead_services: dict[str, str] = field(default_factory=dict)
     environment: asyncio.Future[ResolvedEnvironment] = field(init=False, repr=False)
     session: Session = field(init=False, repr=False)
 

@@ -177,7 +177,7 @@ async def _steps(attempt: Attempt) -> Outcome:
             raise BoxEnded(f"the box ended before its results were kept: {outcome.message}")
     run.result = outcome
     await guarded(run_after(attempt, outcome), do_ours(attempt))
-    return blame_services(outcome, run.dead_services)
+    return blame_services(outcome, attempt.dead_services)
 
 
 async def _outlived(attempt: Attempt, end: BoxEnded | InfrastructureError | UserError) -> Outcome:
@@ -189,7 +189,7 @@ async def _outlived(attempt: Attempt, end: BoxEnded | InfrastructureError | User
     # The after-steps never change a result, be it that they cannot run at all.
     run.lost = why
     attempt.report.noticed(message=f"the after-steps did not run to their end: {why.message}")
-    return blame_services(run.result, run.dead_services)
+    return blame_services(run.result, attempt.dead_services)
 
 
 async def _pass_on_cancel(attempt: Attempt) -> None:

@@ -23,7 +23,7 @@ from sentinel.engine.look import look_again
 from sentinel.engine.ours import check_unchanged, check_watched, verified_plan
 from sentinel.engine.outputs import deliver_outputs
 from sentinel.engine.run import Run
-from sentinel.engine.services import tell_dead_services
+from sentinel.engine.services import report_dead_services
 from sentinel.engine.steps import deliver_steps
 from sentinel.errors import (
     BoxEnded,
@@ -119,7 +119,7 @@ async def watch_pod(attempt: Attempt) -> None:
         if ending_of(attempt, seen) is not None:
             raise await why_box_ended(attempt)
         if session.state.opened is not None and session.state.closed is None:
-            await tell_dead_services(attempt, view, dead)
+            await report_dead_services(attempt, view, dead)
         now = tools.clock.monotonic()
         spoken_to = session.state.opened is not None or run.writer.begun
         problem = (why_silent if spoken_to else why_not_started)(view, now=now, since=since)

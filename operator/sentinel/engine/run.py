@@ -76,13 +76,12 @@ class Outcome:
 @dataclass(kw_only=True)
 class Run:
     """One Build while it is driven. `invalid` ends it at once: its spec cannot be read (`build` has then an empty
-    one), or we failed with it too often. `closed`: the box has ended by itself. `dead_services` says by alias how a
-    service ended before the steps did. `result` is how the build ends whatever happens to its box from then on; `lost`
-    is why the box ended after that and before its after-steps did. `printed` has, by ordinal,
-    the end of what the steps of a box had printed when it got SIGTERM. `park(True)` gives the build's slot back
-    while it only waits for room in the cluster, `park(False)` takes one again. `built` has the digests of images that
-    steps have built, by the name that they gave it. `inherited` is what the Build that is planned has of its
-    parents."""
+    one), or we failed with it too often. `closed`: the box has ended by itself. `result` is how the build ends whatever
+    happens to its box from then on; `lost` is why the box ended after that and before its after-steps did. `printed`
+    has, by ordinal, the end of what the steps of a box had printed when it got SIGTERM. `park(True)` gives the build's
+    slot back while it only waits for room in the cluster, `park(False)` takes one again. `built` has the digests of
+    images that steps have built, by the name that they gave it. `inherited` is what the Build that is planned has of
+    its parents."""
 
     build: Build
     tools: Tools
@@ -95,7 +94,6 @@ class Run:
     result: Outcome | None = None
     lost: SentinelError | None = None
     printed: Mapping[int, bytes] = field(default_factory=dict)
-    dead_services: dict[str, str] = field(default_factory=dict)
     built: dict[str, str] = field(default_factory=dict)
     inherited: Inherited | None = None
 

@@ -23,7 +23,7 @@ NOTE_WITHIN = 2.0
 """Seconds that a box may take for a note. The guard of the pod must not wait for a box that may be lost."""
 
 
-async def tell_dead_services(attempt: Attempt, view: PodView, reported: set[str]) -> None:
+async def report_dead_services(attempt: Attempt, view: PodView, reported: set[str]) -> None:
     """Report every service that ended with an error and is not in `reported` yet, and add it.
 
     Needs an open session; never fails the build. If the box does not answer, the next call tries again.
@@ -34,7 +34,7 @@ async def tell_dead_services(attempt: Attempt, view: PodView, reported: set[str]
         if ended.exit_code == 0 or alias in reported:
             continue
         what = describe(alias, ended)
-        attempt.run.dead_services[alias] = what
+        attempt.dead_services[alias] = what
         text = f"--- sentinel: {what}"
         if ended.message:
             text += f"; its last words:\n{ended.message}\n--- sentinel: end of service {alias}"

@@ -12,7 +12,7 @@ from sentinel.api.reasons import Reason
 from sentinel.engine import services
 from sentinel.engine.box import result_of
 from sentinel.engine.run import Outcome
-from sentinel.engine.services import blame_services, tell_dead_services
+from sentinel.engine.services import blame_services, report_dead_services
 from sentinel.errors import BoxEnded, SentinelError
 from sentinel.plan.model import ImageFacts, PlanService
 from sentinel.plan.observe import Ended, PodView
@@ -68,8 +68,9 @@ async def test_each_dead_service_is_told_once_with_its_last_words_in_the_log() -
     run.report = told = Told()
 
     seen: set[str] = set()
+    attempt = attempt_of(run, PLAN, session=notes)
     for _ in range(2):
-        await tell_dead_services(attempt_of(run, PLAN, session=notes), VIEW, seen)
+        await report_dead_services(attempt, VIEW, seen)
 
     assert notes.taken == {
         "service/db": f"--- sentinel: {DB}; its last words:\nstarting\nbad option\n"
@@ -80,7 +81,8 @@ async def test_each_dead_service_is_told_once_with_its_last_words_in_the_log() -
         f"{DB}; its last words are in the build's log",
         f"{WEB}; its last words are in the build's log",
     ]
-    assert run.dead_services == {"db": DB, "web": WEB}
+    assert attempt.dead_services == {"db": DB, "web": WEB}
+    assert attempt.next().dead_services == {}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ async def test_a_box_that_takes_no_notes_fails_nothing(error: SentinelError) -> 
     run = run_of(Server())
     run.report = told = Told()
 
-    await tell_dead_services(attempt_of(run, PLAN, session=Notes(error)), VIEW, set())
+    await report_dead_services(attempt_of(run, PLAN, session=Notes(error)), VIEW, set())
 
     assert len(told.notices) == 2
 
@@ -106,26 +108,23 @@ async def test_a_box_that_does_not_answer_holds_nobody_up_and_is_told_later(
     run, notes, seen = run_of(Server()), Notes(), set[str]()
     run.report = told = Told()
 
-    await tell_dead_services(attempt_of(run, PLAN, session=Silent()), VIEW, seen)
+    silent = attempt_of(run, PLAN, session=Silent())
+    await report_dead_services(silent, VIEW, seen)
     assert (seen, told.notices) == (set(), [])
-    assert run.dead_services == {"db": DB, "web": WEB}
-    await tell_dead_services(attempt_of(run, PLAN, session=notes), VIEW, seen)
+    assert silent.dead_services == {"db": DB, "web": WEB}
+    await report_dead_services(attempt_of(run, PLAN, session=notes), VIEW, seen)
 
     assert notes.taken.keys() == {"service/db", "service/web"}
     assert len(told.notices) == 2
 
 
 def test_a_failed_builds_message_names_them_and_a_green_ones_does_not() -> None:
-    run = run_of(Server())
-    run.dead_services = {"db": DB, "web": WEB}
+    dead = {"db": DB, "web": WEB}
     failed = Outcome.failed(Reason.EXIT_CODE, "step 'one' failed: exited with code 1")
 
-    assert blame_services(failed, run.dead_services) == replace(
-        failed, message=f"{failed.message}; {DB}; {WEB}"
-    )
-    assert blame_services(Outcome.passed("fine"), run.dead_services) == Outcome.passed("fine")
-    run.dead_services = {}
-    assert blame_services(failed, run.dead_services) == failed
+    assert blame_services(failed, dead) == replace(failed, message=f"{failed.message}; {DB}; {WEB}")
+    assert blame_services(Outcome.passed("fine"), dead) == Outcome.passed("fine")
+    assert blame_services(failed, {}) == failed
 
 
 def ended(reason: str, message: str) -> SessionState:
