@@ -54,12 +54,15 @@ async def do_ours(attempt: Attempt) -> None:
             continue
         step = ours.pop(ordinal)
         verdict = await _WORK[step.name](attempt, step)
+        known = False
         try:
             await attempt.session.verdict(
                 ordinal, exit_code=verdict.exit_code, message=verdict.message
             )
+            known = True
         finally:
-            # After the last step the box is done, and this task is cancelled, as soon as the verdict is known.
-            known = attempt.session.state.steps.get(ordinal)
-            if step.name == DOCKER_BUILD and known is not None and known.done:
+            # After the last step the box is done, and this task is cancelled, as soon as the box has the verdict.
+            now = attempt.session.state.steps.get(ordinal)
+            known = known or (now is not None and now.done)
+            if known and step.name == DOCKER_BUILD:
                 await to_the_end(forget_build(attempt, step))

@@ -169,16 +169,22 @@ async def test_the_digest_is_what_buildctl_reported() -> None:
 
 
 class LastStep(Box):
-    """A box that runs the step, and is done as soon as its verdict is known."""
+    """A box that runs the step, and is done as soon as its verdict is known.
 
-    def __init__(self) -> None:
+    With `answers` it answers the verdict, and its record of the step's end comes later.
+    """
+
+    def __init__(self, *, answers: bool = False) -> None:
         super().__init__()
+        self.answers = answers
         self.verdicts: list[int] = []
         self.over = asyncio.Event()
         self.state.steps[1] = SimpleNamespace(state="running", done=False)
 
     async def verdict(self, ordinal: int, *, exit_code: int, message: str) -> None:
         self.verdicts.append(exit_code)
+        if self.answers:
+            return
         self.state.steps[ordinal] = SimpleNamespace(state="finished", done=True)
         self.over.set()
         await asyncio.Event().wait()
@@ -192,6 +198,16 @@ async def test_the_pod_is_deleted_although_the_box_is_done_with_the_verdict() ->
 
     assert box.verdicts == [0]
     assert store(attempt).deleted == ["results/step/build-1/context.tar.gz"]
+    assert [kind for kind, _ in api.made] == ["secrets"]
+
+
+async def test_the_pod_is_deleted_although_the_record_of_the_steps_end_comes_later() -> None:
+    api, box = Api(DONE), LastStep(answers=True)
+    attempt, _ = begin(api, box)
+
+    await do_ours(attempt)
+
+    assert box.verdicts == [0]
     assert [kind for kind, _ in api.made] == ["secrets"]
 
 
