@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from sentinel.api.build import StepStatus
 from sentinel.api.reasons import Reason
@@ -23,8 +24,9 @@ from sentinel.engine.status import MESSAGE_LIMIT
 from sentinel.errors import SentinelError
 from sentinel.kube.errors import NotFound
 from sentinel.plan.keys import step_log
-from sentinel.plan.names import BOX
+from sentinel.plan.names import BOX, AttemptId
 from sentinel.plan.observe import observe
+from sentinel.retry import Backoff, retry
 from sentinel.store.s3 import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,12 @@ READ_WITHIN = 10.0
 
 READ_AT_ONCE = 4
 """Outputs that are in memory whole at a time: a drained node ends many boxes together."""
+
+AT_ONCE = Backoff(first=0.05, longest=0.2, tries=4)
+"""Pauses where the kubelet does not give the output of a box that got SIGTERM: it may be there for a second only."""
+
+AGAIN = Backoff(first=0.5, longest=2.0, tries=3)
+"""Pauses where the kubelet does not give the output of a box that has ended."""
 
 KEPT_BYTES = 512 * 1024
 """Of a box's output, kept until its logs are known to be stored."""
@@ -107,12 +115,7 @@ async def _keep_output(attempt: Attempt) -> None:
     try:
         await attempt.session.wait_for(lambda state: state.stopping is not None)
         async with asyncio.timeout(READ_WITHIN), _reading:
-            printed = await attempt.tools.kube.logs(
-                namespace=attempt.plan.namespace,
-                pod=attempt.id.pod,
-                container=BOX,
-                limit_bytes=MOST_BYTES,
-            )
+            printed = await _read(attempt.run, attempt.id, AT_ONCE)
     except (SentinelError, TimeoutError) as e:
         log.info("build %s/%s: no output of a box that stops: %s", *attempt.run.key, e)
         return
@@ -150,23 +153,42 @@ async def _missing(store: ObjectStore, prefix: str, steps: Sequence[StepStatus])
 
 async def _printed(run: Run, attempt: int) -> bytes | None:
     """What the node has of the box's output, empty where pod or container are gone; None while the box may go on."""
-    namespace, name = run.id(attempt).key
+    over = False
     try:
         raw = await find_pod(run, attempt)
         if raw is None:
             return b""
         view = observe(raw)
-        if view.box_ended is None and not view.over:
+        over = view.over
+        if view.box_ended is None and not over:
             return None
-        return await run.tools.kube.logs(
-            namespace=namespace, pod=name, container=BOX, limit_bytes=MOST_BYTES
-        )
+        return await _read(run, run.id(attempt), AGAIN)
     except NotFound:
         return b""
-    except SentinelError:
-        if not run.printed:
+    except SentinelError as e:
+        if not run.printed and not over:
             raise
-        return b""  # what was read when the box got SIGTERM
+        # What was read when the box got SIGTERM counts. And of an evicted pod the kubelet removes the containers, and
+        # answers with errors of several kinds from then on.
+        log.info("build %s/%s: no output of an ended box: %s", *run.key, e.message)
+        return b""
+
+
+async def _read(run: Run, pod: AttemptId, backoff: Backoff) -> bytes:
+    """The output of the pod's box, from its node."""
+    namespace, name = pod.key
+    return await retry(
+        partial(
+            run.tools.kube.logs,
+            namespace=namespace,
+            pod=name,
+            container=BOX,
+            limit_bytes=MOST_BYTES,
+        ),
+        clock=run.tools.clock,
+        backoff=backoff,
+        what=f"reading the output of pod {namespace}/{name}",
+    )
 
 
 def _begun(

@@ -14,7 +14,7 @@ from sentinel.engine import salvage
 from sentinel.engine.box import box_session
 from sentinel.engine.salvage import PARTIAL, output_kept, salvage_logs, split_log
 from sentinel.errors import InfrastructureError
-from sentinel.kube.errors import NotFound
+from sentinel.kube.errors import NotFound, Unavailable
 
 FIRST = b'--- sentinel step=1 offset=0 id=a-1 name="first"\n'
 SECOND = b'--- sentinel step=2 offset=0 id=b-2 name="second \\"x\\""\n'
@@ -113,6 +113,35 @@ async def test_only_what_the_store_lacks_is_put_there_and_says_what_it_is(broken
         "r/step/a-1/log.txt": b"the whole log\n",
         **({} if broken else {"r/step/b-2/log.txt": b"two\n" + PARTIAL}),
     }
+
+
+@pytest.mark.parametrize("phase", ["Running", "Failed"])
+async def test_an_evicted_pods_log_is_partial_where_its_node_has_nothing_any_more(
+    phase: str,
+) -> None:
+    """A pod that may still be read later keeps its log; an evicted one has none."""
+
+    class Evicted(Node):
+        async def get(self, resource: Any, *, name: str, namespace: str | None = None) -> Any:
+            raw = await super().get(resource, name=name, namespace=namespace)
+            return {**raw, "status": {**raw["status"], "phase": phase}}
+
+        async def logs(self, **_: Any) -> bytes:
+            raise Unavailable("the kubelet cannot find the file")
+
+    store = Store()
+    run = run_of(Evicted())
+    run.tools = replace(run.tools, store=cast(Any, store))
+    run.writer.change(
+        pod=PodStatus(uid="u", attempt=1),
+        results=Results(prefix="r/"),
+        steps=[StepStatus(id="b-2", name="second", start_time="2026-11-27T10:00:01Z")],
+    )
+
+    safe = await salvage_logs(run, 1, reason=Reason.STORAGE_LIMIT_EXCEEDED, message="full")
+
+    assert safe is (phase == "Failed")
+    assert store.objects.get("r/step/b-2/log.txt") == (PARTIAL if safe else None)
 
 
 async def test_a_step_whose_header_the_node_has_was_not_skipped() -> None:
