@@ -296,7 +296,7 @@ class _One:
         self._change(conditions=list(conditions))
 
     async def _write(self) -> None:
-        """Bring the status to the server where it differs. Raises Conflict where somebody else wrote the run."""
+        """Bring the status to the server where it differs. Raises Conflict if the run was changed meanwhile."""
         before = WorkflowRunStatus.model_validate(self._raw.get("status") or {})
         if self.status == before:
             return
