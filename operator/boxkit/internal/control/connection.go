@@ -25,6 +25,8 @@ type connection struct {
 	mu      sync.Mutex
 	greeted bool
 	replies [][]byte
+	writing bool // the replies taken from the queue are not written yet
+	ending  bool // the connection ends as soon as the queued replies are written
 	seq     int64
 	follow  map[int]int64 // nil: no logs
 }
@@ -102,7 +104,7 @@ func (c *connection) read(ctx context.Context) {
 		}
 		var wrong wire.ProtocolError
 		if errors.As(err, &wrong) {
-			c.lastWord(wrong)
+			c.refuse(wrong)
 			return
 		}
 		if err != nil {
@@ -111,17 +113,16 @@ func (c *connection) read(ctx context.Context) {
 	}
 }
 
-// lastWord tells the other side what it did wrong, and gives the writer a moment to say it.
-func (c *connection) lastWord(wrong wire.ProtocolError) {
-	c.reply(wire.Encode(wire.Error{Type: "error", Code: "Protocol", Text: string(wrong)}))
-	for range 100 {
-		c.mu.Lock()
-		left := len(c.replies)
-		c.mu.Unlock()
-		if left == 0 {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
+// refuse answers a breach of the protocol, after which the writer ends the connection.
+func (c *connection) refuse(wrong wire.ProtocolError) {
+	c.mu.Lock()
+	c.replies = append(c.replies, wire.Encode(wire.Error{Type: "error", Code: "Protocol", Text: string(wrong)}))
+	c.ending = true
+	c.mu.Unlock()
+	c.wake()
+	select {
+	case <-c.done:
+	case <-time.After(refusalLimit): // the peer does not read
 	}
 }
 
@@ -197,7 +198,8 @@ func (c *connection) write() {
 		frames = frames[:0]
 		c.mu.Lock()
 		greeted, replies, seq := c.greeted, c.replies, c.seq
-		c.replies = nil
+		ending := c.ending
+		c.replies, c.writing = nil, len(replies) > 0
 		c.mu.Unlock()
 		if greeted {
 			if len(replies) > 0 && isWelcome(replies[0]) { // goes first of all
@@ -221,10 +223,14 @@ func (c *connection) write() {
 				return
 			}
 			c.mu.Lock()
+			c.writing = false
 			if greeted {
 				c.seq = max(c.seq, seq)
 			}
 			c.mu.Unlock()
+			if ending {
+				return
+			}
 			continue
 		}
 		select {

@@ -315,3 +315,38 @@ func TestTheEndLetsEverybodyHaveTheLastRecord(t *testing.T) {
 		t.Error("it listens on")
 	}
 }
+
+// slowConn writes only after a while, as on a busy machine; not at all if it was closed before.
+type slowConn struct {
+	net.Conn
+	closed chan struct{}
+}
+
+func (s *slowConn) Write(data []byte) (int, error) {
+	select {
+	case <-s.closed:
+		return 0, net.ErrClosed
+	case <-time.After(50 * time.Millisecond):
+		return s.Conn.Write(data)
+	}
+}
+
+func (s *slowConn) Close() error {
+	close(s.closed)
+	return s.Conn.Close()
+}
+
+func TestARefusalIsWrittenBeforeItsConnectionEnds(t *testing.T) {
+	ours, theirs := net.Pipe()
+	v := NewServer(filepath.Join(t.TempDir(), "control.sock"), "9.9")
+	v.Serve(&fakeSession{})
+	c := &connection{
+		server: v, conn: &slowConn{ours, make(chan struct{})}, ready: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	v.connections = []*connection{c}
+	go c.write()
+	go c.read(t.Context())
+	peer := &client{theirs, t}
+	peer.send(`{"type":"start","id":1}`)
+	peer.want(`{"type":"error","id":0,"code":"Protocol","text":"the first message must be hello"}`, "end")
+}

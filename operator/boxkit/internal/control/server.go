@@ -21,6 +21,8 @@ import (
 const (
 	attachMax  = 16
 	helloLimit = 10 * time.Second
+	// refusalLimit is how long a peer that broke the protocol has for reading why.
+	refusalLimit = 500 * time.Millisecond
 )
 
 // Heartbeats, both ways.
@@ -166,7 +168,7 @@ func (v *Server) End(limit time.Duration) {
 		v.mu.Lock()
 		for _, a := range v.connections {
 			a.mu.Lock()
-			behind = behind || a.greeted && (a.seq < last || len(a.replies) > 0)
+			behind = behind || a.greeted && (a.seq < last || a.writing || len(a.replies) > 0)
 			a.mu.Unlock()
 		}
 		v.mu.Unlock()
