@@ -68,5 +68,5 @@ def show(result: Mapping[str, Any], goals: Mapping[str, Goal]) -> None:
 
 
 def say(text: str) -> None:
-    """A line for whoever waits."""
+    """Print a line of progress."""
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,7 @@
-"""How much longer than its floor a build takes: to its first step, between steps, with work, and as a whole."""
+"""How much longer than its floor a build takes: to its first step, between steps, with work, and as a whole.
+
+The floor of the time between two steps is measured by steps of the same build (`tests.bench.shelling`).
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ import random
 from typing import Any
 
 from sentinel.session.records import AnyRecord, Finished, Started
+from tests.bench import shelling
 from tests.bench.figures import at_most, quantile, say, spread
 from tests.bench.world import World
 
 GOALS = at_most(
     {
-        "step_overhead_ms.p50": 2.0,
-        "step_overhead_ms.p99": 10.0,
+        "step_overhead_ratio.p50": 8.0,
+        "step_overhead_ratio.p99": 30.0,
         "first_step_ratio": 1.3,
         "first_step_ratio_true": 1.8,
         "build_ratio.never": 1.6,
@@ -24,6 +28,7 @@ GOALS = at_most(
 )
 PAIRS = 10
 STEPS = 200
+EVERY = 20
 WORK_PAIRS = 5
 STANDARD_PAIRS = 20
 WORK_STEPS = 20
@@ -31,14 +36,25 @@ WORK_SECONDS = 11.0
 
 
 async def step_overhead(here: World) -> dict[str, Any]:
-    """End of one step → start of the next, by the journal's times; half no-ops, half lasting 50 to 300 ms."""
+    """End of one step → start of the next, by the journal's times, to what the shell alone takes for a step.
+
+    Half of the steps are no-ops, half last 50 to 300 ms, and one in `EVERY` measures the shell. The ratios are those of
+    the quantiles of the gaps to the median of the shell.
+    """
     draw = random.Random(7)
     codes = ["true" if n % 2 else f"sleep {draw.uniform(0.05, 0.3):.3f}" for n in range(STEPS)]
+    alone = range(EVERY - 1, STEPS, EVERY)
+    for n in alone:
+        codes[n] = shelling.code()
     made = await here.build(here.project(codes))
-    records, _ = await asyncio.gather(made.records(), made.finished())
-    gaps = step_gaps(records)
-    say(f"step overhead: {len(gaps)} gaps")
-    return {"step_overhead_ms": spread(gaps)}
+    records, (raw, _) = await asyncio.gather(made.records(), made.finished())
+    shell = [ms for n in alone for ms in shelling.milliseconds(made.log(raw, n))]
+    gap, floor = spread(step_gaps(records)), spread(shell)
+    say(f"step overhead: {gap['count']} gaps of {gap['p50']} ms, the shell alone {floor['p50']} ms")
+    return {
+        "step_overhead_ratio": {q: round(gap[q] / floor["p50"], 2) for q in ("p50", "p99")},
+        "step_overhead_ms": {**gap, "shell": floor},
+    }
 
 
 def step_gaps(records: list[AnyRecord]) -> list[float]:

@@ -1,11 +1,11 @@
-"""How often a build writes to the API server: the operator, and everybody in the cluster. From its audit log.
+"""How often a build writes to the API server: the operator, and all clients in the cluster. From its audit log.
 
 Builds run alone, one after the other, in a namespace that holds nothing else. Counted are all requests that would
 change something (create, update, patch, delete), refused ones too:
 
 * `api_writes_per_build`: those of the operator's service account in that namespace. Its Lease lies elsewhere, and is
   written by the second, not by the build.
-* `cluster_writes_per_build`: those of everybody in that namespace: whoever made the Build, operator, scheduler,
+* `cluster_writes_per_build`: those of all users in that namespace: the user who made the Build, operator, scheduler,
   kubelet, garbage collector, events included. Not what a new namespace gets by itself (its service account and root
   certificate), and no Leases.
 """
@@ -42,7 +42,7 @@ NAMESPACES_OWN = frozenset({"serviceaccounts", "configmaps", "namespaces", "leas
 
 
 async def measure(here: World) -> dict[str, Any]:
-    """Both, per number of steps, and who wrote what, for whoever wants to know what costs it."""
+    """Both, per number of steps, and who wrote what, to see what costs it."""
     result: dict[str, Any] = {
         "api_writes_per_build": {},
         "cluster_writes_per_build": {},
@@ -51,10 +51,10 @@ async def measure(here: World) -> dict[str, Any]:
     for steps in (1, 20):
         url = here.project(["true"] * steps)
         # The first finds the kubelet without the image's layers in its cache, and perhaps pulls.
-        await _settle(here, await here.build(url))
+        await settle(here, await here.build(url))
         begin = audit.end(here.lab.audit_log)
         for _ in range(BUILDS):
-            await _settle(here, await here.build(url))
+            await settle(here, await here.build(url))
         writes = _writes(here, begin)
         ours = {what: n for (who, what), n in writes.items() if who == OPERATOR}
         result["api_writes_per_build"][str(steps)] = sum(ours.values()) / BUILDS
@@ -95,8 +95,8 @@ def _writes(here: World, begin: int) -> Counter[tuple[str, str]]:
     return writes_of(events, namespace=here.namespace)
 
 
-async def _settle(here: World, made: Made) -> None:
-    """Until the build has ended, its pod is gone, and nobody has written in the namespace for a while."""
+async def settle(here: World, made: Made) -> None:
+    """Wait until the build has ended, its pod is gone, and there was no write in the namespace for a while."""
     await made.finished()
     async with asyncio.timeout(120):
         while True:
