@@ -123,3 +123,15 @@ subjects:
 - {name: SENTINEL_SOURCE__CA, value: {{ .Values.source.ca | quote }}}
 {{- end }}
 {{- end }}
+
+{{/* How many finished Builds stay; nothing where there is no limit, which 0 is not. */}}
+{{- define "sentinel.historyEnv" -}}
+{{- with .Values.retention }}
+{{- if not (kindIs "invalid" .successfulBuildsHistoryLimit) }}
+- {name: SENTINEL_RETENTION__SUCCESSFUL_BUILDS_HISTORY_LIMIT, value: {{ .successfulBuildsHistoryLimit | int64 | quote }}}
+{{- end }}
+{{- if not (kindIs "invalid" .failedBuildsHistoryLimit) }}
+- {name: SENTINEL_RETENTION__FAILED_BUILDS_HISTORY_LIMIT, value: {{ .failedBuildsHistoryLimit | int64 | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}

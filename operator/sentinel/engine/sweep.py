@@ -7,10 +7,9 @@ Nothing that one Build holds ends a sweep.
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from collections.abc import Collection
 from typing import Any
 
-from sentinel.api.model import seconds
 from sentinel.engine.leftovers import (
     find_builders,
     find_made,
@@ -20,21 +19,23 @@ from sentinel.engine.leftovers import (
 from sentinel.engine.run import Tools
 from sentinel.engine.supervisor import Supervisor
 from sentinel.engine.workflows import Workflows
-from sentinel.errors import TransientError
-from sentinel.kube.resources import BUILDS, WORKFLOW_RUNS
+from sentinel.errors import SentinelError, TransientError
+from sentinel.kube.resources import BUILDS, WORKFLOW_RUNS, Resource
+from sentinel.plan.history import BUILD, RUN, History, Removal, limits_of, read_entry
 from sentinel.plan.names import FINISHED_LABEL
 
 log = logging.getLogger(__name__)
 
-DEFAULT_TTL = "168h"
+MOST_DELETED = 500
+"""Builds that one sweep deletes, and as many WorkflowRuns; the next one goes on."""
 
 
 async def sweep_forever(tools: Tools, supervisor: Supervisor, workflows: Workflows) -> None:
     """`sweep` now and then every `resync_seconds`; a failed one is logged and tried again next time."""
     while True:
         try:
-            await sweep(tools, supervisor)
-            await sweep_runs(tools, workflows)
+            history = await sweep(tools, supervisor)
+            await sweep_runs(tools, workflows, history)
         except TransientError as e:
             log.warning("resync failed: %s", e.message)
         except Exception:
@@ -42,10 +43,13 @@ async def sweep_forever(tools: Tools, supervisor: Supervisor, workflows: Workflo
         await tools.clock.sleep(tools.settings.resync_seconds)
 
 
-async def sweep(tools: Tools, supervisor: Supervisor) -> None:
-    """Offer every unfinished Build, delete the finished ones whose time is over, and what Builds that are gone left."""
+async def sweep(tools: Tools, supervisor: Supervisor) -> History:
+    """Offer every unfinished Build, delete the finished ones whose time is over or that are no more among the last
+    ones, and what Builds that are gone left. What it has seen of Builds is returned.
+    """
     places: list[str | None] = [*tools.settings.namespaces] or [None]
     builders = await find_builders(tools)
+    history = History(limits_of(tools.settings))
     unfinished: set[str] = set()
     for namespace in places:
         made = await find_made(tools, namespace=namespace)
@@ -55,53 +59,55 @@ async def sweep(tools: Tools, supervisor: Supervisor) -> None:
                 known.add(raw["metadata"]["uid"])
                 if (raw["metadata"].get("labels") or {}).get(FINISHED_LABEL) != "true":
                     unfinished.add(raw["metadata"]["uid"])
-                await _look_at(tools, supervisor, raw)
+                _look_at(supervisor, history, raw)
         await remove_orphans(tools, made, builds=known)
     await remove_builders(tools, builders, builds=unfinished)
+    due = list(history.removals(kind=BUILD, now=tools.clock.now()))
+    await _remove(tools, BUILDS, due)
+    return history
 
 
-async def _look_at(tools: Tools, supervisor: Supervisor, raw: dict[str, Any]) -> None:
+def _look_at(supervisor: Supervisor, history: History, raw: dict[str, Any]) -> None:
     meta = raw["metadata"]
     try:
+        history.add(read_entry(raw))
         if (meta.get("labels") or {}).get(FINISHED_LABEL) != "true":
             supervisor.offer(raw)
-        elif is_over(raw, now=tools.clock.now()):
-            await tools.kube.delete(
-                BUILDS, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]
-            )
-    except TransientError as e:
-        log.warning(
-            "build %s/%s is left for the next resync: %s",
-            meta["namespace"],
-            meta["name"],
-            e.message,
-        )
     except Exception:
         log.exception("build %s/%s is left out of the resync", meta["namespace"], meta["name"])
 
 
-async def sweep_runs(tools: Tools, workflows: Workflows) -> None:
-    """Offer every unfinished WorkflowRun, and delete finished ones whose time is over: their Builds go with them."""
+async def sweep_runs(tools: Tools, workflows: Workflows, history: History) -> None:
+    """Offer every unfinished WorkflowRun, and delete finished ones as Builds are: their Builds go with them.
+
+    `history` has all Builds.
+    """
     places: list[str | None] = [*tools.settings.namespaces] or [None]
     for namespace in places:
         async for raw in tools.kube.each(WORKFLOW_RUNS, namespace=namespace):
-            meta, conditions = raw["metadata"], (raw.get("status") or {}).get("conditions") or []
-            if not any(c["type"] == "Finished" and c["status"] == "True" for c in conditions):
+            entry = read_entry(raw, kind=RUN)
+            history.add(entry)
+            if not entry.finished:
                 workflows.offer(raw)
-            elif is_over(raw, now=tools.clock.now()):
-                await tools.kube.delete(
-                    WORKFLOW_RUNS, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]
-                )
+    due = list(history.removals(kind=RUN, now=tools.clock.now()))
+    await _remove(tools, WORKFLOW_RUNS, due)
 
 
-def is_over(raw: dict[str, Any], *, now: datetime) -> bool:
-    """Whether a finished Build or WorkflowRun has outlived its ttlAfterFinished. 0s means that it stays."""
-    try:
-        ttl = seconds(raw.get("spec", {}).get("ttlAfterFinished", DEFAULT_TTL))
-        ended = datetime.fromisoformat(raw.get("status", {}).get("completionTime", ""))
-        return ttl > 0 and now - ended > timedelta(seconds=ttl)
-    except OverflowError:
-        # Longer than time goes: a Build made before durations had a maximum. It stays.
-        return False
-    except ValueError:
-        return False
+async def _remove(tools: Tools, resource: Resource, due: Collection[Removal]) -> None:
+    """Delete what goes. What cannot be deleted is tried again by the next sweep."""
+    for each in [*due][:MOST_DELETED]:
+        entry = each.entry
+        try:
+            await tools.kube.delete(
+                resource, namespace=entry.namespace, name=entry.name, uid=entry.uid
+            )
+        except SentinelError as e:
+            log.warning(
+                "%s %s/%s is left for the next resync: %s",
+                entry.kind,
+                entry.namespace,
+                entry.name,
+                e.message,
+            )
+        else:
+            log.info("deleted %s %s/%s: %s", entry.kind, entry.namespace, entry.name, each.why)

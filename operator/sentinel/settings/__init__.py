@@ -16,6 +16,7 @@ from sentinel.network import Policy
 from sentinel.settings.engine import EngineSettings
 from sentinel.settings.images import ImageSettings
 from sentinel.settings.reports import ReportSettings
+from sentinel.settings.retention import RetentionSettings
 from sentinel.settings.store import CacheSettings, StoreSettings
 
 
@@ -364,6 +365,9 @@ class Settings(BaseSettings):
     steps: Annotated[StepSettings, Field(description="Steps.")] = StepSettings()
     resolver: Annotated[ResolverSettings, Field(description="The resolver.")] = ResolverSettings()
     reports: Annotated[ReportSettings, Field(description="Reports.")] = ReportSettings()
+    retention: Annotated[
+        RetentionSettings, Field(description="How much of what builds leave behind is kept.")
+    ] = RetentionSettings()
     containerd_socket: Annotated[
         str, Field(description="The node's containerd, for the agent.")
     ] = "/run/containerd/containerd.sock"

@@ -11,10 +11,11 @@ from tests.unit.engine.world import KEYS
 from tests.unit.fakeapi import FakeApi
 
 from sentinel.clock import rfc3339
+from sentinel.engine import sweep as engine_sweep
 from sentinel.engine.board import Board
 from sentinel.engine.run import Tools
 from sentinel.engine.supervisor import Supervisor
-from sentinel.engine.sweep import is_over, sweep
+from sentinel.engine.sweep import sweep
 from sentinel.kube.errors import Unavailable
 from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, UID_LABEL, AttemptId
 from sentinel.plan.seal import seal_plan, sign_object
@@ -36,7 +37,8 @@ def build(name: str, *, uid: str = UID, finished: bool = False, **fields: Any) -
 
 def ended(name: str, ttl: str, *, uid: str = UID, ago: float = 60) -> dict[str, Any]:
     when = rfc3339(START - timedelta(seconds=ago))
-    spec, status = {"ttlAfterFinished": ttl}, {"completionTime": when}
+    finished = {"type": "Finished", "status": "True"}
+    spec, status = {"ttlAfterFinished": ttl}, {"completionTime": when, "conditions": [finished]}
     return build(name, uid=uid, finished=True, spec=spec, status=status)
 
 
@@ -101,9 +103,9 @@ async def test_one_bad_build_does_not_end_the_resync() -> None:
         builds=[
             build("bad"),
             build("good"),
-            ended("endless", "99999999999h"),
-            ended("silent", "5s"),
-            ended("old", "5s"),
+            ended("endless", "99999999999h", uid="endless"),
+            ended("silent", "5s", uid="silent"),
+            ended("old", "5s", uid="old"),
         ]
     )
     kube.fail("delete", "silent", Unavailable("the API server is away"))
@@ -112,14 +114,6 @@ async def test_one_bad_build_does_not_end_the_resync() -> None:
 
     assert supervisor.offered == ["good"]
     assert kube.deleted == [("builds", "old")]
-
-
-@pytest.mark.parametrize(
-    ("ttl", "over"),
-    [("59s", True), ("61s", False), ("0s", False), ("99999999999h", False), ("soon", False)],
-)
-def test_a_finished_build_stays_for_its_ttl(ttl: str, over: bool) -> None:
-    assert is_over(ended("b", ttl), now=START) is over
 
 
 async def test_what_builds_left_that_are_gone_is_deleted() -> None:
@@ -209,3 +203,26 @@ async def test_pods_that_build_images_for_nobody_are_deleted() -> None:
     await run(kube, engine={"buildkit": buildkit})
 
     assert kube.deleted == [("pods", "done-1-image1"), ("pods", "gone-1-image1")]
+
+
+async def test_only_the_last_builds_of_an_application_stay() -> None:
+    source = {"source": {"git": {"url": "https://example.com/acme/shop.git"}}}
+    builds = [ended(f"b{n}", "168h", uid=f"u{n}", ago=100 - n) for n in range(4)]
+    for each in builds:
+        each["spec"] |= source
+    child = build("child", uid="child", spec={**source, "parent": {"name": "b0"}})
+    kube = FakeApi(builds=[*builds, child])
+
+    await run(kube, retention={"failed_builds_history_limit": 1})
+
+    # b0 is what an unfinished Build goes on from.
+    assert kube.deleted == [("builds", "b1"), ("builds", "b2")]
+
+
+async def test_a_sweep_deletes_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_sweep, "MOST_DELETED", 2)
+    kube = FakeApi(builds=[ended(f"b{n}", "1s", uid=f"u{n}", ago=100 - n) for n in range(3)])
+    await run(kube)
+    assert kube.deleted == [("builds", "b0"), ("builds", "b1")]
+    await run(kube)
+    assert kube.deleted[2:] == [("builds", "b2")]

@@ -23,6 +23,7 @@ from sentinel.engine.workflows import MOST_FAILURES, Workflows
 from sentinel.errors import InfrastructureError, TransientError
 from sentinel.kube.errors import AlreadyExists, Conflict, Forbidden, NotFound, Unavailable
 from sentinel.kube.resources import Resource
+from sentinel.plan.history import History
 from sentinel.plan.workflow import RUN_UID_LABEL
 from sentinel.resolver.messages import (
     EnvFileFound,
@@ -518,12 +519,12 @@ async def test_the_resync_offers_unfinished_runs_and_deletes_those_past_their_ti
         def offer(self, raw: dict[str, Any]) -> None:
             heard.append(raw["metadata"]["name"])
 
-    await sweep_runs(w.tools, cast(Any, Offers()))
+    await sweep_runs(w.tools, cast(Any, Offers()), History())
     assert (heard, w.deleted) == (["run"], [])
     w.answer = InfrastructureError("away", reason=Reason.SOURCE_UNAVAILABLE)
     await w.go()
-    await sweep_runs(w.tools, cast(Any, Offers()))
+    await sweep_runs(w.tools, cast(Any, Offers()), History())
     assert (heard, w.deleted) == (["run"], [])
     cast(Hasty, w.tools.clock).elapsed += 61
-    await sweep_runs(w.tools, cast(Any, Offers()))
+    await sweep_runs(w.tools, cast(Any, Offers()), History())
     assert w.deleted == ["run"]
