@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -135,8 +136,30 @@ def install(
     if done.returncode:
         pods = kubectl("get", "pods", "-n", NAMESPACE, "-o", "wide")
         raise SystemExit(f"helm could not install the chart: {done.stderr.strip()}\n{pods}")
+    await_leader(kubectl)
     if not quiet:
         print(done.stdout)
+
+
+def await_leader(kubectl: Kubectl, *, within: float = 100) -> None:
+    """Wait until the pods that a rollout replaced are gone and an operator leads: a new one is ready as a standby."""
+    deadline = time.monotonic() + within
+    while True:
+        pods = [
+            pod
+            for component in ("operator", "reporter")
+            for pod in kubectl.list(
+                "pods", namespace=NAMESPACE, selector=f"app.kubernetes.io/component={component}"
+            )
+        ]
+        lease = kubectl.get("lease", "sentinel-operator", namespace=NAMESPACE) or {"spec": {}}
+        leads = lease["spec"].get("holderIdentity") in {pod["metadata"]["name"] for pod in pods}
+        if leads and not any(pod["metadata"].get("deletionTimestamp") for pod in pods):
+            return
+        if time.monotonic() > deadline:
+            states = [(pod["metadata"]["name"], pod["status"]["phase"]) for pod in pods]
+            raise SystemExit(f"no operator leads after {within:.0f} s: {states}, {lease['spec']}")
+        time.sleep(0.5)
 
 
 def restore() -> None:

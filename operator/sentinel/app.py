@@ -39,8 +39,8 @@ from sentinel.handlers import make_registry
 from sentinel.kube.client import Kube
 from sentinel.kube.events import Recorder
 from sentinel.kube.lease import LeaderLease
-from sentinel.kube.resources import BUILDS, IMAGE_COMMITS, WORKFLOW_RUNS
-from sentinel.kube.watches import check_installed
+from sentinel.kube.resources import BUILDS, IMAGE_COMMITS, PODS, WORKFLOW_RUNS
+from sentinel.kube.watches import WatchTasks, check_installed
 from sentinel.observe.health import Health, serve_health
 from sentinel.observe.metrics import measure_lag
 from sentinel.resolver.client import Resolver
@@ -68,9 +68,11 @@ async def run_operator(settings: Settings) -> None:
         await check_installed(
             kube, BUILDS, IMAGE_COMMITS, WORKFLOW_RUNS, namespaces=settings.namespaces
         )
+        # A standby is ready as well: a rollout, or a drain, must not wait for something that only a leader has.
+        health.ready = True
         wary = True
         if settings.leader_election:
-            wary = await stack.enter_async_context(_leading(settings, kube, identity))
+            wary = await stack.enter_async_context(_leading(settings, kube, identity, health))
         cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-")))
         shelf = Shelf(
             cache / "steps",
@@ -104,17 +106,22 @@ async def run_operator(settings: Settings) -> None:
             tools=tools, make_run=_maker(tools, recorder), drive=run_build, queue=say_queued
         )
         stack.push_async_callback(supervisor.drain)
-        await stack.enter_async_context(_task(supervisor.run(), name="supervisor"))
         workflows = Workflows(Reconciler(tools, recorder))
-        await stack.enter_async_context(_task(workflows.run(), name="workflows"))
-        await stack.enter_async_context(
-            _task(sweep_forever(tools, supervisor, workflows), name="resync")
-        )
-        await stack.enter_async_context(_task(measure_lag(), name="loop lag"))
+        for work, name in (
+            (supervisor.run(), "supervisor"),
+            (workflows.run(), "workflows"),
+            (sweep_forever(tools, supervisor, workflows), "resync"),
+            (measure_lag(), "loop lag"),
+        ):
+            health.follow(await stack.enter_async_context(_task(work, name=name)))
         if tools.store is not None:
             probing = probe(tools.store, prefix=settings.store.prefix, clock=clock)
             await stack.enter_async_context(_task(probing, name="probe the store"))
-        health.ready = True
+        health.lead()
+        watches = WatchTasks(
+            BUILDS, WORKFLOW_RUNS, PODS, IMAGE_COMMITS, namespaces=settings.namespaces, clock=clock
+        )
+        health.checks["watches"] = watches.problem
         await kopf.operator(
             registry=make_registry(
                 supervisor=supervisor,
@@ -131,12 +138,20 @@ async def run_operator(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _leading(settings: Settings, kube: Kube, identity: str) -> AsyncIterator[bool]:
+async def _leading(
+    settings: Settings, kube: Kube, identity: str, health: Health
+) -> AsyncIterator[bool]:
     """Hold the Lease while the block runs; wait for it before. Whether the leader before us was killed."""
     lease = LeaderLease(kube, name=LEASE, namespace=settings.pod_namespace, identity=identity)
+    log.info("version %s, waiting for the Lease %s as %s", __version__, LEASE, identity)
     await lease.acquire()
     log.info("leading as %s", identity)
-    async with _task(lease.run(), name="lease"), _task(_end_when_lost(lease), name="lease lost"):
+    health.checks["lease"] = lambda: "it was not renewed in time" if lease.stale else ""
+    async with (
+        _task(lease.run(), name="lease renewal"),
+        _task(_end_when_lost(lease), name="lease lost") as ending,
+    ):
+        health.follow(ending)
         yield lease.unreleased
     await lease.release()
 
@@ -157,11 +172,11 @@ def begin_anew() -> None:
 
 
 @asynccontextmanager
-async def _task(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
+async def _task(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[asyncio.Task[None]]:
     """`work` beside the block, ended with it."""
     task = asyncio.create_task(work, name=name)
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -100,7 +100,7 @@ class HostOperator:
                     raise RuntimeError(f"the operator ended by itself; see {self.log}")
                 try:
                     async with session.get(f"http://127.0.0.1:{self._port}/readyz") as answer:
-                        if answer.status == 200:
+                        if await answer.text() == "leading":
                             return time.monotonic() - self.began
                 except aiohttp.ClientError:
                     pass

@@ -37,6 +37,7 @@ from sentinel.agent.runtimes.base import Identity
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
 from sentinel.agent.runtimes.containerd_api import TASK_PAUSED
 from sentinel.agent.spool import Spool
+from sentinel.agent.threads import Threads
 from sentinel.agent.tools import Tools
 from sentinel.api.imagecommit import ACTIVE_LABEL, NODE_LABEL
 from sentinel.clock import SystemClock, rfc3339
@@ -179,6 +180,7 @@ async def opened_tools(lab: Lab, node: Node, spool: Path) -> AsyncIterator[Tools
             user_agent="sentinel-agent/test", kubeconfig=lab.kubeconfig
         ) as kube:
             yield Tools(
+                threads=Threads(clock),
                 kube=kube,
                 runtime=runtime,
                 settings=settings,

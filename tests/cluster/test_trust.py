@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.cluster.conftest import Builds
 from tests.cluster.test_reasons import verdict
-from tests.install import NAMESPACE
+from tests.install import NAMESPACE, await_leader
 from tests.kubectl import Kubectl, KubectlError, finished
 from tests.unit.engine.world import plan
 
@@ -102,11 +102,13 @@ def without_operator(kubectl: Kubectl) -> Iterator[None]:
     finally:
         kubectl("scale", *where, "--replicas=1")
         kubectl("rollout", "status", *where, "--timeout=110s")
+        await_leader(kubectl)
 
 
 def restart(kubectl: Kubectl) -> None:
     kubectl("rollout", "restart", DEPLOYMENT, "-n", NAMESPACE)
     kubectl("rollout", "status", DEPLOYMENT, "-n", NAMESPACE, "--timeout=110s")
+    await_leader(kubectl)
 
 
 def running(builds: Builds, name: str = "b") -> dict[str, Any]:

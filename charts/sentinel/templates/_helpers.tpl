@@ -3,6 +3,9 @@ app.kubernetes.io/name: sentinel
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "sentinel.selector" -}}
@@ -12,11 +15,11 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "sentinel.name" -}}
-{{- if contains "sentinel" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-sentinel" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}{{ else if contains "sentinel" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-sentinel" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
 {{- define "sentinel.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ .Values.image.repository }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{- define "sentinel.commonEnv" -}}
@@ -45,19 +48,21 @@ app.kubernetes.io/component: {{ .component }}
 {{/* What operator and resolver must agree on: where they meet, and what one Build may take. */}}
 {{- define "sentinel.resolverEnv" -}}
 - {name: SENTINEL_RESOLVER__SOCKET, value: /run/sentinel/resolver.sock}
-- {name: SENTINEL_RESOLVER__MEMORY_MIB, value: {{ .Values.resolver.memoryMiB | quote }}}
-- {name: SENTINEL_RESOLVER__CPU_SECONDS, value: {{ .Values.resolver.cpuSeconds | quote }}}
-- {name: SENTINEL_RESOLVER__WALL_SECONDS, value: {{ .Values.resolver.wallSeconds | quote }}}
-- {name: SENTINEL_RESOLVER__DISK_MIB, value: {{ .Values.resolver.diskMiB | quote }}}
-- {name: SENTINEL_RESOLVER__FILES, value: {{ .Values.resolver.files | quote }}}
-- {name: SENTINEL_RESOLVER__PROCESSES, value: {{ .Values.resolver.processes | quote }}}
-- {name: SENTINEL_RESOLVER__ANSWER_KIB, value: {{ .Values.resolver.answerKiB | quote }}}
+- {name: SENTINEL_RESOLVER__MEMORY_MIB, value: {{ .Values.resolver.memoryMiB | toJson | quote }}}
+- {name: SENTINEL_RESOLVER__CPU_SECONDS, value: {{ .Values.resolver.cpuSeconds | toJson | quote }}}
+- {name: SENTINEL_RESOLVER__WALL_SECONDS, value: {{ .Values.resolver.wallSeconds | toJson | quote }}}
+- {name: SENTINEL_RESOLVER__DISK_MIB, value: {{ .Values.resolver.diskMiB | toJson | quote }}}
+- {name: SENTINEL_RESOLVER__FILES, value: {{ .Values.resolver.files | toJson | quote }}}
+- {name: SENTINEL_RESOLVER__PROCESSES, value: {{ .Values.resolver.processes | toJson | quote }}}
+- {name: SENTINEL_RESOLVER__ANSWER_KIB, value: {{ .Values.resolver.answerKiB | toJson | quote }}}
 {{- end }}
 
-{{- /* Rules for the service account `name`: everywhere, or with .Values.namespaces only in those. */ -}}
+{{- /* Rules called `name` for the service account `account` (default: `name`): everywhere, or with .Values.namespaces only in
+those. */ -}}
 {{- define "sentinel.rights" -}}
 {{- $root := .root }}
 {{- $name := .name }}
+{{- $account := .account | default .name }}
 {{- $rules := .rules }}
 {{- range $namespace := (.root.Values.namespaces | default (list "")) }}
 ---
@@ -82,7 +87,7 @@ metadata:
   labels: {{- include "sentinel.labels" $root | nindent 4 }}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: {{ if $namespace }}Role{{ else }}ClusterRole{{ end }}, name: {{ $name }}}
 subjects:
-  - {kind: ServiceAccount, name: {{ $name }}, namespace: {{ $root.Release.Namespace }}}
+  - {kind: ServiceAccount, name: {{ $account }}, namespace: {{ $root.Release.Namespace }}}
 {{- end }}
 {{- end }}
 
@@ -134,4 +139,93 @@ subjects:
 - {name: SENTINEL_RETENTION__FAILED_BUILDS_HISTORY_LIMIT, value: {{ .failedBuildsHistoryLimit | int64 | quote }}}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /*
+What every workload of the chart is made of. `root` is the chart's root context, `component` the workload's name in labels
+(operator, agent, reporter, …), `values` its section of the values: see "Of every workload" in values.yaml.
+*/}}
+
+{{- /* metadata.labels and annotations of a pod. `annotations` are the chart's own. */ -}}
+{{- define "sentinel.podMetadata" -}}
+{{- $selector := include "sentinel.selector" . | fromYaml }}
+labels: {{- toYaml (merge (dict) $selector (.values.podLabels | default dict) .root.Values.commonLabels) | nindent 2 }}
+{{- with merge (dict) (.values.podAnnotations | default dict) (.annotations | default dict) }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* Where a pod runs, and how it finds its way: the part of a pod's spec that users set. */ -}}
+{{- define "sentinel.scheduling" -}}
+{{- $root := . }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with merge (dict) (.values.nodeSelector | default dict) (dict "kubernetes.io/os" "linux") }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{- toYaml (merge (dict) . (dict "labelSelector" (dict "matchLabels" (include "sentinel.selector" $root | fromYaml)))) | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- with .values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .values.dnsConfig }}
+dnsConfig: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.hostAliases }}
+hostAliases: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.podSecurityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* The name of a workload's service account. */ -}}
+{{- define "sentinel.account" -}}
+{{- .values.serviceAccount.name | default (printf "%s-%s" (include "sentinel.name" .root) .component) }}
+{{- end }}
+
+{{- /* A workload's service account, unless it is one that exists. */ -}}
+{{- define "sentinel.serviceAccount" -}}
+{{- if .values.serviceAccount.create }}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ include "sentinel.account" . }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "sentinel.labels" .root | nindent 4 }}
+  {{- with .values.serviceAccount.annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* A probe: `handler` is what is asked, `defaults` and then `probe` of the values say how often. */ -}}
+{{- define "sentinel.probe" -}}
+{{- toYaml (merge (dict) .handler (.probe | default dict) .defaults) }}
+{{- end }}
+
+{{- /* startupProbe, livenessProbe and readinessProbe of a container with the port `health`. */ -}}
+{{- define "sentinel.httpProbes" -}}
+{{- $live := dict "httpGet" (dict "path" "/livez" "port" "health") }}
+{{- $ready := dict "httpGet" (dict "path" "/readyz" "port" "health") }}
+startupProbe:
+  {{- include "sentinel.probe" (dict "handler" $live "probe" .values.startupProbe "defaults" (dict "periodSeconds" 1 "failureThreshold" 60)) | nindent 2 }}
+livenessProbe:
+  {{- include "sentinel.probe" (dict "handler" $live "probe" .values.livenessProbe "defaults" (dict "periodSeconds" 20 "timeoutSeconds" 5)) | nindent 2 }}
+readinessProbe:
+  {{- include "sentinel.probe" (dict "handler" $ready "probe" .values.readinessProbe "defaults" (dict "periodSeconds" 5)) | nindent 2 }}
 {{- end }}

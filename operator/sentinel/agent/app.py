@@ -1,6 +1,6 @@
 """The agent put together: it thaws what a dead predecessor froze, then does its node's commits.
 
-kopf brings the objects, workers do the work. There is no port.
+kopf brings the objects, workers do the work. There is no port: the probes look at files (`observe/health.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sentinel.agent.commit import run_commit
 from sentinel.agent.queue import TOGETHER, Queue
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
 from sentinel.agent.spool import PREFIX, Spool
+from sentinel.agent.threads import Threads
 from sentinel.agent.tools import Tools, status_of
 from sentinel.api import GROUP, VERSION
 from sentinel.api.imagecommit import NODE_LABEL, UNFINISHED, CommitPhase, ImageCommitStatus
@@ -27,7 +28,8 @@ from sentinel.clock import Clock, SystemClock
 from sentinel.errors import SentinelError, UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.resources import IMAGE_COMMITS
-from sentinel.kube.watches import check_installed, log_in, tune
+from sentinel.kube.watches import WatchTasks, check_installed, log_in, tune
+from sentinel.observe.health import BEAT_SECONDS, Health, beat
 from sentinel.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,8 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
     check_settings(settings)
     check_capabilities(await asyncio.to_thread(Path("/proc/self/status").read_text))
     clock = SystemClock()
+    health = Health()
+    beating = asyncio.create_task(beat_forever(health, Path(settings.spool), clock), name="beat")
     runtime = ContainerdRuntime(
         socket=settings.containerd_socket,
         state=settings.containerd_state,
@@ -60,8 +64,16 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
                 clock=clock,
                 boot_id=str(uuid.uuid4()),
                 spool=Spool(Path(settings.spool), most=settings.spool_bytes),
+                threads=Threads(clock),
             )
-            queue = Queue()
+            queue = Queue(clock=clock)
+            health.checks |= {
+                "threads": tools.threads.problem,
+                "commits": queue.problem,
+                "watch": WatchTasks(
+                    IMAGE_COMMITS, namespaces=settings.namespaces, clock=clock
+                ).problem,
+            }
             # Created before kopf starts: when it stops, kopf cancels every task that is younger.
             ours = [
                 *(
@@ -71,6 +83,9 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
                 asyncio.create_task(announce_forever(queue, tools), name="announcements"),
                 asyncio.create_task(resync_forever(queue, tools, clock), name="resync"),
             ]
+            for task in ours:
+                health.follow(task)
+            health.ready = True
             try:
                 await kopf.operator(
                     registry=make_registry(queue, settings),
@@ -85,6 +100,7 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
                     task.cancel()
                 await asyncio.gather(*ours, return_exceptions=True)
     finally:
+        beating.cancel()
         await runtime.close()
 
 
@@ -148,6 +164,13 @@ async def resync_forever(queue: Queue, tools: Tools, clock: Clock) -> None:
                 continue
             for item in items:
                 queue.offer(item)
+
+
+async def beat_forever(health: Health, folder: Path, clock: Clock) -> None:
+    """Keep the files that the probes look at: the agent has no port."""
+    while True:
+        beat(health, folder)
+        await clock.sleep(BEAT_SECONDS)
 
 
 def make_registry(queue: Queue, settings: Settings) -> kopf.OperatorRegistry:

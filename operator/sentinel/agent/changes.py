@@ -6,10 +6,8 @@ Both read the node's disk in a thread, one box at a time. Not here: what comes b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import TypeVar
 
 from sentinel.agent.excluded import excluded_places
 from sentinel.agent.failures import CommitFailure
@@ -22,8 +20,6 @@ from sentinel.agent.tools import Tools
 from sentinel.agent.upperdir import UpperDir
 from sentinel.api.imagecommit import ImageCommit, ImageCommitSpec
 from sentinel.api.reasons import CommitReason
-
-T = TypeVar("T")
 
 
 async def measured(spec: ImageCommitSpec, box: Box, tools: Tools) -> tuple[UpperDir, Size, Event]:
@@ -50,7 +46,7 @@ async def measured(spec: ImageCommitSpec, box: Box, tools: Tools) -> tuple[Upper
         return upper, upper.measure()
 
     async with tools.walks:
-        upper, size = await in_thread(measure, stop)
+        upper, size = await tools.threads.run(measure, stop)
     return upper, size, stop
 
 
@@ -69,7 +65,7 @@ async def copied(
     async with tools.walks, tools.runtime.frozen(box, commit=commit.uid) as freeze:
         try:
             async with asyncio.timeout(limit) as clock:
-                plain = await in_thread(
+                plain = await tools.threads.run(
                     lambda: write_layer(upper, path, most=most, stop=stop), stop
                 )
         except TimeoutError as error:
@@ -80,12 +76,3 @@ async def copied(
                 f"copying the box's changes took longer than the {limit:g} s for which a box may be frozen",
             ) from error
     return plain, freeze
-
-
-async def in_thread(work: Callable[[], T], stop: Event) -> T:
-    """Run blocking work in a thread. Cancelled, `stop` ends the thread's work, which is not waited for."""
-    try:
-        return await asyncio.to_thread(work)
-    except BaseException:
-        stop.set()
-        raise

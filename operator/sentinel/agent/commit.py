@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from sentinel.agent.authorise import Permit, authorise
-from sentinel.agent.changes import copied, in_thread, measured
+from sentinel.agent.changes import copied, measured
 from sentinel.agent.failures import CommitFailure, CommitRefused
 from sentinel.agent.image import build_image, check_layers, scratch_base
 from sentinel.agent.layer import PlainLayer, compress_layer, packed_at_most
@@ -143,7 +143,7 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
                 phase=CommitPhase.PUSHING, frozen_milliseconds=round(freeze.seconds * 1000)
             )
         )
-        layer = await in_thread(
+        layer = await tools.threads.run(
             lambda: compress_layer(
                 plain, space.folder / "layer.gz", compression=spec.compression, stop=stop
             ),

@@ -12,12 +12,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sentinel.api.imagecommit import CommitPhase
+from sentinel.clock import Clock, SystemClock
 
 TOGETHER = 8
 """Commits under way at once. Most of their time is spent with registries, which may be slow."""
 
 SHARE = 2
 """Of these, for one namespace."""
+
+STUCK_SECONDS = 3600.0
+"""A commit may take half an hour (`engine/commit.py`). A worker that is busy with one for twice as long is stuck."""
 
 _ENDED = frozenset(phase.value for phase in CommitPhase if phase.ended)
 
@@ -31,11 +35,14 @@ class Queue:
     Commits that cannot begin at once go into `behind` too, so that their status can say so.
     """
 
-    def __init__(self, *, together: int = TOGETHER, share: int = SHARE) -> None:
+    def __init__(
+        self, *, together: int = TOGETHER, share: int = SHARE, clock: Clock | None = None
+    ) -> None:
         self._together = together
         self._share = share
         self._waiting: dict[Key, None] = {}
-        self._doing: set[Key] = set()
+        self._doing: dict[Key, float] = {}
+        self._clock = clock or SystemClock()
         self._changes = asyncio.Event()
         self.behind: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
@@ -57,12 +64,18 @@ class Queue:
             self._changes.clear()
             await self._changes.wait()
         del self._waiting[key]
-        self._doing.add(key)
+        self._doing[key] = self._clock.monotonic()
         try:
             yield key
         finally:
-            self._doing.remove(key)
+            del self._doing[key]
             self._changes.set()
+
+    def problem(self) -> str:
+        """Which commit is under way for too long; empty where none is."""
+        now = self._clock.monotonic()
+        stuck = ["/".join(key) for key, since in self._doing.items() if now - since > STUCK_SECONDS]
+        return f"{', '.join(stuck)} did not end in {STUCK_SECONDS:.0f} s" if stuck else ""
 
     def _begins(self, namespace: str) -> bool:
         """Whether the latest commit of a namespace can begin at once."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sentinel.agent.runtimes.base import Runtime
 from sentinel.agent.spool import Spool
 from sentinel.agent.status import CommitStatus
+from sentinel.agent.threads import Threads
 from sentinel.clock import Clock
 from sentinel.kube.client import Kube
 from sentinel.retry import Backoff, retry
@@ -37,6 +38,7 @@ class Tools:
     clock: Clock
     boot_id: str
     spool: Spool
+    threads: Threads
     walks: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 

@@ -88,6 +88,17 @@ class LeaderLease:
             and self._clock.monotonic() - self._renewed < self._renew_deadline
         )
 
+    @property
+    def stale(self) -> bool:
+        """Whether the Lease was acquired and then not renewed for so long that it must have been lost.
+
+        `run()` notices that after `renew_deadline`; here it has failed to.
+        """
+        return (
+            self._renewed is not None
+            and self._clock.monotonic() - self._renewed > 2 * self._duration
+        )
+
     async def acquire(self) -> None:
         """Return when we lead. Raises what no retry mends: Forbidden, the namespace's NotFound."""
         while True:

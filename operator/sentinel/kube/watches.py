@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import kopf
 
+from sentinel.clock import Clock
 from sentinel.errors import TransientError, UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import Forbidden, NotFound
@@ -18,6 +19,12 @@ log = logging.getLogger(__name__)
 
 MOST_REFUSALS = 60
 """How often we ask again what is forbidden: an API server that starts refuses all until it has read its roles."""
+
+STARTED_WITHIN = 60.0
+"""Seconds in which kopf must have started its watches."""
+
+_WATCHER = "watcher for "
+"""What the names of kopf's watch tasks begin with."""
 
 
 def tune(settings: kopf.OperatorSettings) -> None:
@@ -74,6 +81,25 @@ class NoProgress(kopf.ProgressStorage):
 async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
     """The pod's service account inside a cluster, the kubeconfig outside."""
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+class WatchTasks:
+    """Whether kopf's watches run. It starts one task per resource and namespace and does not restart one that ended."""
+
+    def __init__(self, *resources: Resource, namespaces: Sequence[str] = (), clock: Clock) -> None:
+        self._expected = len(resources) * len(namespaces or (None,))
+        self._clock = clock
+        self._began = clock.monotonic()
+
+    def problem(self) -> str:
+        """Which watches do not run; empty while all do, and in the first minute."""
+        running = [
+            task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith(_WATCHER)
+        ]
+        if len(running) >= self._expected or self._clock.monotonic() - self._began < STARTED_WITHIN:
+            return ""
+        names = ", ".join(sorted(name.removeprefix(_WATCHER) for name in running))
+        return f"{len(running)} of {self._expected} watches run: {names or 'none'}"
 
 
 async def check_installed(

@@ -41,6 +41,10 @@ LAST_EVENT = Gauge(
     registry=REGISTRY,
 )
 
+LEADING = Gauge(
+    "sentinel_leading", "1 in the process that leads, 0 in a standby.", registry=REGISTRY
+)
+
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 

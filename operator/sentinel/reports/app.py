@@ -91,6 +91,10 @@ async def _run(settings: Settings) -> None:
             await Kube.connect(user_agent=f"sentinel-reporter/{__version__}")
         )
         lease = LeaderLease(kube, name=LEASE, namespace=settings.pod_namespace, identity=identity)
+        # A rollout must not wait for something that only a leader has.
+        health.ready = True
+        health.checks["lease"] = lambda: "it was not renewed in time" if lease.stale else ""
+        log.info("version %s, waiting for the Lease %s as %s", __version__, LEASE, identity)
         await lease.acquire()
         log.info("leading as %s", identity)
         stack.push_async_callback(lease.release)
@@ -132,7 +136,7 @@ async def _run(settings: Settings) -> None:
         FAILING.set_function(lambda: sum(bool(lane.failures) for lane in outbox.lanes.values()))
         outbox.begin()
         await cursors.flush()
-        health.ready = True
+        health.lead()
         places: list[str | None] = [*settings.namespaces] or [None]
         try:
             async with asyncio.TaskGroup() as group:

@@ -17,8 +17,10 @@ from sentinel.agent.changes import measured
 from sentinel.agent.failures import CommitFailure
 from sentinel.agent.layer import DEVICES, RESERVED, LeftOut, PlainLayer, write_layer
 from sentinel.agent.runtimes.base import Box
+from sentinel.agent.threads import Threads
 from sentinel.api.imagecommit import ImageCommitSpec
 from sentinel.api.reasons import CommitReason
+from sentinel.clock import SystemClock
 
 OUTPUT, SOURCE = "/pipeline/output", "/pipeline/source"
 
@@ -54,7 +56,7 @@ async def layer(
     box: Box, target: Path, *directories: str, **more: Any
 ) -> tuple[PlainLayer, list[tarfile.TarInfo]]:
     """The layer of an image from scratch, and its members."""
-    tools = cast(Any, SimpleNamespace(walks=asyncio.Lock()))
+    tools = cast(Any, SimpleNamespace(walks=asyncio.Lock(), threads=Threads(SystemClock())))
     upper, size, _ = await measured(spec(*directories, **more), box, tools)
     written = write_layer(upper, target, most=NO_LIMIT, stop=Event())
     assert written.size <= size.tar_bytes

@@ -19,6 +19,7 @@ from tests.unit.registry import server
 from sentinel.agent.commit import run_commit
 from sentinel.agent.runtimes.base import Box, Freeze
 from sentinel.agent.spool import Spool
+from sentinel.agent.threads import Threads
 from sentinel.agent.tools import Tools
 from sentinel.api import API_VERSION
 from sentinel.api.imagecommit import ACTIVE_LABEL
@@ -123,6 +124,7 @@ async def test_the_output_of_a_box_becomes_an_image(tmp_path: Path, scratch_from
         asked = commit_to(f"{host}/ns/app", **({} if scratch_from else {"scratchFrom": []}))
         (tmp_path / "spool").mkdir()
         tools = Tools(
+            threads=Threads(SystemClock()),
             kube=cast(Any, api_of(asked)),
             runtime=cast(Any, Node(box)),
             settings=Settings(

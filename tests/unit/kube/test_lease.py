@@ -122,6 +122,18 @@ async def test_the_first_candidate_makes_the_lease(leases: Leases, candidate: Ca
     }
 
 
+async def test_a_lease_that_nobody_renews_is_stale(leases: Leases, candidate: Candidate) -> None:
+    clock = Stepped()
+    lease = candidate("pod-a", clock)
+    clock.advance(100)
+    assert not lease.stale  # a standby has nothing to renew
+    await lease.acquire()
+    clock.advance(30)
+    assert not lease.stale
+    clock.advance(1)
+    assert lease.stale
+
+
 async def test_of_two_at_once_one_leads(leases: Leases, candidate: Candidate) -> None:
     clock = Stepped()
     both = [candidate("pod-a", clock), candidate("pod-b", clock)]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from typing import Any, cast
 
 import pytest
+from kopf._core.reactor import orchestration
+from tests.unit.clocks import Hasty
 
 from sentinel.errors import UserError
 from sentinel.kube.errors import Forbidden, NotFound, Unavailable
 from sentinel.kube.resources import BUILDS, IMAGE_COMMITS
-from sentinel.kube.watches import MOST_REFUSALS, check_installed
+from sentinel.kube.watches import MOST_REFUSALS, STARTED_WITHIN, WatchTasks, check_installed
 
 
 class Kube:
@@ -47,3 +51,25 @@ async def test_an_operator_of_some_namespaces_asks_in_those_only() -> None:
     places = ["a", "b"]
     await check_installed(cast(Any, kube), BUILDS, IMAGE_COMMITS, namespaces=places)
     assert kube.asked == ["a/builds", "b/builds", "a/imagecommits", "b/imagecommits"]
+
+
+async def test_a_watch_whose_task_has_ended_is_reported() -> None:
+    clock = Hasty()
+    watches = WatchTasks(BUILDS, IMAGE_COMMITS, clock=clock)
+    assert watches.problem() == ""  # kopf has not started them yet
+    tasks = [
+        asyncio.create_task(asyncio.sleep(3600), name=f"watcher for {plural}@None")
+        for plural in ("builds", "imagecommits")
+    ]
+    clock.elapsed += STARTED_WITHIN
+    assert watches.problem() == ""
+    tasks[0].cancel()
+    await asyncio.gather(tasks[0], return_exceptions=True)
+    assert watches.problem() == "1 of 2 watches run: imagecommits@None"
+    tasks[1].cancel()
+    await asyncio.gather(tasks[1], return_exceptions=True)
+    assert watches.problem() == "0 of 2 watches run: none"
+
+
+def test_kopf_names_its_watches_as_we_look_for_them() -> None:
+    assert 'name=f"watcher for {what}"' in inspect.getsource(orchestration)
