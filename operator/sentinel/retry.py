@@ -1,42 +1,22 @@
 """Trying again: how often, with which pauses, on the caller's clock.
 
 Not here: loops that do more between two tries than wait (`session/client.py`), those of threads (`source/failure.py`).
+They use `Backoff` alone.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
+from sentinel.backoff import Backoff
 from sentinel.clock import Clock
 from sentinel.errors import TransientError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backoff:
-    """Pauses that double from `first` to `longest` seconds, each shorter or longer by up to the share `jitter`.
-
-    `tries` counts the first one too; 0 is no limit.
-    """
-
-    first: float
-    longest: float
-    tries: int = 0
-    jitter: float = 0.5
-
-    def pause(self, tried: int, *, asked: float | None = None) -> float:
-        """Seconds to wait after `tried` tries, counted from 1; `asked` is what a server wants instead."""
-        if asked is not None:
-            return min(asked, self.longest)
-        seconds = min(self.first * 2.0 ** min(tried - 1, 32), self.longest)
-        return seconds * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311
 
 
 async def retry(

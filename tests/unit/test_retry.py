@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 from tests.unit.clocks import Hasty
 
+from sentinel.backoff import Backoff
 from sentinel.errors import Conflict, TransientError, UserError
-from sentinel.retry import Backoff, retry
+from sentinel.retry import retry
 
 BACKOFF = Backoff(first=1.0, longest=5.0, tries=4, jitter=0.0)
 

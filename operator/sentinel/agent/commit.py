@@ -21,7 +21,7 @@ from sentinel.agent.push import Pusher
 from sentinel.agent.secrets import read_keychain
 from sentinel.agent.status import CommitStatus
 from sentinel.agent.tally import gib
-from sentinel.agent.tools import Tools, patiently, status_of
+from sentinel.agent.tools import Tools, retry_api, status_of
 from sentinel.agent.upperdir import UpperDir
 from sentinel.api.imagecommit import (
     CommitPhase,
@@ -61,7 +61,7 @@ async def run_commit(*, namespace: str, name: str, tools: Tools) -> None:
     Cancelled (the agent is stopped), it thaws the box and leaves the object claimed: the next run starts over.
     """
     try:
-        raw = await patiently(
+        raw = await retry_api(
             lambda: tools.kube.get(IMAGE_COMMITS, namespace=namespace, name=name), tools
         )
     except NotFound:
@@ -83,7 +83,7 @@ async def _outcome(status: CommitStatus, tools: Tools) -> ImageCommitStatus:
     """The last status: what was pushed, or why nothing was."""
     commit = status.commit
     try:
-        permit = await patiently(
+        permit = await retry_api(
             lambda: authorise(commit, kube=tools.kube, settings=tools.settings, clock=tools.clock),
             tools,
         )
@@ -238,7 +238,7 @@ async def is_wanted(commit: ImageCommit, tools: Tools) -> bool:
     """Whether the Build still waits for its image: one that was deleted, cancelled or given up moves no tags."""
     owner = next(each for each in commit.metadata["ownerReferences"] if each.get("controller"))
     try:
-        build = await patiently(
+        build = await retry_api(
             lambda: tools.kube.get(BUILDS, namespace=commit.namespace, name=owner["name"]), tools
         )
     except NotFound:

@@ -9,14 +9,15 @@ from functools import partial
 from typing import Any
 
 from sentinel.agent.failures import CommitFailure
-from sentinel.agent.tools import Tools, patiently
+from sentinel.agent.tools import Tools, retry_api
 from sentinel.api.imagecommit import ImageCommit
 from sentinel.api.model import LocalRef
 from sentinel.api.reasons import CommitReason
+from sentinel.backoff import Backoff
 from sentinel.image.dockerconfig import Keychain, keychain_from_secrets
 from sentinel.kube.errors import Forbidden, NotFound
 from sentinel.kube.resources import SECRETS
-from sentinel.retry import Backoff, retry
+from sentinel.retry import retry
 
 _GRANTED = Backoff(first=0.1, longest=5.0, tries=17)
 
@@ -26,7 +27,7 @@ async def read_keychain(commit: ImageCommit, refs: list[LocalRef], tools: Tools)
     secrets = []
     for ref in refs:
         place = f"{commit.namespace}/{ref.name}"
-        read = partial(patiently, partial(_secret, commit, ref, tools), tools)
+        read = partial(retry_api, partial(_secret, commit, ref, tools), tools)
         try:
             # The operator grants it once the ImageCommit exists, and a quota may delay that: wait for a minute.
             secret = await retry(

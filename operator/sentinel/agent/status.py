@@ -16,12 +16,13 @@ from sentinel.api.imagecommit import (
     ImageCommit,
     ImageCommitStatus,
 )
+from sentinel.backoff import Backoff
 from sentinel.clock import Clock, rfc3339
 from sentinel.errors import GoneError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import ApiError, Conflict, Forbidden, NotFound
 from sentinel.kube.resources import IMAGE_COMMITS
-from sentinel.retry import Backoff, retry
+from sentinel.retry import retry
 
 log = logging.getLogger(__name__)
 

@@ -14,14 +14,15 @@ from sentinel.agent.runtimes.base import Runtime
 from sentinel.agent.spool import Spool
 from sentinel.agent.status import CommitStatus
 from sentinel.agent.threads import Threads
+from sentinel.backoff import Backoff
 from sentinel.clock import Clock
 from sentinel.kube.client import Kube
-from sentinel.retry import Backoff, retry
+from sentinel.retry import retry
 from sentinel.settings import Settings
 
 T = TypeVar("T")
 
-_A_MINUTE = Backoff(first=0.2, longest=5.0, tries=16)
+_MINUTE = Backoff(first=0.2, longest=5.0, tries=16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,6 @@ def status_of(raw: dict[str, Any], tools: Tools) -> CommitStatus:
     )
 
 
-async def patiently(ask: Callable[[], Awaitable[T]], tools: Tools) -> T:
-    """The API server's answer. A server that is unavailable for a minute must not cost a build its image."""
-    return await retry(
-        ask, clock=tools.clock, backoff=_A_MINUTE, what="a request to the API server"
-    )
+async def retry_api(ask: Callable[[], Awaitable[T]], tools: Tools) -> T:
+    """The API server's answer, retried for a minute: a build must not lose its image to a short outage."""
+    return await retry(ask, clock=tools.clock, backoff=_MINUTE, what="a request to the API server")

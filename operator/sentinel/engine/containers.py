@@ -44,7 +44,7 @@ ENDED_WITHIN = 60.0
 _NEVER_STARTED = (126, 127)
 """Exit codes of `boxkit run` for a program that cannot be run."""
 
-_HOPELESS = re.compile(
+_PERMANENT = re.compile(
     r"ErrImagePull|ImagePullBackOff|InvalidImageName|ErrImageNeverPull|Create\w+Error"
     r"|RunContainerError"
 )
@@ -166,8 +166,8 @@ async def _started(attempt: Attempt, name: str) -> Json:
             raise InfrastructureError("the build's pod is gone", reason=Reason.POD_DELETED)
         state = _state(seen.raw, name)
         waiting = state.get("waiting") or {}
-        hopeless = _HOPELESS.fullmatch(str(waiting.get("reason") or ""))
-        return state if hopeless or "running" in state or "terminated" in state else None
+        permanent = _PERMANENT.fullmatch(str(waiting.get("reason") or ""))
+        return state if permanent or "running" in state or "terminated" in state else None
 
     try:
         async with asyncio.timeout(STARTED_WITHIN):

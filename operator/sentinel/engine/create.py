@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sentinel.api.reasons import Reason
+from sentinel.backoff import Backoff
 from sentinel.engine.run import Run
 from sentinel.errors import (
     Conflict,
@@ -23,7 +24,6 @@ from sentinel.kube.client import Kube
 from sentinel.kube.errors import ApiError
 from sentinel.kube.resources import Resource
 from sentinel.plan.refusals import Refusal, classify_refusal, refused
-from sentinel.retry import Backoff
 
 log = logging.getLogger(__name__)
 

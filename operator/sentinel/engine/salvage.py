@@ -16,6 +16,7 @@ from functools import partial
 
 from sentinel.api.build import StepStatus
 from sentinel.api.reasons import Reason
+from sentinel.backoff import Backoff
 from sentinel.clock import rfc3339
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.ours import find_pod
@@ -26,7 +27,7 @@ from sentinel.kube.errors import NotFound
 from sentinel.plan.keys import step_log
 from sentinel.plan.names import BOX, AttemptId
 from sentinel.plan.observe import observe
-from sentinel.retry import Backoff, retry
+from sentinel.retry import retry
 from sentinel.store.s3 import ObjectStore
 
 log = logging.getLogger(__name__)

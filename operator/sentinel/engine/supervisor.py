@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from sentinel.api.reasons import Reason
+from sentinel.backoff import Backoff
 from sentinel.engine.board import key_of
 from sentinel.engine.held import Held
 from sentinel.engine.leftovers import remove_leftovers
@@ -31,7 +32,6 @@ from sentinel.errors import (
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
 from sentinel.plan.names import FINISHED_LABEL, AttemptId
-from sentinel.retry import Backoff
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from sentinel.backoff import Backoff
 from sentinel.engine.board import Key, key_of
 from sentinel.errors import SentinelError, TransientError
 from sentinel.plan.workflow import KIND
@@ -24,7 +24,7 @@ AT_ONCE = 32
 AT_ONCE_EACH = 4
 """Those of one namespace among them: a server that a tenant names may take minutes to answer."""
 
-RETRY_FIRST, RETRY_LONGEST = 1.0, 60.0
+BACKOFF = Backoff(first=1.0, longest=60.0)
 """Seconds until a run is looked at again that could not be brought further, growing from first to longest."""
 
 MOST_FAILURES = 8
@@ -130,9 +130,7 @@ class Workflows:
             self._failures.pop(key, None)
             return
         self._failures[key] = count
-        delay = min(RETRY_FIRST * 2 ** (count - 1), RETRY_LONGEST)
-        delay *= random.uniform(0.5, 1.5)  # noqa: S311 - jitter
-        asyncio.get_running_loop().call_later(delay, self._add, key)
+        asyncio.get_running_loop().call_later(BACKOFF.pause(count), self._add, key)
 
     async def _give_up(self, key: Key, error: Exception) -> None:
         # Of what is no error of ours only the type: its text may hold what nobody may read.

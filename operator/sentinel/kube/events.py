@@ -16,11 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from sentinel.backoff import Backoff
 from sentinel.clock import Clock, SystemClock, rfc3339
 from sentinel.errors import Conflict, SentinelError
 from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import EVENTS, Resource
-from sentinel.retry import Backoff, retry
+from sentinel.retry import retry
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]

@@ -16,10 +16,10 @@ from urllib.parse import urlencode
 import aiohttp
 from yarl import URL
 
+from sentinel.backoff import Backoff
 from sentinel.clock import Clock
 from sentinel.kube import errors
 from sentinel.observe.metrics import API_RETRIES, count_request
-from sentinel.retry import Backoff
 
 if TYPE_CHECKING:
     from sentinel.kube.credentials import ApiCredentials

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -16,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from sentinel.api.reasons import Reason
+from sentinel.backoff import Backoff
 from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.image.dockerconfig import Keychain
 from sentinel.image.reference import Reference
@@ -168,8 +168,8 @@ class Transport:
             except Denied as error:
                 raise self._denied(request, error) from error
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                trouble, hopeless = describe(error)
-                if hopeless:
+                trouble, permanent = describe(error)
+                if permanent:
                     raise self._unavailable(request, trouble) from error
             else:
                 if answer.status not in TRY_AGAIN:
@@ -222,9 +222,9 @@ class Transport:
         return self._patience.tries
 
     async def rest(self, attempt: int, *, seconds: float | None = None) -> None:
-        """Pause after the given attempt: as long as the registry asked for, or ever longer, with jitter."""
-        longest = min(self._patience.pause * 2 ** (attempt - 1), self._patience.longest_pause)
-        await asyncio.sleep(seconds or random.uniform(longest / 2, longest))  # noqa: S311 - no key
+        """Pause after the given attempt: as long as the registry asked for, or longer each time, with jitter."""
+        backoff = Backoff(first=self._patience.pause, longest=self._patience.longest_pause)
+        await asyncio.sleep(seconds or backoff.pause(attempt))
 
     def _unavailable(self, request: Request, trouble: str) -> SentinelError:
         return InfrastructureError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import random
 import socket
 import tempfile
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from sentinel.api.reasons import Reason
+from sentinel.backoff import Backoff
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import InfrastructureError, InternalError, UserError
 from sentinel.resolver import wire
@@ -43,6 +43,7 @@ from sentinel.settings import ResolverSettings
 
 log = logging.getLogger(__name__)
 
+BACKOFF = Backoff(first=0.05, longest=2.0, jitter=0.3)
 PATIENCE = 120.0
 """Seconds that a resolver which does not accept connections is waited for: its container is being restarted."""
 MOST_CUTS = 4
@@ -157,8 +158,9 @@ class Session:
                 f"{wire.REQUEST_LIMIT}",
                 reason=Reason.INVALID_SPEC,
             )
-        pause = 0.05
+        tried = 0
         while True:
+            tried += 1
             try:
                 connection = await self._connect()
             except OSError as error:
@@ -175,8 +177,7 @@ class Session:
                     self._count_cut(request.kind)
                     deadline = clock.monotonic() + self._resolver.patience
             self.close()
-            await clock.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
-            pause = min(2 * pause, 2.0)
+            await clock.sleep(BACKOFF.pause(tried))
 
     async def _connect(self) -> socket.socket:
         if self._connection is None:

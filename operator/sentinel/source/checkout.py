@@ -15,7 +15,7 @@ from sentinel.errors import SentinelError
 from sentinel.source.access import KEYS, Access, GitCredentials
 from sentinel.source.address import Address, clean, is_commit, parse_address, refspec
 from sentinel.source.complaint import Kind, diagnose, explain, quote
-from sentinel.source.failure import Deadline, failed, patiently
+from sentinel.source.failure import Deadline, failed, retry_until
 from sentinel.source.gitcommand import write_ref, write_repository, write_submodule
 from sentinel.source.process import Ended, ProcessLimits
 from sentinel.source.repository import FETCH, Repository
@@ -106,7 +106,7 @@ class Checkout(Repository):
                 return self.error(ended, ref)
             raise self.error(ended, ref)
 
-        return patiently(once, deadline=self.deadline)
+        return retry_until(self.deadline, once)
 
     def _explain(
         self, kind: str, said: str, ref: str, *, has_credentials: bool | None = None

@@ -17,7 +17,7 @@ from sentinel import network
 from sentinel.api.reasons import Reason
 from sentinel.errors import SentinelError
 from sentinel.source.address import Address, parse_web_address, without_query
-from sentinel.source.failure import Deadline, Hopeless, failed, patiently
+from sentinel.source.failure import Deadline, PermanentFailure, failed, retry_until
 from sentinel.source.http import Client, HttpError, WebLogin, tls_context
 
 __all__ = ["MAX_ARCHIVE", "download", "without_query"]
@@ -68,7 +68,7 @@ def download(
             return _get(client, address, file, limit, deadline, has_login=bool(login.header))
 
     try:
-        digest = patiently(once, deadline=deadline)
+        digest = retry_until(deadline, once)
     except TimeoutError:
         raise failed(Reason.SOURCE_UNAVAILABLE, f"{where} did not finish in time") from None
     if sha256 and digest != sha256:
@@ -112,7 +112,7 @@ def _get(
 
 
 def _untrusted(message: str) -> SentinelError:
-    return Hopeless(
+    return PermanentFailure(
         f"{message}. Put the certificate authority into `ca.crt` of the Secret that "
         "spec.source.archive.secretRef names",
         reason=Reason.SOURCE_UNAVAILABLE,

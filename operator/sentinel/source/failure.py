@@ -1,26 +1,26 @@
 """How this library fails, and how long it tries: one error per reason, one clock, one retry loop.
 
-Standard library and `sentinel.api.reasons` only: the init container uses it.
+Few imports: the init container uses it.
 """
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from sentinel.api.reasons import Reason
+from sentinel.backoff import Backoff
 from sentinel.errors import InfrastructureError, InternalError, SentinelError
 
-TRIES = 3
+BACKOFF = Backoff(first=0.5, longest=2.0, tries=3)
 
 T = TypeVar("T")
 
 
-class Hopeless(InfrastructureError):
-    """A failure of the platform's that another try would not mend."""
+class PermanentFailure(InfrastructureError):
+    """An infrastructure failure that another try would not fix."""
 
 
 class CalledOff(Exception):
@@ -35,11 +35,12 @@ def failed(reason: Reason, message: str) -> SentinelError:
 
 
 class Deadline:
-    """When to stop, `seconds` from now or when another thread calls `cancel`."""
+    """When to stop, `seconds` from now or when another thread calls `cancel`. `monotonic` is the clock."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self.monotonic = monotonic
+        self._end = monotonic() + seconds
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
@@ -49,13 +50,13 @@ class Deadline:
     @property
     def over(self) -> bool:
         """Whether there is no time left."""
-        return self._cancelled.is_set() or time.monotonic() >= self._end
+        return self._cancelled.is_set() or self.monotonic() >= self._end
 
     def left(self, most: float = 1e9) -> float:
         """Seconds that are left, at most `most`. TimeoutError or CalledOff where there are none."""
         if self._cancelled.is_set():
             raise CalledOff
-        left = self._end - time.monotonic()
+        left = self._end - self.monotonic()
         if left <= 0:
             raise TimeoutError(f"not done within {self.seconds:g} seconds")
         return min(left, most)
@@ -66,16 +67,22 @@ class Deadline:
         self.left()
 
 
-def patiently(action: Callable[[], T], *, deadline: Deadline, pause: float = 0.5) -> T:
-    """Try up to TRIES times, as long as the failure is the network's or the server's. `pause` is in seconds."""
-    for attempt in range(1, TRIES):
+def retry_until(deadline: Deadline, action: Callable[[], T], *, backoff: Backoff = BACKOFF) -> T:
+    """The result of `action`, tried again while the network or the server fails and there is time left.
+
+    The last failure is raised; CalledOff where the deadline was cancelled meanwhile.
+    """
+    tried = 0
+    while True:
+        tried += 1
         try:
             return action()
-        except Hopeless:
+        except PermanentFailure:
             raise
         except InfrastructureError as error:
+            if tried == backoff.tries:
+                raise
             try:
-                deadline.rest(attempt * pause * random.uniform(0.6, 1.6))  # noqa: S311 - jitter
+                deadline.rest(backoff.pause(tried))
             except TimeoutError:
                 raise error from None
-    return action()

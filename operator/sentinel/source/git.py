@@ -31,7 +31,7 @@ from sentinel.source.address import (
     valid_ref,
 )
 from sentinel.source.complaint import Kind, diagnose, explain
-from sentinel.source.failure import Deadline, patiently
+from sentinel.source.failure import Deadline, retry_until
 from sentinel.source.gitcommand import write_repository
 from sentinel.source.process import Ended, ProcessLimits
 from sentinel.source.repository import FETCH, Repository
@@ -128,7 +128,7 @@ def resolve(
             return _Resolver(address, access, scratch, deadline, policy).resolve(ref, paths)
 
     try:
-        return patiently(once, deadline=deadline)
+        return retry_until(deadline, once)
     except TimeoutError:
         raise InfrastructureError(
             f"cannot fetch from {address.url}: it did not answer within {deadline.seconds:g} seconds",

@@ -18,7 +18,6 @@ import os
 import socket
 import ssl
 import threading
-import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
@@ -247,9 +246,9 @@ class _Watch:
         self._thread.join()
 
     def _run(self) -> None:
-        begun, before = time.monotonic(), 0
+        begun, before = self._deadline.monotonic(), 0
         while not self._done.wait(_TICK):
-            now = time.monotonic()
+            now = self._deadline.monotonic()
             if self._deadline.over:
                 self.why = "did not finish in time"
             elif now - begun >= SILENCE:

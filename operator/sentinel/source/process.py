@@ -8,7 +8,6 @@ import resource
 import selectors
 import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -95,18 +94,18 @@ def _read(
 ) -> tuple[bytes, bytes]:
     parts: list[bytes] = []
     size, err = 0, b""
-    look = time.monotonic() + _LOOK
+    look = deadline.monotonic() + _LOOK
     with selectors.DefaultSelector() as selector:
         for stream in (process.stdout, process.stderr):
             assert stream is not None  # noqa: S101 - for mypy
             selector.register(stream, selectors.EVENT_READ)
         while selector.get_map():
-            now = time.monotonic()
+            now = deadline.monotonic()
             if now >= look:
                 if disk(root, most=limits.disk) > limits.disk:
                     raise TooMuch(_gib(limits.disk))
                 # Looking at many files takes time that git needs: a twentieth of it at most.
-                look = now + max(_LOOK, 20 * (time.monotonic() - now))
+                look = now + max(_LOOK, 20 * (deadline.monotonic() - now))
             for key, _ in selector.select(deadline.left(_LOOK)):
                 chunk = os.read(key.fd, _CHUNK)
                 if not chunk:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sentinel import network
 from sentinel.source.access import GitCredentials
 from sentinel.source.address import is_commit, parse_address, valid_ref
-from sentinel.source.failure import Deadline, patiently
+from sentinel.source.failure import BACKOFF, Deadline, retry_until
 from sentinel.steps.gittree import Host, fetch_tree
 from sentinel.steps.pack import StepLimits
 from sentinel.steps.registry import Release
@@ -64,7 +64,8 @@ class ProjectStep:
             allow_file=project.allow_file,
             policy=project.policy,
         )
-        return patiently(
+        return retry_until(
+            deadline,
             lambda: fetch_tree(
                 self._address,
                 host,
@@ -76,6 +77,5 @@ class ProjectStep:
                 limits=limits,
                 deadline=deadline,
             ),
-            deadline=deadline,
-            pause=self._pause,
+            backoff=replace(BACKOFF, first=self._pause),
         )

@@ -7,13 +7,14 @@ fetched, and packed as git archives it, `export-ignore` honoured, without `.git`
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from sentinel import network
 from sentinel.config.findings import visible
 from sentinel.source.access import GitCredentials
 from sentinel.source.address import Address, parse_address
-from sentinel.source.failure import Deadline, patiently
+from sentinel.source.failure import BACKOFF, Deadline, retry_until
 from sentinel.steps.folder import manifest_of
 from sentinel.steps.gittree import Host, fetch_tree, opened
 from sentinel.steps.pack import StepLimits
@@ -50,8 +51,10 @@ class RepositoryTemplate:
 
     def look_up(self, wanted: WantedStep, deadline: Deadline) -> Release:
         address = self._address(wanted.owner, wanted.name)
-        listing = patiently(
-            lambda: self._list(address, wanted, deadline), deadline=deadline, pause=self._pause
+        listing = retry_until(
+            deadline,
+            lambda: self._list(address, wanted, deadline),
+            backoff=replace(BACKOFF, first=self._pause),
         )
         rows = [line.split("\t", 1) for line in listing.splitlines() if "\t" in line]
         # The line with ^{} behind is the commit that an annotated tag is of; it comes after the tag's own.
@@ -95,7 +98,8 @@ class RepositoryTemplate:
         self, release: Release, workdir: Path, *, limits: StepLimits, deadline: Deadline
     ) -> Path:
         address = self._address(release.owner, release.name)
-        tree = patiently(
+        tree = retry_until(
+            deadline,
             lambda: fetch_tree(
                 address,
                 self._host,
@@ -107,8 +111,7 @@ class RepositoryTemplate:
                 limits=limits,
                 deadline=deadline,
             ),
-            deadline=deadline,
-            pause=self._pause,
+            backoff=replace(BACKOFF, first=self._pause),
         )
         if release.place == "HEAD" and release.version:
             stated = manifest_of(tree).version

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sentinel import network
 from sentinel.api.reasons import Reason
 from sentinel.source.address import parse_web_address
-from sentinel.source.failure import TRIES, Deadline, Hopeless, patiently
+from sentinel.source.failure import BACKOFF, Deadline, PermanentFailure, retry_until
 from sentinel.source.http import Answer, Client, HttpError, WebLogin, tls_context
 from sentinel.steps.wanted import invalid, unavailable, without_credentials
 
@@ -59,7 +60,7 @@ class Web:
             content.truncate()
             return content
 
-        answer = self._patiently(
+        answer = self._retried(
             url, start, limit=limit, deadline=deadline, with_token=with_token, too_large=too_large
         )
         if answer.status != 200:
@@ -88,7 +89,7 @@ class Web:
                 file.truncate()
                 return file
 
-            answer = self._patiently(
+            answer = self._retried(
                 url,
                 start,
                 limit=limit,
@@ -98,7 +99,7 @@ class Web:
             )
         return answer.status, answer.digest
 
-    def _patiently(
+    def _retried(
         self,
         url: str,
         start: Callable[[], BinaryIO],
@@ -108,7 +109,7 @@ class Web:
         with_token: bool,
         too_large: Exception,
     ) -> Answer:
-        where, after = without_credentials(url), f", after {TRIES} tries"
+        where, after = without_credentials(url), f", after {BACKOFF.tries} tries"
 
         def once() -> Answer:
             try:
@@ -122,11 +123,11 @@ class Web:
                     raise invalid(f"{where} {error.message}") from None
                 if error.kind == "unavailable":
                     raise unavailable(f"{where} {error.message}{after}") from None
-                raise Hopeless(
+                raise PermanentFailure(
                     f"{where} {error.message}", reason=Reason.REGISTRY_UNAVAILABLE
                 ) from None
             if answer.status in _TRY_AGAIN:
                 raise unavailable(f"{where} answers HTTP {answer.status}{after}")
             return answer
 
-        return patiently(once, deadline=deadline, pause=self._pause)
+        return retry_until(deadline, once, backoff=replace(BACKOFF, first=self._pause))

@@ -14,6 +14,7 @@ from tests.unit.engine.world import KEYS
 from tests.unit.plan.test_workflow import COMMIT, UID, YML
 
 from sentinel.api.reasons import Reason
+from sentinel.backoff import Backoff
 from sentinel.config.load import load, workflow_of
 from sentinel.engine.board import Board
 from sentinel.engine.run import Tools
@@ -409,7 +410,7 @@ class Heard:
 
 @pytest.fixture
 async def queue(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
-    monkeypatch.setattr("sentinel.engine.workflows.RETRY_FIRST", 0.0)
+    monkeypatch.setattr("sentinel.engine.workflows.BACKOFF", Backoff(first=0.0, longest=0.0))
     tasks: list[asyncio.Task[None]] = []
 
     def make(heard: Heard) -> Workflows:

@@ -15,7 +15,7 @@ from sentinel.api.reasons import Reason
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.network import Policy
 from sentinel.source import git as module
-from sentinel.source.failure import TRIES, CalledOff, Deadline
+from sentinel.source.failure import BACKOFF, CalledOff, Deadline
 from sentinel.source.git import GitCredentials, Resolved, resolve
 
 WANTED = ["ewok.yml", "wercker.yml", "link.yml", "deep"]
@@ -266,7 +266,7 @@ def test_a_server_that_keeps_failing_is_the_platforms(server: GitServer, tmp_pat
     with pytest.raises(InfrastructureError, match=r"git: .*returned error: 503") as caught:
         ask(f"{server.url}/broken/project.git", "main", tmp_path)
     assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
-    assert len(server.requests) == TRIES
+    assert len(server.requests) == BACKOFF.tries
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/p.git", "ssh://git@127.0.0.1:1/p.git"])

@@ -22,11 +22,12 @@ from sentinel.agent.failures import CommitFailure, CommitRefused
 from sentinel.agent.runtimes.base import CONFIG_LIMIT, MANIFEST_LIMIT, Box, Freeze, Identity
 from sentinel.agent.runtimes.containerd_api import TASK_PAUSED, TASK_RUNNING, Containerd
 from sentinel.api.reasons import CommitReason
+from sentinel.backoff import Backoff
 from sentinel.clock import Clock, rfc3339
 from sentinel.errors import UserError
 from sentinel.image.manifest import INDEXES, Manifest, digest_of, parse_manifest
 from sentinel.image.reference import Reference
-from sentinel.retry import Backoff, retry
+from sentinel.retry import retry
 
 log = logging.getLogger(__name__)
 
