@@ -40,7 +40,9 @@ def make_registry(
         tune(settings)
         settings.watching.label_selectors[GROUP, "builds"] = f"{FINISHED_LABEL}!=true"
         settings.watching.label_selectors[GROUP, "imagecommits"] = UNFINISHED
-        settings.watching.label_selectors["pods"] = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
+        settings.watching.label_selectors["pods"] = (
+            f"{MANAGED_BY}={MANAGED_BY_VALUE},{FINISHED_LABEL}!=true"
+        )
 
     kopf.on.login(registry=registry)(log_in)
 

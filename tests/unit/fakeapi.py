@@ -54,12 +54,17 @@ class FakeApi:
         return copy.deepcopy(self.find(resource.plural, name))
 
     async def each(
-        self, resource: Resource, *, namespace: str | None = None, labels: str = ""
+        self,
+        resource: Resource,
+        *,
+        namespace: str | None = None,
+        labels: str = "",
+        metadata_only: bool = False,
     ) -> AsyncIterator[Json]:
         self.listed.append((resource.plural, namespace))
         for raw in self.objects.get(resource.plural, []):
             if _selected(raw["metadata"].get("labels", {}), labels):
-                yield copy.deepcopy(raw)
+                yield copy.deepcopy({"metadata": raw["metadata"]} if metadata_only else raw)
 
     async def list(
         self,

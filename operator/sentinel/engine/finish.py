@@ -245,9 +245,10 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
     if pod is not None:
         await _drop_logins(run.tools, of, pod)
     if wanted or (started and not logs_safe):
-        # A box that was closed has ended by itself; then only services run on.
-        if pod is not None and not (run.closed and len(pod["spec"]["containers"]) == 1):
-            await _stop(kube, pod)
+        if pod is not None:
+            # A box that was closed has ended by itself; then only services run on.
+            await _keep(kube, pod, ended=run.closed and len(pod["spec"]["containers"]) == 1)
+        run.tools.pods.forget(key)
         return
     if pod is not None:
         await kube.delete(PODS, namespace=namespace, name=name, uid=pod["metadata"]["uid"])
@@ -268,12 +269,14 @@ async def _drop_logins(tools: Tools, of: AttemptId, pod: Mapping[str, Any]) -> N
         await drop(tools, SECRETS, of, of.pull_secret)
 
 
-async def _stop(kube: Kube, pod: Mapping[str, Any]) -> None:
-    """End the pod's containers and keep the pod: the kubelet still has the logs."""
+async def _keep(kube: Kube, pod: Mapping[str, Any], *, ended: bool) -> None:
+    """Take the pod out of the operator's watch and end its containers: it stays for the logs that the kubelet has."""
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     # The uid cannot be changed: for another pod of this name the server rejects the patch.
     uid = pod["metadata"]["uid"]
-    body = {"metadata": {"uid": uid}, "spec": {"activeDeadlineSeconds": 1}}
+    body: dict[str, Any] = {"metadata": {"uid": uid, "labels": {FINISHED_LABEL: "true"}}}
+    if not ended:
+        body["spec"] = {"activeDeadlineSeconds": 1}
     try:
         await kube.patch(PODS, namespace=namespace, name=name, body=body)
     except (NotFound, ApiConflict, Invalid):

@@ -86,7 +86,10 @@ async def find_made(tools: Tools, *, namespace: str | None) -> list[dict[str, An
     found: list[dict[str, Any]] = []
     for resource in (PODS, IMAGE_COMMITS):
         async for raw in tools.kube.each(
-            resource, namespace=namespace, labels=f"{MANAGED_BY}={MANAGED_BY_VALUE}"
+            resource,
+            namespace=namespace,
+            labels=f"{MANAGED_BY}={MANAGED_BY_VALUE}",
+            metadata_only=True,
         ):
             if resource is IMAGE_COMMITS or is_signed(raw, keys=tools.keys):
                 found.append(raw["metadata"])
@@ -120,7 +123,9 @@ async def find_builders(tools: Tools) -> list[dict[str, Any]]:
         return []
     return [
         raw["metadata"]
-        async for raw in tools.kube.each(PODS, namespace=settings.pod_namespace, labels=BUILDERS)
+        async for raw in tools.kube.each(
+            PODS, namespace=settings.pod_namespace, labels=BUILDERS, metadata_only=True
+        )
     ]
 
 

@@ -22,6 +22,7 @@ from sentinel.plan.codec import decode
 from sentinel.plan.derive import derive_again
 from sentinel.plan.model import Plan
 from sentinel.plan.names import (
+    FINISHED_LABEL,
     MANAGED_BY,
     PLAN_ANNOTATION,
     labelled,
@@ -119,7 +120,7 @@ async def check_watched(attempt: Attempt, seen: Seen | None) -> None:
         if raw is not None and not raw["metadata"].get("deletionTimestamp"):
             raise _refused(
                 attempt.id.pod,
-                f"its label {MANAGED_BY} was changed while the build ran",
+                f"its label {MANAGED_BY} or {FINISHED_LABEL} was changed while the build ran",
                 then=_OURS,
             )
 

@@ -34,6 +34,15 @@ MOST_SEEN = 4096
 """Builds whose phase is remembered, so that not every line of their status is news."""
 
 
+def is_over(raw: Mapping[str, Any]) -> bool:
+    """Whether a run has ended and no further retry is asked for, as far as that is certain."""
+    status = raw.get("status") or {}
+    conditions = status.get("conditions") or ()
+    finished = any(c.get("type") == "Finished" and c.get("status") == "True" for c in conditions)
+    retry = (raw.get("spec") or {}).get("retry") or 0
+    return finished and retry <= (status.get("retry") or 0)
+
+
 class Reconciles(Protocol):
     """What `Reconciler` does."""
 
@@ -54,8 +63,9 @@ class Workflows:
         self._wake = asyncio.Event()
 
     def offer(self, raw: Mapping[str, Any]) -> None:
-        """A WorkflowRun as it is now."""
-        self._add(key_of(dict(raw)))
+        """A WorkflowRun as it is now. One that has ended costs no request: at a start all of them come."""
+        if not is_over(raw):
+            self._add(key_of(dict(raw)))
 
     def gone(self, raw: Mapping[str, Any]) -> None:
         """A WorkflowRun was deleted; the cluster deletes its Builds."""

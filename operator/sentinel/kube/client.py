@@ -17,12 +17,21 @@ from sentinel.errors import NotYet
 from sentinel.kube import errors, watch
 from sentinel.kube.exec import HEARTBEAT, ExecStream, open_exec
 from sentinel.kube.resources import PODS, Resource
-from sentinel.kube.transport import Request, Transport, selection
+from sentinel.kube.transport import AnswerTooLarge, Request, Transport, parse, selection
 
 Json = dict[str, Any]
 
 FOLLOW_SILENCE = 100.0
 """Seconds without output after which a followed log is begun again: the connection may be dead."""
+
+PAGE_BYTES = 2 * 1024 * 1024
+"""What a page of `each` should have: parsing it blocks the event loop for some 20 ms."""
+MOST_PAGE_BYTES = 8 * PAGE_BYTES
+"""What a page may have before it is asked for again with fewer objects."""
+FIRST_PAGE, SMALLEST_PAGE, LARGEST_PAGE = 50, 10, 500
+"""Objects. One may have 1.5 MB."""
+
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=1"
 
 # The registry says "the UID in the precondition", the storage below it "UID in precondition".
 _OTHER_UID = re.compile(r"UID in (the )?precondition")
@@ -134,26 +143,60 @@ class Kube:
         *,
         namespace: str | None = None,
         labels: str = "",
-        limit: int = 50,
+        limit: int = 0,
+        metadata_only: bool = False,
     ) -> AsyncGenerator[Json, None]:
-        """As `list`, with only one page of `limit` objects in memory. Raises Expired where that takes too long."""
+        """As `list`, with one page in memory. Raises Expired where that takes too long.
+
+        A page has `limit` objects; 0: as many as make about PAGE_BYTES, by the size of those before. `metadata_only`:
+        objects come with apiVersion, kind and metadata alone.
+        """
         following = ""
+        size = limit or FIRST_PAGE
         while True:
-            page = await self._transport.json(
-                Request(
-                    "GET",
-                    resource.path(namespace=namespace),
-                    _what("list", resource, namespace),
-                    selection(labels=labels, more={"limit": limit, "continue": following}),
-                    repeatable=True,
-                )
+            request = Request(
+                "GET",
+                resource.path(namespace=namespace),
+                _what("list", resource, namespace),
+                selection(labels=labels, more={"limit": size, "continue": following}),
+                repeatable=True,
             )
+            may_shrink = not limit and size > SMALLEST_PAGE
+            try:
+                data = await self._transport.bytes(
+                    request,
+                    accept=_METADATA_ONLY if metadata_only else "application/json",
+                    most=MOST_PAGE_BYTES if may_shrink else None,
+                )
+            except AnswerTooLarge:
+                size = max(size // 8, SMALLEST_PAGE)
+                continue
+            page = parse(request, data)
             kind = str(page.get("kind", "")).removesuffix("List")
-            for item in page.get("items") or []:
+            items = page.get("items") or []
+            for item in items:
                 yield {"apiVersion": resource.api_version, "kind": kind, **item}
             following = str(page.get("metadata", {}).get("continue") or "")
             if not following:
                 return
+            if not limit:
+                size = min(max(PAGE_BYTES * len(items) // len(data), SMALLEST_PAGE), LARGEST_PAGE)
+
+    async def check_served(self, resource: Resource, *, namespace: str | None = None) -> None:
+        """Raise NotFound where the server does not know the resource, Forbidden where we may not list it.
+
+        One request, however many objects there are.
+        """
+        await self._transport.bytes(
+            Request(
+                "GET",
+                resource.path(namespace=namespace),
+                _what("list", resource, namespace),
+                selection(more={"limit": 1}),
+                repeatable=True,
+            ),
+            accept=_METADATA_ONLY,
+        )
 
     async def create(self, resource: Resource, body: Json, *, namespace: str | None = None) -> Json:
         """The object as the server made it. Raises AlreadyExists: names are locks.

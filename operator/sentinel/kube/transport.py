@@ -45,6 +45,10 @@ class Request:
     repeatable: bool = False
 
 
+class AnswerTooLarge(Exception):
+    """The answer has more bytes than the caller takes."""
+
+
 class UpgradeRefused(Exception):
     """The answer to a WebSocket handshake was no 101; aiohttp alone would throw its body away."""
 
@@ -87,21 +91,12 @@ class Transport:
 
     async def json(self, request: Request) -> dict[str, Any]:
         """The answer as an object. Errors as `bytes()`."""
-        data = await self.bytes(request)
-        try:
-            answer = json.loads(data)
-        except ValueError as error:
-            raise errors.Unavailable(
-                f"{request.what}: the answer is not JSON: {data[:200]!r}"
-            ) from error
-        if not isinstance(answer, dict):
-            raise errors.Unavailable(
-                f"{request.what}: the answer is not a JSON object: {data[:200]!r}"
-            )
-        return answer
+        return parse(request, await self.bytes(request))
 
-    async def bytes(self, request: Request, *, accept: str = "application/json") -> bytes:
-        """The answer's body.
+    async def bytes(
+        self, request: Request, *, accept: str = "application/json", most: int | None = None
+    ) -> bytes:
+        """The answer's body. Raises AnswerTooLarge when it has more than `most` bytes, and reads no further.
 
         Up to three tries: of what may be repeated always, of the rest only when the server did not act on it (no
         connection, 429, and once after a 401 with renewed credentials). Raises ApiError.
@@ -113,7 +108,7 @@ class Transport:
             tries += 1
             try:
                 async with self._respond(request, limits=timeout, accept=accept) as response:
-                    return await response.read()
+                    return await _read(response, most=most)
             except errors.Forbidden as error:
                 if error.status != 401 or renewed:
                     raise
@@ -204,6 +199,32 @@ class Transport:
         raise errors.Unavailable(
             f"{request.what}: no answer from {self._base}: {text}", unsent=unsent
         ) from error
+
+
+async def _read(response: aiohttp.ClientResponse, *, most: int | None) -> bytes:
+    if most is None:
+        return await response.read()
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            raise AnswerTooLarge
+    return b"".join(pieces)
+
+
+def parse(request: Request, data: bytes) -> dict[str, Any]:
+    """An answer's body as an object. Raises Unavailable for anything else."""
+    try:
+        answer = json.loads(data)
+    except ValueError as error:
+        raise errors.Unavailable(
+            f"{request.what}: the answer is not JSON: {data[:200]!r}"
+        ) from error
+    if not isinstance(answer, dict):
+        raise errors.Unavailable(f"{request.what}: the answer is not a JSON object: {data[:200]!r}")
+    return answer
 
 
 def selection(

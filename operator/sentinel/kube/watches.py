@@ -128,7 +128,7 @@ async def _list(kube: Kube, resource: Resource, *, namespace: str | None, every:
     refused = 0
     while True:
         try:
-            await kube.list(resource, namespace=namespace, limit=1)
+            await kube.check_served(resource, namespace=namespace)
             return
         except TransientError as e:
             log.warning("waiting for the API server: %s", e.message)

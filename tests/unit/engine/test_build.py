@@ -27,7 +27,7 @@ from sentinel.engine.build import run_build
 from sentinel.engine.run import Run
 from sentinel.errors import Conflict, GoneError, NewerPlan
 from sentinel.plan.model import VERSION
-from sentinel.plan.names import AttemptId
+from sentinel.plan.names import FINISHED_LABEL, AttemptId
 
 
 def phase(server: Server) -> tuple[str, str]:
@@ -187,8 +187,8 @@ async def test_a_pod_that_goes_after_the_result_does_not_change_it(prepared: lis
     assert phase(server) == ("Succeeded", "Passed")
     assert lost(run) == []
     # Nobody knows that the box has ended: its pod stays for its logs, and is stopped.
-    stop = {"metadata": {"uid": f"uid-{name}"}, "spec": {"activeDeadlineSeconds": 1}}
-    assert (name, stop) in server.patches
+    metadata = {"uid": f"uid-{name}", "labels": {FINISHED_LABEL: "true"}}
+    assert (name, {"metadata": metadata, "spec": {"activeDeadlineSeconds": 1}}) in server.patches
 
 
 async def test_steps_of_a_lost_build_do_not_run_for_ever_in_its_status(prepared: list[int]) -> None:

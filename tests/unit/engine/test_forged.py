@@ -209,7 +209,7 @@ async def test_our_own_pod_whose_plan_was_changed_while_nobody_watched_is_stoppe
     assert "its plan is not signed" in message
     assert "It was stopped" in message
     assert server.acts == [("patch pods", "ns", NAME)]
-    assert server.patches[0][1]["metadata"] == {"uid": f"uid-{NAME}"}
+    assert server.patches[0][1]["metadata"]["uid"] == f"uid-{NAME}"
 
 
 async def test_nothing_is_done_to_such_a_pod_where_the_result_was_written_before() -> None:
@@ -274,7 +274,7 @@ async def test_a_plan_that_is_changed_while_the_build_runs_ends_it() -> None:
         ("create pods", "ns", NAME),
         ("patch pods", "ns", NAME),
     }
-    assert server.patches[0][1]["metadata"] == {"uid": f"uid-{NAME}"}
+    assert server.patches[0][1]["metadata"]["uid"] == f"uid-{NAME}"
 
 
 async def test_a_pod_whose_label_is_taken_off_is_not_taken_for_deleted() -> None:
@@ -291,7 +291,10 @@ async def test_a_pod_whose_label_is_taken_off_is_not_taken_for_deleted() -> None
 
     phase, reason, message = outcome(server)
     assert (phase, reason) == ("Errored", "NotVerified")
-    assert "its label app.kubernetes.io/managed-by was changed while the build ran" in message
+    assert (
+        "its label app.kubernetes.io/managed-by or sentinel.wercker.com/finished was changed"
+        in message
+    )
     assert ("patch pods", "ns", NAME) in server.acts
 
 

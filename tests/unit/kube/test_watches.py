@@ -21,7 +21,7 @@ class Kube:
         self._answers = list(answers)
         self.asked: list[str] = []
 
-    async def list(self, resource: Any, *, namespace: str | None, limit: int) -> None:
+    async def check_served(self, resource: Any, *, namespace: str | None) -> None:
         self.asked.append(f"{namespace}/{resource.plural}" if namespace else resource.plural)
         answer = self._answers.pop(0)
         if answer is not None:
