@@ -37,6 +37,7 @@ from sentinel.image.reference import Reference, parse_reference
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, IMAGE_COMMITS
 from sentinel.registry import RegistryClient
+from sentinel.text import count_of
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +185,7 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
 
 
 def _summary(plain: PlainLayer, upper: UpperDir, *, size: int) -> str:
-    parts = [f"{plain.entries} changes in a layer of {gib(size)}"]
+    parts = [f"{count_of(plain.entries, 'change')} in a layer of {gib(size)}"]
     if plain.dropped:
         parts.append("left out: " + ", ".join(str(each) for each in plain.dropped))
     if upper.excluded:

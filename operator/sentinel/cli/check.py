@@ -32,7 +32,7 @@ from sentinel.config.load import (
 from sentinel.plan.asked import Answer, Wanted, about_answers, images_of, with_gone
 from sentinel.plan.engines import about_engines
 from sentinel.steps.standard import not_standard
-from sentinel.text import printable
+from sentinel.text import count_of, printable
 
 Asked: TypeAlias = list[tuple[Wanted, Answer | None]]
 """Boxes and services, and what their registries answered; None where there was nothing to ask."""
@@ -159,10 +159,12 @@ def _human(checked: Checked) -> None:
         click.echo(f"{shown}: {line}")
     errors = sum(d.severity is Severity.ERROR for d in found)
     if found:
-        click.echo(f"{shown}: {_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}")
+        click.echo(
+            f"{shown}: {count_of(errors, 'error')}, {count_of(len(found) - errors, 'warning')}"
+        )
     if not errors:
         known = loaded.config.pipelines if loaded.config else {}
-        named = [f"{name} ({_count(len(each.steps), 'step')})" for name, each in known.items()]
+        named = [f"{name} ({count_of(len(each.steps), 'step')})" for name, each in known.items()]
         listed = ", ".join(named) or "none, so nothing can be run; add build: with steps: under it"
         click.echo(f"{shown}: fine; pipelines: {listed}")
     if checked.elsewhere:
@@ -181,10 +183,6 @@ def _about_image(wanted: Wanted, answer: Answer | None) -> str:
     else:
         known = f"{answer.digest} {', '.join(answer.platforms)}".rstrip()
     return printable(f"{wanted.what} {name}{was}: {known}")
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _json(checked: Checked) -> None:

@@ -221,7 +221,7 @@ def judge(steps: Sequence[PlanStep], state: SessionState) -> Outcome:
     failed = first_failure(steps, state)
     if failed is None:
         count = sum(step.phase == "main" for step in steps)
-        return Outcome.passed(f"all {count} steps passed")
+        return Outcome.passed("the step passed" if count == 1 else f"all {count} steps passed")
     known = state.steps[failed.ordinal]
     reason = read_reason(known.reason)
     detail = known.message or str(reason)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from sentinel.session.client import Session
+from sentinel.text import count_of
 
 LONGEST = 8 * 1024
 """Bytes of a line; the rest is left out."""
@@ -51,7 +52,8 @@ class BuildLog:
             await self._note([rest])
         left = self._seen - self._noted
         if left > 0:
-            text = f"… {max(left - len(self._last), 0)} lines are left out: the output is too long"
+            lines = count_of(max(left - len(self._last), 0), "line")
+            text = f"… {lines} left out: the output is too long"
             kept = "\n".join(self._last)
             await self._session.note(f"{self._ordinal}-log-rest", f"{text}\n{kept}"[: 15 * 1024])
         self.complete = True

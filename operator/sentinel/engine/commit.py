@@ -39,6 +39,7 @@ from sentinel.kube.resources import IMAGE_COMMITS
 from sentinel.plan.names import BOX
 from sentinel.plan.pod import owner_reference
 from sentinel.source.address import without_query
+from sentinel.text import count_of
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ def not_in_image(status: ImageCommitStatus) -> str:
     """What the agent left out of an image, for the Build's events: an entry of excludePaths that matched nothing is
     the one to look at. "" where nothing was."""
     parts = [
-        f"{each.path} ({each.entries} entries)"
+        f"{each.path} ({count_of(each.entries, 'entry', 'entries')})"
         if each.entries
         else f"{each.path} (matched nothing)"
         for each in status.excluded

@@ -10,6 +10,7 @@ from sentinel.api.reasons import Reason
 from sentinel.engine.reporter import Reporter
 from sentinel.kube.events import Recorder
 from sentinel.plan.model import Plan
+from sentinel.text import count_of
 
 MOST_EVENTS = 100
 """Of one Build while one operator drives it: what a box does decides over how many there are."""
@@ -27,7 +28,7 @@ class EventReporter(Reporter):
         self._say(
             "Accepted",
             "Plan",
-            f"pipeline {plan.pipeline!r} at {plan.source.short}: {len(plan.steps)} steps",
+            f"pipeline {plan.pipeline!r} at {plan.source.short}: {count_of(len(plan.steps), 'step')}",
         )
 
     def noticed(self, *, message: str) -> None:

@@ -33,6 +33,7 @@ from sentinel.plan.notices import notices
 from sentinel.plan.options import check_options
 from sentinel.plan.plan import make_plan
 from sentinel.plan.podpolicy import check_durations, check_pod
+from sentinel.text import count_of
 
 
 async def prepare(run: Run, number: int) -> Attempt:
@@ -116,7 +117,8 @@ def _accept(attempt: Attempt, known: Sequence[str]) -> None:
         Reason.VALID,
         "; note: ".join(
             [
-                f"pipeline {plan.pipeline!r} of {plan.source.short}: {len(plan.steps)} steps in {plan.box.name}",
+                f"pipeline {plan.pipeline!r} of {plan.source.short}: {count_of(len(plan.steps), 'step')} "
+                f"in {plan.box.name}",
                 *known,
             ]
         ),

@@ -38,6 +38,7 @@ from sentinel.plan.refusals import classify_refusal, refused
 from sentinel.plan.workflow import RUN_UID_LABEL, decide, owned_by, pipelines_of, summary
 from sentinel.resolver.client import raise_failure
 from sentinel.resolver.messages import WorkflowRequest
+from sentinel.text import count_of
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ class _One:
         pipelines = pipelines_of(answer.workflow, env_files=files)
         self._change(pipelines=pipelines, workflow=answer.workflow.name, phase=RunPhase.RUNNING)
         at = source.commit[:12] or source.digest[:19]
-        text = f"workflow {answer.workflow.name} of {at}: {len(pipelines)} pipelines"
+        text = f"workflow {answer.workflow.name} of {at}: {count_of(len(pipelines), 'pipeline')}"
         self._condition(ConditionType.ACCEPTED, "True", Reason.VALID, text)
         self._condition(ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING)
         # Nothing is created for a workflow that a restart might read again, and otherwise.

@@ -19,6 +19,7 @@ from sentinel.plan.model import ImageFacts, Plan
 from sentinel.plan.names import is_dns_name
 from sentinel.plan.repository import repository_name
 from sentinel.plan.users import is_read_only, is_root
+from sentinel.text import count_of
 
 
 def notices(facts: Facts, plan: Plan) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ def _about_image(build: Build, box: Box, plan: Plan) -> list[str]:
         )
     others = [path for path in volumes if path not in holding]
     if others:
-        more = f" and {len(others) - 8} others" if len(others) > 8 else ""
+        more = f" and {count_of(len(others) - 8, 'other')}" if len(others) > 8 else ""
         found.append(
             f"VOLUME {', '.join(path[:100] for path in others[:8])}{more} of {box.id} is not committed: what steps "
             "write there is not in the pushed image"

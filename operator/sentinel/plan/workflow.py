@@ -207,7 +207,9 @@ def summary(run: WorkflowRun, pipelines: Sequence[PipelineStatus]) -> Summary:
         phase=RunPhase.SUCCEEDED,
         progress=progress,
         reason=Reason.PASSED,
-        message=f"all {len(pipelines)} pipelines passed",
+        message="the pipeline passed"
+        if len(pipelines) == 1
+        else f"all {len(pipelines)} pipelines passed",
     )
 
 

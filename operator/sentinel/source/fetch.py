@@ -28,6 +28,7 @@ from sentinel.source.failure import Deadline, failed
 from sentinel.source.ignore import leave_out
 from sentinel.source.restore import restoring
 from sentinel.source.task import TIMEOUT, VARIABLE, Task
+from sentinel.text import count_of
 
 MAX_MEMORY = 2 * 1024**3
 """Memory of each process in bytes: what a tree with very many files would take without a bound."""
@@ -110,7 +111,7 @@ def fetch(task: Task) -> None:
                 _make_empty(dest.parent / step)
                 place(name, str(dest.parent / step))
         if left_out := leave_out(task.dest, task.ignore_file):
-            print(f"{task.ignore_file}: {left_out} files left out", flush=True)
+            print(f"{task.ignore_file}: {count_of(left_out, 'file')} left out", flush=True)
         if installing:
             _installed(installing)
     except BaseException:

@@ -14,6 +14,7 @@ from sentinel.errors import InfrastructureError, UserError
 from sentinel.nearest import nearest
 from sentinel.steps.manifest import Manifest
 from sentinel.steps.versions import LATEST, is_exact
+from sentinel.text import count_of
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
@@ -153,5 +154,5 @@ def _suggestion(wanted: WantedStep, names: Sequence[str]) -> str:
 
 
 def _list(words: Sequence[str]) -> str:
-    more = f" and {len(words) - 5} others" if len(words) > 5 else ""
+    more = f" and {count_of(len(words) - 5, 'other')}" if len(words) > 5 else ""
     return ", ".join(words[:5]) + more

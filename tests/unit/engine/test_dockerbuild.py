@@ -289,6 +289,6 @@ async def test_of_output_that_is_too_long_the_end_is_kept() -> None:
 
     assert notes.text.startswith("line 0\nline 1\n")
     assert notes.text.endswith("\nerror: last")
-    assert "lines are left out" in notes.text
+    assert "lines left out" in notes.text
     assert len(notes.text) < 10_000
     assert log.error() == "last"

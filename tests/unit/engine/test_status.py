@@ -123,6 +123,11 @@ def test_the_first_step_that_did_not_pass_decides(
     assert outcome.succeeded is (reason is Reason.PASSED)
 
 
+def test_a_build_of_one_step_says_so_in_the_singular() -> None:
+    outcome = judge(PLAN.steps[:1], SessionState(steps={1: ended(1, "Passed")}))
+    assert (outcome.reason, outcome.message) == (Reason.PASSED, "the step passed")
+
+
 class Server(FakeApi):
     """The API server with one Build."""
 

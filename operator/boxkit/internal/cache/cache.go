@@ -121,6 +121,14 @@ func Size(bytes int64) string {
 	return fmt.Sprintf("%d bytes", bytes)
 }
 
+// Files is a number of files for people.
+func Files(count int) string {
+	if count == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", count)
+}
+
 const (
 	pathMax = 4095
 	nameMax = 255

@@ -83,7 +83,7 @@ func Run(in io.Reader, log io.Writer) error {
 
 func (r Report) String() string {
 	if r.State == Hit {
-		return fmt.Sprintf("restored %d files of %s in %.1f s", r.Files, cache.Size(r.Size), r.Seconds)
+		return fmt.Sprintf("restored %s of %s in %.1f s", cache.Files(r.Files), cache.Size(r.Size), r.Seconds)
 	}
 	return fmt.Sprintf("starts empty (%s): %s", r.State, r.Text)
 }

@@ -182,7 +182,7 @@ func (c *collector) collectCache(
 	if reason, text := c.put(ctx, client, m, urls, spool, collected.Bytes, collected.SHA256); reason != "" {
 		return fail(reason, text)
 	}
-	c.header("--- sentinel: cache: saved %d files of %s", collected.Files, cache.Size(collected.Size))
+	c.header("--- sentinel: cache: saved %s of %s", cache.Files(collected.Files), cache.Size(collected.Size))
 	return collected
 }
 
