@@ -52,8 +52,8 @@ class BuildLog:
             await self._note([rest])
         left = self._seen - self._noted
         if left > 0:
-            lines = count_of(max(left - len(self._last), 0), "line")
-            text = f"… {lines} left out: the output is too long"
+            dropped = count_of(max(left - len(self._last), 0), "line")
+            text = f"… {dropped} left out: the output is too long"
             kept = "\n".join(self._last)
             await self._session.note(f"{self._ordinal}-log-rest", f"{text}\n{kept}"[: 15 * 1024])
         self.complete = True

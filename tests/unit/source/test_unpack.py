@@ -576,8 +576,10 @@ def test_nothing_but_refusals_comes_of_damaged_headers(world: World) -> None:
             except Refused as refused:
                 assert list(dest.iterdir()) == []
                 assert refused.message.isprintable()
+            # A file system may wait for the disk where a file is truncated and written again.
+            archive.unlink()
     assert (world.outside / "precious").read_text() == "precious"
-    assert sorted(path.name for path in world.path.iterdir()) == ["archive", "outside", "place"]
+    assert sorted(path.name for path in world.path.iterdir()) == ["outside", "place"]
 
 
 def _mend_checksum(data: bytearray, at: int) -> None:
