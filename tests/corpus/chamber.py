@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sentinel.engine.box import step_spec
+from sentinel.engine.boxsteps import step_spec
 from sentinel.engine.dockerbuild import ImageBuild, buildctl_words, read_build
 from sentinel.engine.dockerpush import read_push
 from sentinel.engine.properties import wants_sync

@@ -1,4 +1,4 @@
-"""Stages 7, 8 and 11: the session with the box, its steps, and what they mean for the build.
+"""Stages 7, 8 and 11: the session with the box of a pod, and what of it shows in the status.
 
 The journal in the box decides. Everything here may be done twice: boxkit knows what it has, and the status is derived
 again from the journal each time.
@@ -8,42 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from sentinel.api.build import PodStatus
 from sentinel.api.conditions import ConditionType
-from sentinel.api.reasons import Reason, read_reason
+from sentinel.api.reasons import Reason
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.board import Board
+from sentinel.engine.boxsteps import expected, open_message
 from sentinel.engine.cache import note_restored
-from sentinel.engine.deadline import steps_done
-from sentinel.engine.run import Outcome
 from sentinel.engine.status import step_statuses
 from sentinel.engine.uploads import Uploads
 from sentinel.engine.usage import used_by_steps
 from sentinel.errors import InfrastructureError, NotYet, UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
-from sentinel.layout import (
-    BOXKIT,
-    CACHE_DIR,
-    FETCHED_CACHE,
-    FETCHED_SOURCE,
-    OUTPUT_DIR,
-    PIPELINE_DIR,
-    REPORT_DIR,
-    step_dir,
-)
-from sentinel.plan.environment import ResolvedEnvironment
-from sentinel.plan.model import PlanStep
-from sentinel.plan.names import BOX, is_dns_name
+from sentinel.layout import BOXKIT
+from sentinel.plan.names import BOX
 from sentinel.plan.observe import observe
-from sentinel.plan.pod import CACHE_ENTRIES
 from sentinel.plan.users import is_read_only
 from sentinel.session.client import Session
-from sentinel.session.journal import Expected, SessionState
-from sentinel.session.messages import AttemptLimits, Cache, Copy, Open, Result, Service, StepSpec
+from sentinel.session.journal import SessionState
 from sentinel.session.records import (
     AnyRecord,
     CacheSeen,
@@ -77,10 +63,7 @@ async def box_session(attempt: Attempt) -> AsyncIterator[Session]:
         box=(attempt.id.uid, attempt.id.attempt),
         on_record=heard,
         known=attempt.writer.begun,
-        expected=Expected(
-            steps={step.ordinal: step.id for step in attempt.plan.steps},
-            services=frozenset(service.alias for service in attempt.plan.services),
-        ),
+        expected=expected(attempt.plan),
     )
     attempt.session = session
     async with session:
@@ -138,7 +121,9 @@ async def open_box(attempt: Attempt) -> None:
     if session.state.opened is None and resolved.warnings:
         attempt.report.noticed(message="; ".join(resolved.warnings))
     try:
-        await session.open(_open_message(attempt, resolved))
+        store = attempt.tools.store is not None
+        ca = attempt.tools.settings.store.ca
+        await session.open(open_message(attempt.plan, resolved, store=store, ca=ca))
     except RequestRefused as e:
         if e.code == "PrepareFailed":
             remedy = (
@@ -163,12 +148,6 @@ async def open_box(attempt: Attempt) -> None:
         await session.note("images", "\n".join(lines))
 
 
-async def services_tried(attempt: Attempt) -> None:
-    """Wait until the box has tried every service. It does so before the first step; until then none has started."""
-    aliases = {service.alias for service in attempt.plan.services}
-    await attempt.session.wait_for(lambda state: aliases <= state.services.keys())
-
-
 async def mark_begun(attempt: Attempt) -> None:
     """Say that steps may start from now on, before the box is asked to start any.
 
@@ -177,77 +156,6 @@ async def mark_begun(attempt: Attempt) -> None:
     if not attempt.writer.begun:
         attempt.writer.condition(ConditionType.SUCCEEDED, "Unknown", Reason.RUNNING)
         await attempt.writer.flush()
-
-
-async def run_main(attempt: Attempt) -> SessionState:
-    """Queue all main steps in one go and wait until each has ended or been skipped."""
-    steps = [step for step in attempt.plan.steps if step.phase == "main"]
-    await attempt.session.start([step_spec(step) for step in steps])
-    return await steps_done(attempt, steps)
-
-
-async def run_after(attempt: Attempt, outcome: Outcome) -> None:
-    """The after-steps: a fresh shell that knows the result. They never change it."""
-    steps = [step for step in attempt.plan.steps if step.phase == "after"]
-    if not steps:
-        return
-    result = result_of(attempt.plan.steps, attempt.session.state, outcome)
-    await attempt.session.start([step_spec(step) for step in steps], result=result)
-    await steps_done(attempt, steps)
-
-
-def result_of(steps: Sequence[PlanStep], state: SessionState, outcome: Outcome) -> Result:
-    """What after-steps get to know (wercker.md "After-steps"): the failed step and its own message.
-
-    Where the steps passed and the image or the output could not be kept, that is the step `store`, as in wercker.
-    """
-    if outcome.succeeded:
-        return Result(result="passed")
-    failed = first_failure(steps, state)
-    if failed is not None:
-        name, message = failed.display_name, state.steps[failed.ordinal].message
-    else:
-        cancelled = outcome.reason is Reason.CANCELLED
-        name, message = "" if cancelled else "store", ""
-    return Result(
-        result="failed",
-        failed_step_display_name=name,
-        failed_step_message=message or outcome.message,
-    )
-
-
-def judge(steps: Sequence[PlanStep], state: SessionState) -> Outcome:
-    """What the main steps make of the build. All of them must have ended."""
-    failed = first_failure(steps, state)
-    if failed is None:
-        count = sum(step.phase == "main" for step in steps)
-        return Outcome.passed("the step passed" if count == 1 else f"all {count} steps passed")
-    known = state.steps[failed.ordinal]
-    reason = read_reason(known.reason)
-    detail = known.message or str(reason)
-    if reason is Reason.EXIT_CODE:
-        # What the step wrote to its message file says why, and not with which code it ended.
-        ending = f"exited with code {known.exit}"
-        detail = ending if detail in (ending, str(reason)) else f"{ending}: {detail}"
-    return Outcome.failed(reason, f"step {failed.display_name!r} failed: {detail}")
-
-
-def was_stopped(steps: Sequence[PlanStep], state: SessionState) -> bool:
-    """Whether the box was stopped while a main step ran or waited, which is no result of the step's."""
-    failed = first_failure(steps, state)
-    if failed is None:
-        return False
-    # A main step is only skipped without a failed one before it where the box was stopped between the two.
-    return state.steps[failed.ordinal].reason in (Reason.BOX_TERMINATED, Reason.SKIPPED)
-
-
-def first_failure(steps: Sequence[PlanStep], state: SessionState) -> PlanStep | None:
-    """The first main step that did not pass."""
-    for step in steps:
-        known = state.steps.get(step.ordinal)
-        if step.phase == "main" and known is not None and known.done and not known.passed:
-            return step
-    return None
 
 
 def _follow(attempt: Attempt, state: SessionState, record: AnyRecord) -> None:
@@ -285,66 +193,3 @@ def _note_opened(attempt: Attempt) -> None:
     pod = attempt.writer.status.pod or PodStatus(attempt=attempt.plan.attempt)
     attempt.writer.change(pod=pod.model_copy(update={"node": node}))
     attempt.report.started(plan=attempt.plan, node=node)
-
-
-def _open_message(attempt: Attempt, environment: ResolvedEnvironment) -> Open:
-    plan = attempt.plan
-    return Open(
-        build=plan.uid,
-        attempt=plan.attempt,
-        env=environment.env,
-        masks=environment.masks,
-        shell=plan.shell,
-        entrypoint=plan.entrypoint,
-        source_dir=plan.source_dir,
-        pipeline_dir=PIPELINE_DIR,
-        report_dir=REPORT_DIR,
-        clear=_stale(plan.base_path, cached=bool(plan.cache.key)),
-        dirs=(PIPELINE_DIR, OUTPUT_DIR, CACHE_DIR),
-        copies=(Copy(source=FETCHED_SOURCE, target=plan.base_path),),
-        cache=Cache(
-            source=FETCHED_CACHE if plan.cache.size else "",
-            target=CACHE_DIR,
-            entries=CACHE_ENTRIES,
-        )
-        if plan.cache.key
-        else None,
-        limits=AttemptLimits(build=plan.build_timeout),
-        services=tuple(
-            Service(alias=service.alias, ports=service.ports, hosts=not is_dns_name(service.alias))
-            for service in plan.services
-        ),
-        store=attempt.tools.store is not None,
-        ca=attempt.tools.settings.store.ca,
-    )
-
-
-def _stale(base_path: str, *, cached: bool) -> tuple[str, ...]:
-    """Where an image that a build has left still has that build's files, which are not this one's.
-
-    wercker deleted the directory above base-path. A short base-path elsewhere, like /app, and one below /usr are
-    not emptied: they may be the image's own. A directory that a cache is restored to boxkit empties itself, and fills
-    while the rest is prepared.
-    """
-    own = (OUTPUT_DIR, REPORT_DIR) if cached else (OUTPUT_DIR, CACHE_DIR, REPORT_DIR)
-    deep = base_path.count("/") >= 3 and not base_path.startswith("/usr/")
-    return (base_path, *own) if deep or base_path.startswith(f"{PIPELINE_DIR}/") else own
-
-
-def step_spec(step: PlanStep) -> StepSpec:
-    """The step as boxkit gets it."""
-    return StepSpec(
-        ordinal=step.ordinal,
-        id=step.id,
-        name=step.name,
-        phase=step.phase,
-        display_name=step.display_name,
-        owner=step.owner,
-        kind=step.kind,
-        code=step.code,
-        dir=step_dir(step.id) if step.kind == "step" else "",
-        exports=step.exports,
-        cwd=step.cwd,
-        command_timeout=step.command_timeout,
-        no_response_timeout=step.no_response_timeout,
-    )

@@ -14,16 +14,8 @@ from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.clock import rfc3339
 from sentinel.engine.attempt import Attempt
-from sentinel.engine.box import (
-    box_session,
-    judge,
-    mark_begun,
-    open_box,
-    run_after,
-    run_main,
-    services_tried,
-    was_stopped,
-)
+from sentinel.engine.box import box_session, mark_begun, open_box
+from sentinel.engine.boxsteps import judge, run_after, run_main, services_tried, was_stopped
 from sentinel.engine.commit import commit
 from sentinel.engine.deadline import cancelled
 from sentinel.engine.ending import box_ends, why_box_ended
@@ -162,9 +154,9 @@ async def _steps(attempt: Attempt) -> Outcome:
         await open_box(attempt)
     else:
         await run.unless_cancelled(open_box(attempt))
-        await run.unless_cancelled(services_tried(attempt))
+        await run.unless_cancelled(services_tried(attempt.session, attempt.plan))
         await mark_begun(attempt)
-    state = await guarded(run_main(attempt), _pass_on_cancel(attempt), do_ours(attempt))
+    state = await guarded(run_main(attempt.session, attempt.plan), _pass_on_cancel(attempt), do_ours(attempt))
     if was_stopped(attempt.plan.steps, state):
         raise BoxEnded("the box was stopped while its steps ran")
     outcome = judge(attempt.plan.steps, state)
@@ -176,7 +168,7 @@ async def _steps(attempt: Attempt) -> Outcome:
         if run.result is None and not outcome.succeeded and box_ends(attempt):
             raise BoxEnded(f"the box ended before its results were kept: {outcome.message}")
     run.result = outcome
-    await guarded(run_after(attempt, outcome), do_ours(attempt))
+    await guarded(run_after(attempt.session, attempt.plan, outcome), do_ours(attempt))
     return blame_services(outcome, attempt.dead_services)
 
 

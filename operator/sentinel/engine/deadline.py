@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Iterable
 
 from sentinel.api.reasons import Reason
-from sentinel.engine.attempt import Attempt
 from sentinel.errors import CancelledByUser, UserError
 from sentinel.plan.model import PlanStep
 from sentinel.session.client import Session
@@ -26,19 +25,22 @@ CANCELLED_WITHIN = 60.0
 """Seconds from a cancel to the end of the steps."""
 
 
-async def steps_done(attempt: Attempt, steps: Iterable[PlanStep]) -> SessionState:
+async def steps_done(
+    session: Session, steps: Iterable[PlanStep], *, build_timeout: float
+) -> SessionState:
     """The state in which all of `steps`, of one phase, have ended or been skipped.
 
+    `build_timeout` in seconds bounds main steps, 0 for none.
     Raises UserError CommandTimeout or BuildTimeout where the box lets one run on past its time.
     """
     wanted = {step.ordinal: step for step in steps}
     main = any(step.phase == "main" for step in wanted.values())
-    seconds = attempt.plan.build_timeout
+    seconds = build_timeout
     limited = main and seconds > 0
     try:
         async with asyncio.timeout(seconds + SLACK if limited else None) as whole:
-            while not attempt.session.state.done(wanted):
-                await _next_change(attempt.session, wanted)
+            while not session.state.done(wanted):
+                await _next_change(session, wanted)
     except TimeoutError:
         if not whole.expired():
             raise
@@ -47,7 +49,7 @@ async def steps_done(attempt: Attempt, steps: Iterable[PlanStep]) -> SessionStat
             "does not stop them: something in it keeps boxkit from working",
             reason=Reason.BUILD_TIMEOUT,
         ) from None
-    return attempt.session.state
+    return session.state
 
 
 async def _next_change(session: Session, wanted: dict[int, PlanStep]) -> None:

@@ -17,6 +17,7 @@ from sentinel.api.source import Source
 from sentinel.clock import Clock
 from sentinel.engine.board import Board, Key, Seen
 from sentinel.engine.guard import guarded
+from sentinel.engine.outcome import Outcome as Outcome  # noqa: PLC0414 - stages know it by this module
 from sentinel.engine.reporter import Reporter
 from sentinel.engine.secrets import References
 from sentinel.engine.status import StatusWriter
@@ -54,23 +55,6 @@ class Tools:
     """The operator before this one did not stop in order: a Build may be why."""
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the build that is prepared alone, because the operator was killed while it was prepared before."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a build ended. `reason` is Passed exactly when `succeeded`; it may be one that only another release knows."""
-
-    succeeded: bool
-    reason: Reason | str
-    message: str
-
-    @classmethod
-    def passed(cls, message: str) -> Outcome:
-        return cls(succeeded=True, reason=Reason.PASSED, message=message)
-
-    @classmethod
-    def failed(cls, reason: Reason | str, message: str) -> Outcome:
-        return cls(succeeded=False, reason=reason, message=message)
 
 
 @dataclass(kw_only=True)

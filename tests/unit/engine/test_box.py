@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sentinel.engine.board import Board
-from sentinel.engine.box import _stale, connector
+from sentinel.engine.box import connector
+from sentinel.engine.boxsteps import stale
 from sentinel.errors import NotYet
 from sentinel.kube.errors import NotFound
 from sentinel.layout import BOXKIT
@@ -91,10 +92,10 @@ async def test_a_container_that_is_not_there_yet_is_no_failure() -> None:
     ],
 )
 def test_the_source_of_the_build_that_left_the_image_goes(base_path: str, emptied: bool) -> None:
-    assert (base_path in _stale(base_path, cached=True)) is emptied
-    assert {"/pipeline/output", "/report"} <= set(_stale(base_path, cached=True))
+    assert (base_path in stale(base_path, cached=True)) is emptied
+    assert {"/pipeline/output", "/report"} <= set(stale(base_path, cached=True))
 
 
 def test_what_is_restored_to_is_not_emptied_beside_it() -> None:
-    assert "/pipeline/cache" not in _stale("/pipeline/source", cached=True)
-    assert "/pipeline/cache" in _stale("/pipeline/source", cached=False)
+    assert "/pipeline/cache" not in stale("/pipeline/source", cached=True)
+    assert "/pipeline/cache" in stale("/pipeline/source", cached=False)

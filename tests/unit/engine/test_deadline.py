@@ -11,10 +11,10 @@ from tests.unit.engine.test_uploads import Box
 
 from sentinel.api.reasons import Reason
 from sentinel.engine import deadline
-from sentinel.engine.attempt import Attempt
 from sentinel.errors import CancelledByUser, UserError
 from sentinel.plan.model import PlanStep
 from sentinel.session import records as r
+from sentinel.session.journal import SessionState
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +28,8 @@ def step(ordinal: int, *, command: float = 0.05, phase: str = "main") -> PlanSte
     return cast(Any, SimpleNamespace(**fields))
 
 
-def attempt(box: Box, *, build: float = 60.0) -> Attempt:
-    """An attempt of a plan with that timeout."""
-    plan = SimpleNamespace(build_timeout=build)
-    return cast(Any, SimpleNamespace(plan=plan, session=box))
+async def steps_done(box: Box, steps: list[PlanStep], *, build: float = 60.0) -> SessionState:
+    return await deadline.steps_done(cast(Any, box), steps, build_timeout=build)
 
 
 def begin(box: Box, ordinal: int) -> None:
@@ -44,7 +42,7 @@ async def test_steps_that_end_in_time_are_waited_for() -> None:
     box.finish(1)
     box.say(r.Queued, ordinal=2, id="s", phase="main")
     box.say(r.Skipped, ordinal=2, reason="Skipped", message="")
-    state = await deadline.steps_done(attempt(box), [step(1), step(2)])
+    state = await steps_done(box, [step(1), step(2)])
     assert state.done([1, 2])
 
 
@@ -53,20 +51,20 @@ async def test_a_step_past_its_command_timeout_ends_the_build(phase: str) -> Non
     box = Box()
     begin(box, 1)
     with pytest.raises(UserError, match=r"step 's' ran longer than its command-timeout") as caught:
-        await deadline.steps_done(attempt(box), [step(1, phase=phase)])
+        await steps_done(box, [step(1, phase=phase)])
     assert caught.value.reason is Reason.COMMAND_TIMEOUT
 
 
 async def test_a_box_that_begins_no_step_ends_the_build() -> None:
     with pytest.raises(UserError, match="the box began no step for"):
-        await deadline.steps_done(attempt(Box()), [step(1)])
+        await steps_done(Box(), [step(1)])
 
 
 async def test_main_steps_past_the_build_timeout_end_the_build() -> None:
     box = Box()
     begin(box, 1)
     with pytest.raises(UserError, match=r"did not end within 0 s.*timeouts\.build") as caught:
-        await deadline.steps_done(attempt(box, build=0.01), [step(1, command=0)])
+        await steps_done(box, [step(1, command=0)], build=0.01)
     assert caught.value.reason is Reason.BUILD_TIMEOUT
 
 
@@ -81,7 +79,7 @@ async def test_a_cancel_that_the_box_does_not_heed_ends_the_build() -> None:
 async def test_a_step_without_a_timeout_is_waited_for() -> None:
     box = Box()
     begin(box, 1)
-    waiting = asyncio.create_task(deadline.steps_done(attempt(box, build=0), [step(1, command=0)]))
+    waiting = asyncio.create_task(steps_done(box, [step(1, command=0)], build=0))
     done, _ = await asyncio.wait([waiting], timeout=4 * deadline.SLACK)
     assert not done
     end: dict[str, Any] = {"exit": 0, "reason": "Passed", "message": "", "usage": r.Usage()}

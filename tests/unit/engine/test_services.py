@@ -10,7 +10,7 @@ from tests.unit.engine.world import Heard, Server, attempt_of, plan, run_of
 
 from sentinel.api.reasons import Reason
 from sentinel.engine import services
-from sentinel.engine.box import result_of
+from sentinel.engine.boxsteps import result_of
 from sentinel.engine.run import Outcome
 from sentinel.engine.services import blame_services, report_dead_services
 from sentinel.errors import BoxEnded, SentinelError

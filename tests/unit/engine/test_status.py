@@ -14,7 +14,7 @@ from sentinel.api.build import BuildStatus, PodStatus, StepStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
 from sentinel.engine.board import Board
-from sentinel.engine.box import judge
+from sentinel.engine.boxsteps import judge
 from sentinel.engine.status import Fields, StatusWriter, progress, step_statuses
 from sentinel.errors import GoneError, TransientError
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, PlanStep
