@@ -539,7 +539,7 @@ def cli_page() -> str:
         "",
         "## Exit codes",
         "",
-        "`sentinel wait` and `sentinel retry --watch`:",
+        "`sentinel run`, `sentinel wait` and `sentinel retry --watch`:",
         "",
         "| code | meaning |",
         "| --- | --- |",

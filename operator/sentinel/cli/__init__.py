@@ -23,6 +23,7 @@ VERBS = {
     "reporter": "sentinel.cli.roles",
     "resolver": "sentinel.cli.roles",
     "retry": "sentinel.cli.retry",
+    "run": "sentinel.cli.run",
     "schema": "sentinel.cli.schema",
     "steps": "sentinel.cli.steps",
     "version": "sentinel.cli.version",

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, TypeVar
 
 import click
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from sentinel import __version__
 from sentinel.api.build import BuildStatus
 from sentinel.api.conditions import Condition, ConditionType, Phase, derive_phase, get_condition
+from sentinel.cli.exits import Exit as Exit  # noqa: PLC0414 - verbs know it by this module
 from sentinel.config.findings import visible
 from sentinel.errors import GoneError, SentinelError
 from sentinel.kube.client import Kube
@@ -30,17 +30,6 @@ Command = Callable[..., None]
 COMPLETION_SECONDS = 2.0
 """The longest that the Tab key waits for names."""
 MOST_NAMES = 200
-
-
-class Exit(IntEnum):
-    """Exit codes of `sentinel wait` and `sentinel retry --watch` (docs/reference/cli.md)."""
-
-    SUCCEEDED = 0
-    FAILED = 1
-    ERRORED = 2
-    CANCELLED = 3
-    TIMED_OUT = 124
-    INTERRUPTED = 130
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,7 +156,9 @@ async def _steps(attempt: Attempt) -> Outcome:
         await run.unless_cancelled(open_box(attempt))
         await run.unless_cancelled(services_tried(attempt.session, attempt.plan))
         await mark_begun(attempt)
-    state = await guarded(run_main(attempt.session, attempt.plan), _pass_on_cancel(attempt), do_ours(attempt))
+    state = await guarded(
+        run_main(attempt.session, attempt.plan), _pass_on_cancel(attempt), do_ours(attempt)
+    )
     if was_stopped(attempt.plan.steps, state):
         raise BoxEnded("the box was stopped while its steps ran")
     outcome = judge(attempt.plan.steps, state)

@@ -81,11 +81,14 @@ def _states(state: SessionState, wanted: Iterable[int]) -> dict[int, str]:
     return {n: state.steps[n].state for n in wanted if n in state.steps}
 
 
-async def cancelled(session: Session, why: str) -> None:
-    """Pass a cancel on. Raises CancelledByUser if nothing has cancelled this within CANCELLED_WITHIN."""
+async def cancelled(session: Session, why: str, *, after: bool = False) -> None:
+    """Pass a cancel on; with `after` after-steps still run.
+
+    Raises CancelledByUser if nothing has cancelled this within CANCELLED_WITHIN.
+    """
     try:
         async with asyncio.timeout(CANCELLED_WITHIN):
-            await session.cancel(why)
+            await session.cancel(why, after=after)
             await asyncio.Event().wait()
     except TimeoutError:
         raise CancelledByUser(

@@ -22,10 +22,7 @@ def leave_out(root: str, name: str) -> int:
     0 where there is no such file, or it lies outside of `root`. `.git` stays. Raises OSError, CalledProcessError.
     """
     top = Path(root).resolve()
-    patterns = (top / name).resolve()
-    if not name or not patterns.is_relative_to(top) or not patterns.is_file():
-        return 0
-    found = _ignored(str(top), str(patterns))
+    found = ignored(root, name)
     for path in found:
         whole = top / path
         if path.endswith("/"):  # a submodule
@@ -34,6 +31,18 @@ def leave_out(root: str, name: str) -> int:
             whole.unlink()
         _prune(top, whole.parent)
     return len(found)
+
+
+def ignored(root: str, name: str) -> list[str]:
+    """The files below `root` that its file `name` tells to ignore, relative; a submodule has a slash behind it.
+
+    Empty where there is no such file, or it lies outside of `root`. Raises OSError, CalledProcessError.
+    """
+    top = Path(root).resolve()
+    patterns = (top / name).resolve()
+    if not name or not patterns.is_relative_to(top) or not patterns.is_file():
+        return []
+    return _ignored(str(top), str(patterns))
 
 
 def _ignored(root: str, patterns: str) -> list[str]:

@@ -69,7 +69,7 @@ async def test_main_steps_past_the_build_timeout_end_the_build() -> None:
 
 
 async def test_a_cancel_that_the_box_does_not_heed_ends_the_build() -> None:
-    async def cancel(_: str) -> None:
+    async def cancel(_: str, *, after: bool) -> None:
         pass
 
     with pytest.raises(CancelledByUser, match="the box did not stop its steps within"):

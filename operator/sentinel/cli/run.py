@@ -1,0 +1,204 @@
+"""`sentinel run`: a build of a local directory on a Docker Engine; its result is the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sentinel.cli.exits import Exit
+from sentinel.errors import SentinelError, UserError
+
+if TYPE_CHECKING:
+    from sentinel.engine.outcome import Outcome
+    from sentinel.local.environ import Given
+    from sentinel.local.run import LocalRun
+    from sentinel.local.view import View
+    from sentinel.settings import Settings
+
+ENV_FILE = "ENVIRONMENT"
+
+
+@click.command()
+@click.argument(
+    "folder", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option("--pipeline", default="build", show_default=True, help="The pipeline to run.")
+@click.option("--deploy-target", default="", help="A target section of the pipeline.")
+@click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help=f"Variables: X_NAME=public, XXX_NAME=protected. Default: {ENV_FILE} in the directory, where it is.",
+)
+@click.option(
+    "--step", "only", multiple=True, help="Run only this step; may be given several times."
+)
+@click.option("--from", "first", default="", metavar="STEP", help="Begin with this step.")
+@click.option("--until", "last", default="", metavar="STEP", help="End with this step.")
+@click.option("--commit", default="", metavar="NAME", help="Make a local image of the box.")
+@click.option("--no-cache", is_flag=True, help="Begin with an empty cache, and keep none.")
+@click.option("--pull", is_flag=True, help="Pull box and services also where the engine has them.")
+@click.option(
+    "--network", default="", help="Docker's network for the box. Default: the engine's own."
+)
+@click.option(
+    "--boxkit",
+    default="",
+    envvar="SENTINEL_BOXKIT",
+    metavar="FILE",
+    help="The program that runs the steps. Default: the one in Sentinel's image ($SENTINEL_IMAGE).",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["human", "json"]),
+    default="human",
+    show_default=True,
+    help="json: one event on a line.",
+)
+@click.pass_context
+def run(
+    ctx: click.Context,
+    folder: Path,
+    *,
+    pipeline: str,
+    deploy_target: str,
+    env_file: Path | None,
+    only: tuple[str, ...],
+    first: str,
+    last: str,
+    commit: str,
+    no_cache: bool,
+    pull: bool,
+    network: str,
+    boxkit: str,
+    output: str,
+) -> None:
+    """Run a pipeline of the project in FOLDER on this machine's Docker Engine.
+
+    Steps are named by their number, or by their name. Ctrl-C cancels: steps are stopped, after-steps run. Once more
+    stops everything at once. Exit code: 0 if the build succeeded, 1 if it failed, 2 if it errored, 3 if it was
+    cancelled.
+    """
+    # Imported here: start-up is felt.
+    from sentinel.local.docker import Docker  # noqa: PLC0415
+    from sentinel.local.planning import Wanted  # noqa: PLC0415
+    from sentinel.local.project import read_project  # noqa: PLC0415
+    from sentinel.local.run import LocalRun, Options  # noqa: PLC0415
+    from sentinel.local.selection import Selection  # noqa: PLC0415
+
+    if only and (first or last):
+        raise click.UsageError("--step cannot be combined with --from and --until")
+    view = _view(output)
+
+    async def work() -> Outcome:
+        docker = Docker.connect()
+        cancel = asyncio.Event()
+        try:
+            wanted = Wanted(
+                project=read_project(folder),
+                uid=str(uuid.uuid4()),
+                started=datetime.now(UTC),
+                pipeline=pipeline,
+                target=deploy_target,
+                selection=Selection(only=only, first=first, last=last),
+                given=_given(env_file, folder),
+            )
+            options = Options(
+                boxkit=boxkit, commit=commit, network=network, pull=pull, use_cache=not no_cache
+            )
+            local = LocalRun(
+                wanted,
+                options=options,
+                docker=docker,
+                settings=_settings(),
+                view=view,
+                cancel=cancel,
+            )
+            return await _interruptible(local, cancel, view)
+        finally:
+            docker.close()
+
+    ctx.exit(_exit_of(work))
+
+
+def _exit_of(work: Callable[[], Coroutine[Any, Any, Outcome]]) -> Exit:
+    from sentinel.api.reasons import Blame, Reason  # noqa: PLC0415
+
+    try:
+        outcome = asyncio.run(work())
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        return Exit.INTERRUPTED
+    except SentinelError as e:
+        click.ClickException(e.message).show()
+        return Exit.FAILED if isinstance(e, UserError) else Exit.ERRORED
+    if outcome.succeeded:
+        return Exit.SUCCEEDED
+    blame = outcome.reason.blame if isinstance(outcome.reason, Reason) else Blame.PLATFORM
+    return {Blame.USER: Exit.FAILED, Blame.CANCEL: Exit.CANCELLED}.get(blame, Exit.ERRORED)
+
+
+def _settings() -> Settings:
+    """The operator's settings, from this environment: where steps and images come from. Raises UserError."""
+    from pydantic import ValidationError  # noqa: PLC0415
+    from pydantic_settings import SettingsError  # noqa: PLC0415
+
+    from sentinel.settings import Settings  # noqa: PLC0415
+
+    try:
+        return Settings()
+    except (SettingsError, ValidationError) as e:
+        raise UserError(f"the settings in the environment (SENTINEL_…) are not valid: {e}") from e
+
+
+async def _interruptible(local: LocalRun, cancel: asyncio.Event, view: View) -> Outcome:
+    """The outcome of a run that the first SIGINT or SIGTERM cancels, and the second stops."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(local.run())
+
+    def interrupt() -> None:
+        if cancel.is_set():
+            task.cancel()
+            return
+        cancel.set()
+        view.note("cancelling: steps are stopped, after-steps run. Interrupt again to stop at once")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    return await task
+
+
+def _view(output: str) -> View:
+    from sentinel.local.view import Json, Lines  # noqa: PLC0415
+
+    out = sys.stdout.buffer
+    if output == "json":
+        return Json(out)
+    terminal = sys.stdout.isatty()
+    # no-color.org
+    colour = terminal and not os.environ.get("NO_COLOR")
+    return Lines(out, sys.stderr.buffer, terminal=terminal, colour=colour)
+
+
+def _given(env_file: Path | None, folder: Path) -> Given:
+    """The variables of the file, and of the caller's environment. Raises UserError for a file that is no text."""
+    from sentinel.config.decode import SIZE_LIMIT, DocumentError, decode  # noqa: PLC0415
+    from sentinel.local.environ import given_variables  # noqa: PLC0415
+
+    path = env_file or folder / ENV_FILE
+    text = ""
+    if path.is_file():
+        with path.open("rb") as file:
+            data = file.read(SIZE_LIMIT + 1)
+        try:
+            text = decode(data)
+        except DocumentError as e:
+            raise UserError(f"{path}: {e.diagnostic.message}") from e
+    return given_variables(text, os.environ)
