@@ -200,7 +200,7 @@ class LocalRun:
             artifacts = [
                 step
                 for step in plan.steps
-                if (known := session.state.steps.get(step.ordinal)) and known.artifacts
+                if (left := session.state.steps.get(step.ordinal)) and left.artifacts
             ]
         await self._keep_rest(outcome, containers.box, plan, artifacts)
         return outcome
