@@ -176,7 +176,7 @@ async def _interruptible(local: LocalRun, cancel: asyncio.Event, view: View) -> 
 
 
 def _view(output: str) -> View:
-    from sentinel.local.view import Json, Lines  # noqa: PLC0415
+    from sentinel.cli.runview import Json, Lines  # noqa: PLC0415
 
     out = sys.stdout.buffer
     if output == "json":

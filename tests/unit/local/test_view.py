@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from tests.unit.plan import examples
 
 from sentinel.api.reasons import Reason
+from sentinel.cli.runview import Json, Lines
 from sentinel.engine.outcome import Outcome
-from sentinel.local.view import Follower, Json, Lines, View
+from sentinel.local.view import Follower, View
 from sentinel.plan.model import Plan
 from sentinel.session.journal import StepState
 from sentinel.session.records import LogFacts, Started, Usage
