@@ -7,8 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.install import NAMESPACE, ROOT, environ, render
-from tests.kubectl import Kubectl
+import pytest
+from tests.cluster.conftest import Builds
+from tests.install import NAMESPACE, ROOT, environ, install, render
+from tests.kubectl import Kubectl, KubectlError, condition
 from tests.lab.state import Lab
 
 
@@ -118,3 +120,71 @@ def test_nobody_but_the_operator_may_ask_for_a_commit(sentinel: Lab, kubectl: Ku
         except Exception as e:  # "no" ends with code 1
             said = str(e)
         assert said == expected, (who, verb, what)
+
+
+def leader(kubectl: Kubectl) -> str:
+    """The pod that holds the Lease."""
+    lease = kubectl.get("lease", "sentinel-operator", namespace=NAMESPACE)
+    assert lease is not None
+    return str(lease["spec"]["holderIdentity"])
+
+
+def test_a_rollout_with_two_replicas_ends_and_an_operator_always_leads(builds: Builds) -> None:
+    kubectl, deployment = builds.kubectl, "deployment/sentinel-operator"
+    install(builds.lab, quiet=True, more={"operator.replicas": "2"})  # helm upgrade --wait
+    selector = "app.kubernetes.io/component=operator"
+    pods = kubectl.list("pods", namespace=NAMESPACE, selector=selector)
+    assert len(pods) == 2
+    for pod in pods:
+        # The agents have no port, the operators this one; livez also says what is wrong.
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}:8080/proxy"
+        assert kubectl("get", "--raw", f"{path}/livez") == "ok"
+        expected = "leading" if pod["metadata"]["name"] == leader(kubectl) else "standby"
+        assert kubectl("get", "--raw", f"{path}/readyz") == expected
+
+    # An image that cannot be pulled: the operators that run go on.
+    kubectl("set", "image", deployment, "-n", NAMESPACE, "*=registry.invalid/sentinel:none")
+    try:
+        kubectl.wait_for(
+            "deployment",
+            "sentinel-operator",
+            namespace=NAMESPACE,
+            until=lambda raw: raw["status"].get("unavailableReplicas") == 1,
+        )
+        assert leader(kubectl) in {pod["metadata"]["name"] for pod in pods}
+        ready = kubectl(
+            "get", deployment, "-n", NAMESPACE, "-o", "jsonpath={.status.readyReplicas}"
+        )
+        assert ready == "2"
+    finally:
+        kubectl("rollout", "undo", deployment, "-n", NAMESPACE)
+
+    # As a drain does: the standby takes over, and builds.
+    old = leader(kubectl)
+    kubectl("delete", "pod", old, "-n", NAMESPACE, "--wait=false")
+    kubectl.wait_for(
+        "lease",
+        "sentinel-operator",
+        namespace=NAMESPACE,
+        until=lambda raw: raw["spec"]["holderIdentity"] not in ("", old),
+    )
+    builds.apply("b", url=builds.script("echo built"))
+    assert builds.finish("b")["status"]["phase"] == "Succeeded"
+
+
+def test_the_probes_of_the_agent_pass_and_fail_without_a_touch_of_its_file(
+    sentinel: Lab, kubectl: Kubectl
+) -> None:
+    pod = kubectl.list("pods", namespace=NAMESPACE, selector="app.kubernetes.io/component=agent")[0]
+    name = pod["metadata"]["name"]
+    probes = pod["spec"]["containers"][0]
+    for probe in ("livenessProbe", "readinessProbe"):
+        kubectl("exec", "-n", NAMESPACE, name, "--", *probes[probe]["exec"]["command"])
+    assert condition(pod, "Ready")["status"] == "True"
+    # An hour without a touch, which is what a stuck agent looks like.
+    script = probes["livenessProbe"]["exec"]["command"][2].replace("/var/spool/sentinel", "/tmp")
+    with pytest.raises(KubectlError):
+        kubectl(
+            *("exec", "-n", NAMESPACE, name, "--"),
+            *("sh", "-c", f"touch -d '1 hour ago' /tmp/alive && {script}"),
+        )
