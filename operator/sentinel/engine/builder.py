@@ -24,7 +24,6 @@ from sentinel.plan.names import (
     UID_LABEL,
     label_value,
 )
-from sentinel.plan.pod import FETCH_USER
 from sentinel.settings import Settings
 
 Object = dict[str, Any]
@@ -35,6 +34,9 @@ CONTEXT = "context"
 
 COMPONENT = "app.kubernetes.io/component"
 IMAGE_BUILD = "image-build"
+USER = 65532
+"""Uid and gid of buildctl: never root."""
+
 BUILDERS = f"{COMPONENT}={IMAGE_BUILD}"
 """The label selector of these pods."""
 
@@ -113,9 +115,9 @@ def make_builder(
         "nodeSelector": {**buildkit.node_selector, "kubernetes.io/os": "linux"},
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": FETCH_USER,
-            "runAsGroup": FETCH_USER,
-            "fsGroup": FETCH_USER,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumes": [

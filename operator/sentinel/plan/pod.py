@@ -53,9 +53,6 @@ CACHE_ENTRIES = 300_000
 CACHE_RESTORED_WITHIN = 300.0
 """Seconds for restoring a cache, beside the fetching of the source."""
 
-FETCH_USER = 65532
-"""Uid and gid of the fetcher: never root."""
-
 NET_SECONDS = 30 * 60
 """Added to the build's own timeouts: the kubelet is only the last net."""
 
@@ -68,15 +65,15 @@ def make_pod(plan: Plan, *, build: Build, settings: Settings, defaults: bool = T
     Without `defaults` only the resources that the Build states are in it, for namespaces whose LimitRange has defaults
     that ours do not fit.
     """
-    asked = build.spec.pod
+    asked, ours = build.spec.pod, settings.pods.defaults
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": plan.id.pod,
             "namespace": plan.namespace,
-            "labels": {**asked.labels, **plan.id.labels},
-            "annotations": asked.annotations,
+            "labels": {**ours.labels, **asked.labels, **plan.id.labels},
+            "annotations": {**ours.annotations, **asked.annotations},
             "ownerReferences": [owner_reference(build)],
         },
         "spec": _Spec(plan=plan, build=build, settings=settings).make(defaults=defaults),
@@ -121,7 +118,11 @@ class _Spec:
             "restartPolicy": "Never",
             "enableServiceLinks": False,
             "automountServiceAccountToken": said.automount_service_account_token,
-            "nodeSelector": {**said.node_selector, "kubernetes.io/os": "linux"},
+            "nodeSelector": {
+                **self.settings.pods.defaults.node_selector,
+                **said.node_selector,
+                "kubernetes.io/os": "linux",
+            },
             "activeDeadlineSeconds": max(1, int(deadline)),
             "terminationGracePeriodSeconds": 30,
             "volumes": self._volumes(),
@@ -129,7 +130,11 @@ class _Spec:
             "containers": [
                 self._box(),
                 *(
-                    _service(each, said.services.get(each.alias, PodContainer()))
+                    _service(
+                        each,
+                        said.services.get(each.alias, PodContainer()),
+                        resources=self.settings.pods.defaults.service_resources,
+                    )
                     for each in self.plan.services
                 ),
             ],
@@ -235,14 +240,7 @@ class _Spec:
             "volumeMounts": mounts,
             "terminationMessagePolicy": "FallbackToLogsOnError",
             "resources": self.settings.source.resources,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": FETCH_USER,
-                "runAsGroup": FETCH_USER,
-                "allowPrivilegeEscalation": False,
-                "capabilities": {"drop": ["ALL"]},
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": self.settings.source.security_context,
         }
 
     def _box(self) -> Object:
@@ -262,15 +260,15 @@ class _Spec:
             "command": [BOXKIT, "init"],
             "volumeMounts": mounts,
             "terminationMessagePolicy": "FallbackToLogsOnError",
-            "resources": said.resources or {"requests": {"cpu": "100m", "memory": "128Mi"}},
+            "resources": said.resources or self.settings.pods.defaults.box_resources,
         }
         if context := {**security_context(self.plan.user, self.plan.box), **said.security_context}:
             box["securityContext"] = context
         return box
 
     def _optional(self) -> Object:
-        """The fields that are left out where there is nothing to say."""
-        said = self.build.spec.pod
+        """The fields that are left out where they are empty."""
+        said, ours = self.build.spec.pod, self.settings.pods.defaults
         aliases = [service.alias for service in self.plan.services if is_dns_name(service.alias)]
         aliases += [name for name in container_aliases(self.plan) if name not in aliases]
         secrets = dict.fromkeys(
@@ -284,10 +282,10 @@ class _Spec:
             "hostAliases": [{"ip": ADDRESS, "hostnames": aliases}] if aliases else [],
             "imagePullSecrets": [{"name": name} for name in secrets],
             "serviceAccountName": said.service_account_name,
-            "tolerations": said.tolerations,
-            "affinity": said.affinity,
-            "priorityClassName": said.priority_class_name,
-            "runtimeClassName": said.runtime_class_name,
+            "tolerations": [*ours.tolerations, *said.tolerations],
+            "affinity": said.affinity or ours.affinity,
+            "priorityClassName": said.priority_class_name or ours.priority_class_name,
+            "runtimeClassName": said.runtime_class_name or ours.runtime_class_name,
         }
         return {name: value for name, value in fields.items() if value}
 
@@ -314,13 +312,13 @@ def _proxies(settings: Settings) -> list[Object]:
     return [{"name": name, "value": exact(value)} for name, value in values.items() if value]
 
 
-def _service(service: PlanService, said: PodContainer) -> Object:
+def _service(service: PlanService, said: PodContainer, *, resources: Object) -> Object:
     container: Object = {
         "name": service.container,
         "image": service.image.reference,
         "imagePullPolicy": "IfNotPresent",
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "resources": said.resources or {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        "resources": said.resources or resources,
     }
     if service.entrypoint:
         container["command"] = [exact(word) for word in service.entrypoint]

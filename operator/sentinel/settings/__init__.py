@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sentinel.network import Policy
 from sentinel.settings.engine import EngineSettings
 from sentinel.settings.images import ImageSettings
+from sentinel.settings.pods import PodDefaults
 from sentinel.settings.reports import ReportSettings
 from sentinel.settings.retention import RetentionSettings
 from sentinel.settings.store import CacheSettings, StoreSettings
@@ -50,6 +51,9 @@ class PodPolicy(BaseModel):
             "and runtimes: allow no prefix that something in the cluster reads."
         ),
     ] = []
+    defaults: Annotated[
+        PodDefaults, Field(description="What build pods have where their Build does not say.")
+    ] = PodDefaults()
 
 
 class ProxySettings(BaseModel):
@@ -134,6 +138,20 @@ class SourceSettings(BaseModel):
     ] = {
         "requests": {"cpu": "50m", "memory": "64Mi"},
         "limits": {"cpu": "1", "memory": "1Gi"},
+    }
+    security_context: Annotated[
+        dict[str, Any],
+        Field(
+            description="securityContext of that init container. Where the cluster assigns user ids (OpenShift), "
+            "leave out runAsUser and runAsGroup."
+        ),
+    ] = {
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
     }
 
     @field_validator("ca")

@@ -14,7 +14,8 @@ from sentinel.plan.model import PlanCache
 from sentinel.plan.names import PLAN_ANNOTATION
 from sentinel.plan.pod import make_pod, sign_pod
 from sentinel.plan.seal import PlanKeys, open_plan, pod_imprint
-from sentinel.settings import NetworkSettings, SourceSettings
+from sentinel.settings import NetworkSettings, PodPolicy, SourceSettings
+from sentinel.settings.pods import PodDefaults
 
 FETCH = {
     "url": "https://git.example.com/acme/hello.git",
@@ -216,6 +217,59 @@ def test_what_the_build_says_of_its_pod_is_used_but_never_against_our_own_labels
         "priorityClassName": "low",
         "runtimeClassName": "gvisor",
     }
+
+
+def test_defaults_of_the_settings_stand_where_the_build_says_nothing() -> None:
+    ours = PodDefaults.model_validate(
+        {
+            "labels": {"pool": "ci", "sentinel.wercker.com/uid": "forged"},
+            "annotations": {"sidecar.istio.io/inject": "false", "note": "default"},
+            "nodeSelector": {"pool": "ci", "disk": "hdd"},
+            "tolerations": [{"key": "ci", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "low",
+            "runtimeClassName": "gvisor",
+            "boxResources": {"limits": {"memory": "4Gi"}},
+            "serviceResources": {"limits": {"memory": "1Gi"}},
+        }
+    )
+    its_settings = settings(pods=PodPolicy(defaults=ours))
+    pod = make_pod(plan(), build=build(), settings=its_settings)
+    assert pod["metadata"]["labels"] == {**POD["metadata"]["labels"], "pool": "ci"}
+    assert pod["metadata"]["annotations"] == ours.annotations
+    box, redis = POD["spec"]["containers"]
+    assert pod["spec"] == {
+        **POD["spec"],
+        "nodeSelector": {"pool": "ci", "disk": "hdd", "kubernetes.io/os": "linux"},
+        "containers": [
+            {**box, "resources": ours.box_resources},
+            {**redis, "resources": ours.service_resources},
+        ],
+        "tolerations": ours.tolerations,
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "low",
+        "runtimeClassName": "gvisor",
+    }
+
+    of = build(
+        pod={
+            "annotations": {"note": "own"},
+            "nodeSelector": {"disk": "ssd"},
+            "tolerations": [{"key": "own"}],
+            "affinity": {"podAffinity": {}},
+            "priorityClassName": "high",
+            "runtimeClassName": "kata",
+            "box": {"resources": {"limits": {"cpu": "1"}}},
+        }
+    )
+    pod = make_pod(plan(of), build=of, settings=its_settings)
+    spec = pod["spec"]
+    assert pod["metadata"]["annotations"] == {"sidecar.istio.io/inject": "false", "note": "own"}
+    assert spec["nodeSelector"] == {"pool": "ci", "disk": "ssd", "kubernetes.io/os": "linux"}
+    assert spec["tolerations"] == [{"key": "ci", "operator": "Exists"}, {"key": "own"}]
+    assert spec["affinity"] == {"podAffinity": {}}
+    assert (spec["priorityClassName"], spec["runtimeClassName"]) == ("high", "kata")
+    assert spec["containers"][0]["resources"] == {"limits": {"cpu": "1"}}
 
 
 def test_no_value_of_the_builds_environment_stands_in_a_container() -> None:
