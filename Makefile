@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 FUZZTIME ?= 60s
 
-.PHONY: help venv demo test test-fast race lint fmt generate manifests lock lab-up lab-down lab-env bench chaos fuzz image clean
+.PHONY: help venv demo test test-fast race race-go lint fmt generate manifests lock lab-up lab-down lab-env bench chaos fuzz image clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -33,7 +33,7 @@ image: venv lab-up ## build the container image and load it into the lab
 demo: venv ## everything, from nothing: a real project built on a real cluster
 	@$(BIN)/python -m tests.demo
 
-test: venv lint image race ## lint, then all tests, those on the cluster included
+test: venv lint image race-go ## lint, then all tests, those on the cluster included
 	$(BIN)/python -m tests.suite
 
 test-fast: venv ## tests that need no cluster
@@ -48,11 +48,13 @@ lint: venv ## format check, linters, types, layers, unused code, Go vet and stat
 	cd operator/boxkit && test -z "$$(gofmt -l .)" && go vet ./... && go test ./...
 	cd operator/boxkit && "$$(PYTHONPATH=$(CURDIR) $(CURDIR)/$(BIN)/python -m tests.lab staticcheck)" ./...
 
-race: venv ## boxkit's tests with Go's race detector (needs a C compiler); of the shells only bash: the Go code is the same
-	cd operator/boxkit && CGO_ENABLED=1 go test -race $(addprefix ./internal/,attach control journal pipe proc services session shell steplog store)
-	cd operator/boxkit && CGO_ENABLED=1 go build -race -o ../../build/race/boxkit .
+race: race-go ## boxkit's tests with Go's race detector (needs a C compiler); of the shells only bash: the Go code is the same
 	SENTINEL_BOXKIT=$(CURDIR)/build/race/boxkit $(BIN)/python -m pytest -q -n 2 --dist worksteal \
 		-k "not dash and not busybox" tests/boxkit
+
+race-go: venv
+	cd operator/boxkit && CGO_ENABLED=1 go test -race $(addprefix ./internal/,attach control journal pipe proc services session shell steplog store)
+	cd operator/boxkit && CGO_ENABLED=1 go build -race -o ../../build/race/boxkit .
 
 fmt: venv ## format the code
 	$(BIN)/ruff format .
