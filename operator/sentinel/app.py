@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import kopf
+from pydantic import SecretStr
 
 from sentinel import __version__
 from sentinel.api.build import Build
@@ -25,7 +26,7 @@ from sentinel.clock import SystemClock
 from sentinel.engine.board import Board
 from sentinel.engine.build import run_build, say_queued
 from sentinel.engine.events import EventReporter
-from sentinel.engine.keys import load_keys
+from sentinel.engine.keys import load_keys, load_store_key
 from sentinel.engine.metrics import BuildMetrics
 from sentinel.engine.reporter import Reporters
 from sentinel.engine.run import Run, Tools
@@ -47,8 +48,8 @@ from sentinel.resolver.client import Resolver
 from sentinel.resolver.local import local_resolver
 from sentinel.resolver.shelf import Known, Shelf
 from sentinel.settings import Settings
+from sentinel.store.objects import ObjectStore
 from sentinel.store.probe import probe
-from sentinel.store.s3 import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ async def run_operator(settings: Settings) -> None:
         keys = await load_keys(
             kube, namespace=settings.pod_namespace, name=settings.plan_key_secret
         )
+        settings = await _with_store_key(settings, kube)
         clock = SystemClock()
         tools = Tools(
             kube=kube,
@@ -135,6 +137,16 @@ async def run_operator(settings: Settings) -> None:
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
         )
+
+
+async def _with_store_key(settings: Settings, kube: Kube) -> Settings:
+    """The settings with the key of a directory store, from its Secret where the environment has none."""
+    store = settings.store
+    if not store.url or store.key.get_secret_value():
+        return settings
+    key = await load_store_key(kube, namespace=settings.pod_namespace, name=store.key_secret)
+    store = store.model_copy(update={"key": SecretStr(key)})
+    return settings.model_copy(update={"store": store})
 
 
 @asynccontextmanager

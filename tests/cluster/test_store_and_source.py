@@ -26,7 +26,7 @@ from sentinel.network import Policy
 from sentinel.settings import StoreSettings
 from sentinel.source.failure import Deadline
 from sentinel.source.git import GitCredentials, Resolved, resolve
-from sentinel.store.s3 import ObjectInfo, ObjectStore
+from sentinel.store.objects import ObjectInfo, ObjectStore
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "sentinel:dev"

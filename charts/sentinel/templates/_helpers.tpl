@@ -98,25 +98,50 @@ subjects:
 {{- end }}
 {{- end }}
 
+{{/* Whether the store is a directory with a server of ours: "true" or empty. */}}
+{{- define "sentinel.directoryStore" -}}
+{{- $given := list }}
+{{- range $each := list .Values.store.volume.size .Values.store.volume.existingClaim .Values.store.volume.emptyDir .Values.store.path }}
+{{- if $each }}{{ $given = append $given $each }}{{ end }}
+{{- end }}
+{{- if and $given .Values.store.bucket }}{{ fail "store.bucket and store.volume or store.path are both set: choose one store" }}{{ end }}
+{{- if gt (len $given) 1 }}{{ fail "set one of store.volume.size, store.volume.existingClaim, store.volume.emptyDir and store.path" }}{{ end }}
+{{- if $given }}true{{ end }}
+{{- end }}
+
+{{- define "sentinel.storeURL" -}}
+{{ if .Values.store.server.tlsSecret }}https{{ else }}http{{ end }}://{{ include "sentinel.name" . }}-store.{{ .Release.Namespace }}.svc:8080
+{{- end }}
+
+{{/* The key of a directory store. The operator makes its Secret; containers wait for it. */}}
+{{- define "sentinel.storeKeyEnv" -}}
+- name: SENTINEL_STORE__KEY
+  valueFrom: {secretKeyRef: {name: {{ include "sentinel.name" . }}-store-key, key: current}}
+{{- end }}
+
 {{- define "sentinel.storeEnv" -}}
+- {name: SENTINEL_STORE__PREFIX, value: {{ .Values.store.prefix | quote }}}
+{{- if include "sentinel.directoryStore" . }}
+- {name: SENTINEL_STORE__URL, value: {{ include "sentinel.storeURL" . | quote }}}
+{{- else }}
 - {name: SENTINEL_STORE__BUCKET, value: {{ .Values.store.bucket | quote }}}
 - {name: SENTINEL_STORE__ENDPOINT, value: {{ .Values.store.endpoint | quote }}}
 - {name: SENTINEL_STORE__REGION, value: {{ .Values.store.region | quote }}}
-- {name: SENTINEL_STORE__PREFIX, value: {{ .Values.store.prefix | quote }}}
 - {name: SENTINEL_STORE__ADDRESSING_STYLE, value: {{ .Values.store.addressingStyle | quote }}}
 - {name: SENTINEL_STORE__SSE, value: {{ .Values.store.sse | quote }}}
 - {name: SENTINEL_STORE__SSE_KMS_KEY_ID, value: {{ .Values.store.sseKmsKeyId | quote }}}
-{{- if .Values.store.caConfigMap }}
-- name: SENTINEL_STORE__CA
-  valueFrom: {configMapKeyRef: {name: {{ .Values.store.caConfigMap }}, key: ca.crt}}
-{{- else if .Values.store.ca }}
-- {name: SENTINEL_STORE__CA, value: {{ .Values.store.ca | quote }}}
-{{- end }}
 {{- with .Values.store.existingSecret }}
 - name: SENTINEL_STORE__ACCESS_KEY_ID
   valueFrom: {secretKeyRef: {name: {{ . }}, key: AWS_ACCESS_KEY_ID}}
 - name: SENTINEL_STORE__SECRET_ACCESS_KEY
   valueFrom: {secretKeyRef: {name: {{ . }}, key: AWS_SECRET_ACCESS_KEY}}
+{{- end }}
+{{- end }}
+{{- if .Values.store.caConfigMap }}
+- name: SENTINEL_STORE__CA
+  valueFrom: {configMapKeyRef: {name: {{ .Values.store.caConfigMap }}, key: ca.crt}}
+{{- else if .Values.store.ca }}
+- {name: SENTINEL_STORE__CA, value: {{ .Values.store.ca | quote }}}
 {{- end }}
 {{- end }}
 

@@ -26,6 +26,7 @@ VERBS = {
     "run": "sentinel.cli.run",
     "schema": "sentinel.cli.schema",
     "steps": "sentinel.cli.steps",
+    "store": "sentinel.cli.store",
     "version": "sentinel.cli.version",
     "wait": "sentinel.cli.wait",
 }

@@ -18,7 +18,7 @@ from sentinel.config.findings import visible
 from sentinel.errors import GoneError, SentinelError
 from sentinel.plan.keys import CacheKey, cache_prefix, parse_cache
 from sentinel.settings import Settings
-from sentinel.store.s3 import ObjectInfo, ObjectStore
+from sentinel.store.objects import ObjectInfo, ObjectStore
 
 Command = Callable[..., None]
 

@@ -28,7 +28,7 @@ from sentinel.plan.names import BOX
 from sentinel.session.client import Session
 from sentinel.session.stream import ByteStream
 from sentinel.settings import Settings
-from sentinel.store.s3 import ObjectStore
+from sentinel.store.objects import ObjectStore
 
 ATTACH = (BOXKIT, "attach")
 LOOK_EVERY = 0.2

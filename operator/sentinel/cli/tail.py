@@ -14,7 +14,7 @@ from sentinel.kube.client import Kube
 from sentinel.plan.keys import step_log
 from sentinel.plan.names import BOX
 from sentinel.settings import Settings
-from sentinel.store.s3 import ObjectStore
+from sentinel.store.objects import ObjectStore
 
 LINES = 20
 _STORE_BYTES = 64 * 1024

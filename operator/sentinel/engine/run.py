@@ -28,7 +28,7 @@ from sentinel.plan.seal import PlanKeys
 from sentinel.resolver.client import Resolver
 from sentinel.resolver.shelf import Known, Shelf
 from sentinel.settings import Settings
-from sentinel.store.s3 import ObjectStore
+from sentinel.store.objects import ObjectStore
 
 if TYPE_CHECKING:
     from sentinel.engine.parent import Inherited

@@ -28,7 +28,7 @@ from sentinel.plan.keys import step_log
 from sentinel.plan.names import BOX, AttemptId
 from sentinel.plan.observe import observe
 from sentinel.retry import retry
-from sentinel.store.s3 import ObjectStore
+from sentinel.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ def plan_cache(
     """The cache of a build. `space` is the uid of its namespace, without which there is none; `size` in bytes is what
     the object had when the build was planned, 0 where there was none."""
     wanted = build.spec.cache
-    if not (wanted.enabled and settings.cache.enabled and settings.store.bucket and space):
+    if not (wanted.enabled and settings.cache.enabled and settings.store.configured and space):
         return PlanCache()
     most = settings.cache.max_mib * MIB
     return PlanCache(

@@ -37,10 +37,8 @@ def engine_for_step(step: Step, settings: Settings) -> str:
 def _builder(settings: Settings) -> str:
     if not settings.engine.buildkit.address:
         return "a BuildKit, which the operator's setting engine.buildkit.address names"
-    if not settings.store.bucket:
-        return (
-            "an object store for its build context, which the operator's setting store.bucket names"
-        )
+    if not settings.store.configured:
+        return "an object store for its build context, which the operator's settings of store name"
     return ""
 
 

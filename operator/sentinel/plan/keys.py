@@ -24,6 +24,8 @@ _NO_KEY = "default"  # 32 digits otherwise
 
 _SAFE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
+_ANY_SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_LONGEST_KEY = 1024
 
 
 def segment(text: str) -> str:
@@ -37,6 +39,33 @@ def segment(text: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     shape = _ODD.sub("-", text).strip("-._")[:80].rstrip("-._")
     return f"{shape}-{digest}" if shape else digest
+
+
+def check_key(key: str) -> str:
+    """The key, where every segment of it is one that a directory can have as a name. Raises ValueError.
+
+    All keys made here pass, unless the store's prefix or a namespace has other characters.
+    """
+    parts = key.split("/")
+    if len(key) > _LONGEST_KEY or not all(map(_is_name, parts)):
+        raise ValueError(
+            f"{key[:200]!r} is not a key: it must be names of letters, digits, '.', '_' and '-' with slashes between"
+        )
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """The same for what keys may begin with: it may be empty, and end within a name. Raises ValueError."""
+    whole, _, last = prefix.rpartition("/")
+    if whole:
+        check_key(whole)
+    if (last and not _ANY_SEGMENT.fullmatch(last)) or prefix.startswith("/"):
+        raise ValueError(f"{prefix[:200]!r} is not the beginning of a key")
+    return prefix
+
+
+def _is_name(part: str) -> bool:
+    return part not in (".", "..") and _ANY_SEGMENT.fullmatch(part) is not None
 
 
 def results_prefix(

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from sentinel.api import API_VERSION
 from sentinel.api.build import Build, PodContainer
@@ -308,7 +309,9 @@ def _proxies(settings: Settings) -> list[Object]:
     proxy = settings.proxy
     values = {"http_proxy": proxy.http, "https_proxy": proxy.https}
     if any(values.values()):
-        values["no_proxy"] = ",".join(proxy.no_proxy)
+        # A directory store is in the cluster.
+        store = urlsplit(settings.store.url).hostname
+        values["no_proxy"] = ",".join((*proxy.no_proxy, *([store] if store else [])))
     return [{"name": name, "value": exact(value)} for name, value in values.items() if value]
 
 

@@ -34,7 +34,7 @@ from sentinel.reports.post import Post
 from sentinel.reports.sender import Answer, Sender
 from sentinel.settings import Settings
 from sentinel.source.address import parse_web_address
-from sentinel.store.s3 import ObjectStore
+from sentinel.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 

@@ -403,9 +403,9 @@ def _image(status: BuildStatus) -> str:
 
 def _artifact_url(status: BuildStatus, settings: Settings) -> str:
     results = status.results
-    if results is None or results.output is None or not settings.store.bucket:
+    if results is None or results.output is None or not settings.store.configured:
         return ""
-    return f"s3://{settings.store.bucket}/{output_key(results.prefix)}"
+    return f"{settings.store.place}/{output_key(results.prefix)}"
 
 
 def _time_of(seen: Reported, type_: ConditionType) -> str:

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
+
+KEY_CHARACTERS = 32
+"""Least length of the key that URLs of a directory store are signed with."""
 
 
 class StoreSettings(BaseModel):
-    """The object store for logs, output and cache. Without a bucket nothing is stored and pods keep the logs."""
+    """The store for logs, output and cache: a bucket, or a directory behind `sentinel store`. Without either, nothing
+    is stored and pods keep the logs."""
 
-    bucket: Annotated[str, Field(description="Bucket. Empty: no store.")] = ""
+    url: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://[^\s?#]+)?$",
+            description="URL of a `sentinel store`, which keeps a directory, as operator and build pods reach it. "
+            "Empty: none.",
+        ),
+    ] = ""
+    key: Annotated[
+        SecretStr,
+        Field(
+            description="What requests to that store are signed with. Empty: the operator takes it from the Secret "
+            "key_secret."
+        ),
+    ] = SecretStr("")
+    key_secret: Annotated[
+        str,
+        Field(
+            description="Secret of the operator's namespace with that key; created when it is missing."
+        ),
+    ] = "sentinel-store-key"  # noqa: S105 - its name
+    bucket: Annotated[str, Field(description="Bucket of an S3 server. Empty: none.")] = ""
     endpoint: Annotated[str, Field(description="URL of an S3 server; empty: AWS.")] = ""
     region: Annotated[str, Field(description="Region that requests are signed for.")] = "us-east-1"
     prefix: Annotated[str, Field(description="Put before every key.")] = ""
@@ -44,6 +69,25 @@ class StoreSettings(BaseModel):
             "the system's. Public: they stand in build pods.",
         ),
     ] = ""
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a store."""
+        return bool(self.bucket or self.url)
+
+    @property
+    def place(self) -> str:
+        """What object keys are below, for people; "" without a store. Reading takes a signature."""
+        return f"s3://{self.bucket}" if self.bucket else self.url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.bucket and self.url:
+            raise ValueError("store.bucket and store.url are both set: choose one store")
+        key = self.key.get_secret_value()
+        if key and len(key) < KEY_CHARACTERS:
+            raise ValueError(f"store.key must have {KEY_CHARACTERS} characters or more")
+        return self
 
 
 class CacheSettings(BaseModel):

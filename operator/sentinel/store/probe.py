@@ -10,7 +10,7 @@ import logging
 
 from sentinel.clock import Clock
 from sentinel.errors import SentinelError
-from sentinel.store.s3 import ObjectStore
+from sentinel.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 

@@ -11,16 +11,15 @@ import contextlib
 import hashlib
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import GoneError, InfrastructureError
+from sentinel.store.objects import LONGEST, PUT_SECONDS, SLOWEST, ObjectInfo, ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime
 
     from sentinel.settings.store import StoreSettings
 
@@ -28,9 +27,6 @@ T = TypeVar("T")
 
 _WORKERS = 8
 _DIGEST = "sha256"  # of our objects' metadata
-_PUT_SECONDS = 900  # for which a URL to PUT to is valid, beside what the bytes take
-_LONGEST = 7 * 24 * 3600  # seconds: what S3 signs at most
-_SLOWEST = 256 * 1024  # bytes a second
 _MISSING = ("NoSuchKey", "404", "NotFound")
 _ADVICE = {
     "NoSuchBucket": "Create the bucket or correct store.bucket",
@@ -72,21 +68,8 @@ def _trusted(ca: str) -> str:
     return file.name
 
 
-@dataclass(frozen=True, kw_only=True)
-class ObjectInfo:
-    """An object without its bytes. `size` in bytes; `etag` without quotes; `modified` where it was listed."""
-
-    key: str
-    size: int
-    etag: str
-    modified: datetime | None = None
-
-
-class ObjectStore:
-    """One bucket. Errors are InfrastructureError STORE_FAILED; they name bucket and endpoint, never our access key.
-
-    Presigning is computed locally; the coroutines do I/O. `close` when done.
-    """
+class S3Store(ObjectStore):
+    """One bucket."""
 
     def __init__(self, client: Any, settings: StoreSettings) -> None:
         self._client = client
@@ -97,11 +80,9 @@ class ObjectStore:
         self._pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="store")
 
     @classmethod
-    def from_settings(cls, settings: StoreSettings) -> ObjectStore | None:
-        """The store that is configured, or None where there is none (no bucket)."""
-        if not settings.bucket:
-            return None
-        import boto3  # noqa: PLC0415 - 0.2 s and 20 MB that are not needed without a store
+    def connect(cls, settings: StoreSettings) -> S3Store:
+        """The bucket that the settings name."""
+        import boto3  # noqa: PLC0415 - 0.2 s and 20 MB that are not needed without a bucket
         from botocore.config import Config  # noqa: PLC0415
 
         # Other servers than AWS refuse what boto3 does by default: checksums since 1.36, buckets as host names.
@@ -136,23 +117,17 @@ class ObjectStore:
     def presign_put(
         self, key: str, *, size: int, sha256: str, once: bool = True
     ) -> tuple[str, dict[str, str]]:
-        """A URL to PUT these very bytes to, and the headers that must be sent with it: they are signed too.
-
-        The URL is for `size` bytes and keeps `sha256` (hex) with the object, so that `get` finds out whether others
-        were stored. With `once` it does not replace an object that is there (HTTP 412); not every server knows that.
-        """
         params: dict[str, Any] = {"ContentLength": size, "Metadata": {_DIGEST: sha256}}
         params |= self._encryption
         headers = {f"x-amz-meta-{_DIGEST}": sha256}
         headers |= {_ENCRYPTION[name]: value for name, value in self._encryption.items()}
         if once:
             params["IfNoneMatch"] = headers["If-None-Match"] = "*"
-        seconds = min(self._url_seconds, _PUT_SECONDS + size // _SLOWEST)
+        seconds = min(self._url_seconds, PUT_SECONDS + size // SLOWEST)
         return self._presign("put_object", key, seconds, **params), headers
 
     def presign_get(self, key: str, *, seconds: int = 0) -> str:
-        """A URL to GET the object from, valid for `seconds`, or as the settings say."""
-        return self._presign("get_object", key, min(seconds or self._url_seconds, _LONGEST))
+        return self._presign("get_object", key, min(seconds or self._url_seconds, LONGEST))
 
     def _presign(self, method: str, key: str, seconds: int, **params: Any) -> str:
         with self._mapped(f"sign a URL for {key}"):
@@ -162,11 +137,6 @@ class ObjectStore:
             return url
 
     async def get(self, key: str) -> bytes:
-        """The object's bytes. GoneError where there is none. For small objects.
-
-        InfrastructureError StoreFailed where they are not those that the object was signed for.
-        """
-
         def read() -> bytes:
             answer = self._client.get_object(Bucket=self._bucket, Key=key)
             data: bytes = answer["Body"].read()
@@ -181,8 +151,6 @@ class ObjectStore:
         return await self._call(f"get {key}", read)
 
     async def head(self, key: str) -> ObjectInfo | None:
-        """Size and etag, or None where there is no such object."""
-
         def look() -> ObjectInfo:
             answer = self._client.head_object(Bucket=self._bucket, Key=key)
             return ObjectInfo(key=key, size=answer["ContentLength"], etag=answer["ETag"].strip('"'))
@@ -192,17 +160,7 @@ class ObjectStore:
         except GoneError:
             return None
 
-    async def size(self, key: str) -> int | None:
-        """Size in bytes, or None where there is no such object."""
-        info = await self.head(key)
-        return None if info is None else info.size
-
     async def read(self, key: str, *, start: int, length: int) -> bytes:
-        """`length` bytes of the object from `start`, fewer at its end. GoneError where there is none.
-
-        Whether the object is the one that was signed for is not checked: `get` sees the whole of it.
-        """
-
         def read() -> bytes:
             span = f"bytes={start}-{start + length - 1}"
             answer = self._client.get_object(Bucket=self._bucket, Key=key, Range=span)
@@ -212,7 +170,6 @@ class ObjectStore:
         return await self._call(f"read {key}", read)
 
     async def put(self, key: str, data: bytes) -> None:
-        """Write a small object, over what was there."""
         await self._call(
             f"put {key}",
             lambda: self._client.put_object(
@@ -221,8 +178,6 @@ class ObjectStore:
         )
 
     async def list(self, prefix: str) -> list[ObjectInfo]:
-        """Every object below the prefix, in the store's order (by key)."""
-
         def pages() -> list[ObjectInfo]:
             paginator = self._client.get_paginator("list_objects_v2")
             return [
@@ -238,29 +193,17 @@ class ObjectStore:
 
         return await self._call(f"list {prefix}", pages)
 
-    async def delete_prefix(self, prefix: str) -> int:
-        """Delete every object below the prefix; how many. An empty prefix is refused: it would be the whole bucket."""
-        if not prefix.strip("/"):
-            raise ValueError("delete_prefix needs a prefix")
-        found = await self.list(prefix)
-        # One by one: the batch call needs a checksum that every other server wants in another header.
-        await asyncio.gather(*(self.delete(info.key) for info in found))
-        return len(found)
-
     async def delete(self, key: str) -> None:
-        """Delete one object; that it is gone already is no error."""
         await self._call(
             f"delete {key}", lambda: self._client.delete_object(Bucket=self._bucket, Key=key)
         )
 
     async def check(self) -> None:
-        """Reach the bucket, or InfrastructureError that says what is wrong and what to set."""
         await self._call(
             "use it", lambda: self._client.head_bucket(Bucket=self._bucket), absent=False
         )
 
     def close(self) -> None:
-        """Let go of connections and threads; what runs is finished."""
         self._pool.shutdown(wait=True)
         self._client.close()
 

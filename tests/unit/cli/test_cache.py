@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from sentinel.cli import cache as cli_cache
 from sentinel.cli import main
 from sentinel.plan.keys import cache_object
-from sentinel.store.s3 import ObjectInfo
+from sentinel.store.objects import ObjectInfo
 
 
 def key(namespace: str = "team", app: str = "shop", pipeline: str = "build", key: str = "") -> str:

@@ -36,7 +36,7 @@ from sentinel.plan.model import PlanCache, PlanSource
 from sentinel.session import records as r
 from sentinel.session.messages import Collect
 from sentinel.settings import Settings, StoreSettings
-from sentinel.store.s3 import ObjectInfo
+from sentinel.store.objects import ObjectInfo
 
 SPACE = "11111111-2222-4333-8444-555555555555"
 SOURCE = PlanSource(url="https://example.com/o/r.git", commit="c" * 40, branch="main")

@@ -22,7 +22,7 @@ from sentinel.errors import NotVerified, ParentPending, UserError
 from sentinel.kube.errors import AlreadyExists, NotFound
 from sentinel.kube.resources import SECRETS, Resource
 from sentinel.plan.model import PlanSource
-from sentinel.store.s3 import ObjectInfo
+from sentinel.store.objects import ObjectInfo
 
 URL = "https://example.com/o/r.git"
 COMMIT = "c" * 40

@@ -58,7 +58,7 @@ func TestLargeFilesHaveMoreTime(t *testing.T) {
 
 func TestWhichAnswersOfAStoreAreFinal(t *testing.T) {
 	for status, want := range map[int]bool{
-		0: true, 400: true, 403: true, 408: false, 412: true, 429: false, 500: false, 501: true, 503: false,
+		0: true, 400: true, 403: true, 408: false, 412: true, 429: false, 500: false, 501: true, 503: false, 507: true,
 	} {
 		if got := (&Refusal{status: status}).final(); got != want {
 			t.Errorf("%d: %v, want %v", status, got, want)

@@ -1,0 +1,110 @@
+"""What every object store does. `store` is one whose objects nobody else has; URLs are used as boxkit uses them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import aiohttp
+import pytest
+
+from sentinel.errors import GoneError
+from sentinel.store.objects import ObjectStore
+
+
+def digest(data: bytes) -> str:
+    """As `presign_put` wants it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+async def put(url: str, headers: dict[str, str], data: bytes) -> int:
+    """The status of a PUT."""
+    body = io.BytesIO(data)
+    async with aiohttp.ClientSession() as http, http.put(url, data=body, headers=headers) as answer:
+        return answer.status
+
+
+async def fetch(url: str, **headers: str) -> tuple[int, bytes]:
+    """The status of a GET, and what came."""
+    async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as answer:
+        return answer.status, await answer.read()
+
+
+class Contract:
+    """Tests with a fixture `store`."""
+
+    async def test_an_object_is_written_seen_read_and_replaced(self, store: ObjectStore) -> None:
+        await store.put("contract/a/b", b"bytes")
+        seen = await store.head("contract/a/b")
+        assert seen is not None
+        assert (seen.key, seen.size, await store.size("contract/a/b")) == ("contract/a/b", 5, 5)
+        assert await store.get("contract/a/b") == b"bytes"
+        await store.put("contract/a/b", b"others")
+        assert await store.get("contract/a/b") == b"others"
+
+    async def test_a_part_is_read(self, store: ObjectStore) -> None:
+        await store.put("contract/log", b"0123456789")
+        assert await store.read("contract/log", start=2, length=3) == b"234"
+        assert await store.read("contract/log", start=8, length=100) == b"89"
+
+    async def test_what_is_missing_is_none_or_gone_and_can_be_deleted(
+        self, store: ObjectStore
+    ) -> None:
+        assert await store.head("contract/none") is None
+        assert await store.size("contract/none") is None
+        for work in (
+            store.get("contract/none"),
+            store.read("contract/none", start=0, length=1),
+        ):
+            with pytest.raises(GoneError, match="contract/none: there is no such object"):
+                await work
+        await store.delete("contract/none")
+        assert await store.list("contract/none") == []
+
+    async def test_a_prefix_is_listed_by_key_and_deleted(self, store: ObjectStore) -> None:
+        keys = [
+            "contract/x/1",
+            "contract/x/a.b/1",
+            "contract/x/a/1",
+            "contract/x/a/2",
+            "contract/y",
+        ]
+        for size, key in enumerate(keys):
+            await store.put(key, b"x" * size)
+        found = await store.list("contract/x/")
+        assert [(info.key, info.size) for info in found] == [
+            (key, size) for size, key in enumerate(keys[:4])
+        ]
+        # A prefix may end within a name.
+        assert [info.key for info in await store.list("contract/x/a")] == keys[1:4]
+        assert await store.delete_prefix("contract/x/a") == 3
+        assert [info.key for info in await store.list("contract/")] == [keys[0], keys[4]]
+
+    @pytest.mark.parametrize("prefix", ["", "/"])
+    async def test_everything_is_never_deleted(self, store: ObjectStore, prefix: str) -> None:
+        with pytest.raises(ValueError, match="needs a prefix"):
+            await store.delete_prefix(prefix)
+
+    @pytest.mark.parametrize("data", [b"", b"line\n" * 100_000], ids=["nothing", "500 KB"])
+    async def test_urls_carry_bytes_both_ways(self, store: ObjectStore, data: bytes) -> None:
+        url, headers = store.presign_put("contract/u", size=len(data), sha256=digest(data))
+        assert await put(url, headers, data) == 200
+        assert await store.get("contract/u") == data
+        there = store.presign_get("contract/u", seconds=60)
+        assert await fetch(there) == (200, data)
+        assert await fetch(there) == (200, data)
+
+    async def test_a_url_that_stores_once_replaces_nothing(self, store: ObjectStore) -> None:
+        await store.put("contract/once", b"first")
+        url, headers = store.presign_put("contract/once", size=5, sha256=digest(b"other"))
+        # What boxkit takes as stored by an earlier try of its own.
+        assert (await put(url, headers, b"other"), headers["If-None-Match"]) == (412, "*")
+        assert await store.get("contract/once") == b"first"
+        url, headers = store.presign_put(
+            "contract/once", size=5, sha256=digest(b"other"), once=False
+        )
+        assert await put(url, headers, b"other") == 200
+        assert await store.get("contract/once") == b"other"
+
+    async def test_check_passes_where_the_store_can_be_used(self, store: ObjectStore) -> None:
+        await store.check()
