@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from tests.lab import tls
 
-from sentinel.settings import Settings
+from sentinel.settings import Settings, StoreSettings
 
 
 def test_authorities_for_sources_come_from_the_environment(
@@ -50,3 +50,26 @@ def test_a_mirror_may_be_reached(mirror: str) -> None:
     settings = Settings(images={"mirrors": {"docker.io": mirror}})  # type: ignore[arg-type]
 
     assert mirror.partition("/")[0] in settings.registry_policy().to_json()["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("store", "why"),
+    [
+        ({"bucket": "b", "url": "http://store:8080"}, "choose one store"),
+        ({"url": "store:8080"}, "string_pattern_mismatch"),
+        ({"url": "http://store:8080", "key": "short"}, "32 characters or more"),
+    ],
+    ids=["two stores", "no URL", "a short key"],
+)
+def test_a_store_that_cannot_be_used_is_refused(store: dict[str, str], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        StoreSettings.model_validate(store)
+
+
+def test_either_store_counts_as_one() -> None:
+    either = [StoreSettings(bucket="b"), StoreSettings(url="http://store:8080/")]
+    assert [(each.configured, each.place) for each in either] == [
+        (True, "s3://b"),
+        (True, "http://store:8080"),
+    ]
+    assert (StoreSettings().configured, StoreSettings().place) == (False, "")

@@ -1,7 +1,7 @@
 """`sentinel cache`: which caches builds have left in the object store, and removing them.
 
 The store is reached with the caller's own access: SENTINEL_STORE__BUCKET, __ENDPOINT, __PREFIX, __ACCESS_KEY_ID,
-__SECRET_ACCESS_KEY. The cluster is not asked.
+__SECRET_ACCESS_KEY; for a directory store __URL, __KEY and __PREFIX. The cluster is not asked.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ async def _select(wanted: Selection, *, remove: bool) -> list[tuple[CacheKey, Ob
     if store is None:
         raise GoneError(
             "no store: set SENTINEL_STORE__BUCKET, SENTINEL_STORE__ENDPOINT and, where the operator has them, "
-            "SENTINEL_STORE__PREFIX, SENTINEL_STORE__ACCESS_KEY_ID and SENTINEL_STORE__SECRET_ACCESS_KEY"
+            "SENTINEL_STORE__PREFIX, SENTINEL_STORE__ACCESS_KEY_ID and SENTINEL_STORE__SECRET_ACCESS_KEY; for a "
+            "directory store SENTINEL_STORE__URL and SENTINEL_STORE__KEY (docs/howto/store.md)"
         )
     try:
         prefix = cache_prefix(prefix=settings.prefix, namespace=wanted.namespace)

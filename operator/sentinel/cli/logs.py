@@ -1,7 +1,8 @@
 """`sentinel logs`: what a build's steps print, live from its box, and from the object store once it is over.
 
 Live bytes come over an exec attach of our own beside the operator's (the caller needs `create` on pods/exec). The
-store is read with the caller's own access: SENTINEL_STORE__BUCKET, __ENDPOINT, __ACCESS_KEY_ID, __SECRET_ACCESS_KEY.
+store is read with the caller's own access: SENTINEL_STORE__BUCKET, __ENDPOINT, __ACCESS_KEY_ID, __SECRET_ACCESS_KEY;
+for a directory store __URL and __KEY.
 """
 
 from __future__ import annotations
@@ -132,11 +133,12 @@ async def _stored(build: Build, printer: Printer) -> None:
         return
     store = ObjectStore.from_settings(Settings().store)
     if store is None or results is None:
-        place = f"below {results.prefix} in the operator's bucket" if results else "in its pod"
+        place = f"below {results.prefix} in the operator's store" if results else "in its pod"
         raise GoneError(
             f"Build {build.name} has finished; its logs are {place}. To read them here set SENTINEL_STORE__BUCKET, "
             "SENTINEL_STORE__ENDPOINT and, if needed, SENTINEL_STORE__ACCESS_KEY_ID and "
-            "SENTINEL_STORE__SECRET_ACCESS_KEY; without a store use kubectl logs"
+            "SENTINEL_STORE__SECRET_ACCESS_KEY, or for a directory store SENTINEL_STORE__URL and SENTINEL_STORE__KEY; "
+            "without a store use kubectl logs"
         )
     missing, wrong = [], []
     ran = {ordinal for ordinal, _ in started}

@@ -33,7 +33,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
 @click.option("--port", default=8080, show_default=True, help="Port to listen on.")
-@click.option("--health-port", default=0, help="Port of /healthz, /readyz and /metrics; 0: none.")
+@click.option("--health-port", default=0, help="Port of /livez, /readyz and /metrics; 0: none.")
 @click.option(
     "--limit",
     default="",

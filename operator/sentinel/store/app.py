@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """What is served where. `limit`, `reserve` and `largest` in bytes; `tls`: files with a certificate and its key."""
+    """What is served where. `limit`, `reserve` and `largest` in bytes; `tls`: files with a certificate and its key;
+    `health_port`: of /livez, /readyz and /metrics, 0 for none."""
 
     path: Path
     host: str

@@ -22,6 +22,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from sentinel.api.reasons import Reason
+from sentinel.backoff import Backoff
 from sentinel.errors import GoneError, InfrastructureError
 from sentinel.store.objects import (
     DIGEST_HEADER,
@@ -36,15 +37,14 @@ from sentinel.store.signing import Grant
 if TYPE_CHECKING:
     from sentinel.settings.store import StoreSettings
 
-USED = "If-None-Match"
-"""Sent with every PUT: where the server answers 412, an earlier try of boxkit's has stored the bytes."""
+_CONDITION = {"If-None-Match": "*"}
+"""With it boxkit takes 412 as "an earlier try has stored it". The server goes by the URL alone."""
 
 _BEHIND_ALL = "z" * 200  # no key comes after it
 _WORKERS = 8
 _SECONDS = 60  # for which a request of our own is signed
 _TIMEOUT = 30.0
-_TRIES = 3
-_PAUSE = 0.2
+_AGAIN = Backoff(first=0.2, longest=2.0, tries=3)
 _SKEW = 30.0  # seconds between two clocks that are worth a sentence
 
 
@@ -78,7 +78,7 @@ class DirectoryStore(ObjectStore):
     ) -> tuple[str, dict[str, str]]:
         seconds = min(self._url_seconds, PUT_SECONDS + size // SLOWEST)
         grant = self._grant_put(key, size=size, sha256=sha256, once=once, seconds=seconds)
-        return self._sign(grant), {USED: "*"}
+        return self._sign(grant), dict(_CONDITION)
 
     def presign_get(self, key: str, *, seconds: int = 0) -> str:
         return self._sign(self._grant("GET", key, min(seconds or self._url_seconds, LONGEST)))
@@ -168,15 +168,16 @@ class DirectoryStore(ObjectStore):
         )
 
     def _try(self, action: str, grant: Grant, body: bytes | None, headers: dict[str, str]) -> _Got:
-        """One request, tried again where another try may succeed."""
-        for tried in range(1, _TRIES + 1):
+        """One request, tried again where another try may succeed. In a thread."""
+        tried = 0
+        while True:
+            tried += 1
             try:
                 return self._send(action, grant, body, headers)
             except _Passing as error:
-                if tried == _TRIES:
+                if tried == _AGAIN.tries:
                     raise InfrastructureError(error.message, reason=Reason.STORE_FAILED) from error
-                time.sleep(_PAUSE * 4 ** (tried - 1))
-        raise AssertionError
+                time.sleep(_AGAIN.pause(tried))
 
     def _send(self, action: str, grant: Grant, body: bytes | None, headers: dict[str, str]) -> _Got:
         what = f"{self._where}: cannot {action}{' ' + grant.key if grant.key else ''}"

@@ -22,7 +22,7 @@ def test_a_finished_build_without_access_to_the_store(cluster: Cluster, sentinel
     cluster.build(status=ended("Failed", "ExitCode", steps=steps, results={"prefix": "ci/x/"}))
     done = sentinel("logs", "hello")
     assert done.exit_code == 1
-    assert "its logs are below ci/x/ in the operator's bucket" in done.stderr
+    assert "its logs are below ci/x/ in the operator's store" in done.stderr
     assert "SENTINEL_STORE__BUCKET" in done.stderr
     missing = sentinel("logs", "nope")
     assert missing.stderr == "Error: there is no Build 'nope' in namespace 'team'\n"

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from sentinel.engine.keys import load_keys
+from sentinel.engine.keys import load_keys, load_store_key
 from sentinel.errors import UserError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import AlreadyExists, Forbidden, NotFound
@@ -104,3 +104,21 @@ async def test_a_right_that_is_missing_is_said() -> None:
 
     with pytest.raises(Forbidden):
         await load(Denied())
+
+
+async def test_the_key_of_a_directory_store_is_made_once_and_is_text() -> None:
+    secrets = Secrets()
+    kube = cast(Kube, secrets)
+    one, two = await asyncio.gather(
+        *(load_store_key(kube, namespace="sentinel", name="key") for _ in range(2))
+    )
+    assert (one == two, len(one), secrets.created) == (True, 64, 1)
+    assert base64.b64decode(secrets.held["sentinel/key"]["data"]["current"]).decode() == one
+
+
+@pytest.mark.parametrize(
+    "key", [b"short", b"\xff" * 40, b"two\nlines" * 8], ids=["short", "bytes", "lines"]
+)
+async def test_a_key_of_a_store_that_cannot_be_used_is_named(key: bytes) -> None:
+    with pytest.raises(UserError, match="Secret sentinel/key must hold 32 printable characters"):
+        await load_store_key(cast(Kube, held(current=key)), namespace="sentinel", name="key")

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from tests.unit.reports import stories
 
-import sentinel.reports.app  # noqa: F401 - registers the reporter's
+import sentinel.reports.app
+import sentinel.store.server  # noqa: F401 - they register the reporter's and the store's
 from sentinel.engine.metrics import BuildMetrics
 from sentinel.observe.metrics import REGISTRY
 
