@@ -121,7 +121,9 @@ async def _keep_output(attempt: Attempt) -> None:
         log.info("build %s/%s: no output of a box that stops: %s", *attempt.run.key, e)
         return
     found = split_log(printed, {step.ordinal: step.id for step in attempt.plan.steps})
-    attempt.run.printed = _ends(found, stored=attempt.session.state.uploads.keys())
+    uploads = attempt.session.state.uploads
+    stored = {what for what, each in uploads.items() if each.state == "uploaded"}
+    attempt.run.printed = _ends(found, stored=stored)
 
 
 def _ends(found: Mapping[int, bytes], *, stored: Collection[str]) -> dict[int, bytes]:

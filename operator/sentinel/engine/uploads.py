@@ -42,7 +42,7 @@ class _Due:
     key: str
     size: int
     sha256: str
-    after: UploadState | CollectFailed | Packed | None
+    after: UploadState | Packed | None
     """What the journal said of this file when it became due: the same answer is not answered twice."""
 
 
@@ -89,12 +89,15 @@ class Uploads:
             keys[CACHE] = self._attempt.plan.cache.key
         for what, key in {OUTPUT: output(prefix), **keys}.items():
             packed = state.packed.get(what)
-            if packed is None or what in state.collected or not self._open(what, packed):
+            if packed is None or what in state.collected:
+                continue
+            after = state.uploads.get(what) or packed
+            if not self._open(what, after):
                 continue
             # The box has packed no more than it was allowed to; what else speaks for it may say anything.
             if what != CACHE or packed.bytes <= self._attempt.plan.cache.limit + PACKED_OVERHEAD:
                 yield _Due(
-                    what=what, key=key, size=packed.bytes, sha256=packed.sha256, after=packed
+                    what=what, key=key, size=packed.bytes, sha256=packed.sha256, after=after
                 )
 
     def _open(self, what: str, known: object) -> bool:

@@ -159,7 +159,9 @@ def _change(state: SessionState, record: r.AnyRecord) -> dict[str, Any]:
         case r.Uploaded() | r.UploadRefused() | r.UploadFailed():
             change = {"uploads": {**state.uploads, record.what: _upload(record)}}
         case r.Packed():
-            change = {"packed": {**state.packed, record.what: record}}
+            # What became of an earlier archive of that name says nothing of this one.
+            uploads = {what: each for what, each in state.uploads.items() if what != record.what}
+            change = {"packed": {**state.packed, record.what: record}, "uploads": uploads}
         case r.Collected() | r.CollectFailed():
             change = {"collected": {**state.collected, record.what: record}}
         case r.Stopping():

@@ -129,6 +129,25 @@ async def test_a_refused_url_is_replaced_a_few_times(box: Box) -> None:
     ]
 
 
+async def test_an_archive_whose_url_is_refused_gets_another_one(box: Box) -> None:
+    """As when it has expired during an outage, or where the store does not know conditional writes."""
+    task = signing(box)
+    box.say(r.Packed, what="output", bytes=9, sha256=DIGEST)
+    for tries in range(1, TRIES + 1):
+        await box.until_sent(tries)
+        box.say(r.UploadRefused, what="output", status=501, text="not implemented")
+    box.say(r.CollectFailed, what="output", path="/o", reason="Refused", text="HTTP 501")
+    box.finish(1)
+    await box.until_sent(TRIES + 1)
+    box.end()
+    await task
+    assert box.sent == [
+        ("output", "r/output.tar?9&once"),
+        *[("output", "r/output.tar?9&again")] * (TRIES - 1),
+        ("log/1", "r/step/one/log.txt?7&once"),
+    ]
+
+
 async def test_archives_get_theirs_when_they_are_packed_and_nothing_else_does(box: Box) -> None:
     """A box may say what it likes: only the files that a Plan has are signed for, under the Plan's own names."""
     task = signing(box)

@@ -21,6 +21,7 @@ import (
 const (
 	urlWithin = 5 * time.Minute  // for the URL of an archive that is packed
 	putWithin = 30 * time.Minute // for an archive
+	putTries  = 3                // URLs for an archive; the operator signs no more (engine/uploads.py)
 )
 
 // collector packs paths and puts the archives where the operator wants them. Each archive lies in the session's
@@ -150,32 +151,42 @@ func (c *collector) collect(ctx context.Context, client *http.Client, m *wire.Co
 	return collected
 }
 
-// put puts an archive where the operator says when it knows how large it is. It returns why it could not.
+// put puts an archive where the operator says when it knows how large it is. A URL that the store refuses, most often
+// because it has expired, is journaled, and the next one is waited for. It returns why it could not.
 func (c *collector) put(ctx context.Context, client *http.Client, m *wire.Collect, urls <-chan wire.Target,
 	spool *os.File, size int64, sha256 string) (reason wire.CollectReason, text string) {
 	if m.URL == "" {
 		c.journal.Append(time.Now(), wire.PackedRecord{What: m.What, Bytes: size, SHA256: sha256})
 	}
-	var to wire.Target
-	select {
-	case to = <-urls:
-	case <-time.After(urlWithin):
-		return wire.Unreachable, fmt.Sprintf("no URL to put it to within %s", urlWithin)
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return wire.Unreachable, "no URL to put it to in time"
-		}
-		return wire.Unreachable, "the box ends"
-	}
-	err := store.Put(ctx, client, to, store.Content{File: spool, Size: size})
 	var refused *store.Refusal
-	switch {
-	case errors.As(err, &refused):
-		return wire.Refused, refused.Error()
-	case err != nil:
-		return wire.Unreachable, err.Error()
+	for try := 1; ; try++ {
+		var to wire.Target
+		select {
+		case to = <-urls:
+		case <-time.After(urlWithin):
+			if refused != nil {
+				return wire.Refused, refused.Error()
+			}
+			return wire.Unreachable, fmt.Sprintf("no URL to put it to within %s", urlWithin)
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return wire.Unreachable, "no URL to put it to in time"
+			}
+			return wire.Unreachable, "the box ends"
+		}
+		err := store.Put(ctx, client, to, store.Content{File: spool, Size: size})
+		switch {
+		case err == nil:
+			return "", ""
+		case !errors.As(err, &refused):
+			return wire.Unreachable, err.Error()
+		case m.URL != "" || try == putTries:
+			return wire.Refused, refused.Error()
+		}
+		record := refused.Record(m.What)
+		record.Text = c.short(record.Text)
+		c.journal.Append(time.Now(), record)
 	}
-	return "", ""
 }
 
 // pack makes the archive, in a file without a name.

@@ -213,6 +213,23 @@ func TestASessionOfRealParts(t *testing.T) {
 	if got := w.until("collect-failed", "refused"); got["reason"] != "Refused" {
 		t.Errorf("%v", got)
 	}
+	// A refused URL, as one that has expired, is replaced by the next one, and the archive is kept for it.
+	for what, last := range map[string]string{"renewed": "/renewed", "given-up": "/no"} {
+		w.wantAnswer("ok", "collect", map[string]any{"what": what, "path": filepath.Join(w.dir, "output")})
+		packed := w.until("packed", what)
+		for range putTries - 1 {
+			w.wantAnswer("ok", "upload", map[string]any{"what": what, "url": w.url + "/no"})
+			w.until("upload-refused", what)
+		}
+		w.wantAnswer("ok", "upload", map[string]any{"what": what, "url": w.url + last})
+		if last == "/no" {
+			if got := w.until("collect-failed", what); got["reason"] != "Refused" {
+				t.Errorf("%v", got)
+			}
+		} else if got := w.until("collected", what); got["sha256"] != packed["sha256"] || len(w.stored(last)) == 0 {
+			t.Errorf("%v", got)
+		}
+	}
 
 	w.wantAnswer("ok", "close", nil)
 	if code := <-w.done; code != 0 {

@@ -26,6 +26,11 @@ type Refusal struct {
 
 func (e *Refusal) Error() string { return fmt.Sprintf("HTTP %d: %s", e.status, e.text) }
 
+// Record is what the journal says of it.
+func (e *Refusal) Record(what string) wire.UploadRefusedRecord {
+	return wire.UploadRefusedRecord{What: what, Status: e.status, Text: e.text}
+}
+
 // NewClient speaks to the object store: with the CA bundle and proxy of `open`, never with those of the image.
 func NewClient(kit, ca, proxy string) *http.Client {
 	pool, err := x509.SystemCertPool()

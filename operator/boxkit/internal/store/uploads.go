@@ -116,7 +116,7 @@ func (u *Uploads) upload(ctx context.Context, what string, file *logUpload, targ
 	}
 	var refused *Refusal
 	if errors.As(err, &refused) {
-		u.journal.Append(time.Now(), wire.UploadRefusedRecord{What: what, Status: refused.status, Text: refused.text})
+		u.journal.Append(time.Now(), refused.Record(what))
 		return
 	}
 	text := err.Error()
