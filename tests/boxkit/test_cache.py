@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from sentinel.errors import SentinelError
 from sentinel.session.client import Session
 from sentinel.session.journal import SessionState
 from sentinel.session.messages import Cache, Collect, Upload
@@ -157,10 +158,20 @@ class Builds:
         assert process.returncode == 0
 
     async def _sign(self, session: Session) -> None:
-        state = await session.wait_for(lambda state: "cache" in state.packed)
-        digest = state.packed["cache"].sha256
-        headers = {"x-amz-meta-sha256": digest}
-        await session.upload("cache", Upload(url=self.store.url, headers=headers))
+        """A URL when it is packed, and another one for each that is refused."""
+        answered: object = None
+        with suppress(SentinelError):
+            while True:
+                state = await session.wait_for(lambda state: due(state) not in (None, answered))
+                answered = due(state)
+                headers = {"x-amz-meta-sha256": state.packed["cache"].sha256}
+                await session.upload("cache", Upload(url=self.store.url, headers=headers))
+
+
+def due(state: SessionState) -> tuple[int, int] | None:
+    """What a URL for the cache would answer: the archive, or the refusal of its last URL."""
+    packed = state.packed.get("cache")
+    return packed and (packed.seq, id(state.uploads.get("cache")))
 
 
 @pytest.fixture

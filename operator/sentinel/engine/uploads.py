@@ -96,9 +96,7 @@ class Uploads:
                 continue
             # The box has packed no more than it was allowed to; what else speaks for it may say anything.
             if what != CACHE or packed.bytes <= self._attempt.plan.cache.limit + PACKED_OVERHEAD:
-                yield _Due(
-                    what=what, key=key, size=packed.bytes, sha256=packed.sha256, after=after
-                )
+                yield _Due(what=what, key=key, size=packed.bytes, sha256=packed.sha256, after=after)
 
     def _open(self, what: str, known: object) -> bool:
         if self._tries.get(what, 0) >= TRIES:

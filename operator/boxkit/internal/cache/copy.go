@@ -108,20 +108,17 @@ func copyFile(from, to string, e *Entry) error {
 	if stat.Size != e.Size {
 		return ErrChanged
 	}
-	out, exact, err := createFile(to, e.Mode)
+	fd, exact, err := createFile(to, e.Mode)
 	if err != nil {
 		return err
 	}
-	err = copyContent(out, in, stat)
-	if err == nil && !exact {
-		err = syscall.Fchmod(int(out.Fd()), e.Mode)
-	}
-	if err == nil {
-		err = setTimesOf(out.Fd(), e.MTime)
+	out := os.NewFile(uintptr(fd), to)
+	if err = copyContent(out, in, stat); err == nil {
+		err = finishFile(fd, e.Mode, exact, e.MTime)
 	}
 	if err == nil {
 		var made syscall.Stat_t
-		err = syscall.Fstat(int(out.Fd()), &made)
+		err = syscall.Fstat(fd, &made)
 		e.CTime = timeOf(made.Ctim)
 	}
 	return errors.Join(err, out.Close())

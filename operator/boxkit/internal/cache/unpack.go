@@ -278,10 +278,7 @@ func (u *unpacker) work() {
 	for each := range u.jobs {
 		err := u.ctx.Err()
 		if err == nil {
-			err = u.write(each.entry, func(file *os.File) error {
-				_, err := file.Write((*each.data)[:each.size])
-				return err
-			})
+			err = u.writeSmall(each.entry, (*each.data)[:each.size])
 		}
 		u.pool.Put(each.data)
 		if err != nil {
@@ -295,32 +292,79 @@ func (u *unpacker) work() {
 	}
 }
 
+// modeOf is the mode that a file gets.
+func (u *unpacker) modeOf(e Entry) uint32 {
+	if u.shared {
+		return e.Mode&0o777 | 0o444
+	}
+	return e.Mode
+}
+
 // write makes a file with its mode and time.
 func (u *unpacker) write(e Entry, content func(*os.File) error) error {
-	mode := e.Mode
-	if u.shared {
-		mode = e.Mode&0o777 | 0o444
-	}
-	file, exact, err := createFile(filepath.Join(u.dir, e.Path), mode)
+	name, mode := filepath.Join(u.dir, e.Path), u.modeOf(e)
+	fd, exact, err := createFile(name, mode)
 	if err != nil {
 		return err
 	}
-	err = content(file)
-	if err == nil && !exact {
-		err = syscall.Fchmod(int(file.Fd()), mode)
-	}
-	if err == nil {
-		err = setTimesOf(file.Fd(), e.MTime)
+	file := os.NewFile(uintptr(fd), name)
+	if err = content(file); err == nil {
+		err = finishFile(fd, mode, exact, e.MTime)
 	}
 	return errors.Join(err, file.Close())
 }
 
+// writeSmall is write without an os.File, which costs six more system calls: most files of a cache are small.
+func (u *unpacker) writeSmall(e Entry, content []byte) error {
+	name, mode := filepath.Join(u.dir, e.Path), u.modeOf(e)
+	fd, exact, err := createFile(name, mode)
+	if err != nil {
+		return err
+	}
+	for err == nil && len(content) > 0 {
+		var n int
+		if n, err = retried(func() (int, error) { return syscall.Write(fd, content) }); n > 0 {
+			content = content[n:]
+		}
+	}
+	if err != nil {
+		err = &os.PathError{Op: "write", Path: name, Err: err}
+	} else {
+		err = finishFile(fd, mode, exact, e.MTime)
+	}
+	return errors.Join(err, syscall.Close(fd))
+}
+
 // createFile makes a new file, where nothing may be yet. `exact` says whether it has the mode already.
-func createFile(path string, mode uint32) (file *os.File, exact bool, err error) {
+func createFile(path string, mode uint32) (fd int, exact bool, err error) {
 	// Nobody else may open it before its content and mode are there, but for those who may in the end.
 	first := mode & 0o777
-	file, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|syscall.O_NOFOLLOW, os.FileMode(first))
-	return file, mode == first && mode&umask() == 0, err
+	fd, err = retried(func() (int, error) {
+		return syscall.Open(path, syscall.O_CREAT|syscall.O_EXCL|syscall.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, first)
+	})
+	if err != nil {
+		return fd, false, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return fd, mode == first && mode&umask() == 0, nil
+}
+
+// finishFile gives a file that is written its mode, unless that is exact, and its time.
+func finishFile(fd int, mode uint32, exact bool, at Time) error {
+	if !exact {
+		if err := syscall.Fchmod(fd, mode); err != nil {
+			return err
+		}
+	}
+	return setTimesOf(uintptr(fd), at)
+}
+
+// retried calls again what a signal has interrupted, as Go's runtime sends them to its own threads.
+func retried(call func() (int, error)) (int, error) {
+	for {
+		if n, err := call(); err != syscall.EINTR {
+			return n, err
+		}
+	}
 }
 
 // umask is the process's, or everything where that is not known: reading it by setting it would change it for a moment.

@@ -47,6 +47,7 @@ func NewClient(kit, ca, proxy string) *http.Client {
 		IdleConnTimeout:       20 * time.Second,
 		TLSHandshakeTimeout:   20 * time.Second,
 		ResponseHeaderTimeout: 2 * time.Minute,
+		ReadBufferSize:        256 << 10, // a cache comes in pieces of that size and not of 4 KiB
 	}
 	if proxy != "" {
 		if address, err := url.Parse(proxy); err == nil {
