@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -159,19 +160,21 @@ class Builds:
 
     async def _sign(self, session: Session) -> None:
         """A URL when it is packed, and another one for each that is refused."""
-        answered: object = None
+        seq = 0
         with suppress(SentinelError):
             while True:
-                state = await session.wait_for(lambda state: due(state) not in (None, answered))
-                answered = due(state)
+                state = await session.wait_for(partial(_due, after=seq))
+                seq = state.seq
                 headers = {"x-amz-meta-sha256": state.packed["cache"].sha256}
                 await session.upload("cache", Upload(url=self.store.url, headers=headers))
 
 
-def due(state: SessionState) -> tuple[int, int] | None:
-    """What a URL for the cache would answer: the archive, or the refusal of its last URL."""
-    packed = state.packed.get("cache")
-    return packed and (packed.seq, id(state.uploads.get("cache")))
+def _due(state: SessionState, *, after: int) -> bool:
+    """Whether the cache waits for a URL, and has done so only since record `after`."""
+    packed, known = state.packed.get("cache"), state.uploads.get("cache")
+    if packed is None or "cache" in state.collected:
+        return False
+    return packed.seq > after if known is None else state.seq > after
 
 
 @pytest.fixture
