@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 FUZZTIME ?= 60s
 
-.PHONY: help venv demo test test-fast race race-go lint fmt generate manifests lock lab-up lab-down lab-env bench chaos fuzz image clean
+.PHONY: help venv demo test test-fast race race-go lint fmt generate manifests lock lab-up lab-down lab-env bench chaos soak fuzz image clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ bench: venv image ## measure on the lab; writes build/bench.json
 
 chaos: venv lab-up ## break streams, operators and cluster by count; writes build/chaos.json (SEED=n, FAULTS=...)
 	@$(BIN)/python -m tests.chaos
+
+soak: venv lab-up ## 500 builds, 2 GiB of output, a sick store, a dead receiver; writes build/soak.json (PARTS="builds ...")
+	@$(BIN)/python -m tests.soak $(PARTS)
 
 fuzz: venv ## every fuzzer for FUZZTIME (default 60s): wercker.yml, and boxkit's frames, journal, masks and answers
 	FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest tests/unit/config/test_load.py -q -k raise_anything

@@ -180,10 +180,13 @@ async def _heard(session: Session) -> None:
 
 
 async def _stored(attempt: Attempt, ordinal: int, step_id: str) -> bool:
-    """Whether a step's log is in the store: boxkit's word for it, or, where we did not hear it, a look."""
+    """Whether a step's log is in the store: as the box's journal has it, else a look at the store.
+
+    The last record that was received may be a refusal, and a later try have succeeded.
+    """
     upload = attempt.session.state.uploads.get(f"log/{ordinal}")
-    if upload is not None:
-        return upload.state == "uploaded"
+    if upload is not None and upload.state == "uploaded":
+        return True
     store = attempt.tools.store
     return (
         store is not None
@@ -244,7 +247,9 @@ async def _put_away(run: Run, attempt: int, *, logs_safe: bool, outcome: Outcome
     pod = seen.raw if seen is not None and run.owns(seen) else await find_pod(run, attempt)
     if pod is not None:
         await _drop_logins(run.tools, of, pod)
-    if wanted or (started and not logs_safe):
+    # What could not be stored is in the pod only: until the Build's TTL it can be copied from the node.
+    unstored = not logs_safe or outcome.reason is Reason.STORE_FAILED
+    if wanted or (started and unstored):
         if pod is not None:
             # A box that was closed has ended by itself; then only services run on.
             await _keep(kube, pod, ended=run.closed and len(pod["spec"]["containers"]) == 1)

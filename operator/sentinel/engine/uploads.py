@@ -16,7 +16,7 @@ from sentinel.errors import SentinelError
 from sentinel.plan.keys import output, step_artifacts, step_context, step_log
 from sentinel.session.journal import SessionState, UploadState
 from sentinel.session.messages import Upload
-from sentinel.session.records import CollectFailed, Packed
+from sentinel.session.records import Packed
 
 log = logging.getLogger(__name__)
 
