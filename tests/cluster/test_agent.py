@@ -35,7 +35,7 @@ from sentinel.agent.commit import run_commit
 from sentinel.agent.failures import CommitRefused
 from sentinel.agent.runtimes.base import Identity
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
-from sentinel.agent.runtimes.containerd_api import TASK_PAUSED
+from sentinel.agent.runtimes.freezing import State
 from sentinel.agent.spool import Spool
 from sentinel.agent.threads import Threads
 from sentinel.agent.tools import Tools
@@ -508,7 +508,7 @@ async def frozen(world: World) -> None:
     assert isinstance(runtime, ContainerdRuntime)
     container = world.container_id.removeprefix("containerd://")
     async with asyncio.timeout(120):
-        while await runtime._task_status(container) != TASK_PAUSED:
+        while await runtime.state(container) is not State.PAUSED:
             await asyncio.sleep(0.005)
 
 
@@ -621,7 +621,7 @@ async def test_an_agent_killed_while_the_box_is_frozen_is_made_good_by_the_next(
     container = world.container_id.removeprefix("containerd://")
     runtime = world.tools.runtime
     assert isinstance(runtime, ContainerdRuntime)
-    assert await runtime._task_status(container) == TASK_PAUSED, (
+    assert await runtime.state(container) is State.PAUSED, (
         "nobody thaws it before the next agent comes"
     )
     world.kubectl.wait_for(

@@ -18,7 +18,9 @@ import kopf
 from sentinel import __version__
 from sentinel.agent.commit import run_commit
 from sentinel.agent.queue import TOGETHER, Queue
+from sentinel.agent.runtimes.base import Runtime
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
+from sentinel.agent.runtimes.docker import DockerRuntime
 from sentinel.agent.spool import PREFIX, Spool
 from sentinel.agent.threads import Threads
 from sentinel.agent.tools import Tools, status_of
@@ -40,19 +42,15 @@ _CAP_DAC_READ_SEARCH, _CAP_SYS_ADMIN = 2, 21
 async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     """Run the agent until SIGTERM, or until `stop` is set.
 
-    Raises UserError when it cannot work on this node: no node name, missing capabilities, no containerd.
+    Raises UserError when it cannot work on this node: no node name, missing capabilities; CommitFailure when the node's
+    runtime does not answer, or is not one that boxes can be committed from.
     """
     check_settings(settings)
     check_capabilities(await asyncio.to_thread(Path("/proc/self/status").read_text))
     clock = SystemClock()
     health = Health()
     beating = asyncio.create_task(beat_forever(health, Path(settings.spool), clock), name="beat")
-    runtime = ContainerdRuntime(
-        socket=settings.containerd_socket,
-        state=settings.containerd_state,
-        root=settings.runtime_root,
-        clock=clock,
-    )
+    runtime = make_runtime(settings, clock)
     try:
         await start(runtime, settings)
         async with await Kube.connect(user_agent=f"sentinel-agent/{__version__}") as kube:
@@ -104,13 +102,30 @@ async def run_agent(settings: Settings, *, stop: asyncio.Event | None = None) ->
         await runtime.close()
 
 
-async def start(runtime: ContainerdRuntime, settings: Settings) -> None:
+def make_runtime(settings: Settings, clock: Clock) -> Runtime:
+    """The node's runtime. The DaemonSet decides which: it mounts that one's socket and files and no other's."""
+    if settings.agent_runtime == "docker":
+        return DockerRuntime(
+            socket=settings.docker_socket,
+            state=settings.docker_state,
+            root=settings.runtime_root,
+            clock=clock,
+        )
+    return ContainerdRuntime(
+        socket=settings.containerd_socket,
+        state=settings.containerd_state,
+        root=settings.runtime_root,
+        clock=clock,
+    )
+
+
+async def start(runtime: Runtime, settings: Settings) -> None:
     """Thaw what was left frozen and empty the spool (images.md)."""
     version = await runtime.version()
     for container in await runtime.recover():
         log.warning("container %s was left paused by an earlier agent: resumed it", container)
     await asyncio.to_thread(empty_spool, Path(settings.spool))
-    log.info("agent of node %s, containerd %s", settings.node_name, version)
+    log.info("agent of node %s, %s", settings.node_name, version)
 
 
 def empty_spool(spool: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
 from sentinel.agent.authorise import Permit, authorise
 from sentinel.agent.changes import copied, measured
@@ -118,14 +117,14 @@ async def _outcome(status: CommitStatus, tools: Tools) -> ImageCommitStatus:
 async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCommitStatus:
     commit, spec = status.commit, status.commit.spec
     box = await tools.runtime.locate(permit.identity)
-    if spec.scratch_from:
-        config, manifest = scratch_base(box.config, box.manifest)
-        box = replace(box, config=config, manifest=manifest)
-    check_layers(box.manifest)
     async with AsyncExitStack() as stack:
         pusher = await _pusher(stack, commit, permit, tools)
+        base = box.base or await pusher.read_base(box)
+        if spec.scratch_from:
+            base = scratch_base(base)
+        check_layers(base.manifest)
         upper, size, stop = await measured(spec, box, tools)
-        await pusher.push_base(box.manifest.layers)
+        await pusher.push_base(base.manifest.layers)
         tar = size.tar_bytes + size.tar_bytes // 8 + _SLACK
         gzip = spec.compression == "gzip"
         needed = tar + (packed_at_most(tar) if gzip else 0)
@@ -154,8 +153,8 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
             plain.path.unlink()
             space.shrink(layer.size)
         image = build_image(
-            base_config=box.config,
-            base=box.manifest,
+            base_config=base.config,
+            base=base.manifest,
             layer=layer,
             overlay=spec.config,
             created=tools.clock.now(),

@@ -14,6 +14,7 @@ from typing import Any
 
 from sentinel.agent.failures import CommitFailure
 from sentinel.agent.layer import PackedLayer
+from sentinel.agent.runtimes.base import BaseImage
 from sentinel.api.imagecommit import ImageConfig
 from sentinel.api.reasons import CommitReason
 from sentinel.clock import rfc3339
@@ -59,11 +60,14 @@ def check_layers(base: Manifest) -> None:
         )
 
 
-def scratch_base(config: bytes, manifest: Manifest) -> tuple[bytes, Manifest]:
-    """Config and manifest of an image of nothing, for the same processor and in the same family as this one."""
-    known = json.loads(config)
+def scratch_base(base: BaseImage) -> BaseImage:
+    """An image of nothing, for the same processor and in the same family as this one."""
+    known = json.loads(base.config)
     kept = {name: known[name] for name in ("architecture", "variant") if known.get(name)}
-    return _encode({"architecture": "amd64", **kept, "os": "linux"}), replace(manifest, layers=())
+    return BaseImage(
+        config=_encode({"architecture": "amd64", **kept, "os": "linux"}),
+        manifest=replace(base.manifest, layers=()),
+    )
 
 
 def build_image(

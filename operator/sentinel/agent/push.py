@@ -12,16 +12,20 @@ from dataclasses import dataclass
 from sentinel.agent.failures import CommitFailure
 from sentinel.agent.image import NewImage
 from sentinel.agent.layer import PackedLayer
-from sentinel.agent.runtimes.base import Runtime
+from sentinel.agent.runtimes.base import BaseImage, Box, Runtime
 from sentinel.api.imagecommit import PushedTag
 from sentinel.api.reasons import CommitReason
 from sentinel.errors import SentinelError
-from sentinel.image.manifest import Descriptor
+from sentinel.image import manifest as images
+from sentinel.image.manifest import Descriptor, Manifest
 from sentinel.image.reference import Reference
 from sentinel.registry import RegistryClient
 from sentinel.registry.client import bytes_body, file_body
 
 log = logging.getLogger(__name__)
+
+_VARIANTS = 16
+"""Manifests of one index that are read at most: more variants of a processor do not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,42 @@ class Pusher:
     runtime: Runtime
     target: Reference
     base: Reference | None
+
+    async def read_base(self, box: Box) -> BaseImage:
+        """The image that a box was started from, out of its registry, where the node does not keep it.
+
+        Found by the digest of its config, so it is the right one whatever the registry has under its name now.
+        Raises CommitFailure(Unsupported) when it is not there.
+        """
+        base = self.base
+        if base is None:
+            raise CommitFailure(
+                CommitReason.UNSUPPORTED,
+                "the node keeps no manifest of the box's image, and its name is not one of a registry: use a box "
+                "image that is in a registry",
+            )
+        async for manifest in self._manifests(base, platform=box.platform):
+            if manifest.config.digest == box.image:
+                config = await self.reader.get_blob(
+                    base, manifest.config, limit=images.CONFIG_LIMIT
+                )
+                return BaseImage(config=config, manifest=manifest)
+        raise CommitFailure(
+            CommitReason.UNSUPPORTED,
+            f"the image that the box was started from ({box.image}) is not the one that its registry has as {base}",
+        )
+
+    async def _manifests(
+        self, base: Reference, *, platform: tuple[str, str]
+    ) -> AsyncIterator[Manifest]:
+        """The manifests that a name stands for: of an index those for the platform, variants included."""
+        content, header = await self.reader.get_manifest_bytes(base)
+        parsed = images.parse_json_object(content, what=str(base))
+        if images.media_type_of(parsed, header=header) not in images.INDEXES:
+            yield images.parse_manifest(content, header=header, what=str(base))
+            return
+        for entry in images.choose_platform(parsed, platform=platform, what=str(base))[:_VARIANTS]:
+            yield await self.reader.get_image_manifest(base.pinned(entry.digest))
 
     async def push_base(self, layers: Sequence[Descriptor]) -> None:
         """Bring the base image's layers into the repository; those that are there cost one HEAD each.

@@ -386,6 +386,23 @@ class Settings(BaseSettings):
     retention: Annotated[
         RetentionSettings, Field(description="How much of what builds leave behind is kept.")
     ] = RetentionSettings()
+    agent_runtime: Annotated[
+        str,
+        Field(
+            pattern="^(containerd|docker)$",
+            description="The container runtime of the agent's node: containerd or docker.",
+        ),
+    ] = "containerd"
+    docker_socket: Annotated[
+        str, Field(description="The node's Docker Engine, for the agent of a node that has one.")
+    ] = "/run/docker.sock"
+    docker_state: Annotated[
+        str,
+        Field(
+            description="Docker Engine's data root, as the engine itself names the place; the agent sees its directory "
+            "overlay2 there too, read-only."
+        ),
+    ] = "/var/lib/docker"
     containerd_socket: Annotated[
         str, Field(description="The node's containerd, for the agent.")
     ] = "/run/containerd/containerd.sock"
@@ -399,7 +416,7 @@ class Settings(BaseSettings):
     runtime_root: Annotated[
         str,
         Field(
-            description="Put before the two paths above, where the agent runs outside the node's file system."
+            description="Put before the paths above, where the agent runs outside the node's file system."
         ),
     ] = ""
     freeze_seconds: Annotated[

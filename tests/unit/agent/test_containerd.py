@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -66,8 +65,9 @@ async def test_a_box_is_found_with_its_base_image_and_directories() -> None:
         (Path("/var/lib/containerd/snapshots/1/fs"),),
         frozenset({"/proc", "/etc/hosts"}),
     )
-    assert box.manifest.config.digest == fake.image_ref
-    assert len(box.manifest.layers) == 1
+    assert box.base is not None
+    assert box.image == box.base.manifest.config.digest == fake.image_ref
+    assert len(box.base.manifest.layers) == 1
 
 
 @pytest.mark.parametrize(
@@ -125,60 +125,6 @@ async def test_a_container_of_another_runtime_is_named() -> None:
     async with runtime(FakeContainerd()) as containerd:
         with pytest.raises(CommitFailure, match="'docker://1' is not containerd's"):
             await containerd.locate(identity("docker://1"))
-
-
-async def test_a_freeze_is_noted_before_and_forgotten_after() -> None:
-    fake = FakeContainerd(labels=LABELS)
-    async with runtime(fake) as containerd:
-        box = await containerd.locate(identity())
-        async with containerd.frozen(box, commit="c1") as freeze:
-            assert (fake.task, list(fake.leases)) == (4, ["sentinel-c1"])
-            assert fake.leases["sentinel-c1"]["sentinel.wercker.com/container"] == ID
-    assert (fake.task, fake.leases) == (2, {})
-    assert freeze.seconds > 0
-
-
-@pytest.mark.parametrize("task", [None, 3, 4], ids=["gone", "stopped", "frozen by others"])
-async def test_only_a_running_box_is_paused_and_resumed(task: int | None) -> None:
-    fake = FakeContainerd(labels=LABELS, task=task)
-    async with runtime(fake) as containerd:
-        box = await containerd.locate(identity())
-        async with containerd.frozen(box, commit="c1"):
-            pass
-    assert not {"PauseTask", "ResumeTask"} & set(fake.calls)
-    assert (fake.task, fake.leases) == (task, {})
-
-
-async def test_whatever_ends_the_block_thaws_the_box() -> None:
-    fake = FakeContainerd(labels=LABELS)
-    async with runtime(fake) as containerd:
-        box = await containerd.locate(identity())
-
-        async def hold() -> None:
-            async with containerd.frozen(box, commit="c1"):
-                held.set()
-                await asyncio.Event().wait()
-
-        held = asyncio.Event()
-        task = asyncio.create_task(hold())
-        await held.wait()
-        fake.failures["ResumeTask"] = grpc.StatusCode.UNAVAILABLE
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    assert (fake.task, fake.leases, fake.calls.count("ResumeTask")) == (2, {}, 2)
-
-
-async def test_what_a_dead_agent_left_frozen_is_thawed() -> None:
-    labels = {
-        "sentinel.wercker.com/commit": "c1",
-        "sentinel.wercker.com/container": ID,
-    }
-    fake = FakeContainerd(task=4, leases={"sentinel-c1": labels})
-    async with runtime(fake) as containerd:
-        assert await containerd.recover() == (ID,)
-        assert await containerd.recover() == ()
-    assert (fake.task, fake.leases) == (2, {})
 
 
 SOURCES = {

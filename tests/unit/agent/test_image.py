@@ -12,6 +12,7 @@ import pytest
 from sentinel.agent.failures import CommitFailure
 from sentinel.agent.image import MAX_LAYERS, NewImage, build_image, check_layers, scratch_base
 from sentinel.agent.layer import PackedLayer
+from sentinel.agent.runtimes.base import BaseImage
 from sentinel.api.imagecommit import ImageConfig
 from sentinel.api.reasons import CommitReason
 from sentinel.image.manifest import (
@@ -133,10 +134,11 @@ def test_media_types_follow_the_base(family: str, compression: str) -> None:
 
 
 def test_an_image_from_scratch_has_one_layer_and_nothing_of_the_box_but_its_processor() -> None:
-    config, manifest = scratch_base(json.dumps(BASE_CONFIG).encode(), base_manifest("docker"))
+    known = BaseImage(config=json.dumps(BASE_CONFIG).encode(), manifest=base_manifest("docker"))
+    base = scratch_base(known)
     image = built(
-        base_config=config,
-        base=manifest,
+        base_config=base.config,
+        base=base.manifest,
         overlay=ImageConfig(
             cmd=["serve"],
             entrypoint=["/app"],

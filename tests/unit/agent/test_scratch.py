@@ -28,8 +28,7 @@ OUTPUT, SOURCE = "/pipeline/output", "/pipeline/source"
 def box_of(upper: Path, *lowers: Path, mounts: tuple[str, ...] = ("/proc", "/etc/hosts")) -> Box:
     return Box(
         id="c",
-        config=b"{}",
-        manifest=cast(Any, None),
+        image="",
         upper=upper,
         lowers=lowers,
         mounts=frozenset(mounts),

@@ -17,7 +17,7 @@ from tests.unit.fakeapi import FakeApi
 from tests.unit.registry import server
 
 from sentinel.agent.commit import run_commit
-from sentinel.agent.runtimes.base import Box, Freeze
+from sentinel.agent.runtimes.base import BaseImage, Box, Freeze
 from sentinel.agent.spool import Spool
 from sentinel.agent.threads import Threads
 from sentinel.agent.tools import Tools
@@ -116,8 +116,8 @@ async def test_the_output_of_a_box_becomes_an_image(tmp_path: Path, scratch_from
         (found.merged / "root/secret").write_text("of the box")
         box = Box(
             id="c",
-            config=json.dumps(BASE_CONFIG).encode(),
-            manifest=BASE,
+            image=BASE.config.digest,
+            base=BaseImage(config=json.dumps(BASE_CONFIG).encode(), manifest=BASE),
             upper=found.upper,
             lowers=(found.lower,),
         )

@@ -1,17 +1,19 @@
 """The seam between a commit and a node's container runtime.
 
-A runtime finds the box, freezes it, and says where its changed files and its base image are. It never makes, tags or
-pushes an image: that is the same for all runtimes and lives in `layer.py`, `image.py` and `push.py`.
+A runtime finds the box, freezes it, and gives the places of its changed files and its base image. It never makes, tags
+or pushes an image: that is the same for all runtimes and lives in `layer.py`, `image.py` and `push.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from sentinel.agent.failures import CommitFailure, CommitRefused
+from sentinel.api.reasons import CommitReason
 from sentinel.image.manifest import Manifest
 from sentinel.image.reference import Reference
 
@@ -31,17 +33,27 @@ class Identity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaseImage:
+    """The config and the manifest of the image that a box was started from, for its platform."""
+
+    config: bytes = field(repr=False)
+    manifest: Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
 class Box:
     """A container as the runtime knows it.
 
-    `config` and `manifest` are its base image's, verified to be the ones it was started from. `upper` is the overlay's
-    upper directory as this process reaches it, `lowers` the directories below. `mounts` are the absolute paths in the
-    container at which something is mounted.
+    `image` is the digest of the config of the image it was started from, on whose layers its file system stands, and
+    `platform` that image's (os, architecture). `base` is that image where the node keeps it, None where it has to be
+    read from its registry. `upper` is the overlay's upper directory as this process reaches it, `lowers` the
+    directories below. `mounts` are the absolute paths in the container at which something is mounted.
     """
 
     id: str
-    config: bytes = field(repr=False)
-    manifest: Manifest
+    image: str
+    platform: tuple[str, str] = ("linux", "amd64")
+    base: BaseImage | None = None
     upper: Path
     lowers: tuple[Path, ...] = ()
     mounts: frozenset[str] = frozenset()
@@ -56,6 +68,9 @@ class Freeze:
 
 class Runtime(Protocol):
     """What a commit needs of a runtime. All methods raise CommitFailure with a reason and the runtime's words."""
+
+    async def version(self) -> str:
+        """The runtime's name and version, for the log, after checking that the agent can commit from it."""
 
     async def locate(self, who: Identity) -> Box:
         """Find the container, check that the runtime's own labels agree, and that its base image is the right one.
@@ -85,3 +100,37 @@ class Runtime(Protocol):
 
     async def close(self) -> None:
         """Let go of the runtime."""
+
+
+def check_labels(labels: Mapping[str, str], who: Identity, *, kind: tuple[str, str]) -> None:
+    """A container's labels must name the API server's pod: they come from the kubelet, not from the user.
+
+    `kind` is the label with which this runtime tells boxes from sandboxes, and its value. Raises CommitRefused.
+    """
+    expected = {
+        "io.kubernetes.pod.uid": who.pod_uid,
+        "io.kubernetes.pod.namespace": who.namespace,
+        "io.kubernetes.pod.name": who.pod_name,
+        "io.kubernetes.container.name": who.container_name,
+        kind[0]: kind[1],
+    }
+    for label, value in expected.items():
+        if labels.get(label) != value:
+            raise CommitRefused(
+                CommitReason.NOT_OWNED,
+                f"container {who.container_id} is not box of pod {who.namespace}/{who.pod_name}: its label {label} "
+                f"is {labels.get(label, '')!r}, not {value!r}",
+            )
+
+
+def reached(path: str, *, state: Path, root: str, setting: str) -> Path:
+    """A path of the runtime's, as this process reaches it: below `state`, with `root` before it.
+
+    Raises CommitFailure for what lies elsewhere, which is not ours to read; `setting` is what sets `state`.
+    """
+    if not Path(path).is_relative_to(state) or ".." in Path(path).parts:
+        raise CommitFailure(
+            CommitReason.UNSUPPORTED,
+            f"the box's files lie at {path}, not under {state}: set {setting} and mount it",
+        )
+    return Path(f"{root}{path}")

@@ -5,42 +5,47 @@ Not here: messages and method names (`containerd_api.py`).
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from sentinel.agent.failures import CommitFailure, CommitRefused
-from sentinel.agent.runtimes.base import CONFIG_LIMIT, MANIFEST_LIMIT, Box, Freeze, Identity
+from sentinel.agent.failures import CommitFailure
+from sentinel.agent.runtimes import freezing
+from sentinel.agent.runtimes.base import (
+    CONFIG_LIMIT,
+    MANIFEST_LIMIT,
+    BaseImage,
+    Box,
+    Freeze,
+    Identity,
+    check_labels,
+    reached,
+)
 from sentinel.agent.runtimes.containerd_api import TASK_PAUSED, TASK_RUNNING, Containerd
+from sentinel.agent.runtimes.freezing import COMMIT_LABEL, CONTAINER_LABEL, Note, State
 from sentinel.api.reasons import CommitReason
 from sentinel.backoff import Backoff
 from sentinel.clock import Clock, rfc3339
 from sentinel.errors import UserError
 from sentinel.image.manifest import INDEXES, Manifest, digest_of, parse_manifest
 from sentinel.image.reference import Reference
-from sentinel.retry import retry
 
 log = logging.getLogger(__name__)
 
 SCHEME = "containerd://"
-LEASE_LABEL = "sentinel.wercker.com/commit"
-CONTAINER_LABEL = "sentinel.wercker.com/container"
 _EXPIRE_LABEL = "containerd.io/gc.expire"
 _SOURCE = "containerd.io/distribution.source."
 """Before a registry's name: its value lists the repositories from which a blob was pulled, separated by commas."""
 
 _METADATA = "io.cri-containerd.container.metadata"
 _LEASE_LIFE = timedelta(days=7)
-_RESUMED = Backoff(first=0.2, longest=1.0, tries=5)
 _INDEX_ENTRIES = 64
 
 
@@ -62,9 +67,9 @@ class ContainerdRuntime:
         await self._api.close()
 
     async def version(self) -> str:
-        """containerd's version, for the log. Raises CommitFailure when it does not answer."""
+        """Name and version."""
         try:
-            return str((await self._api.call("Version")).version)
+            return f"containerd {(await self._api.call('Version')).version}"
         except grpc.aio.AioRpcError as error:
             raise _failure("asking containerd for its version", error) from error
 
@@ -73,16 +78,17 @@ class ContainerdRuntime:
         if not who.container_id.startswith(SCHEME):
             raise CommitFailure(
                 CommitReason.UNSUPPORTED,
-                f"container {who.container_id!r} is not containerd's; this agent commits from containerd",
+                f"container {who.container_id!r} is not containerd's, and this node's agent commits from containerd. "
+                "Set agent.docker.enabled in the chart, and label nodes on Docker Engine as its values.yaml describes",
             )
         try:
             container = (
                 await self._api.call("GetContainer", id=who.container_id.removeprefix(SCHEME))
             ).container
-            _check_labels(container, who)
+            check_labels(container.labels, who, kind=("io.cri-containerd.kind", "container"))
             spec = _json_object(container.spec.value, what="the container's spec")
-            config, manifest = await self._base_image(container)
-            upper, lowers = await self._directories(container, config)
+            base = await self._base_image(container)
+            upper, lowers = await self._directories(container, base.config)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 raise CommitFailure(
@@ -98,33 +104,16 @@ class ContainerdRuntime:
         mounts = frozenset(str(mount["destination"]) for mount in spec.get("mounts") or ())
         return Box(
             id=container.id,
-            config=config,
-            manifest=manifest,
+            image=base.manifest.config.digest,
+            base=base,
             upper=upper,
             lowers=lowers,
             mounts=mounts,
         )
 
-    @asynccontextmanager
-    async def frozen(self, box: Box, *, commit: str) -> AsyncIterator[Freeze]:
+    def frozen(self, box: Box, *, commit: str) -> AbstractAsyncContextManager[Freeze]:
         """Pause and resume the container's task, noted in a lease."""
-        freeze = Freeze()
-        lease = f"sentinel-{commit}"
-        await self._note(lease, commit=commit, container=box.id)
-        # An ended container needs no pause, and one that was paused by another is not ours to resume.
-        running = await self._task_status(box.id) == TASK_RUNNING
-        begun = time.perf_counter()
-        try:
-            if running:
-                await self._pause(box.id)
-            yield freeze
-        finally:
-            if running:
-                # Whatever ends the block, even a second cancellation, the box must run again.
-                await asyncio.shield(self._thaw(box.id, lease))
-                freeze.seconds = time.perf_counter() - begun
-            else:
-                await self._forget(lease)
+        return freezing.frozen(self, box.id, commit=commit, clock=self._clock)
 
     async def has_blob(self, digest: str, *, base: Reference | None) -> bool:
         """Whether the content store holds it, pulled from the repository of `base` (containerd's source labels)."""
@@ -155,21 +144,9 @@ class ContainerdRuntime:
 
     async def recover(self) -> tuple[str, ...]:
         """Resume the containers named in our leases, and delete the leases."""
-        try:
-            leases = (
-                await self._api.call("ListLeases", filters=[f'labels."{LEASE_LABEL}"'])
-            ).leases
-        except grpc.aio.AioRpcError as error:
-            raise _failure("listing leases", error) from error
-        thawed = []
-        for lease in leases:
-            container = lease.labels.get(CONTAINER_LABEL, "")
-            if await self._task_status(container) == TASK_PAUSED:
-                thawed.append(container)
-            await self._thaw(container, lease.id)
-        return tuple(thawed)
+        return await freezing.recover(self, clock=self._clock)
 
-    async def _base_image(self, container: Any) -> tuple[bytes, Manifest]:
+    async def _base_image(self, container: Any) -> BaseImage:
         """Config and manifest by the digest that CRI noted: the image's name may have moved since."""
         metadata = _json_object(container.extensions[_METADATA].value, what="CRI's metadata")
         wanted = str((metadata.get("Metadata") or {}).get("ImageRef") or "")
@@ -189,7 +166,8 @@ class ContainerdRuntime:
                 CommitReason.UNSUPPORTED,
                 f"the image that the box was started from ({wanted}) is not the one the node has under its name",
             )
-        return await self._blob(wanted, limit=CONFIG_LIMIT), manifest
+        config = await self._blob(wanted, limit=CONFIG_LIMIT)
+        return BaseImage(config=config, manifest=manifest)
 
     async def _child(self, index: bytes, config: str) -> Manifest:
         """The manifest of an index that has this config; the other platforms' are mostly not on the node."""
@@ -242,65 +220,65 @@ class ContainerdRuntime:
         return self._reach(upper), tuple(lowers)
 
     def _reach(self, path: str) -> Path:
-        """A path of containerd's, as this process reaches it. What lies elsewhere is not ours to read."""
-        if not Path(path).is_relative_to(self._state) or ".." in Path(path).parts:
-            raise CommitFailure(
-                CommitReason.UNSUPPORTED,
-                f"the box's files lie at {path}, not under {self._state}: set containerd_state and mount it",
-            )
-        return Path(f"{self._root}{path}")
+        return reached(path, state=self._state, root=self._root, setting="containerd_state")
 
-    async def _task_status(self, container: str) -> int:
+    async def state(self, container: str) -> State:
+        """The state of the container's task."""
         try:
-            return int((await self._api.call("GetTask", container_id=container)).process.status)
+            status = (await self._api.call("GetTask", container_id=container)).process.status
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
-                return 0
+                return State.OTHER
             raise _failure("asking for the box's state", error) from error
+        return {TASK_RUNNING: State.RUNNING, TASK_PAUSED: State.PAUSED}.get(status, State.OTHER)
 
-    async def _pause(self, container: str) -> None:
+    async def pause(self, container: str) -> None:
+        """Pause the container's task."""
         try:
             await self._api.call("PauseTask", container_id=container)
         except grpc.aio.AioRpcError as error:
-            if await self._task_status(container) == TASK_RUNNING:
+            if await self.state(container) is State.RUNNING:
                 raise _failure("pausing the box", error) from error
 
-    async def _thaw(self, container: str, lease: str) -> None:
-        async def resume() -> None:
-            if await self._task_status(container) == TASK_PAUSED:
-                await self._api.call("ResumeTask", container_id=container)
-
+    async def resume(self, container: str) -> None:
+        """Resume the container's task."""
         try:
-            await retry(
-                resume,
-                clock=self._clock,
-                backoff=_RESUMED,
-                what=f"resuming container {container}",
-                passing=grpc.aio.AioRpcError,
-            )
+            await self._api.call("ResumeTask", container_id=container)
         except grpc.aio.AioRpcError as error:
             raise _failure("resuming the box", error) from error
-        await self._forget(lease)
 
-    async def _note(self, lease: str, *, commit: str, container: str) -> None:
+    async def note(self, note: Note, *, commit: str) -> None:
+        """Make a lease, which holds nothing but the labels."""
         labels = {
-            LEASE_LABEL: commit,
-            CONTAINER_LABEL: container,
+            COMMIT_LABEL: commit,
+            CONTAINER_LABEL: note.container,
             _EXPIRE_LABEL: rfc3339(self._clock.now() + _LEASE_LIFE),
         }
         try:
-            await self._api.call("CreateLease", id=lease, labels=labels)
+            await self._api.call("CreateLease", id=note.key, labels=labels)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
                 raise _failure("making a lease", error) from error
 
-    async def _forget(self, lease: str) -> None:
+    async def forget(self, key: str) -> None:
+        """Delete the lease."""
         try:
-            await self._api.call("DeleteLease", id=lease)
+            await self._api.call("DeleteLease", id=key)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 # It holds nothing and expires; the next start of the agent tries again.
-                log.warning("lease %s was not deleted: %s", lease, error.details())
+                log.warning("lease %s was not deleted: %s", key, error.details())
+
+    async def notes(self) -> tuple[Note, ...]:
+        """Our leases."""
+        try:
+            answer = await self._api.call("ListLeases", filters=[f'labels."{COMMIT_LABEL}"'])
+        except grpc.aio.AioRpcError as error:
+            raise _failure("listing leases", error) from error
+        return tuple(
+            Note(key=lease.id, container=lease.labels.get(CONTAINER_LABEL, ""))
+            for lease in answer.leases
+        )
 
 
 def chain_id(diff_ids: list[str]) -> str:
@@ -310,24 +288,6 @@ def chain_id(diff_ids: list[str]) -> str:
         both = f"{chain} {diff_id}".encode()
         chain = f"sha256:{hashlib.sha256(both).hexdigest()}" if chain else diff_id
     return chain
-
-
-def _check_labels(container: Any, who: Identity) -> None:
-    """The runtime's labels come from the kubelet, not from the user: they must name the API server's pod."""
-    expected = {
-        "io.kubernetes.pod.uid": who.pod_uid,
-        "io.kubernetes.pod.namespace": who.namespace,
-        "io.kubernetes.pod.name": who.pod_name,
-        "io.kubernetes.container.name": who.container_name,
-        "io.cri-containerd.kind": "container",
-    }
-    for label, value in expected.items():
-        if container.labels.get(label) != value:
-            raise CommitRefused(
-                CommitReason.NOT_OWNED,
-                f"container {who.container_id} is not box of pod {who.namespace}/{who.pod_name}: its label {label} "
-                f"is {container.labels.get(label, '')!r}, not {value!r}",
-            )
 
 
 def _manifest(content: bytes, *, header: str) -> Manifest:

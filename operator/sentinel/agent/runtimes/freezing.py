@@ -1,0 +1,113 @@
+"""Freezing a box, the same for all runtimes: noted in the runtime before, thawed whatever happens, after a crash too.
+
+Not here: how a runtime pauses a container and where it keeps the notes (`Freezer`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from sentinel.agent.failures import CommitFailure
+from sentinel.agent.runtimes.base import Freeze
+from sentinel.backoff import Backoff
+from sentinel.clock import Clock
+from sentinel.retry import retry
+
+COMMIT_LABEL = "sentinel.wercker.com/commit"
+CONTAINER_LABEL = "sentinel.wercker.com/container"
+"""What notes are labelled with in a runtime."""
+
+_RESUMED = Backoff(first=0.2, longest=1.0, tries=5)
+
+
+class State(Enum):
+    """What a container does. OTHER: it has ended, was removed, or never ran."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """That a container is, or is about to be, frozen for a commit. `key` names the note in the runtime."""
+
+    key: str
+    container: str
+
+
+class Freezer(Protocol):
+    """What freezing takes of a runtime. All methods raise CommitFailure."""
+
+    async def state(self, container: str) -> State:
+        """What the container does now."""
+
+    async def pause(self, container: str) -> None:
+        """Pause a running container. One that ended meanwhile is no error."""
+
+    async def resume(self, container: str) -> None:
+        """Resume a paused container."""
+
+    async def note(self, note: Note, *, commit: str) -> None:
+        """Write a note down so that it outlives this process. One that is there already is no error."""
+
+    async def forget(self, key: str) -> None:
+        """Delete a note. Never raises: the next start of the agent tries again."""
+
+    async def notes(self) -> tuple[Note, ...]:
+        """The notes that are written down."""
+
+
+@asynccontextmanager
+async def frozen(
+    freezer: Freezer, container: str, *, commit: str, clock: Clock
+) -> AsyncIterator[Freeze]:
+    """Freeze a container for the time of the block (`Runtime.frozen`)."""
+    freeze = Freeze()
+    note = Note(key=f"sentinel-{commit}", container=container)
+    await freezer.note(note, commit=commit)
+    # An ended container needs no pause, and one that was paused by another is not ours to resume.
+    running = await freezer.state(container) is State.RUNNING
+    begun = time.perf_counter()
+    try:
+        if running:
+            await freezer.pause(container)
+        yield freeze
+    finally:
+        if running:
+            # Whatever ends the block, even a second cancellation, the box must run again.
+            await asyncio.shield(_thaw(freezer, note, clock))
+            freeze.seconds = time.perf_counter() - begun
+        else:
+            await freezer.forget(note.key)
+
+
+async def recover(freezer: Freezer, *, clock: Clock) -> tuple[str, ...]:
+    """Thaw the containers of all notes, and delete the notes; gives those that were paused."""
+    thawed = []
+    for note in await freezer.notes():
+        if await freezer.state(note.container) is State.PAUSED:
+            thawed.append(note.container)
+        await _thaw(freezer, note, clock)
+    return tuple(thawed)
+
+
+async def _thaw(freezer: Freezer, note: Note, clock: Clock) -> None:
+    async def resume() -> None:
+        if await freezer.state(note.container) is State.PAUSED:
+            await freezer.resume(note.container)
+
+    await retry(
+        resume,
+        clock=clock,
+        backoff=_RESUMED,
+        what=f"resuming container {note.container}",
+        passing=CommitFailure,
+    )
+    await freezer.forget(note.key)

@@ -1,0 +1,205 @@
+"""How a box is frozen: one contract for all runtimes, each over its own protocol with a fake server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+import pytest
+from tests.unit.agent import test_containerd, test_docker
+from tests.unit.agent.fake_containerd import FakeContainerd, short
+from tests.unit.agent.fake_docker import FakeDocker
+
+from sentinel.agent.failures import CommitFailure
+from sentinel.agent.runtimes.base import Box, Identity, Runtime
+
+ID = short("box")
+STATES = ("running", "paused", "stopped", "gone")
+NOTE = {"sentinel.wercker.com/commit": "c1", "sentinel.wercker.com/container": ID}
+
+
+class Node(Protocol):
+    """A runtime's fake: the state of its one container, and the notes in it."""
+
+    runtime: Runtime
+    identity: Identity
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def notes(self) -> Mapping[str, dict[str, str]]: ...
+
+    def fail(self, call: str) -> None:
+        """The next pause, resume, note or forget fails."""
+
+    def count(self, call: str) -> int:
+        """How often it was asked to pause or resume."""
+
+
+@dataclass
+class OnContainerd:
+    runtime: Runtime
+    fake: FakeContainerd
+    identity: Identity
+    tasks = {"running": 2, "paused": 4, "stopped": 3, "gone": None}
+    names = {
+        "pause": "PauseTask",
+        "resume": "ResumeTask",
+        "note": "CreateLease",
+        "forget": "DeleteLease",
+    }
+
+    @property
+    def state(self) -> str:
+        return next(name for name, task in self.tasks.items() if task == self.fake.task)
+
+    @property
+    def notes(self) -> Mapping[str, dict[str, str]]:
+        shown = NOTE.keys()
+        return {
+            name: {key: value for key, value in labels.items() if key in shown}
+            for name, labels in self.fake.leases.items()
+        }
+
+    def fail(self, call: str) -> None:
+        self.fake.failures[self.names[call]] = grpc.StatusCode.UNAVAILABLE
+
+    def count(self, call: str) -> int:
+        return self.fake.calls.count(self.names[call])
+
+
+@dataclass
+class OnDocker:
+    runtime: Runtime
+    fake: FakeDocker
+    identity: Identity
+    statuses = {"running": "running", "paused": "paused", "stopped": "exited", "gone": None}
+    names = {
+        "pause": "pause",
+        "resume": "unpause",
+        "note": "create_volume",
+        "forget": "remove_volume",
+    }
+
+    @property
+    def state(self) -> str:
+        return next(name for name, status in self.statuses.items() if status == self.fake.status)
+
+    @property
+    def notes(self) -> Mapping[str, dict[str, str]]:
+        return self.fake.volumes
+
+    def fail(self, call: str) -> None:
+        self.fake.failures[self.names[call]] = 500
+
+    def count(self, call: str) -> int:
+        return self.fake.calls.count(self.names[call])
+
+
+@asynccontextmanager
+async def on_containerd(state: str, notes: dict[str, Any]) -> AsyncIterator[Node]:
+    fake = FakeContainerd(
+        labels=test_containerd.LABELS, task=OnContainerd.tasks[state], leases=notes
+    )
+    async with test_containerd.runtime(fake) as runtime:
+        yield OnContainerd(runtime, fake, test_containerd.identity())
+
+
+@asynccontextmanager
+async def on_docker(state: str, notes: dict[str, Any]) -> AsyncIterator[Node]:
+    fake = FakeDocker(labels=test_docker.LABELS, status=OnDocker.statuses[state], volumes=notes)
+    async with test_docker.runtime(fake) as runtime:
+        yield OnDocker(runtime, fake, test_docker.identity())
+
+
+@pytest.fixture(params=[on_containerd, on_docker], ids=["containerd", "docker"])
+def opened(request: pytest.FixtureRequest) -> Any:
+    """`opened(state, notes)`: a node with a container in that state."""
+
+    def make(state: str = "running", notes: dict[str, Any] | None = None) -> Any:
+        return request.param(state, {} if notes is None else notes)
+
+    return make
+
+
+def box(node: Node) -> Box:
+    """The node's box; `locate` would not find one that is gone."""
+    return Box(id=ID, image="sha256:" + "5" * 64, upper=Path("/nowhere"))
+
+
+async def test_a_freeze_is_noted_before_and_forgotten_after(opened: Any) -> None:
+    async with opened() as node:
+        found = await node.runtime.locate(node.identity)
+        async with node.runtime.frozen(found, commit="c1") as freeze:
+            assert (node.state, dict(node.notes)) == ("paused", {"sentinel-c1": NOTE})
+        assert (node.state, dict(node.notes)) == ("running", {})
+    assert freeze.seconds > 0
+
+
+@pytest.mark.parametrize("state", ["gone", "stopped", "paused"])
+async def test_only_a_running_box_is_paused_and_resumed(opened: Any, state: str) -> None:
+    async with opened(state) as node:
+        async with node.runtime.frozen(box(node), commit="c1"):
+            pass
+        assert (node.count("pause"), node.count("resume")) == (0, 0)
+        assert (node.state, dict(node.notes)) == (state, {})
+
+
+async def test_a_box_is_not_paused_before_that_is_noted(opened: Any) -> None:
+    async with opened() as node:
+        node.fail("note")
+        with pytest.raises(CommitFailure):
+            async with node.runtime.frozen(box(node), commit="c1"):
+                pytest.fail("the block must not run")
+        assert (node.state, node.count("pause")) == ("running", 0)
+
+
+async def test_a_box_that_cannot_be_paused_is_not_read(opened: Any) -> None:
+    async with opened() as node:
+        node.fail("pause")
+        with pytest.raises(CommitFailure, match=r"pausing the box failed: .*as the test wants it"):
+            async with node.runtime.frozen(box(node), commit="c1"):
+                pytest.fail("the block must not run")
+        assert (node.state, dict(node.notes)) == ("running", {})
+
+
+async def test_whatever_ends_the_block_thaws_the_box(opened: Any) -> None:
+    async with opened() as node:
+        held = asyncio.Event()
+
+        async def hold() -> None:
+            async with node.runtime.frozen(box(node), commit="c1"):
+                held.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(hold())
+        await held.wait()
+        node.fail("resume")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (node.state, dict(node.notes), node.count("resume")) == ("running", {}, 2)
+
+
+async def test_a_note_that_cannot_be_deleted_fails_nothing(opened: Any) -> None:
+    async with opened() as node:
+        async with node.runtime.frozen(box(node), commit="c1"):
+            node.fail("forget")
+        assert (node.state, list(node.notes)) == ("running", ["sentinel-c1"])
+        assert await node.runtime.recover() == ()
+        assert dict(node.notes) == {}
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_what_a_dead_agent_left_frozen_is_thawed(opened: Any, state: str) -> None:
+    async with opened(state, {"sentinel-c1": dict(NOTE)}) as node:
+        assert await node.runtime.recover() == ((ID,) if state == "paused" else ())
+        assert await node.runtime.recover() == ()
+        assert dict(node.notes) == {}
+        assert node.state == ("running" if state == "paused" else state)
