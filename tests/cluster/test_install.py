@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.cluster.conftest import Builds
 from tests.install import NAMESPACE, ROOT, environ, install, render
 from tests.kubectl import Kubectl, KubectlError, condition
@@ -64,6 +65,7 @@ def test_everything_that_can_be_set_renders(lab: Lab, tmp_path: Path) -> None:
             "extraEnv": [{"name": "A", "value": "b"}],
         },
         "agent": {
+            "docker": {"enabled": True},
             "nodeSelector": {"a": "b"},
             "priorityClassName": "high",
             "podAnnotations": {"a": "b"},
@@ -78,6 +80,45 @@ def test_everything_that_can_be_set_renders(lab: Lab, tmp_path: Path) -> None:
     done = helm(lab, "template", "x", str(ROOT / "charts/sentinel"), "-f", str(path))
     assert done.returncode == 0, done.stderr
     assert "helm.sh/resource-policy" not in done.stdout
+
+
+def test_each_runtime_has_agents_of_its_own_on_nodes_of_its_own(lab: Lab) -> None:
+    """Each sees the socket and the files of its own runtime only; their rights are the same."""
+    chart = str(ROOT / "charts/sentinel")
+    zone = {"key": "zone", "operator": "Exists"}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [zone]}]}
+    affinity = {"requiredDuringSchedulingIgnoredDuringExecution": required}
+    options = (
+        *("--set", "agent.docker.enabled=true"),
+        *("--set", "agent.nodeSelector.pool=builds"),
+        *("--set-json", f"agent.affinity.nodeAffinity={json.dumps(affinity)}"),
+    )
+    done = helm(lab, "template", "sentinel", chart, *options)
+    assert done.returncode == 0, done.stderr
+    parts = [each for each in yaml.safe_load_all(done.stdout) if each]
+    sets = {each["metadata"]["name"]: each for each in parts if each["kind"] == "DaemonSet"}
+    containerd, docker = (sets[name] for name in ("sentinel-agent", "sentinel-agent-docker"))
+    pods = [each["spec"]["template"]["spec"] for each in (containerd, docker)]
+    paths = [
+        [each["hostPath"]["path"] for each in pod["volumes"] if "hostPath" in each] for pod in pods
+    ]
+    assert paths == [
+        ["/run/containerd", "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs"],
+        ["/run/docker.sock", "/var/lib/docker/overlay2"],
+    ]
+    security = [pod["containers"][0]["securityContext"] for pod in pods]
+    assert security[0] == security[1]
+    (term,) = pods[0]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    label = "sentinel.wercker.com/runtime"
+    elsewhere = {"key": label, "operator": "NotIn", "values": ["docker"]}
+    assert term["matchExpressions"] == [zone, elsewhere]
+    assert [pod["nodeSelector"] for pod in pods] == [
+        {"kubernetes.io/os": "linux", "pool": "builds"},
+        {"kubernetes.io/os": "linux", "pool": "builds", label: "docker"},
+    ]
+    assert containerd["spec"]["selector"] != docker["spec"]["selector"]
 
 
 def test_the_operator_runs_with_nothing_it_does_not_need(sentinel: Lab, kubectl: Kubectl) -> None:

@@ -141,4 +141,4 @@ async def test_an_engine_keeps_no_layers() -> None:
         base = parse_reference("registry.lab:5000/team/box:1")
         assert not await engine.has_blob("sha256:x", base=base)
         with pytest.raises(CommitFailure, match="does not keep sha256:x"):
-            [part async for part in engine.read_blob("sha256:x")]
+            engine.read_blob("sha256:x")

@@ -31,7 +31,6 @@ from sentinel.agent.runtimes.base import (
 from sentinel.agent.runtimes.containerd_api import TASK_PAUSED, TASK_RUNNING, Containerd
 from sentinel.agent.runtimes.freezing import COMMIT_LABEL, CONTAINER_LABEL, Note, State
 from sentinel.api.reasons import CommitReason
-from sentinel.backoff import Backoff
 from sentinel.clock import Clock, rfc3339
 from sentinel.errors import UserError
 from sentinel.image.manifest import INDEXES, Manifest, digest_of, parse_manifest

@@ -135,10 +135,9 @@ class DockerRuntime:
         """No: the engine unpacks layers and does not keep them."""
         return False
 
-    async def read_blob(self, digest: str) -> AsyncIterator[bytes]:
+    def read_blob(self, digest: str) -> AsyncIterator[bytes]:
         """Raises CommitFailure: there are none."""
         raise CommitFailure(CommitReason.RUNTIME_ERROR, f"Docker Engine does not keep {digest}")
-        yield b""
 
     async def recover(self) -> tuple[str, ...]:
         """Resume the containers named in our volumes, and remove the volumes."""
