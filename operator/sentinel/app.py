@@ -47,6 +47,7 @@ from sentinel.observe.metrics import measure_lag
 from sentinel.resolver.client import Resolver
 from sentinel.resolver.local import local_resolver
 from sentinel.resolver.shelf import Known, Shelf
+from sentinel.retention.cluster import mark_cluster
 from sentinel.settings import Settings
 from sentinel.store.objects import ObjectStore
 from sentinel.store.probe import probe
@@ -119,6 +120,8 @@ async def run_operator(settings: Settings) -> None:
         if tools.store is not None:
             probing = probe(tools.store, prefix=settings.store.prefix, clock=clock)
             await stack.enter_async_context(_task(probing, name="probe the store"))
+            marking = mark_cluster(tools.store, kube, prefix=settings.store.prefix, clock=clock)
+            await stack.enter_async_context(_task(marking, name="mark the cluster in the store"))
         health.lead()
         watches = WatchTasks(
             BUILDS, WORKFLOW_RUNS, PODS, IMAGE_COMMITS, namespaces=settings.namespaces, clock=clock

@@ -158,10 +158,10 @@ subjects:
 {{- define "sentinel.historyEnv" -}}
 {{- with .Values.retention }}
 {{- if not (kindIs "invalid" .successfulBuildsHistoryLimit) }}
-- {name: SENTINEL_RETENTION__SUCCESSFUL_BUILDS_HISTORY_LIMIT, value: {{ .successfulBuildsHistoryLimit | int64 | quote }}}
+- {name: SENTINEL_RETENTION__SUCCESSFUL_BUILDS_HISTORY_LIMIT, value: {{ .successfulBuildsHistoryLimit | toJson | quote }}}
 {{- end }}
 {{- if not (kindIs "invalid" .failedBuildsHistoryLimit) }}
-- {name: SENTINEL_RETENTION__FAILED_BUILDS_HISTORY_LIMIT, value: {{ .failedBuildsHistoryLimit | int64 | quote }}}
+- {name: SENTINEL_RETENTION__FAILED_BUILDS_HISTORY_LIMIT, value: {{ .failedBuildsHistoryLimit | toJson | quote }}}
 {{- end }}
 {{- end }}
 {{- end }}

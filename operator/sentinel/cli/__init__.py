@@ -20,6 +20,7 @@ VERBS = {
     "list": "sentinel.cli.listing:list_",
     "logs": "sentinel.cli.logs",
     "operator": "sentinel.cli.roles",
+    "prune": "sentinel.cli.prune",
     "reporter": "sentinel.cli.roles",
     "resolver": "sentinel.cli.roles",
     "retry": "sentinel.cli.retry",

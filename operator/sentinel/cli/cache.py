@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import click
 
-from sentinel.cli.table import print_table, rough
+from sentinel.cli.table import byte_size, print_table, rough
 from sentinel.config.findings import visible
 from sentinel.errors import GoneError, SentinelError
 from sentinel.plan.keys import CacheKey, cache_prefix, parse_cache
@@ -132,12 +132,5 @@ def _print(found: Sequence[tuple[CacheKey, ObjectInfo]]) -> None:
     for key, info in found:
         age = rough((now - info.modified).total_seconds()) if info.modified else "?"
         names = (visible(text) for text in (key.application, key.pipeline, key.key or "-"))
-        rows.append((*names, _size(info.size), age))
+        rows.append((*names, byte_size(info.size), age))
     print_table(rows)
-
-
-def _size(size: int) -> str:
-    for unit, one in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
-        if size >= one:
-            return f"{size / one:.1f} {unit}"
-    return f"{size} B"

@@ -1,4 +1,4 @@
-"""Tables and spans of time as kubectl prints them."""
+"""Tables, sizes and spans of time as kubectl prints them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def rough(seconds: float) -> str:
         if seconds >= 2 * one:
             return f"{int(seconds // one)}{unit}"
     return f"{max(int(seconds), 0)}s"
+
+
+def byte_size(size: int) -> str:
+    """A number of bytes in its largest unit: 700 B, 2.0 KiB, 3.0 GiB."""
+    for unit, one in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size >= one:
+            return f"{size / one:.1f} {unit}"
+    return f"{size} B"
 
 
 def precise(seconds: float) -> str:

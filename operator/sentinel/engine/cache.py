@@ -20,6 +20,7 @@ from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import NAMESPACES, SECRETS
 from sentinel.layout import CACHE_DIR
 from sentinel.plan.cache import SAVED_WITHIN, plan_cache
+from sentinel.plan.keys import USED_AGAIN, cache_mark
 from sentinel.plan.model import PlanCache, PlanSource
 from sentinel.plan.pod import CACHE_ENTRIES, CACHE_URL, owner_reference
 from sentinel.plan.seal import check_object, sign_object
@@ -65,11 +66,24 @@ async def find_cache(run: Run, *, source: PlanSource, pipeline: str) -> PlanCach
         why = e.message
     else:
         size = info.size if info is not None else 0
+        if info is not None and info.is_older(USED_AGAIN, now=run.tools.clock.now()):
+            await _mark_used(run, found.key)
         return plan_cache(
             run.build, source=source, pipeline=pipeline, settings=settings, space=space, size=size
         )
     run.report.noticed(message=f"the cache starts empty: {why}")
     return found
+
+
+async def _mark_used(run: Run, key: str) -> None:
+    """Write the mark whose age is the cache's last use: an unchanged cache is not saved again."""
+    store = run.tools.store
+    assert store is not None  # noqa: S101 - find_cache has looked
+    try:
+        async with asyncio.timeout(FOUND_WITHIN):
+            await store.put(cache_mark(key), b"sentinel")
+    except (TimeoutError, SentinelError) as e:
+        log.info("build %s/%s: its cache is not marked as used: %s", *run.key, e)
 
 
 async def deliver_cache(attempt: Attempt) -> None:

@@ -36,7 +36,7 @@ from sentinel.engine.run import Outcome
 from sentinel.errors import CancelledByUser, InfrastructureError, NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import IMAGE_COMMITS
-from sentinel.plan.names import BOX
+from sentinel.plan.names import BOX, BRANCH_LABEL
 from sentinel.plan.pod import owner_reference
 from sentinel.source.address import without_query
 from sentinel.text import count_of
@@ -267,6 +267,10 @@ def _check_request(there: dict[str, Any], ours: dict[str, Any]) -> None:
         if field not in ("deadline", "config") and (asked.get(field) or None) != (value or None)
     ]
     config = {key: (asked.get("config") or {}).get(key) for key in wanted["config"]}
+    if "labels" in config and BRANCH_LABEL not in (config["labels"] or {}):
+        # Of an operator before an upgrade, which did not write it yet.
+        labels = {k: v for k, v in wanted["config"]["labels"].items() if k != BRANCH_LABEL}
+        wanted = {**wanted, "config": {**wanted["config"], "labels": labels}}
     if other or config != wanted["config"]:
         raise NotVerified(
             f"ImageCommit {there['metadata']['name']} is not the operator's: it asks for another "
@@ -283,6 +287,7 @@ def _image_labels(attempt: Attempt, outcome: Outcome) -> dict[str, str]:
         "com.wercker.build": plan.uid,
         "com.wercker.pipeline": plan.pipeline,
         "com.wercker.result": "passed" if outcome.succeeded else "failed",
+        **({BRANCH_LABEL: plan.source.branch} if plan.source.branch else {}),
     }
 
 

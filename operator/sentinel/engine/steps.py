@@ -19,7 +19,7 @@ from sentinel.engine.lookup import Lookup
 from sentinel.errors import UserError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import CONFIG_MAPS
-from sentinel.plan.keys import step_archive
+from sentinel.plan.keys import USED_AGAIN, step_archive
 from sentinel.plan.model import PlanStep
 from sentinel.plan.pod import owner_reference
 from sentinel.plan.seal import check_object, sign_object
@@ -131,6 +131,8 @@ async def _stored(attempt: Attempt, digest: str, data: bytes) -> str:
     store = attempt.tools.store
     assert store is not None  # noqa: S101 - deliver_steps has looked
     key = step_archive(attempt.tools.settings.store.prefix, digest)
-    if await store.head(key) is None:
+    there = await store.head(key)
+    if there is None or there.is_older(USED_AGAIN, now=attempt.tools.clock.now()):
+        # Its age is then that of its last use, which `sentinel prune` goes by.
         await store.put(key, data)
     return store.presign_get(key)

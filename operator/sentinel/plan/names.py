@@ -24,6 +24,9 @@ FINISHED_LABEL = f"{GROUP}/finished"
 PLAN_ANNOTATION = f"{GROUP}/plan"
 SIGNATURE_ANNOTATION = f"{GROUP}/signature"
 
+BRANCH_LABEL = "com.wercker.branch"
+"""Label of an image: the branch that it was built from."""
+
 BOX = "box"
 """Name of the box container."""
 

@@ -6,6 +6,7 @@ or what an image is made of (`images.py`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from sentinel.registry.transport import (
     Transport,
 )
 
+_TAGS_LIMIT = 8 * 1024 * 1024
 _MISSING_CODES = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN", "NAME_INVALID", "TAG_INVALID")
 
 
@@ -202,13 +204,54 @@ class RegistryClient:
             raise refusal(target, answer, pushing=True)
         return images.digest_of(content)
 
-    async def list_tags(self, reference: Reference) -> tuple[str, ...]:
-        """The tags of a repository, first page only. Raises UserError(ImageNotFound) for one that is not there."""
-        answer = await self._transport.send(self._request("GET", reference, "tags/list"))
-        if answer.status != 200:
-            raise refusal(reference, answer)
-        tags = images.parse_json_object(answer.body, what=str(reference)).get("tags")
-        return tuple(str(tag) for tag in tags) if isinstance(tags, list) else ()
+    async def list_tags(self, reference: Reference, *, most: int) -> tuple[str, ...]:
+        """The tags of a repository. Raises UserError(ImageNotFound) where it does not exist or has more than `most`."""
+        request = self._request("GET", reference, "tags/list?n=1000", limit=_TAGS_LIMIT)
+        found: dict[str, None] = {}
+        for _ in range(most):
+            answer = await self._transport.send(request)
+            if answer.status != 200:
+                raise refusal(reference, answer)
+            tags = images.parse_json_object(answer.body, what=str(reference)).get("tags")
+            known = len(found)
+            found.update((str(tag), None) for tag in (tags if isinstance(tags, list) else ()))
+            following = _next_page(answer)
+            if len(found) > most:
+                break
+            # A registry that ignores where to go on would send its first page for ever.
+            if not following or len(found) == known:
+                return tuple(found)
+            request = replace(request, url=following)
+        raise UserError(
+            f"{reference.name} has more than {most} tags", reason=Reason.IMAGE_NOT_FOUND
+        )
+
+    async def delete_manifest(self, reference: Reference) -> None:
+        """Delete what has `reference.digest`, with every tag of it; that it is gone already is no error.
+
+        Raises UserError(ImageAuthFailed or PushFailed) where the registry refuses.
+        """
+        if not reference.digest or reference.tag:
+            raise ValueError(f"{reference} does not name a digest alone")
+        request = self._request("DELETE", reference, f"manifests/{reference.digest}")
+        scopes = (_scope(reference, "pull,delete"),)
+        answer = await self._transport.send(replace(request, scopes=scopes))
+        if answer.status in (401, 403) or answer.words.startswith(("UNAUTHORIZED", "DENIED")):
+            raise UserError(
+                f"registry {reference.registry} denied deleting images of {reference.name}: {answer.words}. The login "
+                "needs the right to delete there",
+                reason=Reason.IMAGE_AUTH_FAILED,
+            )
+        if answer.status == 405 or answer.words.startswith("UNSUPPORTED"):
+            raise UserError(
+                f"registry {reference.registry} does not delete images: {answer.words}. Allow it there (for "
+                "distribution/distribution: storage.delete.enabled), or leave its repositories to a policy of its own",
+                reason=Reason.PUSH_FAILED,
+            )
+        if answer.status not in (200, 202, 204, 404):
+            raise UserError(
+                f"deleting {reference} failed: {answer.words}", reason=Reason.PUSH_FAILED
+            )
 
     async def _get_manifest(self, reference: Reference) -> tuple[bytes, str, str]:
         """Bytes, digest and Content-Type of whatever the name stands for."""
@@ -301,6 +344,12 @@ def _closing_url(begun: Answer, digest: str) -> str:
     parts = urlsplit(urljoin(begun.url, begun.headers["location"]))
     query = f"{parts.query}&" if parts.query else ""
     return urlunsplit(parts._replace(query=f"{query}{urlencode({'digest': digest})}"))
+
+
+def _next_page(answer: Answer) -> str:
+    """The URL of the next page, from the Link header; "" for the last one."""
+    match = re.match(r'\s*<([^>]+)>\s*;\s*rel="?next"?', answer.headers.get("link", ""))
+    return urljoin(answer.url, match[1]) if match else ""
 
 
 def _scope(reference: Reference, actions: str) -> str:

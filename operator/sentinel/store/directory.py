@@ -14,7 +14,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -102,6 +102,7 @@ class DirectoryStore(ObjectStore):
             key=key,
             size=int(got.headers["Content-Length"]),
             etag=str(got.headers["ETag"]).strip('"'),
+            modified=parsedate_to_datetime(got.headers["Last-Modified"]),
         )
 
     async def read(self, key: str, *, start: int, length: int) -> bytes:
@@ -113,13 +114,12 @@ class DirectoryStore(ObjectStore):
         grant = self._grant_put(key, size=len(data), sha256=digest, once=False, seconds=_SECONDS)
         await self._call("put", grant, body=data)
 
-    async def list(self, prefix: str) -> list[ObjectInfo]:
-        found: list[ObjectInfo] = []
+    async def pages(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
+        after = ""
         while True:
-            after = found[-1].key if found else ""
             got = await self._call("list", self._grant("LIST", prefix, after=after))
             page = json.loads(got.body)
-            found += [
+            found = [
                 ObjectInfo(
                     key=row["key"],
                     size=row["size"],
@@ -128,8 +128,10 @@ class DirectoryStore(ObjectStore):
                 )
                 for row in page["objects"]
             ]
-            if not page["more"]:
-                return found
+            yield found
+            if not page["more"] or not found:
+                return
+            after = found[-1].key
 
     async def delete(self, key: str) -> None:
         await self._call("delete", self._grant("DELETE", key))

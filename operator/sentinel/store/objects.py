@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import AsyncIterator
+    from datetime import datetime, timedelta
 
     from sentinel.settings.store import StoreSettings
 
@@ -34,12 +35,16 @@ LONGEST = 7 * 24 * 3600
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectInfo:
-    """An object without its bytes. `size` in bytes; `etag` without quotes; `modified` where it was listed."""
+    """An object without its bytes. `size` in bytes; `etag` without quotes; `modified` as the server's clock has it."""
 
     key: str
     size: int
     etag: str
     modified: datetime | None = None
+
+    def is_older(self, age: timedelta, *, now: datetime) -> bool:
+        """Whether it was written longer ago than `age`; False where the server did not say when."""
+        return self.modified is not None and now - self.modified > age
 
 
 class ObjectStore(ABC):
@@ -85,7 +90,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     async def head(self, key: str) -> ObjectInfo | None:
-        """Size and etag, or None where there is no such object."""
+        """Size, etag and age, or None where there is no such object."""
 
     async def size(self, key: str) -> int | None:
         """Size in bytes, or None where there is no such object."""
@@ -104,8 +109,12 @@ class ObjectStore(ABC):
         """Write a small object, over what was there."""
 
     @abstractmethod
+    def pages(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
+        """The objects below the prefix, in the store's order (by key), with only one page of 1,000 in memory."""
+
     async def list(self, prefix: str) -> list[ObjectInfo]:
-        """Every object below the prefix, in the store's order (by key)."""
+        """Every object below the prefix."""
+        return [info async for page in self.pages(prefix) for info in page]
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete every object below the prefix; how many. An empty prefix is refused: it would be the whole store."""

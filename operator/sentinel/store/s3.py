@@ -19,7 +19,7 @@ from sentinel.errors import GoneError, InfrastructureError
 from sentinel.store.objects import LONGEST, PUT_SECONDS, SLOWEST, ObjectInfo, ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from sentinel.settings.store import StoreSettings
 
@@ -153,7 +153,12 @@ class S3Store(ObjectStore):
     async def head(self, key: str) -> ObjectInfo | None:
         def look() -> ObjectInfo:
             answer = self._client.head_object(Bucket=self._bucket, Key=key)
-            return ObjectInfo(key=key, size=answer["ContentLength"], etag=answer["ETag"].strip('"'))
+            return ObjectInfo(
+                key=key,
+                size=answer["ContentLength"],
+                etag=answer["ETag"].strip('"'),
+                modified=answer.get("LastModified"),
+            )
 
         try:
             return await self._call(f"head {key}", look)
@@ -177,21 +182,29 @@ class S3Store(ObjectStore):
             ),
         )
 
-    async def list(self, prefix: str) -> list[ObjectInfo]:
-        def pages() -> list[ObjectInfo]:
-            paginator = self._client.get_paginator("list_objects_v2")
-            return [
+    async def pages(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
+        more: dict[str, str] = {}
+        while True:
+            request = {"Bucket": self._bucket, "Prefix": prefix, **more}
+
+            def listed(request: dict[str, str] = request) -> dict[str, Any]:
+                page: dict[str, Any] = self._client.list_objects_v2(**request)
+                return page
+
+            page = await self._call(f"list {prefix}", listed, absent=False)
+            yield [
                 ObjectInfo(
                     key=row["Key"],
                     size=row["Size"],
                     etag=row["ETag"].strip('"'),
                     modified=row.get("LastModified"),
                 )
-                for page in paginator.paginate(Bucket=self._bucket, Prefix=prefix)
                 for row in page.get("Contents", ())
             ]
-
-        return await self._call(f"list {prefix}", pages)
+            following = page.get("NextContinuationToken")
+            if not page.get("IsTruncated") or not following:
+                return
+            more = {"ContinuationToken": following}
 
     async def delete(self, key: str) -> None:
         await self._call(

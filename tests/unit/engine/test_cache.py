@@ -6,10 +6,12 @@ import asyncio
 import base64
 import copy
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tests.unit.clocks import START
 from tests.unit.engine.test_uploads import DIGEST, Box
 from tests.unit.engine.world import Server, attempt_of, plan, run_of
 
@@ -51,6 +53,13 @@ class Store:
     size: int | None = 9
     error: Exception | None = None
     hangs: bool = False
+    age: timedelta = timedelta()
+    marks: list[str] = field(default_factory=list)
+
+    async def put(self, key: str, data: bytes) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        self.marks.append(key)
 
     async def head(self, key: str) -> ObjectInfo | None:
         assert key == KEY
@@ -58,7 +67,9 @@ class Store:
             await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
-        return None if self.size is None else ObjectInfo(key=key, size=self.size, etag="")
+        modified = START - self.age
+        size = self.size
+        return None if size is None else ObjectInfo(key=key, size=size, etag="", modified=modified)
 
     def presign_get(self, key: str, *, seconds: int) -> str:
         return f"https://store/{key}?{seconds}"
@@ -133,6 +144,28 @@ async def test_one_that_is_there_is_restored() -> None:
     run = a_run()
     assert await find(run) == replace(CACHE, limit=1000 * 1024**2)
     assert told(run) == []
+
+
+async def test_one_that_was_saved_long_ago_is_marked_as_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Store(age=timedelta(hours=23))
+    await find(a_run(store))
+    assert store.marks == []
+    store.age = timedelta(hours=25)
+    found = await find(a_run(store))
+    assert (found.size, store.marks) == (9, [KEY.replace(".tar.zst", ".used")])
+
+    # A mark that cannot be written costs no build its cache.
+    monkeypatch.setattr(engine_cache, "FOUND_WITHIN", 0.05)
+    real = store.put
+
+    async def put(key: str, data: bytes) -> None:
+        store.hangs = True
+        await real(key, data)
+
+    monkeypatch.setattr(store, "put", put)
+    assert (await find(a_run(store))).size == 9
 
 
 async def test_one_that_is_not_there_costs_nothing_and_is_saved() -> None:

@@ -368,6 +368,15 @@ def test_our_own_image_commit_is_taken_up_with_the_servers_defaults() -> None:
     _check_request({"metadata": {"name": "c"}, "spec": there}, {"spec": COMMIT})
 
 
+def test_an_image_commit_of_an_operator_that_knew_no_branch_is_taken_up() -> None:
+    labels = {"x": "y", "com.wercker.branch": "main"}
+    ours = {**COMMIT, "config": {"labels": labels}}
+    _check_request({"metadata": {"name": "c"}, "spec": COMMIT}, {"spec": ours})
+    other = {**COMMIT, "config": {"labels": {**labels, "com.wercker.branch": "release"}}}
+    with pytest.raises(NotVerified, match="asks for another config"):
+        _check_request({"metadata": {"name": "c"}, "spec": other}, {"spec": ours})
+
+
 @pytest.mark.parametrize(
     "change",
     [

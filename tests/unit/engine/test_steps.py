@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import copy
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.unit.clocks import START
 from tests.unit.engine.world import Server, attempt_of, plan, run_of
 
 from sentinel.api.reasons import Reason
@@ -18,6 +20,7 @@ from sentinel.errors import NotVerified, UserError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import CONFIG_MAPS
 from sentinel.plan.model import Plan
+from sentinel.store.objects import ObjectInfo
 
 
 class ConfigMaps:
@@ -125,9 +128,12 @@ class Store:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.puts = 0
+        self.age = timedelta()
 
-    async def head(self, key: str) -> object | None:
-        return self.objects.get(key)
+    async def head(self, key: str) -> ObjectInfo | None:
+        if key not in self.objects:
+            return None
+        return ObjectInfo(key=key, size=1, etag="", modified=START - self.age)
 
     async def put(self, key: str, data: bytes) -> None:
         self.objects[key], self.puts = data, self.puts + 1
@@ -172,6 +178,10 @@ async def test_what_a_config_map_does_not_hold_is_put_into_the_store_once(tmp_pa
     key = f"steps/{large}.tar.gz"
     assert kube.by_name[name]["data"] == {f"{large}.url": f"https://store.example.com/{key}?signed"}
     assert (store.puts, store.objects[key]) == (1, b"b" * INLINE_BYTES)
+    # Its age is that of its last use, give or take a day: `sentinel prune` goes by it.
+    store.age = timedelta(days=2)
+    await deliver_steps(attempt_of(run, replace(made, attempt=3)))
+    assert store.puts == 2
 
 
 async def test_without_a_store_steps_that_are_too_large_are_named(tmp_path: Path) -> None:

@@ -61,3 +61,38 @@ def test_a_slug_is_one_short_segment_and_never_shared(one: str, other: str) -> N
     assert "/" not in found
     assert found not in (".", "..")
     assert (found == keys.segment(other)) == (one == other)
+
+
+UID = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa"
+
+
+@given(st.text(max_size=120), st.text(max_size=120), st.sampled_from(["", "ci", "/a/b/"]))
+def test_what_is_made_here_is_read_back_whatever_the_names_are(
+    app: str, other: str, prefix: str
+) -> None:
+    results = keys.results_prefix(
+        prefix=prefix, namespace="team-1", app_id=app, build_uid=UID, attempt=12
+    )
+    expected = keys.ResultsKey(
+        namespace="team-1", application=keys.segment(app), build_uid=UID, attempt=12
+    )
+    cache = keys.cache_object(
+        prefix=prefix, namespace="team-1", space=UID, app_id=app, pipeline=other, key=other
+    )
+    step = keys.step_archive(prefix, "a" * 64)
+    of_results = [
+        keys.output(results),
+        *(made(results, other) for made in (keys.step_log, keys.step_artifacts, keys.step_context)),
+    ]
+    for key in of_results:
+        assert keys.parse_results(key, prefix=prefix) == expected
+        assert keys.parse_cache(key, prefix=prefix) is None
+        assert keys.parse_step_archive(key, prefix=prefix) is None
+    assert keys.parse_cache(cache, prefix=prefix) is not None
+    assert keys.parse_cache(keys.cache_mark(cache), prefix=prefix) is None
+    assert keys.marked_cache(keys.cache_mark(cache)) == cache
+    assert keys.parse_step_archive(step, prefix=prefix) == "a" * 64
+    for key in (cache, step):
+        assert keys.parse_results(key, prefix=prefix) is None
+    for key in (*of_results, cache, step):
+        assert keys.marked_cache(key) == ""

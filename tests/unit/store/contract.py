@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
@@ -38,6 +39,10 @@ class Contract:
         seen = await store.head("contract/a/b")
         assert seen is not None
         assert (seen.key, seen.size, await store.size("contract/a/b")) == ("contract/a/b", 5, 5)
+        (listed,) = await store.list("contract/a/b")
+        for info in (seen, listed):
+            assert not info.is_older(timedelta(minutes=1), now=datetime.now(UTC))
+            assert info.is_older(timedelta(), now=datetime.now(UTC) + timedelta(minutes=1))
         assert await store.get("contract/a/b") == b"bytes"
         await store.put("contract/a/b", b"others")
         assert await store.get("contract/a/b") == b"others"
@@ -75,6 +80,8 @@ class Contract:
         assert [(info.key, info.size) for info in found] == [
             (key, size) for size, key in enumerate(keys[:4])
         ]
+        pages = [[info.key for info in page] async for page in store.pages("contract/x/")]
+        assert [key for page in pages for key in page] == keys[:4]
         # A prefix may end within a name.
         assert [info.key for info in await store.list("contract/x/a")] == keys[1:4]
         assert await store.delete_prefix("contract/x/a") == 3

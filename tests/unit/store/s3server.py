@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -77,7 +79,8 @@ class Handler(BaseHTTPRequestHandler):
         names = sorted(k for k in self.server.objects if k.startswith(prefix) and k > after)
         page, rest = names[:2], names[2:]
         rows = "".join(
-            f'<Contents><Key>{k}</Key><Size>{len(self.server.objects[k])}</Size><ETag>"e"</ETag></Contents>'
+            f'<Contents><Key>{k}</Key><Size>{len(self.server.objects[k])}</Size><ETag>"e"</ETag>'
+            f"<LastModified>{datetime.now(UTC).isoformat()}</LastModified></Contents>"
             for k in page
         )
         more = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if rest else ""
@@ -91,6 +94,7 @@ class Handler(BaseHTTPRequestHandler):
             content = f"<Error><Code>{code}</Code><Message>because</Message></Error>".encode()
         self.send_response(status)
         self.send_header("ETag", '"e"')
+        self.send_header("Last-Modified", formatdate(usegmt=True))
         if digest:
             self.send_header("x-amz-meta-sha256", digest)
         self.send_header("Content-Length", str(len(content)))

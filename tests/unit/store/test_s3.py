@@ -6,6 +6,7 @@ import hashlib
 import ssl
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
@@ -81,7 +82,9 @@ async def test_bytes_that_were_not_signed_for_are_found_out(
 
 async def test_an_object_is_written_seen_and_read(store: ObjectStore, server: Server) -> None:
     await store.put("a/b", b"bytes")
-    assert await store.head("a/b") == ObjectInfo(key="a/b", size=5, etag="e")
+    seen = await store.head("a/b")
+    assert seen is not None
+    assert replace(seen, modified=None) == ObjectInfo(key="a/b", size=5, etag="e")
     assert await store.get("a/b") == b"bytes"
     assert [name for name in server.headers[0] if "checksum" in name] == []
 
@@ -96,7 +99,8 @@ async def test_a_prefix_is_listed_over_pages_and_deleted(
     store: ObjectStore, server: Server
 ) -> None:
     server.objects = {f"a/{i}": b"x" * i for i in range(5)} | {"b/1": b"stays"}
-    assert await store.list("a/") == [ObjectInfo(key=f"a/{i}", size=i, etag="e") for i in range(5)]
+    found = [replace(info, modified=None) for info in await store.list("a/")]
+    assert found == [ObjectInfo(key=f"a/{i}", size=i, etag="e") for i in range(5)]
     assert await store.delete_prefix("a/") == 5
     assert server.objects == {"b/1": b"stays"}
 
