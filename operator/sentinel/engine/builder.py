@@ -37,7 +37,7 @@ IMAGE_BUILD = "image-build"
 USER = 65532
 """Uid and gid of buildctl: never root."""
 
-BUILDERS = f"{COMPONENT}={IMAGE_BUILD}"
+BUILDERS = f"{COMPONENT}={IMAGE_BUILD},{UID_LABEL}"
 """The label selector of these pods."""
 
 CONTEXT_DIR = "/context/source"

@@ -18,7 +18,7 @@ from sentinel.engine.builder import BUILDERS
 from sentinel.engine.ours import is_signed
 from sentinel.engine.run import Tools
 from sentinel.errors import NotVerified, SentinelError
-from sentinel.kube.errors import NotFound
+from sentinel.kube.errors import Forbidden, NotFound
 from sentinel.kube.resources import CONFIG_MAPS, IMAGE_COMMITS, PODS, SECRETS, Resource
 from sentinel.plan.names import (
     MANAGED_BY,
@@ -117,16 +117,23 @@ async def remove_orphans(
 
 
 async def find_builders(tools: Tools) -> list[dict[str, Any]]:
-    """The metadata of the pods that build images. They are in the release's namespace, where no Build can own them."""
+    """The metadata of the pods that build images. They are in the release's namespace, where no Build can own them.
+
+    Also without engine.buildkit: it may have been set before.
+    """
     settings = tools.settings
-    if not settings.engine.buildkit.address:
+    try:
+        return [
+            raw["metadata"]
+            async for raw in tools.kube.each(
+                PODS, namespace=settings.pod_namespace, labels=BUILDERS, metadata_only=True
+            )
+        ]
+    except Forbidden:
+        # Without BuildKit an operator of some namespaces has no right to the pods of the release's own.
+        if settings.engine.buildkit.address:
+            raise
         return []
-    return [
-        raw["metadata"]
-        async for raw in tools.kube.each(
-            PODS, namespace=settings.pod_namespace, labels=BUILDERS, metadata_only=True
-        )
-    ]
 
 
 async def remove_builders(

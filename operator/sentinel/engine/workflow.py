@@ -35,7 +35,7 @@ from sentinel.kube.errors import AlreadyExists, ApiError, NotFound
 from sentinel.kube.events import Recorder
 from sentinel.kube.resources import BUILDS, WORKFLOW_RUNS
 from sentinel.plan.refusals import classify_refusal, refused
-from sentinel.plan.workflow import RUN_UID_LABEL, decide, owned_by, pipelines_of, summary
+from sentinel.plan.workflow import RUN_UID_LABEL, asks_for, decide, owned_by, pipelines_of, summary
 from sentinel.resolver.client import raise_failure
 from sentinel.resolver.messages import WorkflowRequest
 from sentinel.text import count_of
@@ -254,10 +254,7 @@ class _One:
         except AlreadyExists:
             name = body["metadata"]["name"]
             raw = await kube.get(BUILDS, namespace=namespace, name=name)
-            same = {"cancel": False, "ttl_after_finished": "0s"}
-            there = Build.parse(raw).spec.model_copy(update=same)
-            wanted = Build.parse({**body, "metadata": raw["metadata"]}).spec
-            if owned_by(self._run, raw) and there == wanted.model_copy(update=same):
+            if owned_by(self._run, raw) and asks_for(Build.parse(raw), body):
                 return None
             return UserError(
                 f"Build {name} exists and was not made for this run: delete it, and raise spec.retry",

@@ -178,6 +178,20 @@ def owned_by(run: WorkflowRun, raw: Mapping[str, Any]) -> bool:
     )
 
 
+def asks_for(build: Build, body: Mapping[str, Any]) -> bool:
+    """Whether a Build has the spec of `body`, cancel and TTL aside: what may change while it exists.
+
+    Anyone who may create Builds can write a run's name, label and owner reference into one, but a spec never changes.
+    A release that writes other specs than its predecessor does not know the Builds of runs that are under way.
+    """
+    may_change = {"cancel": False, "ttl_after_finished": "0s"}
+    try:
+        wanted = Build.parse({**body, "metadata": build.metadata}).spec
+    except UserError:
+        return False
+    return build.spec.model_copy(update=may_change) == wanted.model_copy(update=may_change)
+
+
 def summary(run: WorkflowRun, pipelines: Sequence[PipelineStatus]) -> Summary:
     """How the whole stands."""
     ended = [each for each in pipelines if each.ended]
@@ -276,11 +290,18 @@ class _Decider:
         index = self._index[known.name]
         for number in range(self._run.spec.retry, -1, -1):
             name = build_name(self._run, index, known.name, number)
-            if name in self._builds:
+            if name in self._builds and self._is_ours(known, self._builds[name]):
                 return number, self._builds[name]
             if name == known.build:
                 return None
         return None
+
+    def _is_ours(self, known: PipelineStatus, build: Build) -> bool:
+        """Whether a Build of the run's is the one that is created for that pipeline, and not before its time."""
+        required = [self._now[name] for name in known.requires]
+        if any(each.phase != Phase.SUCCEEDED for each in required):
+            return False
+        return asks_for(build, self._body(known, build.name, required))
 
     def _next(self, known: PipelineStatus) -> PipelineStatus:
         """A pipeline that has no Build for this retry: created if it may begin."""

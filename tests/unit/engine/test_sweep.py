@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from sentinel.engine.board import Board
 from sentinel.engine.run import Tools
 from sentinel.engine.supervisor import Supervisor
 from sentinel.engine.sweep import sweep
-from sentinel.kube.errors import Unavailable
+from sentinel.kube.errors import Forbidden, Unavailable
 from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, UID_LABEL, AttemptId
 from sentinel.plan.seal import seal_plan, sign_object
 from sentinel.resolver.shelf import Known
@@ -168,13 +169,15 @@ async def test_objects_that_only_have_the_names_of_ours_are_left_alone() -> None
 async def test_pods_are_listed_before_the_builds_that_they_belong_to() -> None:
     kube = FakeApi()
     await run(kube)
-    assert [plural for plural, _ in kube.listed] == ["pods", "imagecommits", "builds", "builds"]
+    listed = [plural for plural, _ in kube.listed]
+    # The first are the pods that build images.
+    assert listed == ["pods", "pods", "imagecommits", "builds", "builds"]
 
 
 async def test_an_operator_of_some_namespaces_lists_nothing_cluster_wide() -> None:
     kube = FakeApi()
-    await run(kube, namespaces=["a", "b"])
-    assert {namespace for _, namespace in kube.listed} == {"a", "b"}
+    await run(kube, namespaces=["a", "b"], pod_namespace="sentinel-system")
+    assert {namespace for _, namespace in kube.listed} == {"a", "b", "sentinel-system"}
 
 
 def builder(name: str, *, uid: str) -> dict[str, Any]:
@@ -189,7 +192,9 @@ def builder(name: str, *, uid: str) -> dict[str, Any]:
     }
 
 
-async def test_pods_that_build_images_for_nobody_are_deleted() -> None:
+@pytest.mark.parametrize("address", ["tcp://buildkit:1234", ""])
+async def test_pods_that_build_images_for_builds_that_have_ended_are_deleted(address: str) -> None:
+    """Also after BuildKit was taken out of the settings."""
     kube = FakeApi(
         builds=[build("runs"), build("done", uid=OTHER, finished=True)],
         pods=[
@@ -198,11 +203,26 @@ async def test_pods_that_build_images_for_nobody_are_deleted() -> None:
             builder("gone-1-image1", uid="gone"),
         ],
     )
-    buildkit = {"address": "tcp://buildkit:1234", "tls_secret": "client"}
+    buildkit = {"address": address, "tls_secret": "client"}
 
     await run(kube, engine={"buildkit": buildkit})
 
     assert kube.deleted == [("pods", "done-1-image1"), ("pods", "gone-1-image1")]
+
+
+async def test_without_buildkit_the_release_namespace_may_be_denied() -> None:
+    """An operator of some namespaces has a right to its own namespace's pods only for BuildKit."""
+
+    class Denying(FakeApi):
+        async def each(self, resource: Any, **fields: Any) -> AsyncIterator[Any]:
+            if fields.get("namespace") == "sentinel-system":
+                raise Forbidden("pods is forbidden", status=403, text="forbidden")
+            async for raw in super().each(resource, **fields):
+                yield raw
+
+    kube = Denying(builds=[ended("old", "5s")])
+    await run(kube, namespaces=["a"], pod_namespace="sentinel-system")
+    assert kube.deleted == [("builds", "old")]
 
 
 async def test_only_the_last_builds_of_an_application_stay() -> None:

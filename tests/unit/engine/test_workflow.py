@@ -332,6 +332,29 @@ async def test_a_build_of_another_with_the_same_name_is_not_taken_for_ours() -> 
     assert w.status["phase"] == "Failed"
 
 
+@pytest.mark.parametrize("name", ["run-1-build", "run-4-deploy"])
+async def test_a_build_that_passes_itself_off_as_the_runs_own_is_not_counted(name: str) -> None:
+    """Name, label and owner can be written by anyone who may create Builds; nothing that was not asked for passes."""
+    w = World()
+    ours = (await w.go())[0]
+    forged = copy.deepcopy(w.builds[ours])
+    forged["metadata"]["name"] = name
+    forged["spec"] = {"source": {"git": {"url": "https://example.com/o/r.git"}}, "config": "box: x"}
+    w.builds[name] = forged
+    w.end(name)
+    for _ in range(2):
+        for each in await w.go():
+            if each != name:
+                w.end(each)
+    await w.go()
+    pipelines = {each["name"]: each for each in w.status["pipelines"]}
+    if name == ours:
+        assert (pipelines["build"]["phase"], w.status["phase"]) == ("Cancelled", "Cancelled")
+    else:
+        assert w.status["phase"] == "Failed"
+        assert "was not made for this run" in pipelines["deploy"]["message"]
+
+
 async def test_our_own_build_from_before_a_restart_is_taken() -> None:
     w = World()
     await w.go()
