@@ -43,7 +43,7 @@ from sentinel.kube.lease import LeaderLease
 from sentinel.kube.resources import BUILDS, IMAGE_COMMITS, PODS, WORKFLOW_RUNS
 from sentinel.kube.watches import WatchTasks, check_installed
 from sentinel.observe.health import Health, serve_health
-from sentinel.observe.metrics import measure_lag
+from sentinel.observe.metrics import LEADING, measure_lag
 from sentinel.resolver.client import Resolver
 from sentinel.resolver.local import local_resolver
 from sentinel.resolver.shelf import Known, Shelf
@@ -122,7 +122,7 @@ async def run_operator(settings: Settings) -> None:
             await stack.enter_async_context(_task(probing, name="probe the store"))
             marking = mark_cluster(tools.store, kube, prefix=settings.store.prefix, clock=clock)
             await stack.enter_async_context(_task(marking, name="mark the cluster in the store"))
-        health.lead()
+        health.leading = True
         watches = WatchTasks(
             BUILDS, WORKFLOW_RUNS, PODS, IMAGE_COMMITS, namespaces=settings.namespaces, clock=clock
         )
@@ -159,8 +159,10 @@ async def _leading(
     """Hold the Lease while the block runs; wait for it before. Whether the leader before us was killed."""
     lease = LeaderLease(kube, name=LEASE, namespace=settings.pod_namespace, identity=identity)
     log.info("version %s, waiting for the Lease %s as %s", __version__, LEASE, identity)
+    LEADING.labels(LEASE).set(0)
     await lease.acquire()
     log.info("leading as %s", identity)
+    LEADING.labels(LEASE).set(1)
     health.checks["lease"] = lambda: "it was not renewed in time" if lease.stale else ""
     async with (
         _task(lease.run(), name="lease renewal"),

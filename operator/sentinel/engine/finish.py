@@ -25,6 +25,7 @@ from sentinel.engine.pod import box_ended
 from sentinel.engine.run import Outcome, Run, Tools
 from sentinel.engine.salvage import salvage_logs
 from sentinel.engine.status import settled
+from sentinel.engine.summary import summary
 from sentinel.engine.uploads import OUTPUT, artifacts_of
 from sentinel.engine.usage import used_in_all
 from sentinel.errors import BoxEnded, InfrastructureError, InternalError
@@ -218,6 +219,7 @@ async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
     created = run.build.metadata.get("creationTimestamp", "")
     run.writer.change(usage=used_in_all(run.writer.status, created=created))
     await run.writer.flush()
+    log.info("build %s/%s: %s", *run.key, summary(run.writer.status, reason=reason))
     run.report.finished(succeeded=outcome.succeeded, reason=outcome.reason, message=outcome.message)
     await label_finished(run)
 

@@ -7,8 +7,9 @@ that takes it out of the watch counts it a second time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -30,7 +31,14 @@ OTHER = "Other"
 class BuildMetrics:
     """Counters of one operator. `namespaces`: whether builds are counted by namespace too."""
 
-    def __init__(self, *, namespaces: bool = False, registry: Any = REGISTRY) -> None:
+    def __init__(
+        self,
+        *,
+        namespaces: bool = False,
+        registry: Any = REGISTRY,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._now = now
         self._namespaces = namespaces
         place = ["namespace"] if namespaces else []
         self._builds = Gauge(
@@ -99,6 +107,12 @@ class BuildMetrics:
             "sentinel_image_pushed_bytes", "Bytes of layers that were pushed.", registry=registry
         )
         self._known: dict[str, tuple[str, str]] = {}
+        self._queued: dict[str, datetime] = {}
+        Gauge(
+            "sentinel_build_queue_oldest_seconds",
+            "How long the oldest Build in the queue has waited; 0 with an empty queue.",
+            registry=registry,
+        ).set_function(self._oldest)
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     def build(self, raw: dict[str, Any], *, gone: bool = False) -> None:
@@ -110,6 +124,7 @@ class BuildMetrics:
             return
         uid, namespace = _uid(raw), raw["metadata"]["namespace"]
         phase = status.phase or Phase.QUEUED
+        self._queue_up(raw, queued=not gone and phase is Phase.QUEUED)
         self._place(uid, "" if gone or phase.ended else str(phase), namespace)
         if phase.ended and self._first(uid):
             self._count(raw, status, phase, namespace)
@@ -129,6 +144,18 @@ class BuildMetrics:
             self._frozen.observe(status.frozen_milliseconds / 1000)
         if status.phase is CommitPhase.SUCCEEDED:
             self._pushed.inc(max(status.layer_bytes, 0))
+
+    def _queue_up(self, raw: dict[str, Any], *, queued: bool) -> None:
+        self._queued.pop(_uid(raw), None)
+        if queued:
+            with suppress(ValueError, TypeError):
+                created = datetime.fromisoformat(raw["metadata"].get("creationTimestamp", ""))
+                self._queued[_uid(raw)] = created
+
+    def _oldest(self) -> float:
+        if not self._queued:
+            return 0.0
+        return max((self._now() - min(self._queued.values())).total_seconds(), 0.0)
 
     def _place(self, uid: str, phase: str, namespace: str) -> None:
         old = self._known.pop(uid, None)

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from sentinel.observe.metrics import LEADING, serve_metrics
+from sentinel.observe.metrics import serve_metrics
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,6 @@ class Health:
     def follow(self, task: asyncio.Task[Any]) -> None:
         """Fail once that task has ended: for tasks that must run as long as the process does."""
         self.checks[task.get_name()] = lambda: "its task has ended" if task.done() else ""
-
-    def lead(self) -> None:
-        """This process leads from now on, until it ends."""
-        self.leading = True
-        LEADING.set(1)
 
     def problems(self) -> list[str]:
         """What is wrong, one line per failed check. Empty: alive."""

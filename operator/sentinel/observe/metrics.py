@@ -7,6 +7,7 @@ that a project chooses becomes a label.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 from aiohttp import web
@@ -42,8 +43,17 @@ LAST_EVENT = Gauge(
 )
 
 LEADING = Gauge(
-    "sentinel_leading", "1 in the process that leads, 0 in a standby.", registry=REGISTRY
+    "sentinel_leading",
+    "1 in the process that holds the Lease, 0 in a standby.",
+    ["lease"],
+    registry=REGISTRY,
 )
+STORE_USABLE = Gauge(
+    "sentinel_store_usable",
+    "Whether the object store could be used since the operator's start: 1, or 0; NaN where none is configured.",
+    registry=REGISTRY,
+)
+STORE_USABLE.set(math.nan)
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 

@@ -26,7 +26,7 @@ from sentinel.kube.lease import LeaderLease
 from sentinel.kube.resources import BUILDS
 from sentinel.network import Policy
 from sentinel.observe.health import Health, serve_health
-from sentinel.observe.metrics import REGISTRY
+from sentinel.observe.metrics import LEADING, REGISTRY
 from sentinel.reports.cursors import Cursors
 from sentinel.reports.destinations import Destinations
 from sentinel.reports.outbox import Outbox
@@ -95,7 +95,9 @@ async def _run(settings: Settings) -> None:
         health.ready = True
         health.checks["lease"] = lambda: "it was not renewed in time" if lease.stale else ""
         log.info("version %s, waiting for the Lease %s as %s", __version__, LEASE, identity)
+        LEADING.labels(LEASE).set(0)
         await lease.acquire()
+        LEADING.labels(LEASE).set(1)
         log.info("leading as %s", identity)
         stack.push_async_callback(lease.release)
         recorder = Recorder(kube, instance=identity, controller=CONTROLLER)
@@ -136,7 +138,7 @@ async def _run(settings: Settings) -> None:
         FAILING.set_function(lambda: sum(bool(lane.failures) for lane in outbox.lanes.values()))
         outbox.begin()
         await cursors.flush()
-        health.lead()
+        health.leading = True
         places: list[str | None] = [*settings.namespaces] or [None]
         try:
             async with asyncio.TaskGroup() as group:

@@ -10,6 +10,7 @@ import logging
 
 from sentinel.clock import Clock
 from sentinel.errors import SentinelError
+from sentinel.observe.metrics import STORE_USABLE
 from sentinel.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ KEY = ".sentinel-probe"
 async def probe(store: ObjectStore, *, prefix: str, clock: Clock) -> None:
     """Write, read and delete a small object until that succeeds."""
     known = ""
+    STORE_USABLE.set(0)
     while True:
         try:
             await _use(store, f"{prefix.strip('/')}/{KEY}".lstrip("/"))
@@ -32,6 +34,7 @@ async def probe(store: ObjectStore, *, prefix: str, clock: Clock) -> None:
                 log.error("the object store cannot be used: %s", known)
             await clock.sleep(AGAIN)
         else:
+            STORE_USABLE.set(1)
             if known:
                 log.info("the object store can be used now")
             return

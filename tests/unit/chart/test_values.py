@@ -52,7 +52,7 @@ def test_the_chart_carries_the_crds_of_the_models() -> None:
 
 
 def test_every_variable_the_chart_sets_is_a_setting() -> None:
-    text = "".join(path.read_text() for path in (CHART / "templates").glob("*"))
+    text = "".join(path.read_text() for path in (CHART / "templates").rglob("*.*"))
     names = set(re.findall(r"SENTINEL_([A-Z_]+)", text))
     assert names
     assert names - set(variables(Settings)) == set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +129,24 @@ def test_the_reference_has_every_metric_and_no_other() -> None:
             found.add(f"{family.name}_total" if family.type == "counter" else family.name)
     listed = set(re.findall(r"^\| `(sentinel_[a-z_]+)` \|", PAGE.read_text(), re.MULTILINE))
     assert listed == found
+
+
+def test_the_age_of_the_oldest_build_in_the_queue() -> None:
+    registry = CollectorRegistry()
+    story = stories.Story()
+    created = datetime.fromisoformat(story.raw["metadata"]["creationTimestamp"])
+    metrics = BuildMetrics(registry=registry, now=lambda: created + timedelta(seconds=90))
+
+    def oldest() -> float | None:
+        return registry.get_sample_value("sentinel_build_queue_oldest_seconds")
+
+    assert oldest() == 0
+    queued = copy.deepcopy(story.raw)
+    metrics.build(queued)
+    assert oldest() == 90
+    story.begin()
+    metrics.build(with_phase(story.raw, "Preparing"))
+    assert oldest() == 0
+    metrics.build(queued)
+    metrics.build(queued, gone=True)
+    assert oldest() == 0

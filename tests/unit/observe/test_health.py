@@ -48,11 +48,11 @@ async def test_what_the_probes_answer() -> None:
         assert await ask("/livez") == (200, "ok")
         health.ready = True
         assert await ask("/readyz") == (200, "standby")
-        health.lead()
+        health.leading = True
         assert await ask("/readyz") == (200, "leading")
         health.checks["lease"] = lambda: "it was not renewed in time"
         assert await ask("/livez") == (503, "lease: it was not renewed in time")
-        assert "sentinel_leading 1.0" in (await ask("/metrics"))[1]
+        assert "sentinel_event_loop_lag_seconds" in (await ask("/metrics"))[1]
 
 
 def test_the_files_of_a_process_without_a_port(tmp_path: Path) -> None:
