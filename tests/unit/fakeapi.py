@@ -19,11 +19,17 @@ Json = dict[str, Any]
 class FakeApi:
     """Objects by the plural of their resource: `FakeApi(builds=[…], pods=[…])`.
 
-    `deleted` has (plural, name), `listed` (plural, namespace), `replaced` bodies of PUT, each in order.
+    `objects` has them by plural and name: no two namespaces have one of the same name. `got`, `created`, `deleted` and
+    `patched` have (plural, name), `listed` (plural, namespace), `replaced` bodies of PUT, each in order.
     """
 
     def __init__(self, **objects: list[Json]) -> None:
-        self.objects = objects
+        self.objects: dict[str, dict[str, Json]] = {}
+        for plural, given in objects.items():
+            self.add(plural, *given)
+        self.got: list[tuple[str, str]] = []
+        self.created: list[tuple[str, str]] = []
+        self.patched: list[tuple[str, str, Any]] = []
         self.deleted: list[tuple[str, str]] = []
         self.listed: list[tuple[str, str | None]] = []
         self.replaced: list[Json] = []
@@ -34,6 +40,10 @@ class FakeApi:
         """Answer the next requests of that verb for that object with an error."""
         self._failures += [(verb, name, error)] * times
 
+    def add(self, plural: str, *given: Json) -> None:
+        """Objects that are there, as they are."""
+        self.objects.setdefault(plural, {}).update({raw["metadata"]["name"]: raw for raw in given})
+
     def change(self, plural: str, name: str, **fields: Any) -> Json:
         """Replace fields of an object, as somebody else would; the object, with its new resourceVersion."""
         found = self.find(plural, name)
@@ -43,15 +53,19 @@ class FakeApi:
         return found
 
     def find(self, plural: str, name: str) -> Json:
-        """The object itself, as it stands."""
-        for raw in self.objects.get(plural, []):
-            if raw["metadata"]["name"] == name:
-                return raw
-        raise NotFound(f"no {plural} {name}")
+        """The object itself, not a copy."""
+        try:
+            return self.objects[plural][name]
+        except KeyError:
+            raise NotFound(f"no {plural} {name}") from None
 
     async def get(self, resource: Resource, *, name: str, namespace: str | None = None) -> Json:
+        self.got.append((resource.plural, name))
         self._answer("get", name)
-        return copy.deepcopy(self.find(resource.plural, name))
+        found = self.find(resource.plural, name)
+        if namespace not in (None, found["metadata"].get("namespace", namespace)):
+            raise NotFound(f"no {resource.plural} {namespace}/{name}")
+        return copy.deepcopy(found)
 
     async def each(
         self,
@@ -62,7 +76,7 @@ class FakeApi:
         metadata_only: bool = False,
     ) -> AsyncIterator[Json]:
         self.listed.append((resource.plural, namespace))
-        for raw in self.objects.get(resource.plural, []):
+        for raw in list(self.objects.get(resource.plural, {}).values()):
             if _selected(raw["metadata"].get("labels", {}), labels):
                 yield copy.deepcopy({"metadata": raw["metadata"]} if metadata_only else raw)
 
@@ -86,11 +100,20 @@ class FakeApi:
     async def create(self, resource: Resource, body: Json, *, namespace: str | None = None) -> Json:
         name = body["metadata"]["name"]
         self._answer("create", name)
-        existing = self.objects.setdefault(resource.plural, [])
-        if any(raw["metadata"]["name"] == name for raw in existing):
+        existing = self.objects.setdefault(resource.plural, {})
+        if name in existing:
             raise AlreadyExists(f"{resource.plural} {name} already exists")
-        existing.append(copy.deepcopy(body))
-        return copy.deepcopy(body)
+        self.created.append((resource.plural, name))
+        self._version += 1
+        made = copy.deepcopy(body)
+        made["metadata"] = {
+            "uid": f"uid-{name}",
+            "resourceVersion": str(self._version),
+            **made["metadata"],
+            **({"namespace": namespace} if namespace else {}),
+        }
+        existing[name] = made
+        return copy.deepcopy(made)
 
     async def replace(self, resource: Resource, body: Json, *, subresource: str = "") -> Json:
         meta = body["metadata"]
@@ -103,21 +126,34 @@ class FakeApi:
         fields = {subresource: body[subresource]} if subresource else body
         return copy.deepcopy(self.change(resource.plural, meta["name"], **fields))
 
-    async def patch(self, resource: Resource, *, name: str, body: Json, **_: Any) -> Json:
-        """A merge patch."""
+    async def patch(self, resource: Resource, *, name: str, body: Any, **_: Any) -> Json:
+        """A merge patch. A uid or a resourceVersion in it is a precondition."""
         self._answer("patch", name)
-        _merge(self.find(resource.plural, name), body)
+        found = self.find(resource.plural, name)
+        for key in ("uid", "resourceVersion"):
+            if body.get("metadata", {}).get(key, found["metadata"].get(key)) != found[
+                "metadata"
+            ].get(key):
+                raise Conflict(f"{name} has another {key}")
+        self.patched.append((resource.plural, name, body))
+        _merge(found, body)
         return copy.deepcopy(self.change(resource.plural, name))
 
     async def delete(
-        self, resource: Resource, *, name: str, namespace: str | None = None, uid: str | None = None
+        self,
+        resource: Resource,
+        *,
+        name: str,
+        namespace: str | None = None,
+        uid: str | None = None,
+        **_: Any,
     ) -> None:
         self._answer("delete", name)
         found = self.find(resource.plural, name)
         if uid is not None and found["metadata"]["uid"] != uid:
             raise Conflict(f"{name} has another uid")
         self.deleted.append((resource.plural, name))
-        self.objects[resource.plural].remove(found)
+        del self.objects[resource.plural][name]
 
     def _answer(self, verb: str, name: str) -> None:
         for at, (of, what, error) in enumerate(self._failures):

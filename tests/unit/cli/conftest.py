@@ -60,7 +60,7 @@ class Cluster(FakeApi):
             "spec": fields.get("spec", {"source": {"git": {"url": "https://x/y.git"}}}),
             "status": fields.get("status", {}),
         }
-        self.objects["builds"].append(raw)
+        self.add("builds", raw)
         return raw
 
 

@@ -81,9 +81,9 @@ def test_the_version_of_the_client_and_of_the_cluster(cluster: Cluster, sentinel
     crds = "customresourcedefinitions"
     name = "builds.sentinel.wercker.com"
     assert server() == "Server: not installed: the cluster has no Builds"
-    cluster.objects[crds] = [
-        {"metadata": {"name": name, "labels": {"app.kubernetes.io/version": "9.9.9"}}}
-    ]
+    cluster.add(
+        crds, {"metadata": {"name": name, "labels": {"app.kubernetes.io/version": "9.9.9"}}}
+    )
     assert server() == "Server: 9.9.9"
     cluster.change(crds, name, metadata={"name": name})
     assert server() == "Server: not shown: its CRDs were not installed by the chart"

@@ -67,7 +67,7 @@ def event(reason: str, message: str, *, of: str, type_: str = "Warning", **more:
 def test_a_failed_build_in_a_screenful(cluster: Cluster, sentinel: Sentinel) -> None:
     cluster.build(status=failed())
     cluster.output["hello-1"] = OUTPUT
-    cluster.objects["events"] = [
+    events = [
         event("StepFailed", "repeats", of="uid-of-hello"),
         event("Accepted", "normal", of="uid-of-hello", type_="Normal"),
         event("Notice", "of another", of="uid-of-other"),
@@ -77,6 +77,7 @@ def test_a_failed_build_in_a_screenful(cluster: Cluster, sentinel: Sentinel) -> 
         ),
         event("Unhealthy", "last", of="uid-of-pod", lastTimestamp="2026-11-28T10:09:00Z"),
     ]
+    cluster.add("events", *events)
     done = sentinel("describe", "hello")
     assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()

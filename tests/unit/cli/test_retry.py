@@ -41,7 +41,13 @@ def test_the_retry_is_of_the_same_commit_and_has_no_owner(
     assert cluster.find("builds", "hello-retry-1") == {
         "apiVersion": "sentinel.wercker.com/v1alpha1",
         "kind": "Build",
-        "metadata": {"name": "hello-retry-1", "namespace": "team", "labels": {"team": "shop"}},
+        "metadata": {
+            "name": "hello-retry-1",
+            "namespace": "team",
+            "labels": {"team": "shop"},
+            "uid": "uid-hello-retry-1",
+            "resourceVersion": "101",
+        },
         "spec": {
             "pipeline": "test",
             "source": {"git": {**GIT, "commit": COMMIT}},

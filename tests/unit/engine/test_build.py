@@ -102,7 +102,7 @@ async def test_a_pod_that_vanished_before_any_step_is_replaced(prepared: list[in
     await run_build(run)
     assert lost(run) == [(1, "PodDeleted", True)]
     assert prepared == [2]
-    assert server.created == [AttemptId("ns", "b", UID, 2).pod]
+    assert server.created == [("pods", AttemptId("ns", "b", UID, 2).pod)]
     assert phase(server) == ("Succeeded", "Passed")
     assert server.build["status"]["pod"]["attempt"] == 2
 
@@ -188,7 +188,11 @@ async def test_a_pod_that_goes_after_the_result_does_not_change_it(prepared: lis
     assert lost(run) == []
     # Nobody knows that the box has ended: its pod stays for its logs, and is stopped.
     metadata = {"uid": f"uid-{name}", "labels": {FINISHED_LABEL: "true"}}
-    assert (name, {"metadata": metadata, "spec": {"activeDeadlineSeconds": 1}}) in server.patches
+    assert (
+        "pods",
+        name,
+        {"metadata": metadata, "spec": {"activeDeadlineSeconds": 1}},
+    ) in server.patched
 
 
 async def test_steps_of_a_lost_build_do_not_run_for_ever_in_its_status(prepared: list[int]) -> None:
@@ -264,7 +268,7 @@ async def test_the_pod_of_a_newer_operator_is_left_alone_and_the_status_says_so(
     run = run_of(server)
     with pytest.raises(NewerPlan):
         await run_build(run)
-    assert (server.patches, server.deleted, server.created) == ([], [], [])
+    assert (server.patched, server.deleted, server.created) == ([], [], [])
     said = succeeded(server)
     assert (said["status"], said["reason"]) == ("Unknown", "Running" if begun else "Pending")
     assert f"version {VERSION + 1}, this operator reads up to {VERSION}" in said["message"]
@@ -283,7 +287,7 @@ async def test_a_decided_build_of_a_newer_operator_keeps_its_pod(prepared: list[
     server.add_pod(replace(plan("one"), version=VERSION + 1))
     with pytest.raises(NewerPlan):
         await run_build(run_of(server))
-    assert (server.patches, server.deleted) == ([], [])
+    assert (server.patched, server.deleted) == ([], [])
 
 
 async def test_what_an_older_operator_said_is_taken_back(prepared: list[int]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import copy
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -32,7 +31,7 @@ from sentinel.engine.leftovers import drop
 from sentinel.engine.run import Run
 from sentinel.engine.uploads import Uploads
 from sentinel.errors import InfrastructureError, NotVerified
-from sentinel.kube.errors import AlreadyExists, Forbidden, NotFound
+from sentinel.kube.errors import Forbidden
 from sentinel.kube.resources import SECRETS
 from sentinel.plan.model import PlanCache, PlanSource
 from sentinel.session import records as r
@@ -80,37 +79,6 @@ class Store:
         return f"{key}?{size}&{'once' if once else 'again'}", {"x-amz-meta-sha256": sha256}
 
 
-@dataclass
-class Kube:
-    """Namespaces and Secrets."""
-
-    secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
-    refuse: Exception | None = None
-
-    async def get(
-        self, resource: Any, *, name: str, namespace: str | None = None
-    ) -> dict[str, Any]:
-        if resource.plural == "namespaces":
-            if self.refuse is not None:
-                raise self.refuse
-            return {"metadata": {"uid": SPACE}}
-        if name not in self.secrets:
-            raise NotFound(f"no {name}")
-        return copy.deepcopy(self.secrets[name])
-
-    async def create(self, resource: Any, body: dict[str, Any], *, namespace: str) -> None:
-        if self.refuse is not None:
-            raise self.refuse
-        name = body["metadata"]["name"]
-        if name in self.secrets:
-            raise AlreadyExists(name)
-        self.secrets[name] = copy.deepcopy(body)
-        self.secrets[name]["metadata"]["uid"] = "made"
-
-    async def delete(self, resource: Any, *, namespace: str, name: str, uid: str) -> None:
-        assert self.secrets.pop(name)["metadata"]["uid"] == uid
-
-
 class Told(SimpleNamespace):
     """A reporter that keeps what people were told."""
 
@@ -118,17 +86,22 @@ class Told(SimpleNamespace):
         self.messages.append(message)
 
 
-def a_run(store: Store | None = None, kube: Kube | None = None, **spec: Any) -> Run:
-    run = run_of(Server(), **spec)
+def a_run(store: Store | None = None, server: Server | None = None, **spec: Any) -> Run:
+    server = server or Server()
+    server.add("namespaces", {"metadata": {"name": "ns", "uid": SPACE}})
+    run = run_of(server, **spec)
     settings = Settings(store=StoreSettings(bucket="b"))
     run.tools = replace(
         run.tools,
         store=cast(Any, store or Store()),
-        kube=cast(Any, kube or Kube()),
         settings=settings,
     )
     run.report = cast(Any, Told(messages=[]))
     return run
+
+
+def secrets_of(run: Run) -> dict[str, dict[str, Any]]:
+    return cast(Server, run.tools.kube).objects.setdefault("secrets", {})
 
 
 def told(of: Run | Attempt) -> list[str]:
@@ -174,7 +147,7 @@ async def test_one_that_is_not_there_costs_nothing_and_is_saved() -> None:
     assert (found.key, found.size, found.save) == (KEY, 0, True)
     attempt = attempt_of(run, replace(plan(), cache=found))
     await deliver_cache(attempt)
-    assert cast(Kube, run.tools.kube).secrets == {}
+    assert secrets_of(run) == {}
     assert told(run) == []
 
 
@@ -200,7 +173,9 @@ async def test_a_store_that_is_down_fails_no_build(
 
 
 async def test_without_the_right_to_read_the_namespace_there_is_none() -> None:
-    run = a_run(kube=Kube(refuse=Forbidden("namespaces is forbidden")))
+    server = Server()
+    server.fail("get", "ns", Forbidden("namespaces is forbidden"))
+    run = a_run(server=server)
     assert await find(run) == PlanCache()
     assert told(run) == ["the cache starts empty: namespaces is forbidden"]
 
@@ -209,7 +184,7 @@ async def test_the_pod_gets_a_url_in_a_signed_secret_which_goes_with_it() -> Non
     run = a_run()
     attempt = attempt_of(run, replace(plan(), cache=CACHE))
     await deliver_cache(attempt)
-    secrets = cast(Kube, run.tools.kube).secrets
+    secrets = secrets_of(run)
     (secret,) = secrets.values()
     assert secret["metadata"]["name"] == attempt.id.cache
     assert secret["metadata"]["ownerReferences"][0]["uid"] == run.build.uid
@@ -224,7 +199,7 @@ async def test_the_pod_gets_a_url_in_a_signed_secret_which_goes_with_it() -> Non
 async def test_a_secret_of_somebody_else_is_not_used() -> None:
     run = a_run()
     attempt = attempt_of(run, replace(plan(), cache=CACHE))
-    secrets = cast(Kube, run.tools.kube).secrets
+    secrets = secrets_of(run)
     secrets[attempt.id.cache] = {
         "metadata": {"name": attempt.id.cache, "namespace": "ns", "uid": "theirs"},
         "data": {"url": "aHR0cHM6Ly9ldmlsLw=="},
@@ -236,8 +211,11 @@ async def test_a_secret_of_somebody_else_is_not_used() -> None:
 
 
 async def test_a_secret_that_the_cluster_refuses_fails_no_build() -> None:
-    run = a_run(kube=Kube(refuse=Forbidden("exceeded quota: secrets")))
-    await deliver_cache(attempt_of(run, replace(plan(), cache=CACHE)))
+    server = Server()
+    run = a_run(server=server)
+    attempt = attempt_of(run, replace(plan(), cache=CACHE))
+    server.fail("create", attempt.id.cache, Forbidden("exceeded quota: secrets"))
+    await deliver_cache(attempt)
     assert told(run) == ["the cache starts empty: no Secret for it: exceeded quota: secrets"]
 
 

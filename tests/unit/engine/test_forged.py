@@ -209,7 +209,7 @@ async def test_our_own_pod_whose_plan_was_changed_while_nobody_watched_is_stoppe
     assert "its plan is not signed" in message
     assert "It was stopped" in message
     assert server.acts == [("patch pods", "ns", NAME)]
-    assert server.patches[0][1]["metadata"]["uid"] == f"uid-{NAME}"
+    assert server.patched[0][2]["metadata"]["uid"] == f"uid-{NAME}"
 
 
 async def test_nothing_is_done_to_such_a_pod_where_the_result_was_written_before() -> None:
@@ -251,7 +251,8 @@ async def test_the_uid_that_our_create_returned_is_written_before_steps_may_begi
 
 
 def changed(pod: dict[str, Any], **metadata: Any) -> dict[str, Any]:
-    return {**pod, "metadata": {**pod["metadata"], "resourceVersion": "8", **metadata}}
+    version = str(int(pod["metadata"]["resourceVersion"]) + 1)
+    return {**pod, "metadata": {**pod["metadata"], "resourceVersion": version, **metadata}}
 
 
 async def test_a_plan_that_is_changed_while_the_build_runs_ends_it() -> None:
@@ -274,7 +275,7 @@ async def test_a_plan_that_is_changed_while_the_build_runs_ends_it() -> None:
         ("create pods", "ns", NAME),
         ("patch pods", "ns", NAME),
     }
-    assert server.patches[0][1]["metadata"]["uid"] == f"uid-{NAME}"
+    assert server.patched[0][2]["metadata"]["uid"] == f"uid-{NAME}"
 
 
 async def test_a_pod_whose_label_is_taken_off_is_not_taken_for_deleted() -> None:

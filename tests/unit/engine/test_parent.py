@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -19,8 +18,7 @@ from sentinel.engine.outputs import deliver_outputs
 from sentinel.engine.parent import APPEARS_WITHIN, Inherited, inherit
 from sentinel.engine.run import Run
 from sentinel.errors import NotVerified, ParentPending, UserError
-from sentinel.kube.errors import AlreadyExists, NotFound
-from sentinel.kube.resources import SECRETS, Resource
+from sentinel.kube.resources import SECRETS
 from sentinel.plan.model import PlanSource
 from sentinel.store.objects import ObjectInfo
 
@@ -83,32 +81,9 @@ class World(Server):
     def __init__(self, *builds: dict[str, Any]) -> None:
         super().__init__()
         self.build["metadata"]["creationTimestamp"] = CREATED
-        self.builds = {each["metadata"]["name"]: each for each in builds}
-        self.secrets: dict[str, dict[str, Any]] = {}
-
-    async def get(
-        self, resource: Resource, *, name: str, namespace: str | None = None
-    ) -> dict[str, Any]:
-        of = self.secrets if resource.plural == "secrets" else self.builds
-        if name in of:
-            return copy.deepcopy(of[name])
-        if resource.plural == "builds" and name == "b":
-            return copy.deepcopy(self.build)
-        raise NotFound(f"no {resource.plural} {name}")
-
-    async def create(
-        self, resource: Resource, body: dict[str, Any], *, namespace: str
-    ) -> dict[str, Any]:
-        name = body["metadata"]["name"]
-        if name in self.secrets:
-            raise AlreadyExists(f"{name} exists")
-        made = copy.deepcopy(body)
-        made["metadata"]["uid"] = f"uid-{name}"
-        self.secrets[name] = made
-        return made
-
-    async def delete(self, resource: Resource, *, name: str, **_: Any) -> None:
-        del self.secrets[name]
+        self.add("builds", *builds)
+        self.add("secrets")
+        self.builds, self.secrets = self.objects["builds"], self.objects["secrets"]
 
 
 def run_with(*builds: dict[str, Any], age: float = 1.0, **spec: Any) -> tuple[Run, World]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from tests.unit.clocks import Hasty
 from tests.unit.engine.world import KEYS
+from tests.unit.fakeapi import FakeApi
 
 from sentinel.api.build import BuildStatus
 from sentinel.api.reasons import Reason
@@ -17,7 +18,6 @@ from sentinel.engine.board import Board
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.supervisor import MOST_CRASHES, Supervisor
 from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, TransientError
-from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, CONFIG_MAPS, SECRETS, Resource
 from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, AttemptId
 from sentinel.plan.seal import seal_plan, sign_object
@@ -62,22 +62,22 @@ class FakeRun:
         return str(self.raw["metadata"]["name"])
 
 
-class FakeKube:
-    """The API server's Builds by name."""
+class FakeKube(FakeApi):
+    """Builds, and of every other kind what the second attempt of Build `a` may have made."""
 
     def __init__(self) -> None:
-        self.builds: dict[str, dict[str, Any]] = {}
-        self.deleted: list[tuple[str, str]] = []
+        super().__init__(builds=[])
+        self.builds = self.objects["builds"]
 
-    async def delete(self, resource: Resource, *, namespace: str, name: str, uid: str) -> None:
-        self.deleted.append((resource.plural, name))
-
-    async def get(self, resource: Resource, *, namespace: str, name: str) -> dict[str, Any]:
+    async def get(
+        self, resource: Resource, *, name: str, namespace: str | None = None
+    ) -> dict[str, Any]:
         if resource is not BUILDS:
             return made_by_us(resource, name)
-        if name not in self.builds:
-            raise NotFound(f"no Build {name}")
-        return self.builds[name]
+        return await super().get(resource, name=name, namespace=namespace)
+
+    async def delete(self, resource: Resource, *, name: str, **_: Any) -> None:
+        self.deleted.append((resource.plural, name))
 
 
 def made_by_us(resource: Resource, name: str) -> dict[str, Any]:

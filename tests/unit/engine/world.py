@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from tests.unit.clocks import START, Hasty
+from tests.unit.fakeapi import FakeApi
 
 from sentinel.api.build import Build
 from sentinel.engine.attempt import Attempt
@@ -22,7 +23,6 @@ from sentinel.engine.reporter import Reporter
 from sentinel.engine.run import Run, Tools
 from sentinel.engine.status import StatusWriter
 from sentinel.errors import NotYet
-from sentinel.kube.errors import AlreadyExists, Conflict, NotFound
 from sentinel.kube.resources import Resource
 from sentinel.plan.codec import encode
 from sentinel.plan.model import ImageFacts, Plan, PlanSource, PlanStep
@@ -182,11 +182,14 @@ class BoxStream:
         pass
 
 
-class Server:
-    """The API server: one Build, its pods by name, and execs into `boxes` by pod name."""
+class Server(FakeApi):
+    """The API server with one Build, its pods by name, and execs into `boxes` by pod name.
+
+    Its kubelet runs every pod that is created at once, and every node is ready.
+    """
 
     def __init__(self, status: dict[str, Any] | None = None) -> None:
-        self.build: dict[str, Any] = {
+        build = {
             "apiVersion": "sentinel.wercker.com/v1alpha1",
             "kind": "Build",
             "metadata": {
@@ -199,12 +202,18 @@ class Server:
             "spec": {"source": {"git": {"url": "https://example.com/o/r.git"}}},
             "status": status or {},
         }
-        self.pods: dict[str, dict[str, Any]] = {}
+        super().__init__(builds=[build], pods=[])
+        self.pods = self.objects["pods"]
         self.boxes: dict[str, Box] = {}
-        self.created: list[str] = []
-        self.deleted: list[str] = []
-        self.patches: list[tuple[str, Any]] = []
-        self.writes: list[dict[str, Any]] = []
+
+    @property
+    def build(self) -> dict[str, Any]:
+        return self.find("builds", "b")
+
+    @property
+    def writes(self) -> list[dict[str, Any]]:
+        """Every status that was written."""
+        return [body["status"] for body in self.replaced]
 
     def add_pod(self, of: Plan, *, age: float = 0.0, box: Box | None = None) -> str:
         """The pod of that attempt, running. Its name."""
@@ -229,59 +238,27 @@ class Server:
     async def get(
         self, resource: Resource, *, name: str, namespace: str | None = None
     ) -> dict[str, Any]:
-        found = {"b": self.build} if resource.plural == "builds" else self.pods
         if resource.plural == "nodes":
             return {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
-        if name not in found:
-            raise NotFound(f"no {resource.plural} {name}")
-        return copy.deepcopy(found[name])
-
-    async def list(self, resource: Resource, **_: Any) -> tuple[list[dict[str, Any]], str]:
-        return [], "1"
+        return await super().get(resource, name=name, namespace=namespace)
 
     async def create(
-        self, resource: Resource, body: dict[str, Any], *, namespace: str
+        self, resource: Resource, body: dict[str, Any], *, namespace: str | None = None
     ) -> dict[str, Any]:
-        name = body["metadata"]["name"]
-        self.created.append(name)
-        if name in self.pods:
-            raise AlreadyExists(f"{name} exists")
-        box = self.boxes.get(name)
-        made = copy.deepcopy(body)
-        made["metadata"] |= {
-            "uid": f"uid-{name}",
-            "resourceVersion": "7",
-            "creationTimestamp": "2026-11-23T09:00:00Z",
-        }
-        made["spec"]["nodeName"] = "node-1"
-        made["status"] = dict(RUNNING)
-        self.pods[name] = made
-        self.boxes[name] = box or Box()
-        return copy.deepcopy(made)
-
-    async def replace(
-        self, resource: Resource, body: dict[str, Any], *, subresource: str
-    ) -> dict[str, Any]:
-        mine, theirs = body["metadata"], self.build["metadata"]
-        if mine["resourceVersion"] != theirs["resourceVersion"]:
-            raise Conflict("changed")
-        self.write(body["status"])
-        self.writes.append(body["status"])
-        return copy.deepcopy(self.build)
+        made = await super().create(resource, body, namespace=namespace)
+        if resource.plural != "pods":
+            return made
+        name = made["metadata"]["name"]
+        pod = self.pods[name]
+        pod["metadata"]["creationTimestamp"] = "2026-11-23T09:00:00Z"
+        pod["spec"]["nodeName"] = "node-1"
+        pod["status"] = dict(RUNNING)
+        self.boxes.setdefault(name, Box())
+        return copy.deepcopy(pod)
 
     def write(self, status: dict[str, Any]) -> None:
-        """Somebody writes the Build's status."""
-        version = str(int(self.build["metadata"]["resourceVersion"]) + 1)
-        metadata = {**self.build["metadata"], "resourceVersion": version}
-        self.build = {**self.build, "metadata": metadata, "status": status}
-
-    async def patch(self, resource: Resource, *, name: str, body: Any, **_: Any) -> dict[str, Any]:
-        self.patches.append((name, body))
-        return {}
-
-    async def delete(self, resource: Resource, *, name: str, **_: Any) -> None:
-        self.deleted.append(name)
-        self.pods.pop(name, None)
+        """Another client writes the Build's status."""
+        self.change("builds", "b", status=status)
 
     async def exec(self, *, pod: str, **_: Any) -> BoxStream:
         if pod not in self.pods:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests.unit.fakeapi import FakeApi
 from tests.unit.reports import stories
-from tests.unit.reports.cluster import FakeKube
 from tests.unit.reports.receiver import Receiver, serve
 from tests.unit.reports.stories import Story
 
@@ -75,7 +75,7 @@ ALL = {"script_1": b"one\n", "script_2": b"two\n", "script_3": b"three\n"}
 @dataclass
 class World:
     settings: Settings
-    kube: FakeKube = field(default_factory=FakeKube)
+    kube: FakeApi = field(default_factory=FakeApi)
     clock: FastClock = field(default_factory=FastClock)
     store: Any = field(default_factory=lambda: Logs(**ALL))
     told: list[tuple[str, str, str]] = field(default_factory=list)
@@ -515,18 +515,18 @@ async def test_cursors_of_builds_that_are_gone_are_dropped(receiver: Receiver) -
         outbox.offer(stories.passed().raw)
         await until(is_empty(outbox))
         outbox.keep_only(set())
-    stored = [key for each in world.kube.objects.values() for key in each["data"]]
+    stored = [key for each in world.kube.objects["configmaps"].values() for key in each["data"]]
     assert stored == ["since.wercker"]
 
 
 async def test_what_was_delivered_is_few_writes_for_any_number_of_builds() -> None:
-    kube = FakeKube()
+    kube = FakeApi()
     cursors = Cursors(kube, namespace="system")  # type: ignore[arg-type]
     for n in range(1000):
         cursors.advance(f"uid-{n}", "wercker", Rank(1, 1, n))
     await cursors.flush()
     await cursors.flush()
-    assert kube.writes == SHARDS
+    assert len(kube.created) + len(kube.replaced) == SHARDS
     again = Cursors(kube, namespace="system")  # type: ignore[arg-type]
     await again.load()
     assert [again.get(f"uid-{n}", "wercker") for n in range(1000)] == [
@@ -535,7 +535,7 @@ async def test_what_was_delivered_is_few_writes_for_any_number_of_builds() -> No
 
 
 async def test_two_reporters_that_write_at_once_keep_the_higher_rank() -> None:
-    kube = FakeKube()
+    kube = FakeApi()
     one, two = (Cursors(kube, namespace="system") for _ in range(2))  # type: ignore[arg-type]
     one.advance("uid", "wercker", Rank(2))
     two.advance("uid", "wercker", Rank(1))
@@ -551,12 +551,12 @@ async def test_a_full_config_map_leaves_out_what_was_delivered_in_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sentinel.reports.cursors.MOST_BYTES", 2000)
-    kube = FakeKube()
+    kube = FakeApi()
     cursors = Cursors(kube, namespace="system")  # type: ignore[arg-type]
     for n in range(1000):
         cursors.advance(f"uid-{n}", "wercker", DONE if n % 100 else Rank(1))
     await cursors.flush()
-    stored = {key for each in kube.objects.values() for key in each["data"]}
+    stored = {key for each in kube.objects["configmaps"].values() for key in each["data"]}
     assert {f"uid-{n}" for n in range(0, 1000, 100)} <= stored
     assert len(stored) < 1000
 
@@ -571,9 +571,7 @@ def secret(**data: str) -> dict[str, Any]:
 async def test_the_secret_of_a_namespace_names_receivers_of_its_own(receiver: Receiver) -> None:
     world = World(settings(namespace_secrets=True))
     world.tenant_policy = Policy.make(allowed=["127.0.0.0/8"], plain_http=["127.0.0.1"], environ={})
-    world.kube.objects["secrets", "team", "sentinel-reports"] = secret(
-        werckerAPI__url=receiver.url, werckerAPI__token="s3cret&x"
-    )
+    world.kube.add("secrets", secret(werckerAPI__url=receiver.url, werckerAPI__token="s3cret&x"))
     elsewhere = stories.passed(uid="elsewhere").raw
     elsewhere["metadata"]["namespace"] = "other"
     async with world.reporter() as outbox:
@@ -598,7 +596,7 @@ async def test_receivers_of_tenants_obey_the_address_rules(
 ) -> None:
     world = World(settings(receiver.url, namespace_secrets=True))
     world.tenant_policy = Policy.make(denied=["10.96.0.0/12"], environ={})
-    world.kube.objects["secrets", "team", "sentinel-reports"] = secret(werckerAPI__url=url)
+    world.kube.add("secrets", secret(werckerAPI__url=url))
     async with world.reporter() as outbox:
         outbox.offer(stories.passed().raw)
         await until(lambda: why in caplog.text)
@@ -609,9 +607,7 @@ async def test_a_token_is_not_sent_by_plain_http(
     receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = World(settings(namespace_secrets=True))
-    world.kube.objects["secrets", "team", "sentinel-reports"] = secret(
-        werckerAPI__url=receiver.url, werckerAPI__token="s3cret"
-    )
+    world.kube.add("secrets", secret(werckerAPI__url=receiver.url, werckerAPI__token="s3cret"))
     async with world.reporter() as outbox:
         outbox.offer(stories.passed().raw)
         await until(lambda: "no token is sent to 127.0.0.1 by plain http" in caplog.text)
@@ -623,9 +619,7 @@ async def test_a_secret_that_cannot_be_used_is_an_event_and_stops_nothing_else(
     receiver: Receiver,
 ) -> None:
     world = World(settings(receiver.url, namespace_secrets=True))
-    world.kube.objects["secrets", "team", "sentinel-reports"] = secret(
-        werckerAPI__url="file:///etc/passwd"
-    )
+    world.kube.add("secrets", secret(werckerAPI__url="file:///etc/passwd"))
     async with world.reporter() as outbox:
         outbox.offer(stories.passed().raw)
         await until(is_empty(outbox))
