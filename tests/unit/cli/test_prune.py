@@ -30,7 +30,7 @@ def place(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """A cluster with an id, and no settings in the environment."""
     for name in ("SENTINEL_STORE__PREFIX", "SENTINEL_NAMESPACES"):
         monkeypatch.delenv(name, raising=False)
-    cluster.objects["namespaces"] = [{"metadata": {"name": "kube-system", "uid": CLUSTER}}]
+    cluster.add("namespaces", {"metadata": {"name": "kube-system", "uid": CLUSTER}})
     return cluster
 
 
@@ -81,7 +81,7 @@ def test_it_asks_before_it_deletes(store: AgedStore, sentinel: Sentinel) -> None
 def test_a_store_of_another_cluster_is_left_alone(
     store: AgedStore, place: Cluster, sentinel: Sentinel
 ) -> None:
-    place.objects["namespaces"][0]["metadata"]["uid"] = GONE
+    place.find("namespaces", "kube-system")["metadata"]["uid"] = GONE
     done = sentinel("prune", "--objects", "--yes")
     assert (done.exit_code, key() in store.objects) == (1, True)
     assert "builds of another cluster" in done.stderr
@@ -141,7 +141,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_images_of_one_repository_go_with_a_login_and_the_others_are_reported(
     place: Cluster, sentinel: Sentinel, host: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place.objects["pods"] = []
+    place.add("pods")
     tag = f"{GONE}-1-web-0a1b2c3d"
     config = tmp_path / "config.json"
     config.write_text(server.docker_config(host))
