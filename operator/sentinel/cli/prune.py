@@ -36,7 +36,7 @@ from sentinel.retention.images import (
     stale_images,
     tagged_otherwise,
 )
-from sentinel.retention.objects import remove_objects, stale_objects
+from sentinel.retention.objects import Objects
 from sentinel.settings import Settings
 from sentinel.store.objects import ObjectStore
 
@@ -135,11 +135,9 @@ class _Prune:
         try:
             await check_cluster(store, kube, prefix=settings.store.prefix)
             builds = await read_builds(kube, settings)
-            async for found in stale_objects(store, builds, settings=settings, now=self._now):
-                gone: Iterable[Stale] = found
-                if not self._dry_run:
-                    gone = await remove_objects(store, found, settings=settings, now=self._now)
-                self._show(gone)
+            stored = Objects(store, builds, settings=settings, now=self._now)
+            async for found in stored.stale():
+                self._show(found if self._dry_run else await stored.remove(found))
         finally:
             store.close()
 

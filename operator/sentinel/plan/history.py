@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sentinel.api.model import seconds
+from sentinel.clock import parse_rfc3339
 from sentinel.plan.keys import segment
 from sentinel.plan.source import archive_name, parse_git_url
 from sentinel.plan.workflow import KIND
@@ -23,6 +24,9 @@ from sentinel.settings import Settings
 Json = Mapping[str, Any]
 
 BUILD, RUN = "Build", KIND
+RECENT = timedelta(minutes=10)
+"""For which what has finished stays, however low the limits are: someone may wait for the result, or report it."""
+
 DEFAULT_TTL = "168h"
 
 
@@ -34,7 +38,7 @@ class Limits:
     failed: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """What is remembered of a Build or WorkflowRun. `application` is a segment of a key, "" where it is not known.
 
@@ -49,7 +53,7 @@ class Entry:
     application: str = ""
     finished: bool = False
     succeeded: bool = False
-    ended: str = ""
+    ended: datetime | None = None
     expires: datetime | None = None
     pinned: bool = False
     parents: tuple[str, ...] = ()
@@ -77,7 +81,7 @@ def read_entry(raw: Json, *, kind: str = BUILD) -> Entry:
     """A Build or WorkflowRun as the API server has it, however odd its spec is."""
     meta, spec, status = raw["metadata"], _object(raw, "spec"), _object(raw, "status")
     finished = _holds(status, "Finished")
-    ended = str(status.get("completionTime") or "") if finished else ""
+    ended = _moment(status.get("completionTime")) if finished else None
     ttl = _ttl(spec)
     return Entry(
         kind=kind,
@@ -120,19 +124,19 @@ class History:
     def removals(self, *, kind: str, now: datetime) -> Iterator[Removal]:
         """Those of `kind` that go, the oldest first."""
         needed = self._needed()
-        found = {each.entry.uid: each for each in self._beyond_limits(kind)}
+        found = {each.entry.uid: each for each in self._beyond_limits(kind, now=now)}
         for entry in self._entries:
             if entry.kind == kind and entry.expires is not None and entry.expires < now:
                 found[entry.uid] = Removal(entry=entry, why="its ttlAfterFinished is over")
-        for each in sorted(found.values(), key=lambda each: (each.entry.ended, each.entry.name)):
+        for each in sorted(found.values(), key=lambda each: _age(each.entry)):
             if each.entry.uid not in needed:
                 yield each
 
-    def _beyond_limits(self, kind: str) -> Iterator[Removal]:
+    def _beyond_limits(self, kind: str, *, now: datetime) -> Iterator[Removal]:
         groups: dict[tuple[str, str, bool], list[Entry]] = defaultdict(list)
         applications = self._applications()
         for entry in self._entries:
-            if entry.kind != kind or not entry.finished or not entry.ended:
+            if entry.kind != kind or entry.ended is None:
                 continue
             if not entry.pinned and not entry.run:
                 application = applications[entry.kind, entry.namespace, entry.name]
@@ -141,9 +145,11 @@ class History:
             most = self.limits.succeeded if succeeded else self.limits.failed
             if most is None or len(entries) <= most:
                 continue
-            entries.sort(key=lambda entry: (entry.ended, entry.name), reverse=True)
+            entries.sort(key=_age, reverse=True)
             result = "succeeded" if succeeded else "failed"
             for entry in entries[most:]:
+                if _age(entry)[0] > now - RECENT:
+                    continue
                 yield Removal(
                     entry=entry,
                     why=f"{most} newer {kind}s of application {application} that {result} are kept",
@@ -206,15 +212,27 @@ def _ttl(spec: Json) -> float | None:
         return None
 
 
-def _expiry(ended: str, ttl: float | None) -> datetime | None:
-    if not ttl:
+def _moment(text: object) -> datetime | None:
+    try:
+        return parse_rfc3339(str(text))
+    except ValueError:
+        return None
+
+
+def _expiry(ended: datetime | None, ttl: float | None) -> datetime | None:
+    if ended is None or not ttl:
         return None
     try:
-        moment = datetime.fromisoformat(ended)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) + timedelta(seconds=ttl)
-    except (ValueError, OverflowError):
-        # Not finished, or longer than time goes: a Build made before durations had a maximum. It stays.
+        return ended + timedelta(seconds=ttl)
+    except OverflowError:
+        # Longer than time goes: a Build made before durations had a maximum. It stays.
         return None
+
+
+def _age(entry: Entry) -> tuple[datetime, str]:
+    """What finished ones are sorted by."""
+    assert entry.ended is not None  # noqa: S101 - nothing else is a candidate
+    return entry.ended, entry.name
 
 
 def _holds(status: Json, kind: str) -> bool:

@@ -89,12 +89,12 @@ class RegistryClient:
 
     async def resolve(self, reference: Reference) -> str:
         """The digest that a name stands for now, by HEAD, which costs no pull quota."""
+        return await self._digest(reference, await self._manifest("HEAD", reference))
+
+    async def find_digest(self, reference: Reference) -> str:
+        """As `resolve`, and "" where the registry has no such tag or manifest (404)."""
         answer = await self._manifest("HEAD", reference)
-        digest = answer.headers.get("docker-content-digest", "")
-        if answer.status == 200 and is_digest(digest):
-            return digest
-        # A HEAD's answer has no error message, and some registries leave the digest out: get the manifest.
-        return (await self._get_manifest(reference))[1]
+        return "" if answer.status == 404 else await self._digest(reference, answer)
 
     async def get_image_manifest(
         self, reference: Reference, *, platform: tuple[str, str] = ("linux", "amd64")
@@ -252,6 +252,14 @@ class RegistryClient:
             raise UserError(
                 f"deleting {reference} failed: {answer.words}", reason=Reason.PUSH_FAILED
             )
+
+    async def _digest(self, reference: Reference, head: Answer) -> str:
+        """The digest in the answer to a HEAD, or that of the manifest."""
+        digest = head.headers.get("docker-content-digest", "")
+        if head.status == 200 and is_digest(digest):
+            return digest
+        # A HEAD's answer has no error message, and some registries leave the digest out: get the manifest.
+        return (await self._get_manifest(reference))[1]
 
     async def _get_manifest(self, reference: Reference) -> tuple[bytes, str, str]:
         """Bytes, digest and Content-Type of whatever the name stands for."""

@@ -20,11 +20,10 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sentinel.api.reasons import Reason
 from sentinel.clock import parse_rfc3339
 from sentinel.errors import UserError
 from sentinel.image import manifest as images
-from sentinel.image.reference import Reference, is_digest, parse_reference, parse_repository
+from sentinel.image.reference import Reference, parse_reference, parse_repository
 from sentinel.kube.client import Kube
 from sentinel.kube.resources import PODS
 from sentinel.plan.names import BRANCH_LABEL
@@ -144,21 +143,16 @@ async def tagged_otherwise(client: RegistryClient, repository: Reference) -> fro
 async def _by_digest(
     client: RegistryClient, repository: Reference, tags: Sequence[str]
 ) -> dict[str, list[str]]:
-    """The tags by what they point at. One that disappears meanwhile is left out."""
+    """The tags by what they point at. One that points at nothing is left out; any other that cannot be read ends it."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def resolve(tag: str) -> tuple[str, str]:
         async with places:
-            try:
-                return tag, await client.resolve(repository.tagged(tag))
-            except UserError as e:
-                if e.reason is Reason.IMAGE_NOT_FOUND:
-                    return tag, ""
-                raise
+            return tag, await client.find_digest(repository.tagged(tag))
 
     found: dict[str, list[str]] = defaultdict(list)
     for tag, digest in await asyncio.gather(*map(resolve, tags)):
-        if is_digest(digest):
+        if digest:
             found[digest].append(tag)
     return dict(found)
 

@@ -9,7 +9,7 @@ the Builds were listed, or it was created later than the oldest object that may 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
 from sentinel.plan.keys import (
@@ -29,58 +29,50 @@ from sentinel.store.objects import ObjectInfo, ObjectStore
 OBJECT = "object"
 
 
-async def stale_objects(
-    store: ObjectStore, builds: Referred, *, settings: Settings, now: datetime
-) -> AsyncIterator[list[Stale]]:
-    """What may go, page by page. `now` is when the Builds were listed, or before."""
-    look = _Look(store, builds, settings, now)
-    for head in _heads(settings):
-        async for page in store.pages(head):
-            found = [each for info in page if (each := await look.at(info)) is not None]
-            if found:
-                yield found
-
-
-async def remove_objects(
-    store: ObjectStore, stale: Sequence[Stale], *, settings: Settings, now: datetime
-) -> Collection[Stale]:
-    """Delete them, and say which are gone. A cache or step archive that was used meanwhile stays."""
-    grace = timedelta(hours=settings.retention.grace_hours)
-
-    async def remove(each: Stale) -> Stale | None:
-        if parse_results(each.name, prefix=settings.store.prefix) is None:
-            info = await store.head(each.name)
-            if info is None or not info.is_older(grace, now=now):
-                return None
-        await store.delete(each.name)
-        return each
-
-    # The store's own threads bound how many are on the way.
-    removed = await asyncio.gather(*(remove(each) for each in stale))
-    return [each for each in removed if each is not None]
-
-
-def _heads(settings: Settings) -> list[str]:
-    """What the keys begin with that are listed: everything of ours, or that of some namespaces and the steps."""
-    top = "".join(f"{each}/" for each in settings.store.prefix.split("/") if each)
-    if not settings.namespaces:
-        return [top]
-    return [f"{top}{each}/" for each in (*settings.namespaces, "steps")]
-
-
-class _Look:
-    """One object after the other."""
+class Objects:
+    """The store's objects, and what Builds refer to. `now` is when the Builds were listed, or before."""
 
     def __init__(
-        self, store: ObjectStore, builds: Referred, settings: Settings, now: datetime
+        self, store: ObjectStore, builds: Referred, *, settings: Settings, now: datetime
     ) -> None:
         self._store, self._builds, self._now = store, builds, now
-        self._prefix, retention = settings.store.prefix, settings.retention
+        self._settings, self._prefix = settings, settings.store.prefix
+        retention = settings.retention
         self._grace = timedelta(hours=retention.grace_hours)
         self._unused = timedelta(days=retention.cache_days)
         self._long = f"not used for {retention.cache_days} days"
 
-    async def at(self, info: ObjectInfo) -> Stale | None:
+    async def stale(self) -> AsyncIterator[list[Stale]]:
+        """What may go, page by page."""
+        for head in self._heads():
+            async for page in self._store.pages(head):
+                found = [each for info in page if (each := await self._look(info)) is not None]
+                if found:
+                    yield found
+
+    async def remove(self, stale: Sequence[Stale]) -> list[Stale]:
+        """Delete them, and say which are gone. A cache or step archive that is used again by now stays."""
+
+        async def remove(each: Stale) -> Stale | None:
+            if parse_results(each.name, prefix=self._prefix) is None:
+                info = await self._store.head(each.name)
+                if info is None or await self._look(info) is None:
+                    return None
+            await self._store.delete(each.name)
+            return each
+
+        # The store's own threads bound how many are on the way.
+        removed = await asyncio.gather(*(remove(each) for each in stale))
+        return [each for each in removed if each is not None]
+
+    def _heads(self) -> list[str]:
+        """What the keys begin with that are listed: everything of ours, or that of some namespaces and the steps."""
+        top = "".join(f"{each}/" for each in self._prefix.split("/") if each)
+        if not self._settings.namespaces:
+            return [top]
+        return [f"{top}{each}/" for each in (*self._settings.namespaces, "steps")]
+
+    async def _look(self, info: ObjectInfo) -> Stale | None:
         """Why an object may go, None where it stays."""
         if not info.is_older(self._grace, now=self._now):
             return None

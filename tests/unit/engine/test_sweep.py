@@ -227,7 +227,7 @@ async def test_without_buildkit_the_release_namespace_may_be_denied() -> None:
 
 async def test_only_the_last_builds_of_an_application_stay() -> None:
     source = {"source": {"git": {"url": "https://example.com/acme/shop.git"}}}
-    builds = [ended(f"b{n}", "168h", uid=f"u{n}", ago=100 - n) for n in range(4)]
+    builds = [ended(f"b{n}", "168h", uid=f"u{n}", ago=3600 - n) for n in range(4)]
     for each in builds:
         each["spec"] |= source
     child = build("child", uid="child", spec={**source, "parent": {"name": "b0"}})

@@ -25,12 +25,12 @@ def raw(
     run: str = "",
     **spec: Any,
 ) -> Json:
-    """A Build that ended `ago` seconds ago, or has not ended."""
+    """A Build that ended an hour and `ago` seconds ago, or has not ended."""
     status: Json = {}
     if ago is not None:
         result = "True" if succeeded else "False"
         status = {
-            "completionTime": rfc3339(START - timedelta(seconds=ago)),
+            "completionTime": rfc3339(START - timedelta(seconds=3600 + ago)),
             "conditions": [
                 {"type": "Succeeded", "status": result},
                 {"type": "Finished", "status": "True"},
@@ -65,7 +65,7 @@ def gone(*builds: Json, runs: tuple[Json, ...] = (), kind: str = BUILD, **limits
 
 @pytest.mark.parametrize(
     ("ttl", "over"),
-    [("59s", True), ("61s", False), ("0s", False), ("99999999999h", False), ("soon", False)],
+    [("3659s", True), ("3661s", False), ("0s", False), ("99999999999h", False), ("soon", False)],
 )
 def test_a_finished_build_stays_for_its_ttl(ttl: str, over: bool) -> None:
     assert gone(raw("b", ttl=ttl)) == (["b"] if over else [])
@@ -152,3 +152,11 @@ def test_odd_objects_stay() -> None:
         "status": {"conditions": [None, "x"], "results": {"prefix": 7}, "completionTime": "soon"},
     }
     assert gone(odd, succeeded=0, failed=0) == []
+
+
+def test_what_has_just_finished_stays_whatever_the_limit() -> None:
+    assert gone(raw("now", ago=-3590), raw("then", ago=-3000), raw("old"), succeeded=0) == [
+        "old",
+        "then",
+    ]
+    assert gone(raw("now", ago=-3590, ttl="5s"), succeeded=0) == ["now"]

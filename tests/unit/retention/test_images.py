@@ -230,6 +230,35 @@ async def test_a_registry_that_does_not_delete_is_one_sentence(
             await client.delete_manifest(target.pinned(digest_of(b"x")))
 
 
+@pytest.mark.parametrize(("status", "ends"), [(404, False), (400, True)])
+async def test_a_tag_that_cannot_be_read_may_point_at_anything(
+    client: RegistryClient, status: int, ends: bool
+) -> None:
+    """One that points at nothing, as old registries leave them, does not stand in the way."""
+    digest = digest_of(b"x")
+
+    async def tags(_: web.Request) -> web.Response:
+        return web.json_response({"tags": [uid(1), "latest"]})
+
+    async def manifest(request: web.Request) -> web.Response:
+        found = request.match_info["tag"] != "latest"
+        return web.Response(
+            status=200 if found else status, headers={"Docker-Content-Digest": digest}
+        )
+
+    app = web.Application()
+    app.router.add_get("/v2/team/app/tags/list", tags)
+    app.router.add_get("/v2/team/app/manifests/{tag}", manifest)
+    async with TestServer(app) as fake:
+        target = parse_repository(f"127.0.0.1:{fake.port}/team/app")
+        if ends:
+            with pytest.raises(UserError, match="team/app:latest"):
+                await find_candidates(client, target, keep_last=1)
+        else:
+            (found,) = await find_candidates(client, target, keep_last=1)
+            assert found.tags == (uid(1),)
+
+
 @pytest.mark.parametrize("endless", [False, True])
 async def test_tags_are_read_page_by_page_and_bounded(
     client: RegistryClient, endless: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, cast
 
@@ -9,6 +10,8 @@ import pytest
 from tests.unit.clocks import START, Hasty
 from tests.unit.fakeapi import FakeApi
 from tests.unit.retention.stores import AgedStore
+from tests.unit.store.s3server import Server
+from tests.unit.store.s3server import settings as s3_settings
 
 from sentinel.errors import UserError
 from sentinel.plan.keys import (
@@ -24,13 +27,22 @@ from sentinel.plan.keys import (
 )
 from sentinel.retention.builds import read_builds
 from sentinel.retention.cluster import check_cluster, mark_cluster
-from sentinel.retention.objects import remove_objects, stale_objects
+from sentinel.retention.objects import Objects
 from sentinel.settings import Settings
 from sentinel.settings.store import StoreSettings
+from sentinel.store.objects import ObjectStore
 
 LIVES, GONE = "6f0d3a52-9b1c-4e7e-8a55-3d2f10c4b7aa", "11111111-9b1c-4e7e-8a55-3d2f10c4b7aa"
 OLD = timedelta(days=3)
 CLUSTER = "99999999-9b1c-4e7e-8a55-3d2f10c4b7aa"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 def settings(prefix: str = "ci", **more: Any) -> Settings:
@@ -56,8 +68,8 @@ async def stale(
     """Why each key goes."""
     having = having or settings()
     referred = await read_builds(cast(Any, FakeApi(builds=[*builds])), having)
-    pages = stale_objects(cast(Any, store), referred, settings=having, now=START)
-    return {each.name: each.why async for page in pages for each in page}
+    stored = Objects(cast(Any, store), referred, settings=having, now=START)
+    return {each.name: each.why async for page in stored.stale() for each in page}
 
 
 @pytest.mark.parametrize("prefix", ["", "ci", "a/b"])
@@ -183,18 +195,46 @@ async def test_with_namespaces_only_theirs_are_listed() -> None:
 async def test_what_is_used_again_before_it_is_deleted_stays() -> None:
     store = AgedStore()
     result = store.write(output(results(GONE)), age=OLD)
-    step = store.write(step_archive("ci", "b" * 64), age=timedelta(days=31))
-    another = store.write(step_archive("ci", "c" * 64), age=timedelta(days=31))
+    unused = timedelta(days=31)
+    step = store.write(step_archive("ci", "b" * 64), age=unused)
+    another = store.write(step_archive("ci", "c" * 64), age=unused)
+    cache = store.write(
+        cache_object(
+            prefix="ci", namespace="team", space="s", app_id="shop", pipeline="build", key=""
+        ),
+        age=unused,
+    )
     referred = await read_builds(cast(Any, FakeApi()), settings())
+    stored = Objects(cast(Any, store), referred, settings=settings(), now=START)
     removed = []
-    async for page in stale_objects(cast(Any, store), referred, settings=settings(), now=START):
+    async for page in stored.stale():
         await store.put(step, b"")
-        removed += [
-            each.name
-            for each in await remove_objects(cast(Any, store), page, settings=settings(), now=START)
-        ]
+        await store.put(cache_mark(cache), b"")
+        removed += [each.name for each in await stored.remove(page)]
     assert sorted(removed) == sorted([result, another])
-    assert list(store.objects) == [step]
+    assert set(store.objects) == {step, cache, cache_mark(cache)}
+
+
+async def test_a_real_store_is_read_page_by_page_while_it_is_emptied(
+    server: Server,
+) -> None:
+    """The S3 client against a server whose pages have two objects."""
+    store = ObjectStore.from_settings(s3_settings(server.server_port))
+    assert store is not None
+    gone = [step_log(results(GONE), f"s-{n}") for n in range(5)]
+    kept = [output(results(LIVES)), step_log(results(GONE), "young"), "ci/else.txt"]
+    server.objects = {key: b"log" for key in (*gone, *kept)}
+    server.written = dict.fromkeys((*gone, kept[0], kept[2]), START - OLD)
+    server.written[kept[1]] = START
+    builds = [build("b", LIVES)]
+    referred = await read_builds(cast(Any, FakeApi(builds=builds)), settings())
+    stored = Objects(store, referred, settings=settings(), now=START)
+
+    removed = [each.name async for page in stored.stale() for each in await stored.remove(page)]
+
+    assert sorted(removed) == gone
+    assert sorted(server.objects) == sorted(kept)
+    store.close()
 
 
 def cluster(uid: str = CLUSTER) -> Any:

@@ -23,6 +23,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.objects: dict[str, bytes] = {}
         self.digests: dict[str, str] = {}
+        self.written: dict[str, datetime] = {}
+        """When, of objects that were not written now."""
         self.refusal: tuple[int, str] | None = None
         self.refuse_deletes = False
         self.headers: list[dict[str, str]] = []
@@ -80,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         page, rest = names[:2], names[2:]
         rows = "".join(
             f'<Contents><Key>{k}</Key><Size>{len(self.server.objects[k])}</Size><ETag>"e"</ETag>'
-            f"<LastModified>{datetime.now(UTC).isoformat()}</LastModified></Contents>"
+            f"<LastModified>{self.server.written.get(k, datetime.now(UTC)).isoformat()}</LastModified></Contents>"
             for k in page
         )
         more = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if rest else ""
