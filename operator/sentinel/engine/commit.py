@@ -32,8 +32,15 @@ from sentinel.engine.create import create
 from sentinel.engine.grants import let_agent_read, pull_secrets
 from sentinel.engine.look import until
 from sentinel.engine.readback import Problem, read_back
+from sentinel.engine.rollout import agents_roll_out
 from sentinel.engine.run import Outcome
-from sentinel.errors import CancelledByUser, InfrastructureError, NotVerified, UserError
+from sentinel.errors import (
+    CancelledByUser,
+    InfrastructureError,
+    NotVerified,
+    SentinelError,
+    UserError,
+)
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import IMAGE_COMMITS
 from sentinel.plan.names import BOX, BRANCH_LABEL
@@ -54,6 +61,9 @@ REPORTED_WITHIN = 60.0
 
 UNCLAIMED = 60.0
 """Seconds until an ImageCommit that no agent took means that there is none on the node."""
+
+ROLLOUT = timedelta(minutes=15)
+"""How long an ImageCommit waits for an agent while the agents are being replaced."""
 
 _REASONS: dict[str, Reason] = {
     Reason.AGENT_UNAVAILABLE: Reason.AGENT_UNAVAILABLE,
@@ -346,10 +356,19 @@ async def _wait(attempt: Attempt, raw: dict[str, Any]) -> ImageCommit:
     found = ImageCommit.model_validate(raw)
     try:
         for look, seconds, reason, message in waits:
-            try:
-                async with asyncio.timeout(seconds):
-                    found = await until(attempt.tools.kube, IMAGE_COMMITS, board, key, look)
-            except TimeoutError:
+            most = ROLLOUT.total_seconds() if look is taken else seconds
+            waited = 0.0
+            while waited < most:
+                try:
+                    async with asyncio.timeout(seconds):
+                        found = await until(attempt.tools.kube, IMAGE_COMMITS, board, key, look)
+                    break
+                except TimeoutError:
+                    waited += seconds
+                    if waited < most and not await agents_roll_out(attempt.tools):
+                        waited = most
+            else:
+                await _withdraw(attempt, raw)
                 return _given_up(raw, reason, message)
     finally:
         board.forget(key)
@@ -359,6 +378,17 @@ async def _wait(attempt: Attempt, raw: dict[str, Any]) -> ImageCommit:
 def has_ended(commit: ImageCommit) -> bool:
     """Whether its agent has written its last status."""
     return commit.status.phase is not None and commit.status.phase.ended
+
+
+async def _withdraw(attempt: Attempt, raw: dict[str, Any]) -> None:
+    """Delete an ImageCommit that is not waited for any more: an agent that comes late must not push."""
+    namespace, name = key_of(raw)
+    try:
+        await attempt.tools.kube.delete(
+            IMAGE_COMMITS, namespace=namespace, name=name, uid=raw["metadata"]["uid"]
+        )
+    except SentinelError as e:
+        log.warning("imagecommit %s/%s is not withdrawn: %s", namespace, name, e.message)
 
 
 def _given_up(raw: dict[str, Any], reason: str, message: str) -> ImageCommit:

@@ -54,6 +54,7 @@ NODES = Resource("", "v1", "nodes", namespaced=False)
 EVENTS = Resource("events.k8s.io", "v1", "events")
 CORE_EVENTS = Resource("", "v1", "events")
 """The same events under the old group, whose field selectors (`involvedObject.uid`) are the useful ones."""
+DAEMON_SETS = Resource("apps", "v1", "daemonsets")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles")
 ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings")

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sentinel.api.reasons import Reason
 from sentinel.config.codes import Code
 from sentinel.config.diagnostics import Diagnostic, Severity
 from sentinel.config.findings import visible
 from sentinel.config.model import Config, Pipeline, Step
+from sentinel.errors import UserError
+from sentinel.plan.model import PlanImage
 from sentinel.settings import Settings
 
 DOCKER_BUILD = "docker-build"
 _RUNS = frozenset({"docker-run", "docker-kill"})
+_COMMITS = frozenset({"docker-push", "docker-scratch-push", "store-container"})
 _INSTEAD = "build the image in a step with a tool of the box, such as buildah or kaniko"
 
 
@@ -24,6 +28,8 @@ def engine_for_step(step: Step, settings: Settings) -> str:
         return ""
     if step.name == DOCKER_BUILD:
         return _builder(settings)
+    if step.name in _COMMITS and "image-name" not in dict(step.properties):
+        return _agent(settings)
     if step.name in _RUNS and not settings.engine.containers:
         return (
             "containers in the build's pod, which the operator's setting engine.containers allows"
@@ -34,12 +40,26 @@ def engine_for_step(step: Step, settings: Settings) -> str:
     return ""
 
 
+def _agent(settings: Settings) -> str:
+    return "" if settings.agent_enabled else "the node agents, which the chart's agent.enabled runs"
+
+
 def _builder(settings: Settings) -> str:
     if not settings.engine.buildkit.address:
         return "a BuildKit, which the operator's setting engine.buildkit.address names"
     if not settings.store.configured:
         return "an object store for its build context, which the operator's settings of store name"
     return ""
+
+
+def check_agents(image: PlanImage, settings: Settings) -> None:
+    """Raise UserError CommitUnsupported where a box is to be committed and there are no agents."""
+    if image.commit != "never" and not settings.agent_enabled:
+        raise UserError(
+            f"the box is to be pushed to {image.repository}, and there are no node agents (agent.enabled is "
+            "false): set spec.image.commit: never",
+            reason=Reason.COMMIT_UNSUPPORTED,
+        )
 
 
 def engine_for_pipeline(pipeline: Pipeline) -> str:

@@ -15,7 +15,7 @@ from sentinel.config.model import Box, Step
 from sentinel.config.root import effective_timeout
 from sentinel.errors import UserError
 from sentinel.plan.derive import attempt_results
-from sentinel.plan.engines import engine_for_pipeline
+from sentinel.plan.engines import check_agents, engine_for_pipeline
 from sentinel.plan.environment import build_variables
 from sentinel.plan.facts import Facts
 from sentinel.plan.generic import is_deploy
@@ -90,6 +90,7 @@ def make_plan(
         budget=facts.budget,
     )
     image = plan_image(build, source=source, settings=settings)
+    check_agents(image, settings)
     plan = Plan(
         build=build.name,
         namespace=build.namespace,

@@ -311,6 +311,19 @@ class Settings(BaseSettings):
     agent_service_account: Annotated[
         str, Field(description="The agents' account, which may read the Secrets builds push with.")
     ] = "sentinel-agent"
+    agent_enabled: Annotated[
+        bool,
+        Field(
+            description="Whether there are agents. Without them a Build that is to be committed is refused."
+        ),
+    ] = True
+    agent_daemon_sets: Annotated[
+        list[str],
+        Field(
+            description="The agents' DaemonSets, in the operator's own namespace. While one is rolled out, commits "
+            "wait for their node's agent."
+        ),
+    ] = []
     max_builds: Annotated[
         int,
         Field(

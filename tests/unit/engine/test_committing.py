@@ -20,6 +20,7 @@ from sentinel.api.reasons import Blame, CommitReason, Reason
 from sentinel.engine.commit import CommitRequest, commit, commit_box
 from sentinel.engine.grants import grant
 from sentinel.engine.reporter import Reporter
+from sentinel.engine.rollout import is_rolling_out
 from sentinel.engine.run import Outcome, Run
 from sentinel.image.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, digest_of
 from sentinel.kube.errors import AlreadyExists
@@ -333,3 +334,57 @@ async def test_another_request_of_that_name_is_not_ours() -> None:
 
 async def existing(found: dict[str, Any], get: Any, resource: Resource, **key: Any) -> Any:
     return found if resource.plural == "imagecommits" else await get(resource, **key)
+
+
+def daemon_set(*, desired: int, updated: int, ready: int, seen: int = 2) -> dict[str, Any]:
+    return {
+        "metadata": {"generation": 2},
+        "status": {
+            "observedGeneration": seen,
+            "desiredNumberScheduled": desired,
+            "updatedNumberScheduled": updated,
+            "numberReady": ready,
+        },
+    }
+
+
+def test_when_a_daemon_set_is_being_rolled_out() -> None:
+    assert not is_rolling_out(daemon_set(desired=3, updated=3, ready=3))
+    assert is_rolling_out(daemon_set(desired=3, updated=1, ready=3))
+    assert is_rolling_out(daemon_set(desired=3, updated=3, ready=2))
+    assert is_rolling_out(daemon_set(desired=3, updated=3, ready=3, seen=1))
+    assert not is_rolling_out({"metadata": {}, "status": {}})
+
+
+class NoAgent(Committing):
+    """A server whose ImageCommits are never taken. Its agents' DaemonSet is not complete for `rolling` requests."""
+
+    def __init__(self, rolling: int) -> None:
+        super().__init__({})
+        self.rolling, self.looks = rolling, 0
+
+    async def get(
+        self, resource: Resource, *, name: str, namespace: str | None = None
+    ) -> dict[str, Any]:
+        if resource.plural == "daemonsets":
+            self.looks += 1
+            return daemon_set(desired=1, updated=1, ready=int(self.looks > self.rolling))
+        if resource.plural == "imagecommits":
+            return next(each for each in self.made if each["metadata"]["name"] == name)
+        return await super().get(resource, name=name, namespace=namespace)
+
+
+@pytest.mark.parametrize("rolling", [0, 3])
+async def test_a_commit_that_no_agent_takes_waits_for_a_rollout_and_is_then_withdrawn(
+    monkeypatch: pytest.MonkeyPatch, rolling: int
+) -> None:
+    monkeypatch.setattr("sentinel.engine.commit.UNCLAIMED", 0.01)
+    server = NoAgent(rolling)
+    run, the_plan, _ = about_to_commit(server)
+    settings = run.tools.settings.model_copy(update={"agent_daemon_sets": ["sentinel-agent"]})
+    run.tools = replace(run.tools, settings=settings)
+    outcome = await commit(attempt_of(run, the_plan), PASSED)
+    assert outcome.reason is Reason.AGENT_UNAVAILABLE
+    assert server.looks == rolling + 1
+    # An agent that comes later finds nothing to push.
+    assert server.deleted == [server.made[0]["metadata"]["name"]]

@@ -533,3 +533,24 @@ def test_near_options_are_looked_up_for_a_hundred_only(monkeypatch: pytest.Monke
 
     assert check_options(steps, {"x": facts}, pipeline="build") == ()
     assert len(asked) == options.LOOKUPS
+
+
+def test_a_box_that_is_to_be_committed_is_refused_where_there_are_no_agents() -> None:
+    without = settings(agent_enabled=False, images={"prefix": "r.example.com/ci"})
+
+    with pytest.raises(UserError) as caught:
+        plan(with_settings=without)
+    assert reason_of(caught) is Reason.COMMIT_UNSUPPORTED
+    assert "agent.enabled is false): set spec.image.commit: never" in caught.value.message
+    assert plan(build(image={"commit": "never"}), with_settings=without).image.commit == "never"
+
+    with pytest.raises(UserError) as caught:
+        plan(
+            build(image={"commit": "never"}),
+            yml="box: x\nbuild:\n  steps:\n    - internal/docker-push: {repository: a/b, tag: x}\n",
+            services=(),
+            with_settings=without,
+        )
+    assert "(line 4) needs the node agents, which the chart's agent.enabled runs" in str(
+        caught.value
+    )
