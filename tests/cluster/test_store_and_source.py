@@ -19,6 +19,7 @@ import pytest
 from pydantic import SecretStr
 from tests.lab import git
 from tests.lab.state import Lab
+from tests.unit.store.contract import Contract
 
 from sentinel.api.reasons import Reason
 from sentinel.errors import GoneError, InfrastructureError, UserError
@@ -47,6 +48,10 @@ def store(lab: Lab) -> Iterator[ObjectStore]:
     assert store is not None
     yield store
     store.close()
+
+
+class TestContract(Contract):
+    """The lab's S3 server keeps the contract of an object store."""
 
 
 async def test_a_presigned_url_carries_bytes_both_ways(store: ObjectStore) -> None:

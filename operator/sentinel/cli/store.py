@@ -21,6 +21,7 @@ def _bytes(_: click.Context, __: click.Parameter, text: str) -> int:
         raise click.BadParameter(f"{text!r} is not a quantity, such as 20Gi") from error
 
 
+_PORT = click.IntRange(0, 65535)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -32,8 +33,16 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="The directory. It must exist, and has one server at a time.",
 )
 @click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
-@click.option("--health-port", default=0, help="Port of /livez, /readyz and /metrics; 0: none.")
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    type=_PORT,
+    help="Port to listen on; 0: any free one.",
+)
+@click.option(
+    "--health-port", default=0, type=_PORT, help="Port of /livez, /readyz and /metrics; 0: none."
+)
 @click.option(
     "--limit",
     default="",
