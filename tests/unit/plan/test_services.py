@@ -213,6 +213,14 @@ def test_git_in_the_init_container_goes_through_the_proxy_and_nothing_else_of_th
     ]
 
 
+def test_a_directory_store_is_reached_past_the_proxy() -> None:
+    known = settings(proxy={"http": "http://proxy:3129"}, store={"url": "http://store.ci.svc:8080"})
+
+    pod = make_pod(plan(), build=build(), settings=known)
+
+    assert {"name": "no_proxy", "value": "store.ci.svc"} in pod["spec"]["initContainers"][0]["env"]
+
+
 def test_local_images_are_never_committed() -> None:
     said = build(image={"repository": "r.example.com/x"})
 
