@@ -97,6 +97,7 @@ class Json:
     def planned(self, plan: Plan) -> None:
         self._write(
             "planned",
+            run=plan.uid,
             pipeline=plan.pipeline,
             box=plan.box.name,
             services=[each.alias for each in plan.services],

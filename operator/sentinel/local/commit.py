@@ -18,11 +18,12 @@ def commit_box(docker: Docker, box: str, name: str) -> str:
     reference = parse_reference(name)
     container = docker.api.inspect_container(box)
     config = docker.api.inspect_image(container["Image"])["Config"] or {}
-    changes = [
-        f"ENTRYPOINT {json.dumps(config.get('Entrypoint') or [])}",
-        f"CMD {json.dumps(config.get('Cmd') or [])}",
-        f'LABEL {LABEL}=""',
-    ]
+    entrypoint, command = config.get("Entrypoint"), config.get("Cmd")
+    changes = [f'LABEL {LABEL}=""']
+    if entrypoint:
+        changes.append(f"ENTRYPOINT {json.dumps(entrypoint)}")
+    # An empty one would leave boxkit's: Docker fills it from the container.
+    changes.append(f"CMD {json.dumps(command or ([] if entrypoint else ['/bin/sh']))}")
     if config.get("User"):
         changes.append(f"USER {config['User']}")
     tag = reference.tag or "latest"

@@ -73,7 +73,8 @@ class Containers:
         await asyncio.gather(*(self._start_service(each) for each in self.plan.services))
 
     def _fill(self, filler: str, **what: Any) -> None:
-        with packed(self.plan, writable=self._writable(), **what) as tar:
+        # A user that is not root writes to the session too; a pod's volumes are for everybody.
+        with packed(self.plan, writable=[SESSION_DIR, *self._writable()], **what) as tar:
             self.docker.api.put_archive(filler, "/", tar)
 
     def _restore(self, filler: str, cache: Path) -> None:
@@ -85,6 +86,7 @@ class Containers:
         mounts = [
             self._mount("wercker", WERCKER_DIR),
             self._mount("kit", KIT_DIR),
+            self._mount("session", SESSION_DIR),
             *self._user_volumes(),
         ]
         return await self._create(
@@ -109,7 +111,8 @@ class Containers:
         return await self._create(
             "box",
             image=self.plan.box.reference,
-            entrypoint=[BOXKIT, "init"],
+            # Where the image has no entrypoint the box gets none: a commit could not take it away again.
+            **{"entrypoint" if self.plan.box.entrypoint else "command": [BOXKIT, "init"]},
             user=self.plan.user or None,
             host_config=host,
         )
@@ -160,7 +163,6 @@ class Containers:
                 self.docker.api.create_container,
                 name=self._named(what),
                 labels={LABEL: self.run},
-                stop_signal="SIGTERM",
                 **options,
             )
         except errors.APIError as error:

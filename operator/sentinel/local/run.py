@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from docker import errors
 
 from sentinel.api.reasons import Reason
+from sentinel.config.findings import visible
 from sentinel.engine.boxsteps import (
     expected,
     judge,
@@ -55,6 +56,8 @@ LOGS_WITHIN = 10.0
 CLOSED_WITHIN = 60.0
 """Seconds for the end of the box."""
 INTERRUPTED = "interrupted"
+LAST_LINES, LAST_CHARACTERS = 5, 500
+"""Of the box's output, for the message where it has ended under the build."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +281,9 @@ class LocalRun:
             return Reason.BOX_TERMINATED.error(end.message)
         state = raw["State"]
         reason = Reason.OUT_OF_MEMORY if state.get("OOMKilled") else Reason.BOX_TERMINATED
-        return reason.error(why_ended(state))
+        last = await self._docker.do(self._docker.api.logs, box, tail=LAST_LINES)
+        said = visible(last.decode("utf-8", "replace").strip()[-LAST_CHARACTERS:])
+        return reason.error(why_ended(state) + (f". It printed last: {said}" if said else ""))
 
     def _log(self, step: PlanStep, data: bytes) -> None:
         with self._kept.log(step.ordinal, step.id).open("ab") as file:
