@@ -1,7 +1,4 @@
-"""`sentinel run` on the lab's Docker Engine; `python -m tests.locally` runs every pipeline of the cluster tests with it.
-
-The pipelines must give what they give on a cluster: phase, states of steps, logs to the byte. Exit status 0 if all do.
-"""
+"""`sentinel run` on the lab's Docker Engine, for tests, the benchmark and the soak."""
 
 from __future__ import annotations
 
@@ -10,14 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.pipelines import PIPELINES, Pipeline
+from tests.cluster.pipelines import Pipeline
 from tests.install import IMAGE, ROOT
 from tests.lab.state import Lab
 
@@ -153,7 +148,10 @@ def project(folder: Path, text: str, files: Mapping[str, str]) -> Path:
 
 
 def difference(local: Local, folder: Path, each: Pipeline) -> object:
-    """What `sentinel run` makes of a pipeline if it is not what a cluster makes of it; None if it is."""
+    """What `sentinel run` makes of a pipeline if it is not what a cluster makes of it; None if it is.
+
+    Phase, states of steps and logs, to the byte.
+    """
     variables = "".join(f"X_{v['name']}={v['value']}\n" for v in each.spec.get("env", ()))
     root = project(folder, local.text(each.text), each.files)
     env_file = folder.with_name(f"{folder.name}.env")
@@ -168,27 +166,3 @@ def difference(local: Local, folder: Path, each: Pipeline) -> object:
     told = ran.finished.get("message", ran.errors)
     right = found == (each.phase, list(each.says), each.states) and each.message in told
     return None if right else (told, found)
-
-
-def main() -> int:
-    """Every pipeline, one after the other."""
-    lab = Lab.load()
-    wrong = 0
-    with tempfile.TemporaryDirectory() as scratch:
-        local = Local.of(lab, Path(scratch) / "cache")
-        for each in PIPELINES:
-            began = time.monotonic()
-            found = difference(local, Path(scratch) / each.like, each)
-            wrong += found is not None
-            word = "same" if found is None else f"DIFFERENT: {found}"
-            print(
-                f"{each.like} {time.monotonic() - began:5.1f} s {word}  ({each.about})", flush=True
-            )
-    print(
-        f"{len(PIPELINES) - wrong} of {len(PIPELINES)} pipelines give what they give on a cluster"
-    )
-    return int(wrong > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

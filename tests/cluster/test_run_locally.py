@@ -1,6 +1,6 @@
 """`sentinel run` on the lab's Docker Engine, with boxkit out of our image, as a user has it.
 
-All 22 pipelines of `pipelines.py` are `make soak`; here are three of them.
+All 22 pipelines of `pipelines.py` are in `make soak`; here are three of them.
 """
 
 from __future__ import annotations

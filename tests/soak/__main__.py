@@ -18,7 +18,7 @@ from tests.bench.figures import look_up, say, show
 from tests.bench.world import World, world
 from tests.install import ROOT, build_image, install
 from tests.lab.state import Lab
-from tests.soak import largeoutput, many, reporter, storefaults
+from tests.soak import largeoutput, many, reporter, runlocally, storefaults
 
 
 class Part(Protocol):
@@ -31,10 +31,17 @@ PARTS: dict[str, tuple[Part, int]] = {
     "store-faults": (storefaults.measure, 1),
     "output": (largeoutput.measure, 3),
     "reporter": (reporter.measure, 5),
+    "run-locally": (runlocally.measure, 10),
     "builds": (many.measure, 500),
 }
 """With how often each is done: builds in all, builds for each state of the receiver, outputs."""
-GOALS = {**storefaults.GOALS, **largeoutput.GOALS, **reporter.GOALS, **many.GOALS}
+GOALS = {
+    **storefaults.GOALS,
+    **largeoutput.GOALS,
+    **reporter.GOALS,
+    **runlocally.GOALS,
+    **many.GOALS,
+}
 OUT = ROOT / "build/soak.json"
 
 
