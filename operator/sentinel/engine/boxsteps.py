@@ -19,10 +19,10 @@ from sentinel.layout import (
     REPORT_DIR,
     step_dir,
 )
+from sentinel.plan.cache import CACHE_ENTRIES
 from sentinel.plan.environment import ResolvedEnvironment
 from sentinel.plan.model import Plan, PlanStep
 from sentinel.plan.names import is_dns_name
-from sentinel.plan.pod import CACHE_ENTRIES
 from sentinel.session.client import Session
 from sentinel.session.journal import Expected, SessionState
 from sentinel.session.messages import AttemptLimits, Cache, Copy, Open, Result, Service, StepSpec

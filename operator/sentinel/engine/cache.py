@@ -19,10 +19,10 @@ from sentinel.errors import NotVerified, SentinelError
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import NAMESPACES, SECRETS
 from sentinel.layout import CACHE_DIR
-from sentinel.plan.cache import SAVED_WITHIN, plan_cache
+from sentinel.plan.cache import CACHE_ENTRIES, SAVED_WITHIN, plan_cache
 from sentinel.plan.keys import USED_AGAIN, cache_mark
 from sentinel.plan.model import PlanCache, PlanSource
-from sentinel.plan.pod import CACHE_ENTRIES, CACHE_URL, owner_reference
+from sentinel.plan.pod import CACHE_URL, owner_reference
 from sentinel.plan.seal import check_object, sign_object
 from sentinel.session.journal import SessionState
 from sentinel.session.messages import Collect

@@ -30,6 +30,7 @@ from sentinel.layout import (
     TOOLS_DIR,
     WERCKER_DIR,
 )
+from sentinel.plan.cache import CACHE_ENTRIES
 from sentinel.plan.codec import encode
 from sentinel.plan.containers import container_aliases, container_secrets
 from sentinel.plan.links import ADDRESS
@@ -47,9 +48,6 @@ from sentinel.settings import Settings
 
 CACHE_URL = "url"
 """The key in the Secret of the cache."""
-
-CACHE_ENTRIES = 300_000
-"""Files and directories that a cache may have: boxkit holds some 200 bytes of each in memory."""
 
 CACHE_RESTORED_WITHIN = 300.0
 """Seconds for restoring a cache, beside the fetching of the source."""
