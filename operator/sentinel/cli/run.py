@@ -43,6 +43,9 @@ ENV_FILE = "ENVIRONMENT"
 )
 @click.option("--from", "first", default="", metavar="STEP", help="Begin with this step.")
 @click.option("--until", "last", default="", metavar="STEP", help="End with this step.")
+@click.option(
+    "--shell-on-failure", is_flag=True, help="Open a shell in the box where a step has failed."
+)
 @click.option("--commit", default="", metavar="NAME", help="Make a local image of the box.")
 @click.option("--no-cache", is_flag=True, help="Begin with an empty cache, and keep none.")
 @click.option("--pull", is_flag=True, help="Pull box and services also where the engine has them.")
@@ -75,6 +78,7 @@ def run(
     only: tuple[str, ...],
     first: str,
     last: str,
+    shell_on_failure: bool,
     commit: str,
     no_cache: bool,
     pull: bool,
@@ -94,9 +98,13 @@ def run(
     from sentinel.local.project import read_project  # noqa: PLC0415
     from sentinel.local.run import LocalRun, Options  # noqa: PLC0415
     from sentinel.local.selection import Selection  # noqa: PLC0415
+    from sentinel.local.terminal import is_interactive  # noqa: PLC0415
 
     if only and (first or last):
         raise click.UsageError("--step cannot be combined with --from and --until")
+    interactive = output == "human" and is_interactive()
+    if shell_on_failure and not interactive:
+        raise click.UsageError("--shell-on-failure needs a terminal")
     view = _view(output)
 
     async def work() -> Outcome:
@@ -113,7 +121,13 @@ def run(
                 given=_given(env_file, folder),
             )
             options = Options(
-                boxkit=boxkit, commit=commit, network=network, pull=pull, use_cache=not no_cache
+                boxkit=boxkit,
+                commit=commit,
+                network=network,
+                pull=pull,
+                use_cache=not no_cache,
+                interactive=interactive,
+                shell_on_failure=shell_on_failure,
             )
             local = LocalRun(
                 wanted,

@@ -43,6 +43,8 @@ async def _pulled(docker: Docker, image: str) -> dict[str, str]:
         raw: dict[str, str] = await docker.do(docker.api.inspect_image, image)
     except errors.APIError as error:
         raise _missing(f"image {image} cannot be pulled: {error.explanation}") from error
+    except InfrastructureError as error:
+        raise _missing(f"image {image} cannot be pulled: {error.message}") from error
     return raw
 
 

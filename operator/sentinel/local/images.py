@@ -10,7 +10,7 @@ from docker import errors
 from sentinel.api.reasons import Reason
 from sentinel.config.findings import visible
 from sentinel.config.model import Box
-from sentinel.errors import UserError
+from sentinel.errors import InfrastructureError, UserError
 from sentinel.image.dockerconfig import Credential
 from sentinel.image.reference import parse_reference
 from sentinel.local.docker import Docker
@@ -58,6 +58,11 @@ async def _pull(docker: Docker, name: str, login: Credential | None) -> None:
         problem = await docker.do(pull)
     except errors.APIError as error:
         problem = str(error.explanation or error)
+    except InfrastructureError as error:
+        raise InfrastructureError(
+            f"image {visible(name)} cannot be pulled: {error.message}",
+            reason=Reason.IMAGE_PULL_FAILED,
+        ) from error
     if problem:
         denied = any(word in problem for word in ("denied", "unauthorized", "authentication"))
         raise UserError(

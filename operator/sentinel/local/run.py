@@ -19,6 +19,7 @@ from sentinel.api.reasons import Reason
 from sentinel.config.findings import visible
 from sentinel.engine.boxsteps import (
     expected,
+    first_failure,
     judge,
     open_message,
     run_after,
@@ -38,6 +39,7 @@ from sentinel.local.containers import Containers
 from sentinel.local.docker import Docker
 from sentinel.local.images import find_image
 from sentinel.local.leftovers import alive, home, remove_run, sweep
+from sentinel.local.livesteps import Terminal, with_terminal
 from sentinel.local.planning import Planned, Wanted, finish, prepare
 from sentinel.local.project import files_of
 from sentinel.local.stream import attach, why_ended
@@ -62,13 +64,19 @@ LAST_LINES, LAST_CHARACTERS = 5, 500
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a build is run. `commit` names the image that the box becomes, `network` is Docker's mode for the box."""
+    """How a build is run. `commit` names the image that the box becomes, `network` is Docker's mode for the box.
+
+    `interactive`: there is a terminal, at which internal/shell is opened, and with `shell_on_failure` a shell where a
+    step has failed.
+    """
 
     boxkit: str = ""
     commit: str = ""
     network: str = ""
     pull: bool = False
     use_cache: bool = True
+    interactive: bool = False
+    shell_on_failure: bool = False
 
 
 class LocalRun:
@@ -137,6 +145,8 @@ class LocalRun:
             )
         )
         planned = finish(prepared, found)
+        if self._options.interactive:
+            planned = with_terminal(planned, [step for _, step in facts.steps])
         for note in planned.notes:
             self._view.note(note)
         return planned
@@ -189,13 +199,24 @@ class LocalRun:
         async with session:
             await self._unless_cancelled(self._open(session, planned))
             await self._unless_cancelled(services_tried(session, plan))
-            state = await guarded(run_main(session, plan), self._pass_on_cancel(session))
+            terminal = Terminal(
+                docker=self._docker,
+                box=containers.box,
+                plan=plan,
+                session=session,
+                view=self._view,
+            )
+            cancelled_by_user = self._pass_on_cancel(session)
+            state = await guarded(run_main(session, plan), cancelled_by_user, terminal.serve())
             if was_stopped(plan.steps, state):
                 raise BoxEnded("the box was stopped while its steps ran")
             outcome = judge(plan.steps, state)
+            failed = first_failure(plan.steps, state)
+            if failed is not None and self._options.shell_on_failure and not self._cancel.is_set():
+                await terminal.after_failure(failed.display_name)
             if outcome.reason is not Reason.CANCELLED:
                 outcome = await self._keep(outcome, containers.box)
-            await run_after(session, plan, outcome)
+            await guarded(run_after(session, plan, outcome), terminal.serve())
             await _shown(follower)
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSED_WITHIN):
