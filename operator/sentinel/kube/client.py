@@ -31,7 +31,7 @@ MOST_PAGE_BYTES = 8 * PAGE_BYTES
 FIRST_PAGE, SMALLEST_PAGE, LARGEST_PAGE = 50, 10, 500
 """Objects. One may have 1.5 MB."""
 
-_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=1"
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 # The registry says "the UID in the precondition", the storage below it "UID in precondition".
 _OTHER_UID = re.compile(r"UID in (the )?precondition")
