@@ -27,6 +27,8 @@ class FakeApi:
         self.objects: dict[str, dict[str, Json]] = {}
         for plural, given in objects.items():
             self.add(plural, *given)
+            if len(self.objects[plural]) < len(given):
+                raise ValueError(f"two of these {plural} have the same name")
         self.got: list[tuple[str, str]] = []
         self.created: list[tuple[str, str]] = []
         self.patched: list[tuple[str, str, Any]] = []

@@ -156,9 +156,12 @@ async def test_what_builds_and_pods_use_stays(client: RegistryClient, host: str)
         settings(),
     )
     pods = [
-        pod(spec={"containers": [{"image": f"{repository.name}@{digests[2]}"}]}),
-        pod(spec={"initContainers": [{"image": f"{repository.name}:{uid(3)}"}]}),
-        pod(status={"containerStatuses": [{"imageID": f"{repository.name}@{part['digest']}"}]}),
+        pod("a", spec={"containers": [{"image": f"{repository.name}@{digests[2]}"}]}),
+        pod("b", spec={"initContainers": [{"image": f"{repository.name}:{uid(3)}"}]}),
+        pod(
+            "c",
+            status={"containerStatuses": [{"imageID": f"{repository.name}@{part['digest']}"}]},
+        ),
     ]
     used = await read_pods(cast(Any, FakeApi(pods=pods)), settings())
 
@@ -174,8 +177,8 @@ def build(name: str, uid: str, **status: Any) -> dict[str, Any]:
     return {"metadata": {"namespace": "team", "name": name, "uid": uid}, "status": status}
 
 
-def pod(**fields: Any) -> dict[str, Any]:
-    return {"metadata": {"namespace": "team", "name": "p"}, **fields}
+def pod(name: str = "p", **fields: Any) -> dict[str, Any]:
+    return {"metadata": {"namespace": "team", "name": name}, **fields}
 
 
 @pytest.mark.parametrize(
