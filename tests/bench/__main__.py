@@ -17,6 +17,7 @@ from tests.bench import (
     boxkit,
     caching,
     cancelling,
+    committing,
     config,
     crowd,
     following,
@@ -52,6 +53,7 @@ WITHOUT: dict[str, Callable[[], dict[str, Any]]] = {
     "config": config.measure,
     "boxkit": boxkit.measure,
     "cache": caching.measure,
+    "commit": committing.measure,
 }
 GOALS = {
     **starting.GOALS,
@@ -66,6 +68,7 @@ GOALS = {
     **at_least(boxkit.AT_LEAST),
     **at_most(caching.AT_MOST),
     **at_least(caching.AT_LEAST),
+    **at_most(committing.AT_MOST),
 }
 OUT = ROOT / "build/bench.json"
 

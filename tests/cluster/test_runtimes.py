@@ -227,11 +227,11 @@ def settings_of(lab: Lab, node: str, **more: Any) -> Settings:
 
 
 @contextmanager
-def on_containerd(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Node]:
-    kubectl, namespace = (request.getfixturevalue(name) for name in ("kubectl", "namespace"))
+def on_containerd(lab: Lab, namespace: str, *, image: str = "box/busybox:1") -> Iterator[Node]:
+    kubectl = Kubectl(lab)
     name = f"{lab.cluster}-control-plane"
     pid = command("docker", "inspect", "-f", "{{.State.Pid}}", name, env=environ(lab)).strip()
-    kubectl.apply(pod_of(namespace, "box", f"{lab.registry}/box/busybox:1"))
+    kubectl.apply(pod_of(namespace, "box", f"{lab.registry}/{image}"))
     pod = kubectl.wait_for(
         "pod",
         "box",
@@ -242,12 +242,12 @@ def on_containerd(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Node]:
 
 
 @contextmanager
-def on_docker(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Node]:
+def on_docker(lab: Lab, namespace: str, *, image: str = "box/busybox:1") -> Iterator[Node]:
     mark = uuid.uuid4().hex[:8]
     label, env = f"sentinel-test={mark}", environ(lab)
     names = {
         "pod.uid": f"uid-{mark}",
-        "pod.namespace": "team",
+        "pod.namespace": namespace,
         "pod.name": f"box-{mark}",
         "container.name": "box",
         "docker.type": "container",
@@ -255,10 +255,10 @@ def on_docker(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Node]:
     labels = [
         arg for key, text in names.items() for arg in ("--label", f"io.kubernetes.{key}={text}")
     ]
-    image = f"{lab.registry}/box/busybox:1"
+    image = f"{lab.registry}/{image}"
     options = [*limits(label), *labels, "--env", f"TOKEN={SECRET}", "--volume=/mnt/work"]
     container = command("docker", "run", "-d", *options, image, "sh", "-c", IDLE, env=env).strip()
-    pod = pod_of("team", f"box-{mark}", image)
+    pod = pod_of(namespace, f"box-{mark}", image)
     pod["metadata"]["uid"] = f"uid-{mark}"
     status = {"name": "box", "containerID": f"docker://{container}"}
     pod |= {"status": {"phase": "Running", "containerStatuses": [status]}}
@@ -282,8 +282,8 @@ NODES = {"containerd": on_containerd, "docker": on_docker}
 
 
 @pytest.fixture(params=NODES)
-def node(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Node]:
-    with NODES[request.param](request, lab) as made:
+def node(request: pytest.FixtureRequest, lab: Lab, namespace: str) -> Iterator[Node]:
+    with NODES[request.param](lab, namespace) as made:
         yield made
 
 
@@ -345,6 +345,13 @@ class Agent:
 
 @pytest.fixture
 async def agent(node: Node, lab: Lab, tmp_path: Path) -> AsyncIterator[Agent]:
+    async with agent_of(node, lab, tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def agent_of(node: Node, lab: Lab, spool: Path) -> AsyncIterator[Agent]:
+    """An agent on a node."""
     meta = {**node.pod["metadata"], "ownerReferences": [OWNER]}
     name = {"name": "b", "namespace": meta["namespace"], "uid": "build-uid"}
     build = {"metadata": name, "spec": {"image": {"commit": "always"}}}
@@ -356,7 +363,7 @@ async def agent(node: Node, lab: Lab, tmp_path: Path) -> AsyncIterator[Agent]:
             settings=node.settings,
             clock=SystemClock(),
             boot_id=str(uuid.uuid4()),
-            spool=Spool(tmp_path),
+            spool=Spool(spool),
             threads=Threads(SystemClock()),
         )
         repository = f"{lab.registry}/runtimes/{uuid.uuid4().hex[:8]}"
@@ -373,7 +380,7 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime]:
 
 
 async def test_an_image_of_any_runtime_is_the_box_on_every_runtime(
-    node: Node, agent: Agent, lab: Lab, request: pytest.FixtureRequest
+    node: Node, agent: Agent, lab: Lab, namespace: str
 ) -> None:
     node.box(CHANGES)
     before = node.things()
@@ -395,7 +402,7 @@ async def test_an_image_of_any_runtime_is_the_box_on_every_runtime(
     reference = f"{agent.repository}@{status['digest']}"
     assert node.run(reference, LISTING) == listing
     other = "docker" if isinstance(node, Containerd) else "containerd"
-    with NODES[other](request, lab) as elsewhere:
+    with NODES[other](lab, namespace) as elsewhere:
         assert elsewhere.run(reference, LISTING) == listing
         assert elsewhere.run(reference, "ls -A /mnt/work") == ""
 

@@ -12,7 +12,6 @@ import hashlib
 import os
 import stat
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from threading import Event
 from typing import IO
 
 from sentinel.agent.failures import CommitFailure
+from sentinel.agent.packer import Gzip
 from sentinel.agent.tally import gib, shown
 from sentinel.agent.upperdir import WHITEOUT, UpperDir, UpperEntry, capability, opened
 from sentinel.api.reasons import CommitReason
@@ -29,8 +29,6 @@ _PART = 1024 * 1024
 _BLOCK = tarfile.BLOCKSIZE
 _OPAQUE_MARK = ".wh..wh..opq"
 _CAPABILITY = "SCHILY.xattr.security.capability"
-_GZIP = 31
-"""zlib's window bits for a gzip header without name and time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,15 +115,15 @@ def compress_layer(layer: PlainLayer, path: Path, *, compression: str, stop: Eve
             diff_id=layer.diff_id,
             compression="none",
         )
-    packer = zlib.compressobj(level=1, wbits=_GZIP)
+    packer = Gzip()
     hashed = hashlib.sha256()
     size = 0
     with _out_of_space(path), layer.path.open("rb") as source, path.open("wb") as target:
         while part := source.read(_PART):
             if stop.is_set():
                 raise CommitFailure(CommitReason.DEADLINE, "compressing the layer was stopped")
-            size += _put(packer.compress(part), target, hashed)
-        size += _put(packer.flush(), target, hashed)
+            size += _put(packer.pack(part), target, hashed)
+        size += _put(packer.finish(), target, hashed)
     return PackedLayer(
         path=path,
         digest=f"sha256:{hashed.hexdigest()}",
