@@ -151,9 +151,10 @@ async def test_pods_that_only_have_our_labels_are_left_alone() -> None:
     del unsigned["metadata"]["annotations"]
     copied = made("pods", attempt=2)
     copied["metadata"]["annotations"] = made("pods")["metadata"]["annotations"]
-    kube = FakeApi(pods=[named, strange, unsigned, copied])
-    await run(kube)
-    assert kube.deleted == []
+    for raw in (named, strange, unsigned, copied):
+        kube = FakeApi(pods=[raw])
+        await run(kube)
+        assert kube.deleted == []
 
 
 async def test_objects_that_only_have_the_names_of_ours_are_left_alone() -> None:
