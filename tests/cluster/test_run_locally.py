@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.pipelines import PIPELINES, Pipeline
+from tests.conftest import Once
+from tests.install import build_image
 from tests.lab.state import Lab
 from tests.locally import Local, difference, ended, interrupt, project, until
 
@@ -54,8 +56,10 @@ long:
 
 
 @pytest.fixture
-def local(sentinel: Lab, tmp_path: Path) -> Local:
-    return Local.of(sentinel, tmp_path / "cache")
+def local(lab: Lab, once: Once, tmp_path: Path) -> Local:
+    """The lab's engine with our image in it; the cluster is not used."""
+    once("image for sentinel run", lambda: build_image(lab))
+    return Local.of(lab, tmp_path / "cache")
 
 
 def test_a_project_is_built_with_all_that_it_uses(local: Local, tmp_path: Path) -> None:

@@ -62,10 +62,10 @@ ENV_FILE = "ENVIRONMENT"
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["human", "json"]),
+    type=click.Choice(["human", "lines", "json"]),
     default="human",
     show_default=True,
-    help="json: one event on a line.",
+    help="human: steps that passed are folded on a terminal. lines: all of every log. json: one event on a line.",
 )
 @click.pass_context
 def run(
@@ -102,7 +102,7 @@ def run(
 
     if only and (first or last):
         raise click.UsageError("--step cannot be combined with --from and --until")
-    interactive = output == "human" and is_interactive()
+    interactive = output != "json" and is_interactive()
     if shell_on_failure and not interactive:
         raise click.UsageError("--shell-on-failure needs a terminal")
     view = _view(output)
@@ -196,6 +196,10 @@ def _view(output: str) -> View:
     if output == "json":
         return Json(out)
     terminal = sys.stdout.isatty()
+    if terminal and output == "human" and os.environ.get("TERM") != "dumb":
+        from sentinel.cli.folded import Folded  # noqa: PLC0415
+
+        return Folded(sys.stdout)
     # no-color.org
     colour = terminal and not os.environ.get("NO_COLOR")
     return Lines(out, sys.stderr.buffer, terminal=terminal, colour=colour)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from codecs import getincrementaldecoder
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, BinaryIO
 
 from sentinel.cli.printer import TerminalFilter
@@ -32,7 +33,8 @@ class Lines:
     def planned(self, plan: Plan) -> None:
         self._total = len(plan.steps)
         beside = "".join(f", {each.alias} ({each.image.name})" for each in plan.services)
-        self._say("1", f"pipeline {plan.pipeline}: {self._total} steps in {plan.box.name}{beside}")
+        number = "1 step" if self._total == 1 else f"{self._total} steps"
+        self._say("1", f"pipeline {plan.pipeline}: {number} in {plan.box.name}{beside}")
 
     def service(self, alias: str, *, ready: bool, seconds: float) -> None:
         if not ready:
@@ -69,6 +71,12 @@ class Lines:
         self._say(style, word, f" in {seconds:.1f} s: {first}")
         for line in more:
             self._say("", "", line)
+
+    def handed_over(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def close(self) -> None:
+        pass
 
     def _say(self, style: str, text: str, more: str = "") -> None:
         self._end_line()
@@ -146,6 +154,12 @@ class Json:
             seconds=round(seconds, 3),
             **result,
         )
+
+    def handed_over(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def close(self) -> None:
+        pass
 
     def _write(self, event: str, **fields: Any) -> None:
         self._out.write(json.dumps({"event": event, **fields}, ensure_ascii=False).encode() + b"\n")

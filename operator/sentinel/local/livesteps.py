@@ -97,14 +97,15 @@ class Terminal:
         words = [shell, "-c", f"{code}\nexec {command or shell}"] if code or command else [shell]
         environment = await self.session.environment()
         try:
-            return await asyncio.to_thread(
-                shell_in_box,
-                self.docker,
-                self.box,
-                words,
-                environment=environment,
-                directory=self.plan.source_dir,
-            )
+            with self.view.handed_over():
+                return await asyncio.to_thread(
+                    shell_in_box,
+                    self.docker,
+                    self.box,
+                    words,
+                    environment=environment,
+                    directory=self.plan.source_dir,
+                )
         except errors.APIError as e:
             self.view.note(f"no shell could be opened: {e.explanation}")
             return 1

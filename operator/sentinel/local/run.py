@@ -107,6 +107,8 @@ class LocalRun:
             outcome = Outcome.failed(Reason.CANCELLED, e.message)
         except SentinelError as e:
             outcome = Outcome.failed(e.reason or Reason.INTERNAL, e.message)
+        finally:
+            self._view.close()
         self._view.finished(outcome, seconds=time.monotonic() - began, result=self._result)
         return outcome
 

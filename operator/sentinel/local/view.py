@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -35,7 +36,13 @@ class View(Protocol):
         """A step ended, after its last `log`, or was skipped."""
 
     def finished(self, outcome: Outcome, *, seconds: float, result: dict[str, str]) -> None:
-        """The build ended. `result` names what it left: output, image, logs."""
+        """The build ended. `result` names what it left: output, image, artifacts."""
+
+    def handed_over(self) -> AbstractContextManager[None]:
+        """Nothing is shown while the block runs: the terminal is the box's."""
+
+    def close(self) -> None:
+        """Nothing more is shown, however the run ended."""
 
 
 @dataclass(kw_only=True)
