@@ -248,6 +248,12 @@ class StepStatus(Model):
 class SourceStatus(Model):
     """What was fetched."""
 
+    url: Annotated[
+        str,
+        Field(
+            description="The git repository: spec.source's, or the parent's where that is left out."
+        ),
+    ] = ""
     commit: Annotated[str, Field(description="The commit.")] = ""
     short_commit: Annotated[
         str, Field(description="Its first seven characters, for `kubectl get`.")

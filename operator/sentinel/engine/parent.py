@@ -60,7 +60,7 @@ class Inherited:
             outputs=self.outputs,
             inherited=True,
         )
-        return source, found
+        return source, found.model_copy(update={"url": status.url})
 
 
 async def inherit(run: Run) -> Inherited | None:

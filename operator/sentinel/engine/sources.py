@@ -97,6 +97,7 @@ def found_of(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceSt
                 subject=answer.subject,
             ),
             SourceStatus(
+                url=wanted.url,
                 commit=answer.commit,
                 branch=branch,
                 tag=tag,

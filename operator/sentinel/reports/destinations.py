@@ -184,7 +184,9 @@ class Destinations:
         self, receivers: _Receivers, seen: Reported, kind: str, place: str
     ) -> Destination | None:
         git, source = seen.build.spec.source.git, seen.build.status.source
-        repository = repository_of(git.url) if git is not None else None
+        # A deploy without a source of its own has its parent's: the operator writes where that is.
+        url = git.url if git is not None else source.url if source is not None else ""
+        repository = repository_of(url) if url else None
         if repository is None:
             return None
         host = host_for(repository, receivers.commit_statuses, namespace=seen.build.namespace)

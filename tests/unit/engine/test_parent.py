@@ -277,12 +277,13 @@ async def test_the_plan_s_source_has_what_was_found_of_the_parent() -> None:
     found = await inherit(run)
     assert found is not None
     of = PlanSource(url=URL, commit=COMMIT, ref=COMMIT)
-    source, status = found.apply(of, SourceStatus(commit=COMMIT))
+    source, status = found.apply(of, SourceStatus(url=URL, commit=COMMIT))
     assert (source.branch, source.ref, source.subject) == ("main", "main", "Say hello")
     assert source.parent_image == f"{IMAGE}@{DIGEST}"
     assert source.inherited and len(source.outputs) == 1
     assert source.short == "output of p"
-    assert status.branch == "main"
+    # Where the commit is: a commit status is set there, also for a parent from before that was in the status.
+    assert (status.url, status.branch) == (URL, "main")
     own = replace(found, source=None).apply(of, SourceStatus(commit=COMMIT))
     assert own == (replace(of, parent_image=source.parent_image), SourceStatus(commit=COMMIT))
 
