@@ -82,6 +82,7 @@ def install(
         "agent.podAnnotations.image-id": image_id,
         "reports.podAnnotations.image-id": image_id,
         "store.server.podAnnotations.image-id": image_id,
+        "results.podAnnotations.image-id": image_id,
         "images.prefix": f"{lab.registry}/builds",
         # Where tests push besides builds/<namespace>: the second is one name a namespace, the third is not there.
         **{

@@ -509,8 +509,10 @@ EXITS = {
 }
 NEEDED = {
     "list": "`list` on builds",
-    "describe": "`get` on builds; for more, `get` on pods/log and `list` on events",
-    "logs": "`get` on builds; while it runs, `create` on pods/exec",
+    "describe": "`get` on builds; for more, `get` on builds/log of results.sentinel.wercker.com or on pods/log, and `list` on events",
+    "logs": "`get` on builds, and on builds/log of results.sentinel.wercker.com; while it runs, `create` on pods/exec, else `get` on pods/log",
+    "output": "`get` on builds, and on builds/output of results.sentinel.wercker.com",
+    "shell": "`get` on builds, `create` on pods/exec",
     "wait": "`get` on builds",
     "cancel": "`get` and `patch` on builds",
     "retry": "`get` and `create` on builds",

@@ -119,6 +119,11 @@ subjects:
   valueFrom: {secretKeyRef: {name: {{ include "sentinel.name" . }}-store-key, key: current}}
 {{- end }}
 
+{{/* Whether the results API is served: "true" or empty. Without a store there is nothing to serve. */}}
+{{- define "sentinel.results" -}}
+{{- if and .Values.results.enabled (or .Values.store.bucket (include "sentinel.directoryStore" .)) }}true{{ end }}
+{{- end }}
+
 {{- define "sentinel.storeEnv" -}}
 - {name: SENTINEL_STORE__PREFIX, value: {{ .Values.store.prefix | quote }}}
 {{- if include "sentinel.directoryStore" . }}

@@ -63,7 +63,7 @@ async def _describe(name: str, namespace: str) -> list[str]:
             try:
                 log = last_lines(await read_tail(kube, found, ordinal))
             except SentinelError as e:
-                missing.append(_no_log(found, found.status.steps[ordinal - 1], e))
+                missing.append(_no_log(found.status.steps[ordinal - 1], e))
         try:
             events = await read_warnings(kube, found)
         except SentinelError as e:
@@ -193,9 +193,5 @@ def _argument(step: StepStatus) -> str:
     return shlex.quote(name if name == visible(name) else visible(step.id))
 
 
-def _no_log(found: Found, step: StepStatus, error: SentinelError) -> str:
-    return (
-        f"The log of {_label(step)} cannot be read here: {visible(error.message)}\n"
-        f"`sentinel logs {found.address} --step {_argument(step)}` prints it where the settings of the object store "
-        "are set (SENTINEL_STORE__BUCKET, SENTINEL_STORE__ENDPOINT, …)"
-    )
+def _no_log(step: StepStatus, error: SentinelError) -> str:
+    return f"The log of {_label(step)} cannot be read here: {visible(error.message)}"

@@ -1,37 +1,39 @@
-"""`sentinel logs`: what a build's steps print, live from its box, and from the object store once it is over.
+"""`sentinel logs`: what a build's steps print, live from its box, and from the results API once it is over.
 
-Live bytes come over an exec attach of our own beside the operator's (the caller needs `create` on pods/exec). The
-store is read with the caller's own access: SENTINEL_STORE__BUCKET, __ENDPOINT, __ACCESS_KEY_ID, __SECRET_ACCESS_KEY;
-for a directory store __URL and __KEY.
+Live bytes come over an exec attach of our own beside the operator's; a caller who may not `create` pods/exec gets them
+from the pod's log (`get` on pods/log), as far as the node has it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime, timedelta
 
 import click
 
 from sentinel import __version__
-from sentinel.api.build import Build
+from sentinel.api.build import Build, StepStatus
 from sentinel.api.conditions import ConditionType, get_condition
 from sentinel.cli.cluster import build_argument, run
+from sentinel.cli.options import duration
+from sentinel.cli.podlog import PodLog
 from sentinel.cli.printer import Printer
+from sentinel.cli.results import NoResultsApi, OwnStore, ResultsApi
 from sentinel.config.findings import visible
 from sentinel.errors import GoneError, InfrastructureError, NotYet
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import Forbidden, NotFound
 from sentinel.kube.resources import BUILDS
 from sentinel.layout import BOXKIT
-from sentinel.plan.keys import step_log
 from sentinel.plan.names import BOX
 from sentinel.session.client import Session
 from sentinel.session.stream import ByteStream
-from sentinel.settings import Settings
-from sentinel.store.objects import ObjectStore
 
 ATTACH = (BOXKIT, "attach")
+MOST_LINES = 100_000
+"""Lines of a pod's log that are read at once."""
 LOOK_EVERY = 0.2
 """Seconds between two looks at the Build: for its pod to appear, and for its end."""
 
@@ -40,23 +42,32 @@ LOOK_EVERY = 0.2
 @build_argument
 @click.option("-f", "--follow", is_flag=True, help="Follow until the build has finished.")
 @click.option("--step", default="", help="Only the step of this name, unmodified.")
-def logs(build: str, namespace: str, follow: bool, step: str) -> None:
+@click.option(
+    "--since",
+    metavar="DURATION",
+    callback=duration,
+    help="Only the steps that ran in this time, such as 90s or 1h30m.",
+)
+def logs(build: str, namespace: str, follow: bool, step: str, since: float | None) -> None:
     """Print the logs of BUILD's steps."""
-    run(print_logs(build, namespace, follow=follow, only=step))
+    run(print_logs(build, namespace, follow=follow, only=step, since=since))
 
 
-async def print_logs(name: str, namespace: str, *, follow: bool, only: str = "") -> None:
+async def print_logs(
+    name: str, namespace: str, *, follow: bool, only: str = "", since: float | None = None
+) -> None:
     """Write the logs to standard output. An empty namespace is the kubeconfig's. Raises SentinelError."""
     async with await Kube.connect(user_agent=f"sentinel-logs/{__version__}") as kube:
         namespace = namespace or kube.namespace
-        printer = Printer(sys.stdout.buffer, only=only, terminal=sys.stdout.isatty())
+        begin = None if since is None else datetime.now(UTC) - timedelta(seconds=since)
+        printer = Printer(sys.stdout.buffer, only=only, since=begin, terminal=sys.stdout.isatty())
         build = await _read(kube, name, namespace)
         if not _finished(build):
             await _live(kube, build, printer, only=only, follow=follow)
             build = await _read(kube, name, namespace)
         _check_step(build, only, printer)
         if _finished(build):
-            await _stored(build, printer)
+            await _stored(kube, build, printer)
 
 
 async def _read(kube: Kube, name: str, namespace: str) -> Build:
@@ -68,7 +79,7 @@ async def _read(kube: Kube, name: str, namespace: str) -> Build:
 
 def _check_step(build: Build, only: str, printer: Printer) -> None:
     """Raises GoneError where the Build has steps and none of them is the wanted one."""
-    if build.status.steps and not any(printer.wants(step) for step in build.status.steps):
+    if build.status.steps and not any(printer.names(step) for step in build.status.steps):
         names = ", ".join(visible(step.display_name or step.name) for step in build.status.steps)
         raise GoneError(f"Build {build.name} has no step {only!r}; its steps are: {names}")
 
@@ -107,7 +118,8 @@ async def _live(kube: Kube, build: Build, printer: Printer, *, only: str, follow
         quiet = 0
         while not _finished(current) and session.state.closed is None:
             if denied:
-                raise denied[0]
+                await _by_pod_log(kube, current, printer, follow=follow, denied=denied[0])
+                return
             seen = printer.bytes
             _check_step(current, only, printer)
             await asyncio.sleep(LOOK_EVERY)
@@ -121,44 +133,104 @@ async def _live(kube: Kube, build: Build, printer: Printer, *, only: str, follow
         current = await _read(kube, build.name, build.namespace)
 
 
-async def _stored(build: Build, printer: Printer) -> None:
+async def _by_pod_log(
+    kube: Kube, build: Build, printer: Printer, *, follow: bool, denied: Forbidden
+) -> None:
+    """Print the logs from the pod's own log; with `follow` until the build is over.
+
+    Raises `denied`, the refusal of the exec, where the caller may not read that either.
+    """
+    pod, log = build.status.pod, PodLog()
+    if pod is None:
+        raise denied
+
+    async def take(data: bytes) -> None:
+        nonlocal build
+        if log.step == 0:
+            build = await _read(kube, build.name, build.namespace)
+        for ordinal, part in log.feed(data, build.status.steps):
+            ran = set(range(1, ordinal + 1))
+            have = printer.have(ordinal)
+            printer.take(build.status.steps, ordinal, have, part, ran=ran)
+            printer.complete(ordinal)
+
+    place = {"namespace": build.namespace, "pod": pod.name, "container": BOX}
+    try:
+        if not follow:
+            await take(await kube.logs(**place, tail_lines=MOST_LINES))
+            return
+        async with aclosing(kube.follow(**place)) as data:
+            async for piece in data:
+                await take(piece)
+    except Forbidden:
+        raise denied from None
+    except NotFound:
+        pass
+    while not _finished(build):
+        await asyncio.sleep(LOOK_EVERY)
+        build = await _read(kube, build.name, build.namespace)
+
+
+async def _stored(kube: Kube, build: Build, printer: Printer) -> None:
     """Print what the store has and was not printed yet."""
     started = [
         (ordinal, step)
         for ordinal, step in enumerate(build.status.steps, start=1)
-        if step.start_time and printer.wants(step)
+        if step.start_time and printer.wants(step) and not printer.is_complete(ordinal)
     ]
-    results = build.status.results
     if not started:
         return
-    store = ObjectStore.from_settings(Settings().store)
-    if store is None or results is None:
-        place = f"below {results.prefix} in the operator's store" if results else "in its pod"
+    if build.status.results is None:
+        pod = build.status.pod.name if build.status.pod else "POD"
         raise GoneError(
-            f"Build {build.name} has finished; its logs are {place}. To read them here set SENTINEL_STORE__BUCKET, "
-            "SENTINEL_STORE__ENDPOINT and, if needed, SENTINEL_STORE__ACCESS_KEY_ID and "
-            "SENTINEL_STORE__SECRET_ACCESS_KEY, or for a directory store SENTINEL_STORE__URL and SENTINEL_STORE__KEY; "
-            "without a store use kubectl logs"
+            f"Build {build.name} has finished and stored nothing; without an object store its pod keeps the logs: "
+            f"`kubectl logs -n {build.namespace} {pod} -c {BOX}`"
         )
+    try:
+        await _print(
+            ResultsApi(kube, namespace=build.namespace, name=build.name), build, started, printer
+        )
+    except NoResultsApi as error:
+        prefix = build.status.results.prefix
+        store = OwnStore.open(prefix)
+        if store is None:
+            raise GoneError(
+                f"Build {build.name} has finished, and {error.message}. To read its logs from the store itself, "
+                f"below {prefix}, set SENTINEL_STORE__BUCKET, SENTINEL_STORE__ENDPOINT and, if needed, "
+                "SENTINEL_STORE__ACCESS_KEY_ID and SENTINEL_STORE__SECRET_ACCESS_KEY, or for a directory store "
+                "SENTINEL_STORE__URL and SENTINEL_STORE__KEY"
+            ) from error
+        try:
+            await _print(store, build, started, printer)
+        finally:
+            store.close()
+
+
+async def _print(
+    source: ResultsApi | OwnStore,
+    build: Build,
+    started: list[tuple[int, StepStatus]],
+    printer: Printer,
+) -> None:
+    """Raises GoneError at the end, where logs are missing."""
     missing, wrong = [], []
     ran = {ordinal for ordinal, _ in started}
-    try:
-        for ordinal, step in started:
-            try:
-                data = await store.get(step_log(results.prefix, step.id))
-            except GoneError:
-                # A box that was killed uploads nothing more: the other steps' logs are there all the same.
-                missing.append(visible(step.display_name or step.name))
-                ran.discard(ordinal)
-                continue
-            except InfrastructureError as e:
-                wrong.append(f"the log of {visible(step.display_name or step.name)}: {e.message}")
-                ran.discard(ordinal)
-                continue
-            have = printer.have(ordinal)
-            printer.take(build.status.steps, ordinal, have, data[have:], ran=ran)
-    finally:
-        store.close()
+    for ordinal, step in started:
+        name = visible(step.display_name or step.name)
+        try:
+            async with aclosing(source.log(step.id, start=printer.have(ordinal))) as data:
+                async for piece in data:
+                    printer.take(build.status.steps, ordinal, printer.have(ordinal), piece, ran=ran)
+        except GoneError:
+            # A box that was killed uploads nothing more: the other steps' logs are there all the same.
+            missing.append(name)
+            ran.discard(ordinal)
+            continue
+        except InfrastructureError as e:
+            wrong.append(f"the log of {name}: {e.message}")
+            ran.discard(ordinal)
+            continue
+        printer.take(build.status.steps, ordinal, printer.have(ordinal), b"", ran=ran)
     if missing:
         wrong.append(f"no log in the store for: {', '.join(missing)}")
     if wrong:

@@ -8,33 +8,56 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence, Set
+from datetime import datetime
 from typing import BinaryIO
 
 from sentinel.api.build import StepStatus
+from sentinel.cli.table import moment
 from sentinel.text import printable
 
 _BOLD, _PLAIN = b"\033[1m", b"\033[0m"
 
 
 class Printer:
-    """Prints log bytes as they come. With `only`, the bytes of the step with that name or id and nothing else."""
+    """Prints log bytes as they come. With `only`, the bytes of the step with that name or id and nothing else.
 
-    def __init__(self, out: BinaryIO, *, only: str = "", terminal: bool) -> None:
+    With `since`, the steps that ended later, or run.
+    """
+
+    def __init__(
+        self, out: BinaryIO, *, only: str = "", since: datetime | None = None, terminal: bool
+    ) -> None:
         self.bytes = 0
         self._out = out
         self._only = only
+        self._since = since
         self._terminal = TerminalFilter() if terminal else None
         self._have: dict[int, int] = {}
         self._titled = 0
+        self._complete: set[int] = set()
         self._in_line = False
 
     def have(self, ordinal: int) -> int:
         """How many bytes of a step's log were printed."""
         return self._have.get(ordinal, 0)
 
+    def complete(self, ordinal: int) -> None:
+        """Note that a step's log is printed from a source whose offsets are not those of the log."""
+        self._complete.add(ordinal)
+
+    def is_complete(self, ordinal: int) -> bool:
+        """Whether `complete` was called."""
+        return ordinal in self._complete
+
+    def names(self, step: StepStatus) -> bool:
+        """Whether the step is one of those that `only` names."""
+        return not self._only or self._only in (step.display_name, step.name, step.id)
+
     def wants(self, step: StepStatus) -> bool:
         """Whether this step is printed at all."""
-        return not self._only or self._only in (step.display_name, step.name, step.id)
+        ended = moment(step.completion_time)
+        over = self._since is not None and ended is not None and ended < self._since
+        return self.names(step) and not over
 
     def take(
         self,
@@ -52,7 +75,9 @@ class Printer:
         if not 0 < ordinal <= len(steps) or not self.wants(steps[ordinal - 1]):
             return
         for each in range(self._titled + 1, ordinal + 1):
-            if not self._only and (each in ran or each == ordinal):
+            if not self._only and (
+                each == ordinal or (each in ran and self.wants(steps[each - 1]))
+            ):
                 self._title(steps[each - 1])
         self._titled = max(self._titled, ordinal)
         self._have[ordinal] = offset + len(data)

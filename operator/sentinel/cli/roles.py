@@ -1,4 +1,4 @@
-"""`sentinel operator`, `sentinel resolver`, `sentinel agent` and `sentinel reporter`: the long-running roles."""
+"""The long-running roles: `sentinel operator`, `resolver`, `agent`, `reporter` and `results`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,14 @@ def reporter() -> None:
     from sentinel.reports.app import run_reporter  # noqa: PLC0415 - aiohttp and the rest
 
     _run(run_reporter)
+
+
+@click.command()
+def results() -> None:
+    """Run the results server (in its Deployment): logs and output of Builds, behind the API server."""
+    from sentinel.results.app import run_results  # noqa: PLC0415 - aiohttp and the rest
+
+    _run(run_results)
 
 
 NESTING = 24_000

@@ -1,24 +1,18 @@
-"""The last lines of a step's log, from where the caller may read them: the object store, else the kubelet."""
+"""The last lines of a step's log, from where the caller may read them: the results API, else the kubelet."""
 
 from __future__ import annotations
 
 import re
 
-from pydantic import ValidationError
-
 from sentinel.cli.cluster import Found
 from sentinel.cli.printer import TerminalFilter
+from sentinel.cli.results import ResultsApi
 from sentinel.config.findings import visible
 from sentinel.errors import GoneError, SentinelError
 from sentinel.kube.client import Kube
-from sentinel.plan.keys import step_log
 from sentinel.plan.names import BOX
-from sentinel.settings import Settings
-from sentinel.store.objects import ObjectStore
 
 LINES = 20
-_STORE_BYTES = 64 * 1024
-"""Bytes at the end of a log in the store in which the last lines are looked for."""
 _POD_LINES = 2000
 """Lines at the end of the box's output in which the step is looked for: after-steps come behind it."""
 _HEAD = re.compile(rb"^--- sentinel step=([0-9]+) .*\n?", re.MULTILINE)
@@ -28,7 +22,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 async def read_tail(kube: Kube, found: Found, ordinal: int) -> bytes:
     """The end of the log of the step with that number, from 1. Raises GoneError where it cannot be read here."""
     problems: list[str] = []
-    for source in (_from_store, _from_pod):
+    for source in (_from_results, _from_pod):
         try:
             return await source(kube, found, ordinal)
         except SentinelError as e:
@@ -36,23 +30,9 @@ async def read_tail(kube: Kube, found: Found, ordinal: int) -> bytes:
     raise GoneError("; ".join(problems))
 
 
-async def _from_store(_: Kube, found: Found, ordinal: int) -> bytes:
-    try:
-        settings = Settings()
-    except ValidationError as e:
-        raise GoneError("the settings in the environment are not valid") from e
-    store, results = ObjectStore.from_settings(settings.store), found.status.results
-    if store is None or results is None:
-        raise GoneError("no object store is set" if store is None else "the store has nothing yet")
-    try:
-        key = step_log(results.prefix, found.status.steps[ordinal - 1].id)
-        size = await store.size(key)
-        if size is None:
-            raise GoneError("the store does not have it")
-        start = max(0, size - _STORE_BYTES)
-        return await store.read(key, start=start, length=size - start) if size else b""
-    finally:
-        store.close()
+async def _from_results(kube: Kube, found: Found, ordinal: int) -> bytes:
+    api = ResultsApi(kube, namespace=found.namespace, name=found.name)
+    return await api.tail(found.status.steps[ordinal - 1].id, lines=LINES)
 
 
 async def _from_pod(kube: Kube, found: Found, ordinal: int) -> bytes:

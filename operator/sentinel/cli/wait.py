@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import click
 
-from sentinel.api.model import seconds
 from sentinel.cli.cluster import Exit, Found, build_argument, connect, read, run
+from sentinel.cli.options import duration
 from sentinel.cli.table import between
 from sentinel.config.findings import visible
 from sentinel.errors import GoneError, TransientError
@@ -20,19 +20,12 @@ PATIENCE = 300.0
 """Seconds without an answer of the API server, which may restart, until waiting is given up."""
 
 
-def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    try:
-        return None if value is None else seconds(value)
-    except ValueError as e:
-        raise click.BadParameter(str(e)) from e
-
-
 @click.command()
 @build_argument
 @click.option(
     "--timeout",
     metavar="DURATION",
-    callback=_seconds,
+    callback=duration,
     help="Give up after this time, such as 90s or 1h30m. Default: never.",
 )
 @click.pass_context

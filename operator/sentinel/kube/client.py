@@ -7,7 +7,7 @@ failure is an exception of `kube.errors`. Not here: caches, informers, types, an
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from sentinel.clock import Clock, SystemClock
 from sentinel.errors import NotYet
 from sentinel.kube import errors, watch
+from sentinel.kube.download import download
 from sentinel.kube.exec import HEARTBEAT, ExecStream, open_exec
 from sentinel.kube.resources import PODS, Resource
 from sentinel.kube.transport import AnswerTooLarge, Request, Transport, parse, selection
@@ -380,6 +381,21 @@ class Kube:
         async with self._transport.stream(request, silence=silence, accept="*/*") as content:
             async for chunk in content.iter_any():
                 yield chunk
+
+    def download(
+        self,
+        resource: Resource,
+        *,
+        namespace: str,
+        name: str,
+        subresource: str,
+        query: Mapping[str, str] | None = None,
+        span: tuple[int, int | None] = (0, None),
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes of a subresource as they come, those of `span` (from, to); `kube.download` has the errors."""
+        path = resource.path(namespace=namespace, name=name, subresource=subresource)
+        what = _what("get", resource, namespace, name, subresource)
+        return download(self._transport, path, what, query=query, span=span)
 
     async def exec(
         self,

@@ -61,3 +61,9 @@ ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings")
 BUILDS = Resource("sentinel.wercker.com", "v1alpha1", "builds")
 IMAGE_COMMITS = Resource("sentinel.wercker.com", "v1alpha1", "imagecommits")
 WORKFLOW_RUNS = Resource("sentinel.wercker.com", "v1alpha1", "workflowruns")
+RESULTS = Resource("results.sentinel.wercker.com", "v1alpha1", "builds")
+"""Logs and output of Builds, as subresources; served by `sentinel results` behind the API server."""
+SUBJECT_ACCESS_REVIEWS = Resource(
+    "authorization.k8s.io", "v1", "subjectaccessreviews", namespaced=False
+)
+API_SERVICES = Resource("apiregistration.k8s.io", "v1", "apiservices", namespaced=False)

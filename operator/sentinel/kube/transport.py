@@ -43,6 +43,7 @@ class Request:
     body: Any = None
     content_type: str = "application/json"
     repeatable: bool = False
+    headers: Query = ()
 
 
 class AnswerTooLarge(Exception):
@@ -156,8 +157,7 @@ class Transport:
     async def _respond(
         self, request: Request, *, limits: aiohttp.ClientTimeout, accept: str
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = await self._headers()
-        headers["Accept"] = accept
+        headers = {**await self._headers(), **dict(request.headers), "Accept": accept}
         data = None
         if request.body is not None:
             headers["Content-Type"] = request.content_type

@@ -17,6 +17,7 @@ from sentinel.settings.engine import EngineSettings
 from sentinel.settings.images import ImageSettings
 from sentinel.settings.pods import PodDefaults
 from sentinel.settings.reports import ReportSettings
+from sentinel.settings.results import ResultsSettings
 from sentinel.settings.retention import RetentionSettings
 from sentinel.settings.store import CacheSettings, StoreSettings
 
@@ -399,6 +400,7 @@ class Settings(BaseSettings):
     retention: Annotated[
         RetentionSettings, Field(description="How much of what builds leave behind is kept.")
     ] = RetentionSettings()
+    results: Annotated[ResultsSettings, Field(description="The results API.")] = ResultsSettings()
     agent_runtime: Annotated[
         str,
         Field(

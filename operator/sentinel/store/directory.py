@@ -103,6 +103,7 @@ class DirectoryStore(ObjectStore):
             size=int(got.headers["Content-Length"]),
             etag=str(got.headers["ETag"]).strip('"'),
             modified=parsedate_to_datetime(got.headers["Last-Modified"]),
+            sha256=str(got.headers.get(DIGEST_HEADER) or ""),
         )
 
     async def read(self, key: str, *, start: int, length: int) -> bytes:

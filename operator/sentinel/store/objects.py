@@ -35,12 +35,16 @@ LONGEST = 7 * 24 * 3600
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectInfo:
-    """An object without its bytes. `size` in bytes; `etag` without quotes; `modified` as the server's clock has it."""
+    """An object without its bytes. `size` in bytes; `etag` without quotes; `modified` as the server's clock has it.
+
+    `sha256` (hex) is that of the bytes that it was stored with, where `head` found one.
+    """
 
     key: str
     size: int
     etag: str
     modified: datetime | None = None
+    sha256: str = ""
 
     def is_older(self, age: timedelta, *, now: datetime) -> bool:
         """Whether it was written longer ago than `age`; False where the server did not say when."""
@@ -90,7 +94,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     async def head(self, key: str) -> ObjectInfo | None:
-        """Size, etag and age, or None where there is no such object."""
+        """Size, etag, age and sha256, or None where there is no such object."""
 
     async def size(self, key: str) -> int | None:
         """Size in bytes, or None where there is no such object."""

@@ -158,6 +158,7 @@ class S3Store(ObjectStore):
                 size=answer["ContentLength"],
                 etag=answer["ETag"].strip('"'),
                 modified=answer.get("LastModified"),
+                sha256=answer["Metadata"].get(_DIGEST, ""),
             )
 
         try:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +9,8 @@ from tests.unit.fakeapi import FakeApi, Json
 
 from sentinel.cli import main
 from sentinel.kube.client import Kube
-from sentinel.kube.errors import NotFound
+from sentinel.kube.errors import ApiError, NotFound
+from sentinel.kube.resources import RESULTS, Resource
 
 Sentinel = Callable[..., Result]
 
@@ -21,6 +22,9 @@ class Cluster(FakeApi):
         super().__init__(builds=[], events=[])
         self.namespace = "team"
         self.output: dict[str, bytes] = {}
+        self.results: dict[str, bytes] | None = None
+        """What the results API has: logs by the id of their step, and `output`. None: there is no such API."""
+        self.downloads: list[tuple[str, tuple[int, int | None]]] = []
         self.script: list[Callable[[], Any]] = []
         """What happens before each of the next reads of an object."""
 
@@ -40,6 +44,39 @@ class Cluster(FakeApi):
         if pod not in self.output:
             raise NotFound(f"no pod {pod}")
         return b"".join(self.output[pod].splitlines(keepends=True)[-tail_lines:])
+
+    async def follow(self, *, namespace: str, pod: str, container: str) -> AsyncIterator[bytes]:
+        self._answer("follow", pod)
+        assert (namespace, container) == ("team", "box")
+        data = self.output[pod]
+        for at in range(0, len(data), 7):
+            yield data[at : at + 7]
+
+    async def download(
+        self,
+        resource: Resource,
+        *,
+        name: str,
+        namespace: str,
+        subresource: str,
+        query: Mapping[str, str],
+        span: tuple[int, int | None],
+    ) -> AsyncIterator[bytes]:
+        assert (resource, namespace) == (RESULTS, "team")
+        self._answer("download", name)
+        if self.results is None:
+            raise NotFound("404 page not found", status=404)
+        what = query.get("step", subresource)
+        self.downloads.append((what, span))
+        if what not in self.results:
+            raise NotFound(f"no log of {what}", status=404, code="NotFound")
+        data = self.results[what]
+        if span[0] and span[0] >= len(data):
+            raise ApiError("no such range", status=416)
+        if lines := int(query.get("tailLines", 0)):
+            data = b"".join(data.splitlines(keepends=True)[-lines:])
+        for at in range(span[0], len(data) if span[1] is None else min(len(data), span[1]), 1000):
+            yield data[at : min(at + 1000, span[1] or len(data))]
 
     async def exec(self, *, pod: str, **_: Any) -> Any:
         self._answer("exec", pod)

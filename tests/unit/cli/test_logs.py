@@ -1,28 +1,173 @@
-"""`sentinel logs` without the rights or settings that it needs. What it prints is tested on a cluster."""
+"""`sentinel logs`: finished builds by the results API, and what it does without rights or that API."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
 from tests.unit.cli.conftest import Cluster, Sentinel, ended
 
-from sentinel.kube.errors import Forbidden
+from sentinel.backoff import Backoff
+from sentinel.cli import results
+from sentinel.clock import rfc3339
+from sentinel.kube.errors import Forbidden, Unavailable
 
 
-def test_following_without_a_right_to_exec_is_an_error(
+def test_following_without_a_right_to_exec_or_to_the_pod_s_log_is_an_error(
     cluster: Cluster, sentinel: Sentinel
 ) -> None:
     cluster.build(status={"phase": "Running", "pod": {"name": "hello-1"}})
     cluster.fail("exec", "hello-1", Forbidden("exec pods team/hello-1: no", status=403))
+    cluster.fail("follow", "hello-1", Forbidden("follow logs: no", status=403))
     done = sentinel("logs", "-f", "hello")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: exec pods team/hello-1: no\n`kubectl auth can-i --list`")
 
 
-def test_a_finished_build_without_access_to_the_store(cluster: Cluster, sentinel: Sentinel) -> None:
-    steps = [{"id": "a-1", "name": "a", "startTime": "2026-11-28T10:00:10Z"}]
-    cluster.build(status=ended("Failed", "ExitCode", steps=steps, results={"prefix": "ci/x/"}))
+STEPS = [
+    {
+        "id": "a-1",
+        "name": "a",
+        "startTime": "2026-11-28T10:00:10Z",
+        "completionTime": "2026-11-28T10:00:20Z",
+    },
+    {
+        "id": "b-2",
+        "name": "b",
+        "startTime": "2026-11-28T10:00:20Z",
+        "completionTime": "2026-11-28T10:00:30Z",
+    },
+]
+
+
+def finished(**more: Any) -> dict[str, Any]:
+    return ended("Failed", "ExitCode", steps=STEPS, results={"prefix": "ci/x/"}, **more)
+
+
+def test_a_finished_build_is_read_with_the_kubeconfig_alone(
+    cluster: Cluster, sentinel: Sentinel
+) -> None:
+    cluster.results = {"a-1": b"one\n" * 2000, "b-2": b""}
+    cluster.build(status=finished())
+    done = sentinel("logs", "hello")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == "▶ a\n" + "one\n" * 2000 + "▶ b\n"
+    del cluster.results["b-2"]
+    partly = sentinel("logs", "hello")
+    assert (partly.exit_code, partly.stdout) == (1, "▶ a\n" + "one\n" * 2000)
+    assert partly.stderr == "Error: no log in the store for: b\n"
+
+
+def test_a_cut_stream_goes_on_where_it_was(
+    cluster: Cluster, sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "AGAIN", Backoff(first=0, longest=0, tries=3))
+    cluster.results = {"a-1": b"one\n" * 2000, "b-2": b"two\n"}
+    cluster.build(status=finished())
+    whole = cluster.download
+    cuts = iter([True, True, False, False])
+
+    async def cut(*args: Any, **words: Any) -> AsyncIterator[bytes]:
+        broken = next(cuts)
+        async for piece in whole(*args, **words):
+            yield piece
+            if broken:
+                raise Unavailable("connection reset")
+
+    monkeypatch.setattr(cluster, "download", cut)
+    assert sentinel("logs", "hello").stdout == "▶ a\n" + "one\n" * 2000 + "▶ b\ntwo\n"
+    assert [span[0] for _, span in cluster.downloads] == [0, 1000, 2000, 0]
+
+
+def test_an_api_that_does_not_answer_is_an_error_with_the_next_command(
+    cluster: Cluster, sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "AGAIN", Backoff(first=0, longest=0, tries=2))
+    cluster.build(status=finished())
+    cluster.fail("download", "hello", Unavailable("503: no endpoints", status=503), times=2)
+    done = sentinel("logs", "hello")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Error: 503: no endpoints\n`kubectl get apiservice v1alpha1.results.sentinel.wercker.com` shows whether the "
+        "results API is available\n"
+    )
+
+
+def test_without_the_right_the_error_names_the_command_that_shows_it(
+    cluster: Cluster, sentinel: Sentinel
+) -> None:
+    cluster.build(status=finished())
+    cluster.fail("download", "hello", Forbidden("cannot get builds/log", status=403))
     done = sentinel("logs", "hello")
     assert done.exit_code == 1
-    assert "its logs are below ci/x/ in the operator's store" in done.stderr
+    assert (
+        "`kubectl auth can-i get builds.results.sentinel.wercker.com --subresource=log -n team`"
+        in (done.stderr)
+    )
+
+
+def test_since_leaves_out_the_steps_that_ended_before(cluster: Cluster, sentinel: Sentinel) -> None:
+    cluster.results = {"a-1": b"one\n", "b-2": b"two\n"}
+    now = datetime.now(UTC)
+    steps = [
+        {**STEPS[0], "completionTime": rfc3339(now - timedelta(hours=2))},
+        {**STEPS[1], "completionTime": rfc3339(now - timedelta(minutes=10))},
+    ]
+    cluster.build(status={**finished(), "steps": steps})
+    assert sentinel("logs", "hello", "--since", "1h").stdout == "▶ b\ntwo\n"
+    assert sentinel("logs", "hello", "--since", "1m").stdout == ""
+    assert sentinel("logs", "hello", "--since", "soon").exit_code == 2
+
+
+def test_a_cluster_without_the_results_api(cluster: Cluster, sentinel: Sentinel) -> None:
+    cluster.build(status=finished())
+    done = sentinel("logs", "hello")
+    assert done.exit_code == 1
+    assert "this cluster has no results API (`kubectl get apiservice" in done.stderr
     assert "SENTINEL_STORE__BUCKET" in done.stderr
     missing = sentinel("logs", "nope")
     assert missing.stderr == "Error: there is no Build 'nope' in namespace 'team'\n"
+
+
+def test_without_a_store_the_pod_has_the_logs(cluster: Cluster, sentinel: Sentinel) -> None:
+    cluster.build(status=ended("Failed", "ExitCode", steps=STEPS, pod={"name": "hello-1"}))
+    assert "`kubectl logs -n team hello-1 -c box`" in sentinel("logs", "hello").stderr
+
+
+CONSOLE = (
+    b"boxkit is here\n"
+    b'--- sentinel step=1 offset=0 id=a-1 name="a"\none\n--- sentinel step=2 offset=0 id=forged name="b"\n'
+    b'--- sentinel step=2 offset=0 id=b-2 name="b"\ntwo\n--- sentinel st'
+)
+SHOWN = '▶ a\none\n--- sentinel step=2 offset=0 id=forged name="b"\n▶ b\ntwo\n'
+
+
+def test_without_a_right_to_exec_the_pod_s_log_is_followed(
+    cluster: Cluster, sentinel: Sentinel
+) -> None:
+    raw = cluster.build(status={"phase": "Running", "pod": {"name": "hello-1"}, "steps": STEPS})
+    cluster.fail("exec", "hello-1", Forbidden("exec pods team/hello-1: no", status=403))
+    cluster.output["hello-1"] = CONSOLE
+    cluster.results = {"a-1": b"in the store", "b-2": b"in the store"}
+
+    async def ending(**_: Any) -> AsyncIterator[bytes]:
+        async for piece in Cluster.follow(
+            cluster, namespace="team", pod="hello-1", container="box"
+        ):
+            yield piece
+        raw["status"].update(finished())
+
+    cluster.follow = ending  # type: ignore[method-assign]
+    done = sentinel("logs", "-f", "hello")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, SHOWN, "")
+
+
+def test_what_a_running_build_has_printed_is_read_from_the_pod_s_log(
+    cluster: Cluster, sentinel: Sentinel
+) -> None:
+    cluster.build(status={"phase": "Running", "pod": {"name": "hello-1"}, "steps": STEPS})
+    cluster.fail("exec", "hello-1", Forbidden("exec pods team/hello-1: no", status=403))
+    cluster.output["hello-1"] = CONSOLE
+    assert sentinel("logs", "hello").stdout == SHOWN

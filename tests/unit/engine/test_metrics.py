@@ -13,7 +13,8 @@ from prometheus_client.exposition import generate_latest
 from tests.unit.reports import stories
 
 import sentinel.reports.app
-import sentinel.store.server  # noqa: F401 - they register the reporter's and the store's
+import sentinel.results.server
+import sentinel.store.server  # noqa: F401 - they register the reporter's, the results server's and the store's
 from sentinel.engine.metrics import BuildMetrics
 from sentinel.observe.metrics import REGISTRY
 

@@ -106,6 +106,9 @@ class Contract:
         url, headers = store.presign_put(f"{at}/u", size=len(data), sha256=digest(data))
         assert await put(url, headers, data) == 200
         assert await store.get(f"{at}/u") == data
+        info = await store.head(f"{at}/u")
+        assert info is not None
+        assert (info.size, info.sha256) == (len(data), digest(data))
         there = store.presign_get(f"{at}/u", seconds=60)
         assert await fetch(there) == (200, data)
         assert await fetch(there) == (200, data)

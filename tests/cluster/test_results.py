@@ -1,0 +1,193 @@
+"""Logs and output of a finished build with nothing but a kubeconfig: from where only the API server is reachable."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.cluster.conftest import Builds
+from tests.kubectl import Kubectl
+from tests.lab.state import Lab
+
+API = "/apis/results.sentinel.wercker.com/v1alpha1"
+TEXT = """\
+box: {registry}/box/debian:12
+build:
+  steps:
+    - script: {{name: first, code: 'echo "the token is $TOKEN"'}}
+    - script: {{name: silent, code: 'true'}}
+    - script:
+        name: last
+        code: |
+          mkdir "$WERCKER_OUTPUT_DIR/deep"
+          seq 1 100000 | tee "$WERCKER_OUTPUT_DIR/deep/numbers"
+          printf "no newline"
+"""
+NUMBERS = "".join(f"{n}\n" for n in range(1, 100001))
+LOGS = f"▶ first\nthe token is ****\n▶ silent\n▶ last\n{NUMBERS}no newline"
+
+ONLY_THE_API_SERVER = """\
+import runpy, socket, sys
+allowed = (sys.argv[1], int(sys.argv[2]))
+def look(event, arguments):
+    if event == "socket.connect" and arguments[0].family != socket.AF_UNIX and arguments[1][:2] != allowed:
+        raise OSError(f"only the API server is reachable, not {arguments[1]}")
+sys.addaudithook(look)
+sys.argv[0:3] = ["sentinel"]
+runpy.run_module("sentinel", run_name="__main__", alter_sys=True)
+"""
+
+
+class Person:
+    """Somebody with a kubeconfig of a ServiceAccount's token, and no other variable of the lab's."""
+
+    def __init__(
+        self, lab: Lab, kubectl: Kubectl, *, account: str, home: str, folder: Path
+    ) -> None:
+        token = kubectl("create", "token", account, "-n", home).strip()
+        config = yaml.safe_load(Path(lab.kubeconfig).read_text())
+        cluster = config["clusters"][0]
+        self._server = cluster["cluster"]["server"].removeprefix("https://")
+        self._kubectl = f"{lab.bin}/kubectl"
+        self._config = folder / f"{account}.yaml"
+        context = {"cluster": cluster["name"], "user": account}
+        self._config.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "clusters": [cluster],
+                    "users": [{"name": account, "user": {"token": token}}],
+                    "contexts": [{"name": account, "context": context}],
+                    "current-context": account,
+                }
+            )
+        )
+
+    def sentinel(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The command, in a process that reaches the API server and nothing else."""
+        host, _, port = self._server.rpartition(":")
+        return self._run(sys.executable, "-c", ONLY_THE_API_SERVER, host, port, *words)
+
+    def kubectl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self._run(self._kubectl, *words)
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self._config.parent),
+            "PYTHONPATH": os.environ.get("PYTHONPATH", "operator"),
+            "KUBECONFIG": str(self._config),
+        }
+        return subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=90, env=environment
+        )
+
+
+@pytest.fixture
+def people(builds: Builds, kubectl: Kubectl, tmp_path: Path) -> dict[str, Person]:
+    """ServiceAccounts of the namespace with the ClusterRoles view and edit, and one with view of another namespace."""
+    namespace, elsewhere = builds.namespace, "default"
+    objects: list[dict[str, Any]] = []
+    for account, role, place in (
+        ("viewer", "view", namespace),
+        ("editor", "edit", namespace),
+        ("stranger", "view", elsewhere),
+    ):
+        objects.append(
+            {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": account, "namespace": namespace},
+            }
+        )
+        objects.append(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": f"{account}-{namespace}", "namespace": place},
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io",
+                    "kind": "ClusterRole",
+                    "name": role,
+                },
+                "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+            }
+        )
+    kubectl.apply(*objects)
+    return {
+        account: Person(builds.lab, kubectl, account=account, home=namespace, folder=tmp_path)
+        for account in ("viewer", "editor", "stranger")
+    }
+
+
+def test_logs_and_output_for_those_who_may_read_builds_there_and_for_nobody_else(
+    builds: Builds, kubectl: Kubectl, people: dict[str, Person], tmp_path: Path
+) -> None:
+    namespace = builds.namespace
+    builds.secret("tokens", token="v3ry-s3cret-value")
+    raw = builds.run(
+        url=builds.project(TEXT.format(registry=builds.lab.registry)),
+        env=[
+            {
+                "name": "TOKEN",
+                "protected": True,
+                "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "token"}},
+            }
+        ],
+    )
+    assert raw["status"]["phase"] == "Succeeded", raw["status"]
+    path = f"{API}/namespaces/{namespace}/builds/b"
+    for name in ("viewer", "editor"):
+        person = people[name]
+        read = person.sentinel("logs", "b", "-n", namespace)
+        assert (read.returncode, read.stdout, read.stderr) == (0, LOGS, "")
+        assert person.sentinel("logs", "b", "-n", namespace, "--step", "silent").stdout == ""
+        target = tmp_path / name
+        written = person.sentinel("output", "b", str(target), "-n", namespace)
+        assert written.returncode == 0, written.stderr
+        assert {p.name: p.read_text() for p in target.rglob("*") if p.is_file()} == {
+            "numbers": NUMBERS
+        }
+        assert person.kubectl("get", "--raw", f"{path}/log").stdout == LOGS
+        last = person.kubectl("get", "--raw", f"{path}/log?step=last&tailLines=2").stdout
+        assert last == "100000\nno newline"
+        may_create = person.kubectl("auth", "can-i", "create", "builds", "-n", namespace)
+        assert may_create.stdout.strip() == ("yes" if name == "editor" else "no")
+        failed = person.kubectl("get", "--raw", f"{path}/log?step=nope")
+        assert "its steps are: first, silent, last" in failed.stderr
+        missing = person.kubectl("get", "--raw", f"{API}/namespaces/{namespace}/builds/no/log")
+        assert f"there is no Build 'no' in namespace '{namespace}'" in missing.stderr
+
+    stranger = people["stranger"]
+    for words in (("logs", "b"), ("output", "b", str(tmp_path / "none"))):
+        refused = stranger.sentinel(*words, "-n", namespace)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "forbidden" in refused.stderr
+    for what in ("log", "output"):
+        refused = stranger.kubectl("get", "--raw", f"{path}/{what}")
+        assert refused.returncode == 1
+        assert "Forbidden" in refused.stderr
+    kubectl("delete", "rolebinding", f"stranger-{namespace}", "-n", "default")
+
+
+def test_discovery_and_the_deletion_of_namespaces_work(kubectl: Kubectl, sentinel: Lab) -> None:
+    """Discovery works, `builds` stay those of the CRD, and namespaces are deleted to the end."""
+    service = kubectl.get("apiservice", "v1alpha1.results.sentinel.wercker.com")
+    assert service is not None
+    available = {each["type"]: each["status"] for each in service["status"]["conditions"]}
+    assert available["Available"] == "True"
+    listed = json.loads(kubectl("get", "--raw", API))
+    assert [each["name"] for each in listed["resources"]] == ["builds/log", "builds/output"]
+    kinds = kubectl("api-resources", "--no-headers", "-o", "wide")
+    assert "sentinel.wercker.com/v1alpha1" in kinds
+    name = f"gone-{os.getpid()}"
+    kubectl("create", "namespace", name)
+    kubectl("delete", "namespace", name, "--wait", "--timeout=100s")
+    assert kubectl.get("namespace", name) is None
