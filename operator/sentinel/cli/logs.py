@@ -154,12 +154,15 @@ async def _by_pod_log(
             printer.take(build.status.steps, ordinal, have, part, ran=ran)
             printer.complete(ordinal)
 
-    place = {"namespace": build.namespace, "pod": pod.name, "container": BOX}
+    namespace, name = build.namespace, pod.name
     try:
         if not follow:
-            await take(await kube.logs(**place, tail_lines=MOST_LINES))
+            printed = await kube.logs(
+                namespace=namespace, pod=name, container=BOX, tail_lines=MOST_LINES
+            )
+            await take(printed)
             return
-        async with aclosing(kube.follow(**place)) as data:
+        async with aclosing(kube.follow(namespace=namespace, pod=name, container=BOX)) as data:
             async for piece in data:
                 await take(piece)
     except Forbidden:

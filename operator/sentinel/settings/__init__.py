@@ -16,6 +16,7 @@ from sentinel.network import Policy
 from sentinel.settings.engine import EngineSettings
 from sentinel.settings.images import ImageSettings
 from sentinel.settings.pods import PodDefaults
+from sentinel.settings.proxy import ProxySettings
 from sentinel.settings.reports import ReportSettings
 from sentinel.settings.results import ResultsSettings
 from sentinel.settings.retention import RetentionSettings
@@ -55,22 +56,6 @@ class PodPolicy(BaseModel):
     defaults: Annotated[
         PodDefaults, Field(description="What build pods have where their Build does not say.")
     ] = PodDefaults()
-
-
-class ProxySettings(BaseModel):
-    """Proxies for the builds: git in the init container, and the steps (http_proxy and the like, both spellings).
-
-    They stand readable in the pod, so no password belongs in them. The operator's own come from its environment.
-    """
-
-    http: Annotated[str, Field(description="URL of the proxy for http. Empty: none.")] = ""
-    https: Annotated[str, Field(description="URL of the proxy for https. Empty: none.")] = ""
-    no_proxy: Annotated[
-        list[str],
-        Field(
-            description="Hosts and domains that bypass the proxies, besides localhost and the services."
-        ),
-    ] = []
 
 
 class NetworkSettings(BaseModel):

@@ -202,7 +202,7 @@ def build(name: str = "hello", *, uid: str = "uid-1", **status: Any) -> Json:
 async def world(authority: Authority, tmp_path: Path) -> AsyncIterator[World]:
     """A server with the finished Build team/hello, which ada may read."""
     api, store = Api(), MemoryStore()
-    api.objects["builds"].append(build())
+    api.add("builds", build())
     api.grants.add(("ada", "team"))
     store.objects = {
         f"{PREFIX}step/compile-1/log.txt": b"one\ntwo\nthree",

@@ -76,10 +76,10 @@ async def test_a_user_of_another_namespace_learns_nothing(world: World) -> None:
 
 async def test_a_status_that_points_at_another_s_results_leads_nowhere(world: World) -> None:
     """Keys come from the namespace and the uid. A Build can only name its own attempts and applications."""
-    world.api.objects["builds"] = [build(uid="uid-2")]
+    world.api.add("builds", build(uid="uid-2"))
     assert (await world.get(LOG + "?step=compile"))[0] == 404
     far = "ci/other/project-artifacts/../../uid-1/1/"
-    world.api.objects["builds"] = [build(uid="uid-2", results={"prefix": far})]
+    world.api.add("builds", build(uid="uid-2", results={"prefix": far}))
     assert (await world.get(LOG + "?step=compile"))[0] == 404
     assert world.store.reads == []
 

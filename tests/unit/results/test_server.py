@@ -104,7 +104,7 @@ async def test_logs_that_are_missing_or_still_to_come(world: World) -> None:
     assert (code, json.loads(body)["message"]) == (404, "no log in the store for: compile")
     running = build(conditions=[])
     del running["status"]["steps"][0]["completionTime"]
-    world.api.objects["builds"] = [running]
+    world.api.add("builds", running)
     assert b"its log is stored when it has ended" in (await world.get(LOG))[1]
     assert b"its log is stored when it has ended" in (await world.get(f"{LOG}?step=compile"))[1]
     del world.store.objects[f"{PREFIX}output.tar"]
