@@ -50,7 +50,7 @@ def install(
     `more` are values beside ours, as helm's --set takes them, `files` values that are read from files. They are gone
     with the next install without them, and with `restore`.
 
-    Pods are restarted when the image was built anew: its tag stays the same, its id does not.
+    Pods are restarted when the image was rebuilt: its tag stays the same, its id does not.
     """
     if os.environ.get(SHARED):
         raise RuntimeError("other tests use this installation: mark the test `alone`")
@@ -112,6 +112,9 @@ def install(
         "store.existingSecret": STORE_SECRET,
         "log.format": "text",
     }
+    # A helm that was killed leaves the release locked. Tests that install run one at a time.
+    pending = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)"
+    kubectl("delete", "secrets", "-n", NAMESPACE, "-l", f"{pending},name={RELEASE}")
     done = subprocess.run(
         [
             f"{lab.bin}/helm",
@@ -121,7 +124,7 @@ def install(
             str(ROOT / "charts/sentinel"),
             "--namespace",
             NAMESPACE,
-            # Whoever applied crds/ with kubectl before has them without the release's labels.
+            # CRDs that were applied with kubectl before lack the release's labels.
             "--take-ownership",
             "--wait",
             "--timeout",

@@ -1,4 +1,4 @@
-"""How long a line takes from the box to whoever follows: `sentinel logs -f`, a process of its own.
+"""How long a line takes from the box to a follower: `sentinel logs -f`, a process of its own.
 
 The way is the user's: box → boxkit → kubelet → API server → the command. Both ends are on this machine and read one
 clock: the line holds the time at which it was printed, and we note when it came out of the command.

@@ -4,7 +4,8 @@ The operator's process gets SIGKILL from this machine, as the out-of-memory kill
 container again in the same pod. Time runs from the moment at which the new process is executed. A build is followed
 again when the API server has a status of it that the new process wrote, and that happens only after it has read the
 Build, its pod and plan, and the journal in its box: the builds' steps end every half second, so that there always is
-something to write. How long the kubelet waits before it starts the container is not part of it, and is told beside it.
+something to write. How long the kubelet waits before it starts the container is not part of it, and is reported beside
+it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ async def measure(here: World) -> dict[str, Any]:
 
 
 async def _written(made: Made, version: str) -> float:
-    """Unix time at which the API server told us of the first change after `version`."""
+    """Unix time at which the watch had the first change after `version`."""
     await made.until(lambda raw: True, after=version)
     return time.time()
 

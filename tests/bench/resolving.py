@@ -1,7 +1,7 @@
 """What the resolver costs: Build created → pod created, CPU a build of operator and resolver, their memory at rest.
 
 `BASE` names another checkout of the project: its image and chart are installed and measured first, in the same run, and
-the figures are told as ratios to it. Without `BASE` there are only the figures of this one.
+the figures are ratios to it. Without `BASE` there are only the figures of this one.
 """
 
 from __future__ import annotations

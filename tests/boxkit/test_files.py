@@ -28,7 +28,7 @@ from .test_logs import Store, store  # noqa: F401 - a fixture
         'ln -s /proc/kmsg "$WERCKER_REPORT_MESSAGE_FILE"',
     ],
 )
-async def test_a_message_file_that_is_no_file_holds_nothing_up(
+async def test_a_message_file_that_is_not_a_file_holds_nothing_up(
     box: Box, shell: list[str], leave: str
 ) -> None:
     code = f'rm -f "$WERCKER_REPORT_MESSAGE_FILE"; {leave} || true; exit 3'

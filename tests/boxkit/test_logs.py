@@ -379,7 +379,7 @@ async def test_an_archive_gets_its_url_when_its_size_is_known(box: Box, store: S
     assert [hashlib.sha256(put[2]).hexdigest() for put in store.puts] == [packed.sha256]
 
 
-async def test_a_put_that_was_stored_before_its_answer_was_lost_is_no_failure(
+async def test_a_put_that_was_stored_before_its_answer_was_lost_is_not_a_failure(
     box: Box, store: Store
 ) -> None:
     store.answers = [503, 412]

@@ -30,7 +30,7 @@ print("did its worst")
 """
 
 
-async def test_a_step_that_talks_nonsense_to_the_socket_is_hung_up_on_and_nobody_else(
+async def test_a_step_that_talks_nonsense_to_the_socket_is_disconnected_and_no_other(
     box: Box,
 ) -> None:
     socket = box.session_dir / "control.sock"

@@ -25,7 +25,7 @@ async def test_a_note_begins_a_line_of_the_running_steps_log_is_masked_and_comes
     assert box.log(1) == b"before: ****\nhalf\nservice b ended\nlast line: ****\nmore\n"
 
 
-async def test_a_step_that_left_report_files_says_so(box: Box) -> None:
+async def test_a_step_that_left_report_files_is_reported(box: Box) -> None:
     state = await box.run(
         'mkdir -p "$WERCKER_REPORT_ARTIFACTS_DIR/deep/er"',
         'mkdir "$WERCKER_REPORT_ARTIFACTS_DIR/deep"; echo x > "$WERCKER_REPORT_ARTIFACTS_DIR/deep/x"; exit 3',
@@ -33,14 +33,14 @@ async def test_a_step_that_left_report_files_says_so(box: Box) -> None:
     assert [(step.exit, step.artifacts) for step in state.steps.values()] == [(0, False), (3, True)]
 
 
-async def test_an_entrypoint_that_runs_no_shell_is_said_to_be_that(box: Box) -> None:
+async def test_an_entrypoint_that_runs_no_shell_is_named(box: Box) -> None:
     state = await box.run("true", entrypoint=["sh", "-c", "exit 4", "--"])
     step = state.steps[1]
     assert step.reason == "ShellMissing"
     assert "the entrypoint sh -c exit 4 -- ended with 4 and did not run" in step.message
 
 
-async def test_an_entrypoint_that_is_not_there_is_named(box: Box) -> None:
+async def test_an_entrypoint_that_does_not_exist_is_named(box: Box) -> None:
     state = await box.run("true", entrypoint=["/nowhere/tini", "--"])
     assert state.steps[1].reason == "ShellMissing"
     assert '"/nowhere/tini" is not there' in state.steps[1].message

@@ -82,7 +82,7 @@ async def test_orphans_are_reaped(box: Box) -> None:
 
 @pytest.fixture
 def home(boxkit: Path) -> Iterator[Path]:
-    """A directory of nobody's, with a boxkit in it: pytest's own are closed to others."""
+    """A directory that every user may read, with a boxkit in it: pytest's own are not."""
     with TemporaryDirectory() as name:
         subprocess.run([boxkit, "install", name], check=True)
         os.chown(name, 65534, 65534)
@@ -153,7 +153,7 @@ async def test_an_exec_in_the_box_lives_on_when_the_steps_are_stopped(box: Box) 
         await session.close()
 
 
-async def test_a_user_who_may_not_make_pipeline_is_told_so(start: Start, home: Path) -> None:
+async def test_a_user_who_may_not_make_pipeline_is_reported(start: Start, home: Path) -> None:
     argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     box = await start(argv=argv, root=home, binary=home / "boxkit")
     async with box.session() as session:
@@ -191,7 +191,9 @@ def test_what_it_cannot_do_it_says(boxkit: Path, verb: str, code: int, says: byt
     assert (out.returncode, says in out.stderr) == (code, True)
 
 
-async def test_an_alias_that_is_no_dns_name_is_added_to_hosts(start: Start, tmp_path: Path) -> None:
+async def test_an_alias_that_is_not_a_dns_name_is_added_to_hosts(
+    start: Start, tmp_path: Path
+) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1\tlocalhost\n")
     mount = f'mount --bind {hosts} /etc/hosts && exec "$@"'

@@ -238,7 +238,7 @@ async def test_a_failing_init_fails_the_step_before_run(box: Box, shell: list[st
     assert (state.steps[1].exit, box.log(1)) == (5, b"")
 
 
-async def test_a_box_without_a_shell_says_so(box: Box) -> None:
+async def test_a_box_without_a_shell_is_reported(box: Box) -> None:
     state = await box.run("true", "true", shell=["/nowhere/bash"])
     assert [(step.state, step.exit, step.reason) for step in state.steps.values()] == [
         ("finished", -1, "ShellMissing"),

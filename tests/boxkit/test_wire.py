@@ -324,7 +324,7 @@ async def test_an_environment_that_is_too_large_is_refused_and_a_large_one_arriv
         await session.close()
 
 
-async def test_who_pings_and_does_not_read_is_hung_up_on(box: Box) -> None:
+async def test_who_pings_and_does_not_read_is_disconnected(box: Box) -> None:
     stream = await until_connected(box)
     hello = {"type": "hello", "protocol": 1, "since": 0, "follow": None}
     await stream.write(encode_json(hello))

@@ -112,7 +112,7 @@ class ApiRelay:
                 ]
                 if self.dice.random() < self.other_share:
                     pumps.append(asyncio.create_task(self._break_other(fate)))
-                pumps.append(asyncio.create_task(self._cut_when_told(fate)))
+                pumps.append(asyncio.create_task(self._cut_when_due(fate)))
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
@@ -124,7 +124,7 @@ class ApiRelay:
                 else:
                     writer.close()
 
-    async def _cut_when_told(self, fate: Fate) -> None:
+    async def _cut_when_due(self, fate: Fate) -> None:
         while True:
             await self._cutting.wait()
             if fate.kind:

@@ -1,6 +1,6 @@
 """Builds that count: each step appends its number to a file in the box, the last one and an after-step print it.
 
-Whoever runs a step twice or not at all shows in the stored log. A build is watched from outside all the while, by the
+A step that ran twice or not at all shows in the stored log. A build is watched from outside all the while, by the
 API and by an attach of our own beside the operator's, so that its journal can be compared with its status.
 """
 
@@ -367,10 +367,10 @@ def _check(each: Counted, logs: Logs, findings: Findings) -> None:
     if states != expected:
         bad["lost"].append(f"{name}: steps {states}")
     result = "failed" if shape.failing else "passed"
-    told = {"tell": f"{result}: {shape.counted} a\n"}
+    expected = {"tell": f"{result}: {shape.counted} a\n"}
     if not shape.failing:
-        told["show"] = f"{shape.counted}\n"
-    for step, text in told.items():
+        expected["show"] = f"{shape.counted}\n"
+    for step, text in expected.items():
         got = logs.text(status, step)
         if got != text:
             twice = len(got.split()) > len(text.split()) and not got.startswith("no such")

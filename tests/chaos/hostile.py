@@ -147,7 +147,7 @@ def nowhere(ground: Ground) -> dict[str, Any]:
 
 
 def message_fifo(ground: Ground) -> dict[str, Any]:
-    """A FIFO in place of the message file: whoever opens it waits for ever."""
+    """A FIFO in place of the message file: opening it blocks forever."""
     return _script(
         ground,
         'rm -f "$WERCKER_REPORT_MESSAGE_FILE"\nmkfifo "$WERCKER_REPORT_MESSAGE_FILE"\nexit 1',

@@ -14,7 +14,7 @@ from tests.chaos.hostoperator import HostOperator, in_its_stead
 from tests.lab.state import Lab
 
 STAGES = ("preparing", "pod starting", "steps", "committing", "storing", "after-steps", "closing")
-"""Those of engine/build.py that can be told apart from outside."""
+"""Those of engine/build.py that can be distinguished from outside."""
 EACH = 5
 """Kills that every stage must have seen."""
 AT_ONCE = 5

@@ -43,7 +43,7 @@ async def kubelet_restarts(*, lab: Lab, count: int, seed: int) -> dict[str, Any]
 
 
 async def apiserver_restarts(*, lab: Lab, count: int, seed: int) -> dict[str, Any]:
-    """SIGKILL of the kube-apiserver's process; the kubelet starts it anew."""
+    """SIGKILL of the kube-apiserver's process; the kubelet restarts it."""
 
     async def restart(number: int) -> None:
         await asyncio.to_thread(in_node, lab, KILL.replace("NUMBER", str(time.time_ns())))

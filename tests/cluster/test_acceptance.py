@@ -65,7 +65,7 @@ def test_what_a_spec_may_not_say_ends_the_build_before_its_pod(builds: Builds) -
         assert builds.pods(name) == []
 
 
-def test_a_spec_as_deep_as_the_server_takes_it_stops_nobody(builds: Builds) -> None:
+def test_a_spec_as_deep_as_the_server_takes_it_stops_no_other_build(builds: Builds) -> None:
     """Python's json gives up at 1000 levels: one such Build ended the watch of all of them."""
     deep = '{"x":' * 9000 + "1" + "}" * 9000
     url, namespace = builds.script("true"), builds.namespace
@@ -106,7 +106,7 @@ def test_a_root_box_with_a_read_only_root_file_system_has_places_to_write(builds
     assert builds.log(raw, "write") == "0\n"
 
 
-def test_a_name_that_is_no_repository_is_made_fit_and_told(builds: Builds) -> None:
+def test_a_name_that_is_not_a_repository_is_made_valid_and_reported(builds: Builds) -> None:
     raw = builds.run(
         url=builds.script("true"), image={"commit": "end"}, application={"name": "My App"}
     )

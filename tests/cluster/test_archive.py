@@ -1,4 +1,4 @@
-"""Projects as archives: every format builds, whoever serves it, and a hostile one ends with a reason and no pod."""
+"""Projects as archives: every format builds, from any server, and a hostile one ends with a reason and no pod."""
 
 from __future__ import annotations
 
@@ -211,11 +211,11 @@ def test_an_archive_that_changes_under_a_build_fails_it(builds: Builds, files: F
 
         def __init__(self) -> None:
             super().__init__({"/moving.tar": good})
-            self.told = 0
+            self.served = 0
 
         def __getitem__(self, key: str) -> bytes:
-            self.told += 1
-            return good if self.told == 1 else pack("tar", Made(name="wercker.yml", data=b"evil"))
+            self.served += 1
+            return good if self.served == 1 else pack("tar", Made(name="wercker.yml", data=b"evil"))
 
     files.content = Moving()
     apply(builds, "moving", {"url": url})

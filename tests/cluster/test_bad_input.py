@@ -31,7 +31,7 @@ def test_an_unknown_ref(builds: Builds) -> None:
     assert builds.pods("b") == []
 
 
-def test_a_repository_that_is_not_there(builds: Builds) -> None:
+def test_a_repository_that_does_not_exist(builds: Builds) -> None:
     raw = builds.run(url=f"{builds.lab.git_url}/public/nobody.git")
     assert verdict(raw) == ("Failed", "SourceNotFound")
     assert "nobody.git" in message(raw)
@@ -60,7 +60,7 @@ def test_a_missing_wercker_yml(builds: Builds) -> None:
     assert "wercker.yml" in message(raw)
 
 
-def test_a_yaml_error_is_told_with_line_and_column(builds: Builds) -> None:
+def test_a_yaml_error_is_reported_with_line_and_column(builds: Builds) -> None:
     text = "box: debian\nbuild:\n  after-steps:\n    - hipchat-notify\n        token: $TOKEN\n"
     raw = builds.run(url=builds.project(text))
     assert verdict(raw) == ("Failed", "ConfigInvalid")

@@ -98,7 +98,7 @@ NO_SHELL = {
 }
 
 
-def test_a_box_whose_shell_cannot_be_started_says_so(builds: Builds) -> None:
+def test_a_box_whose_shell_cannot_be_started_is_reported(builds: Builds) -> None:
     for name, (box, _) in NO_SHELL.items():
         url = builds.script("true", name="one", box=box.format(registry=builds.lab.registry))
         builds.apply(name, url=url)

@@ -1,4 +1,4 @@
-"""A project without wercker.yml is built by one made for it, where the operator is told to."""
+"""A project without wercker.yml is built by one made for it, where the setting is on."""
 
 from __future__ import annotations
 

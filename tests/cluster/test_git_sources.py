@@ -210,7 +210,9 @@ def test_a_build_trusts_the_authority_in_its_secret(builds: Builds, hidden: Proj
     assert f"commit={hidden.commit}" in builds.log(raw, "look")
 
 
-def test_a_build_trusts_no_authority_that_nobody_named(builds: Builds, hidden: Project) -> None:
+def test_a_build_trusts_no_authority_that_is_not_configured(
+    builds: Builds, hidden: Project
+) -> None:
     raw = builds.run(url=f"{services.GIT_TLS_URL}/{hidden.path}")
     assert verdict(raw) == ("Failed", "SourceAuthFailed")
     assert "the certificate of git.lab:3443 is not trusted" in message(raw)
@@ -250,7 +252,7 @@ def _module(path: str, url: str) -> str:
         ("commit", {}),
     ],
 )
-def test_a_build_with_submodules_at_a_ref_that_is_no_branch(
+def test_a_build_with_submodules_at_a_ref_that_is_not_a_branch(
     builds: Builds, with_submodules: Project, ref: str, source: dict[str, str]
 ) -> None:
     project = with_submodules
@@ -344,7 +346,7 @@ def trusting(builds: Builds, tmp_path: Path) -> Builds:
     return builds
 
 
-def test_every_build_trusts_the_authority_that_the_operator_was_told_of(
+def test_every_build_trusts_the_authority_in_the_operators_settings(
     trusting: Builds, servers: Lab
 ) -> None:
     box = f"{servers.registry}/box/debian:12"

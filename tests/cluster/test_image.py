@@ -137,7 +137,7 @@ def test_a_push_secret_is_read_by_the_agent_and_by_its_name_only(builds: Builds)
     assert builds.kubectl.list("rolebindings", namespace=builds.namespace) == []
 
 
-def test_what_is_not_in_the_image_is_said_with_counts(builds: Builds) -> None:
+def test_what_is_not_in_the_image_is_reported_with_counts(builds: Builds) -> None:
     code = "mkdir -p /keep /opt/c && echo x > /keep/.wh.gone && echo secret > /opt/c/token && mknod /keep/null c 1 3"
     image = {"commit": "end", "excludePaths": ["/opt/c", "/opt/nothing"]}
     raw = builds.run(url=builds.script(code), image=image)

@@ -146,7 +146,7 @@ def test_the_agent_has_two_capabilities_and_no_port(sentinel: Lab, kubectl: Kube
     assert "hostNetwork" not in pod["spec"]
 
 
-def test_nobody_but_the_operator_may_ask_for_a_commit(sentinel: Lab, kubectl: Kubectl) -> None:
+def test_only_the_operator_may_create_a_commit(sentinel: Lab, kubectl: Kubectl) -> None:
     for who, verb, what, expected in (
         ("sentinel-operator", "create", "imagecommits.sentinel.wercker.com", "yes"),
         ("sentinel-agent", "create", "imagecommits.sentinel.wercker.com", "no"),

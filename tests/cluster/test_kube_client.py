@@ -140,7 +140,7 @@ async def test_a_watch_goes_on_where_the_list_ended(kube: Kube, namespace: str) 
     assert seen == [("ADDED", size, None), ("MODIFIED", size, "b"), ("DELETED", size, "b")]
 
 
-async def test_a_watch_from_what_is_no_version_is_refused(kube: Kube) -> None:
+async def test_a_watch_from_what_is_not_a_version_is_refused(kube: Kube) -> None:
     with pytest.raises(errors.ApiError, match=r"watch namespaces: .*not-a-version"):
         async for _ in kube.watch(NAMESPACES, resource_version="not-a-version"):
             pass
@@ -254,7 +254,7 @@ async def test_commands_in_a_pod(kube: Kube, lab: Lab, namespace: str) -> None:
     await stream.close()
 
 
-async def test_a_frozen_container_says_so(kube: Kube, lab: Lab, namespace: str) -> None:
+async def test_a_frozen_container_is_reported(kube: Kube, lab: Lab, namespace: str) -> None:
     await make_pod(kube, lab, namespace, ["sleep", "600"])
     await until_started(kube, namespace)
     pod: dict[str, Any] = {}
@@ -280,7 +280,7 @@ async def test_a_frozen_container_says_so(kube: Kube, lab: Lab, namespace: str) 
     assert await run(kube, namespace, ["true"]) == (b"", Exited(0), b"")
 
 
-async def test_a_token_without_rights_is_told_which(
+async def test_a_token_without_rights_gets_their_names(
     kube: Kube, lab: Lab, kubectl: Kubectl, namespace: str, tmp_path: Path
 ) -> None:
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}}
@@ -364,6 +364,6 @@ async def test_events_stand_where_kubectl_describe_finds_them(kube: Kube, namesp
     assert event["reportingComponent"] == "sentinel.wercker.com/operator"
 
 
-async def test_a_kubeconfig_that_is_not_there_is_the_users_to_mend(tmp_path: Path) -> None:
+async def test_a_kubeconfig_that_does_not_exist_is_the_users_to_fix(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no kubeconfig at"):
         await Kube.connect(user_agent="t", kubeconfig=str(tmp_path / "none"))

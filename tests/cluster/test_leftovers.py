@@ -60,7 +60,7 @@ def test_a_pod_orphaned_while_no_operator_watched_goes_with_the_resync(builds: B
 
 
 @pytest.mark.alone
-def test_a_deleted_namespace_is_no_news(builds: Builds) -> None:
+def test_a_deleted_namespace_is_not_an_error_in_the_log(builds: Builds) -> None:
     for name in ("a", "b", "c"):
         builds.apply(name, url=builds.script("sleep 1000", name="long"))
     for name in ("a", "b"):
@@ -108,7 +108,7 @@ def test_a_finished_build_lives_as_long_as_its_ttl(builds: Builds) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_builds_that_wait_for_a_node_stop_nobody(builds: Builds) -> None:
+def test_builds_that_wait_for_a_node_stop_no_other_build(builds: Builds) -> None:
     url = builds.script("true")
     for n in range(4):
         builds.apply(f"b{n}", url=url, pod={"nodeSelector": {"no-such-label": "x"}})
@@ -136,7 +136,7 @@ def being_prepared(raw: dict[str, Any]) -> bool:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_source_that_never_answers_holds_nobody(builds: Builds) -> None:
+def test_a_source_that_never_answers_delays_no_other_build(builds: Builds) -> None:
     """Cancel and delete act at once; without them the deadline of the preparation does."""
     with socket.create_server((builds.lab.gateway, 0)) as silent:
         url = f"http://{builds.lab.gateway}:{silent.getsockname()[1]}/silent.git"

@@ -54,7 +54,7 @@ def test_a_build_followed_from_its_creation_and_read_again_after_its_end(builds:
     assert partly.stderr == "Error: no log in the store for: first\n"
 
 
-def test_a_build_that_is_not_there(builds: Builds) -> None:
+def test_a_build_that_does_not_exist(builds: Builds) -> None:
     said = logs(builds)
     assert said.returncode == 1
     assert f"there is no Build 'b' in namespace '{builds.namespace}'" in said.stderr

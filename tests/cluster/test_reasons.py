@@ -231,8 +231,8 @@ def test_a_box_that_is_killed_as_a_whole(
     assert verdict(raw) == (phase, reason)
     assert steps(raw) == [("last", "Failed", reason)]
     assert raw["status"]["pod"]["attempt"] == 1
-    told = builds.log(raw, "last").splitlines()
-    assert told[-2:] == [
+    printed = builds.log(raw, "last").splitlines()
+    assert printed[-2:] == [
         "now",
         "--- sentinel: the box ended before this log was stored; this is what the node had of it",
     ]

@@ -142,7 +142,7 @@ def test_pipelines_give_what_they_give_on_a_cluster(
     assert difference(local, tmp_path / "project", each) is None
 
 
-def test_what_is_wrong_is_said_before_anything_runs(local: Local, tmp_path: Path) -> None:
+def test_mistakes_are_reported_before_anything_runs(local: Local, tmp_path: Path) -> None:
     root = project(tmp_path / "shop", local.text(PROJECT), {})
     found = local.run(root, "--pipeline=biuld")
     assert (found.code, found.finished["reason"]) == (1, "PipelineNotFound")

@@ -1,4 +1,4 @@
-"""Services beside the box: how it reaches them, what they are told, what happens when one dies."""
+"""Services beside the box: how it reaches them, what they get, what happens when one dies."""
 
 from __future__ import annotations
 

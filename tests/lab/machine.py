@@ -51,7 +51,7 @@ FIXED = (
     Path("/run/containerd/s"),
     Path("/run/containerd"),
 )
-"""Directories that Docker Engine and containerd make whatever they are told, inmost first."""
+"""Directories that Docker Engine and containerd make whatever their settings are, inmost first."""
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 

@@ -1,6 +1,6 @@
 """Debian root filesystems: one minimal base in the cache, and variants on top of it.
 
-A variant is the base under an overlay with more packages, handed to whoever makes an image of
+A variant is the base under an overlay with more packages, handed to the code that makes an image of
 it. Mounts live in a mount namespace of a child process and end with it, whatever happens.
 """
 

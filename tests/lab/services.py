@@ -52,7 +52,7 @@ GIT_NAME = "git.lab"
 GIT_TLS_URL = f"https://{GIT_NAME}:{GIT_TLS_PORT}"
 """The same repositories behind a certificate of the lab's own authority."""
 GIT_SSH_URL = f"ssh://git@{GIT_NAME}:{GIT_SSH_PORT}"
-"""The same repositories, private ones too, for whoever has `SSH.client_key`."""
+"""The same repositories, private ones too, for clients with `SSH.client_key`."""
 TLS = STATE / "tls"
 SSH = SshServer(root=STATE / "ssh")
 S3_ROOT = STATE / "s3"

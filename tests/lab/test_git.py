@@ -147,7 +147,7 @@ def test_pushing_wants_the_password_even_in_public(lab: Lab, folder: Path) -> No
     assert pushed == Said(status=0, error="")
 
 
-def test_a_repository_that_is_not_there_is_not_found(lab: Lab) -> None:
+def test_a_repository_that_does_not_exist_is_not_found(lab: Lab) -> None:
     said = run_git("ls-remote", f"{lab.git_url}/public/nothing.git")
     assert said == Said(
         status=128,

@@ -22,7 +22,7 @@ _NEW = (
 
 @dataclass(frozen=True, kw_only=True)
 class Certificates:
-    """Files in PEM: the authority that clients are told to trust, the server's certificate and its key, and those of a
+    """Files in PEM: the authority that clients trust, the server's certificate and its key, and those of a
     client where one was asked for."""
 
     authority: Path

@@ -263,7 +263,7 @@ async def test_elasticsearch_rails_env_var(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("step", ["rails-mongoid-yml", "elasticsearch-rails-env-var"])
-async def test_a_database_that_is_not_there(bench: Bench, step: str) -> None:
+async def test_a_database_that_does_not_exist(bench: Bench, step: str) -> None:
     ran = await bench.run(step)
 
     assert (ran.exit, ran.exports) == (1, {})

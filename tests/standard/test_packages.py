@@ -34,7 +34,7 @@ async def test_apt_lists_of_another_day_are_fetched_again(bench: Bench) -> None:
     assert [argv[3] for argv in ran.argvs] == ["update", "install", "update", "install"]
 
 
-async def test_apt_lists_are_fetched_again_where_the_step_says_so(bench: Bench) -> None:
+async def test_apt_lists_are_fetched_again_where_the_step_asks_for_it(bench: Bench) -> None:
     bench.fake("apt-get")
 
     ran = await bench.run("install-packages", packages="git", clear_cache="true", times=2)

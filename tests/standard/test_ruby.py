@@ -144,7 +144,7 @@ async def test_rvm_use_without_rvm_takes_the_boxs_ruby(bench: Bench, version: st
         ({}, "version is missing: write the Ruby to use, for example version: 2.1"),
     ],
 )
-async def test_rvm_use_of_a_ruby_that_is_not_there(
+async def test_rvm_use_of_a_ruby_that_does_not_exist(
     bench: Bench, options: dict[str, str], message: str
 ) -> None:
     bench.fake("ruby", out="2.10.0")

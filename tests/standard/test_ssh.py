@@ -64,7 +64,7 @@ async def test_add_ssh_key_goes_before_what_is_configured(bench: Bench, key: Pat
         ("A;id", "keyname is 'A;id', which cannot be the name of a variable"),
     ],
 )
-async def test_add_ssh_key_of_a_key_that_is_not_there(
+async def test_add_ssh_key_of_a_key_that_does_not_exist(
     bench: Bench, name: str, message: str
 ) -> None:
     ran = await bench.run("add-ssh-key", keyname=name)

@@ -29,7 +29,7 @@ class Hasty:
 
 
 class Stepped:
-    """A clock that stands until `advance`; whoever sleeps waits for it."""
+    """A clock that stands still until `advance`, which ends sleeps."""
 
     def __init__(self) -> None:
         self.elapsed = 0.0

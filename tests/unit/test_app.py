@@ -21,7 +21,7 @@ if turn < 2:
 
 
 @pytest.mark.timeout(120)  # it imports the whole operator twice
-def test_who_lost_the_lease_begins_anew_in_the_same_process_id() -> None:
+def test_an_operator_that_lost_the_lease_restarts_in_the_same_process() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE],
         env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},

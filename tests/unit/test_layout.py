@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_folder_operator_is_no_package() -> None:
+def test_the_folder_operator_is_not_a_package() -> None:
     """With an __init__.py in it, Python's own `operator` would be shadowed from the repository's root."""
     assert not (ROOT / "operator/__init__.py").exists()
     assert Path(operator.__file__).name == "operator.py"

@@ -78,7 +78,7 @@ def test_a_name_is_judged_by_all_of_its_addresses(
     with pytest.raises(Denied) as caught:
         POLICY.resolve("127.attacker.example", 443)
     for address in answer.split(","):
-        assert address not in str(caught.value), "an answer of our name servers is not told"
+        assert address not in str(caught.value), "an answer of our name servers is not shown"
 
 
 def test_a_name_that_begins_like_loopback_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_loopback_opens_by_a_network_only() -> None:
         Policy.make(allowed=["127.0.0.1:80", "localhost"]).resolve("localhost", 80)
 
 
-def test_credentials_go_over_plain_http_where_a_setting_says_so() -> None:
+def test_credentials_go_over_plain_http_where_a_setting_allows_it() -> None:
     policy = Policy.make(plain_http=["git.lab:3000", "intranet"])
     assert policy.may_send_secret("https", "anywhere", 443)
     assert policy.may_send_secret("http", "GIT.lab", 3000)

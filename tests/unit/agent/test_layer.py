@@ -44,7 +44,7 @@ def test_a_layer_over_its_base_is_what_the_box_saw(tmp_path: Path) -> None:
         (top / "etc/app.d/a").unlink()
         shutil.rmtree(top / "old")
         (top / "old").mkdir()
-        (top / "old/new").write_text("the directory was made anew")
+        (top / "old/new").write_text("the directory was replaced")
         shutil.rmtree(top / "empty")
         (top / "usr/link").unlink()
         (top / "usr/link").symlink_to("/etc/shadow")
@@ -85,7 +85,7 @@ CHANGES = st.lists(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(changes=CHANGES)
-def test_whatever_a_box_does_the_layer_says_it(
+def test_the_layer_has_whatever_the_box_changed(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, int]]
 ) -> None:
     """Property: apply(base, layer) is the merged view, for any changes."""

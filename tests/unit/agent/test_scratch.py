@@ -146,7 +146,7 @@ async def test_exclude_paths_hold_in_it(upper: Path, tmp_path: Path) -> None:
     )
 
 
-async def test_nothing_to_push_is_no_image(tmp_path: Path) -> None:
+async def test_nothing_to_push_is_not_an_image(tmp_path: Path) -> None:
     (tmp_path / "upper").mkdir()
     assert await refusal(box_of(tmp_path / "upper"), tmp_path / "layer.tar") == (
         "nothing is in /pipeline/output or /pipeline/source"
@@ -175,7 +175,7 @@ async def test_links_of_the_image_are_not_followed_either(upper: Path, tmp_path:
     assert said == "/go/src is a link, or reached through one"
 
 
-async def test_a_file_is_no_output(upper: Path, tmp_path: Path) -> None:
+async def test_a_file_is_not_an_output(upper: Path, tmp_path: Path) -> None:
     said = await refusal(box_of(upper), tmp_path / "layer.tar", "/pipeline/output/app")
     assert said == "/pipeline/output/app is not a directory"
 

@@ -44,7 +44,7 @@ async def test_the_result_and_the_error_of_the_work_come_back() -> None:
     assert threads.problem() == ""
 
 
-async def test_a_commit_that_takes_for_ever_is_reported() -> None:
+async def test_a_commit_that_takes_forever_is_reported() -> None:
     clock = Hasty()
     queue = Queue(clock=clock)
     queue.offer({"metadata": {"namespace": "team", "name": "b-1"}})

@@ -40,7 +40,7 @@ def test_the_committed_files_are_what_the_models_say() -> None:
     )
 
 
-def test_the_command_writes_them_where_it_is_told(tmp_path: Path) -> None:
+def test_the_command_writes_them_into_the_given_directory(tmp_path: Path) -> None:
     assert main([str(tmp_path / "new")]) == 0
 
     written = {p.name: yaml.safe_load(p.read_text()) for p in (tmp_path / "new").iterdir()}

@@ -153,7 +153,7 @@ def test_colour_is_for_terminals(project: Path, env: dict[str, str], coloured: b
     assert "\x1b" not in check().output, "a pipe is no terminal"
 
 
-def test_a_pipeline_that_has_no_box_is_told_before_it_is_run(project: Path) -> None:
+def test_a_pipeline_that_has_no_box_is_reported_before_it_is_run(project: Path) -> None:
     (project / "wercker.yml").write_text("build: {steps: []}\ndeploy: {box: debian, steps: []}\n")
 
     assert check("--pipeline", "deploy").exit_code == 0

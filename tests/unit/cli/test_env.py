@@ -54,7 +54,7 @@ def test_the_secret_is_one_that_kubectl_takes() -> None:
     }
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["env", str(tmp_path / "ENVIRONMENT")])
 
     assert done.exit_code == 2

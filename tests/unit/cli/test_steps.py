@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 LAB = ROOT / "tests/steps"
 
 
-def test_it_says_what_it_serves_and_where_and_ends_when_told_to() -> None:
+def test_it_prints_what_it_serves_and_where_and_ends_on_a_signal() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "sentinel", "steps", "serve", str(LAB), "--listen", "127.0.0.1:0"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},
@@ -52,7 +52,7 @@ def test_it_says_what_it_serves_and_where_and_ends_when_told_to() -> None:
     ]
 
 
-def test_a_folder_without_steps_is_told_what_one_is(tmp_path: Path) -> None:
+def test_a_folder_without_steps_is_explained(tmp_path: Path) -> None:
     (tmp_path / "lab/not-one").mkdir(parents=True)
     said = CliRunner().invoke(main, ["steps", "serve", str(tmp_path)])
 
@@ -65,7 +65,7 @@ def test_a_folder_without_steps_is_told_what_one_is(tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_that_is_one_too_deep_is_told() -> None:
+def test_a_folder_one_level_too_deep_is_reported() -> None:
     said = CliRunner().invoke(main, ["steps", "serve", str(LAB / "lab")])
 
     assert said.exit_code == 1
@@ -74,14 +74,14 @@ def test_a_folder_that_is_one_too_deep_is_told() -> None:
 
 
 @pytest.mark.parametrize("listen", ["8080", "host", "127.0.0.1:http", "127.0.0.1:99999"])
-def test_what_is_no_address_is_told(listen: str) -> None:
+def test_an_invalid_address_is_reported(listen: str) -> None:
     said = CliRunner().invoke(main, ["steps", "serve", str(LAB), "--listen", listen])
 
     assert said.exit_code == 2
     assert "is not host:port" in said.output
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_that_is_taken_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

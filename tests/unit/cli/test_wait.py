@@ -40,7 +40,7 @@ def test_the_exit_code_is_the_result(
         assert done.stdout == "Build hello: Succeeded in 42s\n"
 
 
-def test_a_timeout_is_no_result(cluster: Cluster, sentinel: Sentinel) -> None:
+def test_a_timeout_is_not_a_result(cluster: Cluster, sentinel: Sentinel) -> None:
     cluster.build(status={"phase": "Running"})
     done = sentinel("wait", "hello", "-n", "team", "--timeout", "10ms")
     assert (done.exit_code, done.stdout) == (124, "")

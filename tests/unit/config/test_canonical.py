@@ -89,7 +89,7 @@ def test_a_box_of_the_file_keeps_what_is_right_of_it_and_a_service_goes_whole() 
     assert form("services: redis\n") == {}
 
 
-def test_what_is_no_identifier_was_one_and_code_is_there_though_empty() -> None:
+def test_what_is_not_an_identifier_was_one_and_code_is_there_though_empty() -> None:
     steps = "    - echo hello\n    - script:\n      code:\n    - script: {code: [a]}\n    - script: {name: n}\n"
 
     assert form(f"build:\n  steps:\n{steps}")["pipelines"]["build"]["steps"] == [

@@ -51,7 +51,7 @@ def test_the_files_that_differ_are_listed_in_the_docs() -> None:
 
 
 @pytest.mark.parametrize(("ci", "verdict"), [("", "4 skipped"), ("1", "4 errors")])
-def test_without_the_corpus_the_comparison_says_so_and_fails_in_ci(
+def test_without_the_corpus_the_comparison_is_refused_and_fails_in_ci(
     tmp_path: Path, ci: str, verdict: str
 ) -> None:
     """In a copy of what it needs, beside which there is no ../shared."""
@@ -104,7 +104,7 @@ def test_every_real_file_means_what_it_meant(real: Path) -> None:
     assert found == DELIBERATE
 
 
-def test_each_file_that_is_rejected_is_told_where(real: Path) -> None:
+def test_each_rejected_file_is_reported_with_the_place(real: Path) -> None:
     lines = {name: load((real / f"{name}.yml").read_bytes()).diagnostics for name in REJECTED}
 
     assert {name: [d.line for d in found] for name, found in lines.items()} == {

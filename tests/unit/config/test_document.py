@@ -52,7 +52,7 @@ def test_a_document_is_read(data: bytes, value: Any) -> None:
     assert read(data) == value
 
 
-def test_merge_keys_add_what_is_not_there() -> None:
+def test_merge_keys_add_what_does_not_exist() -> None:
     text = """\
 one: &one {a: 1, b: 1}
 two: &two {b: 2, c: 2}
@@ -99,7 +99,7 @@ def test_every_node_knows_its_place() -> None:
         ),
     ],
 )
-def test_oddities_are_told_and_survived(text: str, code: Code, line: int, message: str) -> None:
+def test_oddities_are_reported_and_survived(text: str, code: Code, line: int, message: str) -> None:
     findings = Findings()
 
     assert parse(text, findings=findings) is not None
@@ -125,7 +125,7 @@ def test_oddities_are_told_and_survived(text: str, code: Code, line: int, messag
         (b"x" * (1024 * 1024 + 1), (Code.TOO_BIG, 0, 0)),
     ],
 )
-def test_what_is_no_document_is_refused_with_its_place(
+def test_what_is_not_a_document_is_refused_with_its_place(
     data: bytes, place: tuple[Code, int, int]
 ) -> None:
     assert refused(data) == place
@@ -161,7 +161,7 @@ def test_a_hostile_file_is_refused_at_once(data: bytes, code: Code) -> None:
     assert time.process_time() - began < 2.0
 
 
-def test_a_large_text_is_no_attack() -> None:
+def test_a_large_text_is_not_an_attack() -> None:
     text = "x" * (1024 * 1024 - 8)
 
     assert read(f"a: '{text}'") == {"a": text}

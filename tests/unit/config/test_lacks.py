@@ -10,7 +10,7 @@ from sentinel.config.load import load
 STEPS = "{steps: []}"
 
 
-def told(text: str) -> list[tuple[str, int, str, str]]:
+def reported(text: str) -> list[tuple[str, int, str, str]]:
     """(code, line, pipeline, message)."""
     config = load(text.encode()).config
     assert config is not None
@@ -28,7 +28,7 @@ def told(text: str) -> list[tuple[str, int, str, str]]:
     ],
 )
 def test_nothing_is_lacking(text: str) -> None:
-    assert told(text) == []
+    assert reported(text) == []
 
 
 @pytest.mark.parametrize(
@@ -53,5 +53,5 @@ def test_nothing_is_lacking(text: str) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_is_lacking_is_told(text: str, said: list[tuple[str, int, str, str]]) -> None:
-    assert told(text) == said
+def test_what_is_missing_is_reported(text: str, said: list[tuple[str, int, str, str]]) -> None:
+    assert reported(text) == said

@@ -116,7 +116,7 @@ def test_the_original_designs_sample_runs_once_its_colon_is_there() -> None:
     )
 
 
-def test_the_original_designs_sample_is_told_where_its_colon_belongs() -> None:
+def test_the_original_designs_sample_is_reported_with_the_place_of_its_colon() -> None:
     loaded = read(SAMPLE)
 
     (diagnostic,) = loaded.diagnostics
@@ -332,7 +332,7 @@ def test_what_cannot_be_a_step_spoils_its_own_pipeline(
         ),
     ],
 )  # fmt: skip
-def test_what_upstream_swallowed_is_told_and_only_hurts_that_pipeline(
+def test_what_upstream_swallowed_is_reported_and_only_affects_that_pipeline(
     text: str, line: int, message: str
 ) -> None:
     loaded = read(f"box: b\n{text}other: {{steps: []}}\n")
@@ -407,7 +407,7 @@ def test_a_box_in_each_of_its_shapes(text: str, box: Box | None) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_wrong_key_of_a_box_is_left_out_and_told(text: str, message: str, hint: str) -> None:
+def test_a_wrong_key_of_a_box_is_left_out_and_reported(text: str, message: str, hint: str) -> None:
     loaded = read(f"box: {{id: a, {text}}}\n")
 
     assert [(d.severity, d.message, d.hint) for d in loaded.diagnostics] == [
@@ -533,7 +533,7 @@ def test_an_unknown_pipeline_is_answered_with_those_there_are() -> None:
         ("owner/box@1\n", 1, "wercker.yml is a text, so there is no pipeline in it"),
     ],
 )
-def test_a_file_without_a_pipeline_says_so(text: str, line: int, message: str) -> None:
+def test_a_file_without_a_pipeline_is_reported(text: str, line: int, message: str) -> None:
     loaded = read(text)
 
     assert [(d.line, d.message) for d in loaded.diagnostics] == [(line, message)]
@@ -606,7 +606,7 @@ def test_a_file_without_a_pipeline_says_so(text: str, line: int, message: str) -
         ),
     ],
 )
-def test_a_slip_of_the_pen_is_told_where_it_is(
+def test_a_slip_is_reported_where_it_is(
     text: str, place: tuple[int, int] | None, message: str | None, hint: str | None
 ) -> None:
     loaded = read(text)

@@ -38,6 +38,6 @@ def test_the_committed_pages_are_what_would_be_written(reference: ModuleType) ->
     assert committed == pages, "run `make generate`"
 
 
-def test_ten_real_mistakes_are_told(reference: ModuleType) -> None:
+def test_ten_real_mistakes_are_reported(reference: ModuleType) -> None:
     table = [line for line in reference.mistakes_page().splitlines() if line.startswith("| ")]
     assert len(table) == 12

@@ -119,7 +119,9 @@ SCRIPT = HEAD + "    - script:\n"
         ),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_yaml(text: str, place: tuple[int, int], message: str, hint: str) -> None:
+def test_a_file_that_is_not_yaml(
+    text: str, place: tuple[int, int], message: str, hint: str
+) -> None:
     loaded = load(text.encode())
 
     assert loaded.config is None
@@ -297,7 +299,7 @@ def test_looking_for_the_slip_costs_a_hostile_file_nothing(data: bytes) -> None:
     assert all(len(d.message) + len(d.hint) < 1500 for d in loaded.diagnostics)
 
 
-def test_a_script_whose_code_is_no_text_does_not_pass_as_an_empty_one() -> None:
+def test_a_script_whose_code_is_not_text_does_not_pass_as_an_empty_one() -> None:
     loaded = load((SCRIPT + "        code: { make; }\n").encode())
 
     assert [(d.severity, d.pipeline) for d in loaded.diagnostics] == [("error", "build")]
@@ -326,7 +328,7 @@ def test_anchors_tags_and_options_that_are_used_are_right(text: str) -> None:
     assert not [d for d in load(text.encode()).diagnostics if d.code in ("WY015", "WY301", "WY308")]
 
 
-def test_a_file_of_sixteen_bit_characters_is_told_as_that() -> None:
+def test_a_file_in_utf_16_is_reported_as_such() -> None:
     (found,) = load("box: a\n".encode("utf-16")).diagnostics
 
     assert (found.message, found.hint) == (

@@ -50,7 +50,7 @@ SWALLOWED = (
 
 
 @pytest.mark.parametrize("row", SWALLOWED, ids=[row.shape for row in SWALLOWED])
-def test_what_upstream_swallowed_is_told(row: Row) -> None:
+def test_what_upstream_swallowed_is_reported(row: Row) -> None:
     loaded = load((HEAD + row.text).encode())
 
     said = tuple((d.code, d.severity, d.line, d.message) for d in loaded.diagnostics)
@@ -61,7 +61,7 @@ def test_what_upstream_swallowed_is_told(row: Row) -> None:
             pipeline_of(loaded, "build")
 
 
-def test_a_wrong_sub_key_of_the_files_box_is_left_out_and_told() -> None:
+def test_a_wrong_sub_key_of_the_files_box_is_left_out_and_reported() -> None:
     loaded = load(b"box: {id: a, ports: 8080, cmd: sh}\n")
 
     assert [(d.code, d.line) for d in loaded.diagnostics] == [("WY107", 1)]
@@ -191,6 +191,6 @@ def test_a_classic_file_is_recognised_as_a_whole() -> None:
     assert loaded.diagnostics[1].hint == "name an image, e.g. node:<version>"
 
 
-def test_why_a_pipeline_is_missing_is_told_with_it() -> None:
+def test_why_a_pipeline_is_missing_is_reported_with_it() -> None:
     with pytest.raises(ConfigError, match=r"has no pipeline build; it has: none(.|\n)*left margin"):
         pipeline_of(load(b"box: debian\nsteps:\n  - script: {code: make}\n"), "build")

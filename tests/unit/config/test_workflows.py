@@ -1,4 +1,4 @@
-"""Workflows: what upstream checked in that order, all of it told, and no Build is hurt by it."""
+"""Workflows: what upstream checked in that order, all of it reported, and no Build fails of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PIPELINES = "build: {steps: []}\ntest: {steps: []}\ndeploy: {steps: []}\n"
 HEAD = PIPELINES + "workflows:\n  - name: ci\n    pipelines:\n"
 
 
-def told(stages: str) -> list[tuple[str, int, str, str]]:
+def reported(stages: str) -> list[tuple[str, int, str, str]]:
     """(code, line, message, hint), the first stage being on line 7."""
     loaded = load((HEAD + stages).encode())
     assert pipeline_of(loaded, "build").name == "build"
@@ -102,13 +102,13 @@ def test_a_sound_workflow_is_parsed() -> None:
 def test_what_is_wrong_with_a_workflow(
     stages: str, code: str, line: int, message: str, hint: str
 ) -> None:
-    assert (code, line, message, hint) in told(stages)
+    assert (code, line, message, hint) in reported(stages)
 
 
-def test_a_chain_of_thousands_is_no_danger() -> None:
+def test_a_chain_of_thousands_is_safe() -> None:
     stages = "      - {name: s0, pipelineName: build}\n" + "".join(
         f"      - {{name: s{n}, pipelineName: build, requires: [s{n - 1}]}}\n"
         for n in range(1, 4000)
     )
 
-    assert told(stages) == []
+    assert reported(stages) == []

@@ -58,7 +58,7 @@ async def test_until_waits_for_the_change_it_wants_and_forgets_its_waiter() -> N
     assert not board._waiting
 
 
-def test_deleted_objects_are_not_remembered_for_ever() -> None:
+def test_deleted_objects_are_not_remembered_forever() -> None:
     board = Board()
     for number in range(MOST_DELETED + 10):
         raw = pod(1, uid=f"u{number}")

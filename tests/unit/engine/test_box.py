@@ -73,7 +73,7 @@ async def test_a_pod_that_is_gone_is_not_reached_for() -> None:
     assert kube.execs == []
 
 
-async def test_a_container_that_is_not_there_yet_is_no_failure() -> None:
+async def test_a_container_that_does_not_exist_yet_is_not_a_failure() -> None:
     kube, pods = FakeKube(NotFound("no container box", status=404)), Board()
     pods.offer(pod(6, Initialized="True"))
     with pytest.raises(NotYet, match="no container box"):

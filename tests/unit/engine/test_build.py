@@ -136,7 +136,7 @@ async def test_an_attempt_whose_pod_was_never_made_is_made_under_its_number(
     assert server.build["status"]["pod"]["attempt"] == 1
 
 
-async def test_nothing_of_a_lost_attempt_is_said_of_the_next(prepared: list[int]) -> None:
+async def test_nothing_of_a_lost_attempt_is_shown_of_the_next(prepared: list[int]) -> None:
     old = status_of(ready=True, begun=True)
     old["steps"] = [
         {"id": "one-1", "name": "script", "state": "Running", "startTime": "2026-11-23T09:00:00Z"}
@@ -156,7 +156,7 @@ async def test_nothing_of_a_lost_attempt_is_said_of_the_next(prepared: list[int]
     assert seen == [("True", ["Pending", "Pending"])]
 
 
-async def test_a_cancel_that_came_while_nobody_was_there_is_told_to_the_box(
+async def test_a_cancel_without_an_operator_reaches_the_box_later(
     prepared: list[int],
 ) -> None:
     server = Server(status_of(ready=True, begun=True))
@@ -195,7 +195,7 @@ async def test_a_pod_that_goes_after_the_result_does_not_change_it(prepared: lis
     ) in server.patched
 
 
-async def test_steps_of_a_lost_build_do_not_run_for_ever_in_its_status(prepared: list[int]) -> None:
+async def test_steps_of_a_lost_build_do_not_run_forever_in_its_status(prepared: list[int]) -> None:
     old = status_of(ready=True, begun=True)
     old["steps"] = [
         {"id": "one-1", "name": "script", "state": "Running", "startTime": "2026-11-23T09:00:00Z"},
@@ -259,7 +259,7 @@ def succeeded(server: Server) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("begun", [False, True])
-async def test_the_pod_of_a_newer_operator_is_left_alone_and_the_status_says_so(
+async def test_the_pod_of_a_newer_operator_is_left_alone_and_the_status_shows_it(
     prepared: list[int], begun: bool
 ) -> None:
     server = Server(status_of(ready=True, begun=begun))
@@ -290,7 +290,7 @@ async def test_a_decided_build_of_a_newer_operator_keeps_its_pod(prepared: list[
     assert (server.patched, server.deleted) == ([], [])
 
 
-async def test_what_an_older_operator_said_is_taken_back(prepared: list[int]) -> None:
+async def test_what_an_older_operator_wrote_is_corrected(prepared: list[int]) -> None:
     old = status_of(ready=True, begun=True)
     old["conditions"][1]["message"] = "not followed: upgrade the operator"
     server = Server(old)
@@ -341,7 +341,7 @@ async def test_begun_steps_never_run_again_in_a_box_that_knows_nothing_of_them(
     end: tuple[str, str],
     lost_attempts: list[tuple[int, str, bool]],
 ) -> None:
-    """etcd was restored, or a node was made anew under its name: the pod's containers are not the old ones."""
+    """etcd was restored, or a node was replaced under its name: the pod's containers are not the old ones."""
     server = Server(status_of(ready=True, begun=True))
     fresh = Box()
     server.add_pod(plan("one"), box=fresh)

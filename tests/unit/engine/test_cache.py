@@ -79,8 +79,8 @@ class Store:
         return f"{key}?{size}&{'once' if once else 'again'}", {"x-amz-meta-sha256": sha256}
 
 
-class Told(SimpleNamespace):
-    """A reporter that keeps what people were told."""
+class Notices(SimpleNamespace):
+    """A reporter that keeps its notices."""
 
     def noticed(self, *, message: str) -> None:
         self.messages.append(message)
@@ -96,7 +96,7 @@ def a_run(store: Store | None = None, server: Server | None = None, **spec: Any)
         store=cast(Any, store or Store()),
         settings=settings,
     )
-    run.report = cast(Any, Told(messages=[]))
+    run.report = cast(Any, Notices(messages=[]))
     return run
 
 
@@ -104,7 +104,7 @@ def secrets_of(run: Run) -> dict[str, dict[str, Any]]:
     return cast(Server, run.tools.kube).objects.setdefault("secrets", {})
 
 
-def told(of: Run | Attempt) -> list[str]:
+def notices(of: Run | Attempt) -> list[str]:
     messages: list[str] = cast(Any, of.report).messages
     return messages
 
@@ -116,7 +116,7 @@ async def find(run: Run) -> PlanCache:
 async def test_one_that_is_there_is_restored() -> None:
     run = a_run()
     assert await find(run) == replace(CACHE, limit=1000 * 1024**2)
-    assert told(run) == []
+    assert notices(run) == []
 
 
 async def test_one_that_was_saved_long_ago_is_marked_as_used(
@@ -141,14 +141,14 @@ async def test_one_that_was_saved_long_ago_is_marked_as_used(
     assert (await find(a_run(store))).size == 9
 
 
-async def test_one_that_is_not_there_costs_nothing_and_is_saved() -> None:
+async def test_one_that_does_not_exist_costs_nothing_and_is_saved() -> None:
     run = a_run(Store(size=None))
     found = await find(run)
     assert (found.key, found.size, found.save) == (KEY, 0, True)
     attempt = attempt_of(run, replace(plan(), cache=found))
     await deliver_cache(attempt)
     assert secrets_of(run) == {}
-    assert told(run) == []
+    assert notices(run) == []
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ async def test_a_store_that_is_down_fails_no_build(
     run = a_run(store)
     found = await find(run)
     assert (found.size, found.save) == (0, True)
-    assert told(run) == [f"the cache starts empty: {why}"]
+    assert notices(run) == [f"the cache starts empty: {why}"]
 
 
 async def test_without_the_right_to_read_the_namespace_there_is_none() -> None:
@@ -177,7 +177,7 @@ async def test_without_the_right_to_read_the_namespace_there_is_none() -> None:
     server.fail("get", "ns", Forbidden("namespaces is forbidden"))
     run = a_run(server=server)
     assert await find(run) == PlanCache()
-    assert told(run) == ["the cache starts empty: namespaces is forbidden"]
+    assert notices(run) == ["the cache starts empty: namespaces is forbidden"]
 
 
 async def test_the_pod_gets_a_url_in_a_signed_secret_which_goes_with_it() -> None:
@@ -196,7 +196,7 @@ async def test_the_pod_gets_a_url_in_a_signed_secret_which_goes_with_it() -> Non
     await drop(run.tools, SECRETS, run.id(1), run.id(1).cache)
 
 
-async def test_a_secret_of_somebody_else_is_not_used() -> None:
+async def test_a_secret_with_another_owner_is_not_used() -> None:
     run = a_run()
     attempt = attempt_of(run, replace(plan(), cache=CACHE))
     secrets = secrets_of(run)
@@ -216,7 +216,7 @@ async def test_a_secret_that_the_cluster_refuses_fails_no_build() -> None:
     attempt = attempt_of(run, replace(plan(), cache=CACHE))
     server.fail("create", attempt.id.cache, Forbidden("exceeded quota: secrets"))
     await deliver_cache(attempt)
-    assert told(run) == ["the cache starts empty: no Secret for it: exceeded quota: secrets"]
+    assert notices(run) == ["the cache starts empty: no Secret for it: exceeded quota: secrets"]
 
 
 def seen(state: Any, text: str = "") -> r.CacheSeen:
@@ -224,15 +224,15 @@ def seen(state: Any, text: str = "") -> r.CacheSeen:
     return r.CacheSeen(**now, state=state, bytes=9, size=70, files=3, seconds=0.1, text=text)
 
 
-def test_what_became_of_it_in_the_pod_is_told_once() -> None:
+def test_what_became_of_it_in_the_pod_is_reported_once() -> None:
     run = a_run()
     attempt = attempt_of(run, replace(plan(), cache=CACHE))
     note_restored(attempt, seen("Hit"))
     assert run.writer.status.cache == CacheStatus(restored="Hit", restored_bytes=70)
-    assert told(run) == []
+    assert notices(run) == []
     for _ in range(2):
         note_restored(attempt, seen("Invalid", "truncated"))
-    assert told(run) == ["the cache starts empty: truncated"]
+    assert notices(run) == ["the cache starts empty: truncated"]
     # A box that was to restore nothing has nothing to say about it.
     other = attempt_of(a_run(), replace(plan(), cache=replace(CACHE, size=0)))
     note_restored(other, seen("Hit"))
@@ -356,7 +356,7 @@ def test_what_became_of_saving_it(record: Any, fields: Any, saved: str, notice: 
     status = attempt.writer.status.cache
     assert status is not None
     assert status.saved == saved
-    assert told(attempt) == ([notice] if notice else [])
+    assert notices(attempt) == ([notice] if notice else [])
     assert attempt.writer.holds(ConditionType.SUCCEEDED) is True
 
 
@@ -365,11 +365,11 @@ def test_a_box_that_is_lost_meanwhile_changes_nothing_but_the_cache() -> None:
     note_saved(attempt, box.state)
     status = attempt.writer.status.cache
     assert status is not None
-    assert (status.saved, told(attempt)) == ("", [])
+    assert (status.saved, notices(attempt)) == ("", [])
     assert status.message == "the box ended before it said what became of the cache"
     box.say(r.Packed, what="cache", bytes=5, sha256=DIGEST)
     note_saved(attempt, box.state)
     status = attempt.writer.status.cache
     assert status is not None
     assert status.saved == "Failed"
-    assert "not stored within" in told(attempt)[0]
+    assert "not stored within" in notices(attempt)[0]

@@ -84,7 +84,7 @@ async def registry(*manifests: bytes) -> AsyncIterator[str]:
 
 @dataclass
 class Notices(Reporter):
-    """What the Build's user is told."""
+    """The reporter's notices."""
 
     heard: list[str] = field(default_factory=list)
 
@@ -112,6 +112,7 @@ class Committing(Server):
         if body["kind"] == "ImageCommit":
             made["status"] = self.end
         self.made.append(made)
+        self.add(resource.plural, made)
         return made
 
     async def get(
@@ -387,4 +388,4 @@ async def test_a_commit_that_no_agent_takes_waits_for_a_rollout_and_is_then_with
     assert outcome.reason is Reason.AGENT_UNAVAILABLE
     assert server.looks == rolling + 1
     # An agent that comes later finds nothing to push.
-    assert server.deleted == [server.made[0]["metadata"]["name"]]
+    assert server.deleted == [("imagecommits", server.made[0]["metadata"]["name"])]

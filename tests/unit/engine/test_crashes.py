@@ -59,7 +59,7 @@ async def test_where_no_operator_was_killed_the_count_goes_out_with_the_next_wri
         assert server.build["status"]["crashes"] == 1
 
 
-async def test_work_that_ends_is_no_crash() -> None:
+async def test_work_that_ends_is_not_a_crash() -> None:
     run = run_of(Server())
     with pytest.raises(UserError):
         async with counted(run):

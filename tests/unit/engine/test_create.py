@@ -124,7 +124,7 @@ async def test_refused_resources_are_tried_without_our_defaults() -> None:
     assert clock.elapsed == 0
 
 
-async def test_where_neither_is_accepted_the_first_refusal_is_told() -> None:
+async def test_where_neither_is_accepted_the_first_refusal_is_reported() -> None:
     server = Refusing(no(422, TOO_SMALL, "Invalid"), no(403, "memory limit, something else"))
     first = body("Pod", spec={"containers": [{"name": "box"}]})
 
@@ -150,7 +150,7 @@ async def test_a_namespace_that_is_being_deleted_ends_the_build_quietly() -> Non
         await create(run_of(Refusing(no(403, TERMINATING))), PODS, body("Pod"), within=900)
 
 
-async def test_an_expired_token_is_no_refusal() -> None:
+async def test_an_expired_token_is_not_a_refusal() -> None:
     with pytest.raises(TransientError):
         await create(run_of(Refusing(no(401, "Unauthorized"))), PODS, body("Pod"), within=900)
 
@@ -182,7 +182,7 @@ def begun(*answers: SentinelError) -> tuple[Refusing, Run, Any]:
     return server, run, the_plan
 
 
-async def test_a_commit_that_a_quota_refuses_is_no_failure_of_the_steps() -> None:
+async def test_a_commit_that_a_quota_refuses_is_not_a_failure_of_the_steps() -> None:
     _, run, the_plan = begun(*(no(403, QUOTA) for _ in range(999)))
     before = run.writer.status.steps
 

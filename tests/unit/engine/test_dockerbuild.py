@@ -67,7 +67,7 @@ def test_every_property() -> None:
     }
 
 
-def test_what_is_not_said_has_wercker_s_defaults() -> None:
+def test_omitted_options_have_werckers_defaults() -> None:
     assert read_build({"image-name": "a", "no-cache": "maybe", "build-args": ""}, {}) == ImageBuild(
         name="a"
     )

@@ -191,7 +191,7 @@ async def test_a_drained_box_has_its_grace_and_the_condition_explains_it() -> No
     assert states(server)[0] == ("Failed", "PodEvicted")
 
 
-async def test_a_box_that_ends_before_its_first_step_is_no_deleted_build() -> None:
+async def test_a_box_that_ends_before_its_first_step_is_not_a_deleted_build() -> None:
     server = Server(status_of(ready=True, begun=False))
     box = Ending(opened=True)
     box.record("opened", build=UID, attempt=1, plan="", shell="/bin/bash")

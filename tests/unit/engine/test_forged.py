@@ -184,7 +184,9 @@ async def test_a_pod_under_our_name_is_not_believed(
     assert server.pods == {NAME: theirs}
 
 
-async def test_a_pod_that_took_the_place_of_ours_while_nobody_watched_is_not_believed() -> None:
+async def test_a_pod_that_took_the_place_of_ours_while_no_operator_watched_is_not_believed() -> (
+    None
+):
     server = Watched(status_of(begun=True, ready=True))
     theirs = server.add_theirs({PLAN_ANNOTATION: sealed(plan(), SPEC)})
 
@@ -197,7 +199,7 @@ async def test_a_pod_that_took_the_place_of_ours_while_nobody_watched_is_not_bel
     assert server.pods == {NAME: theirs}
 
 
-async def test_our_own_pod_whose_plan_was_changed_while_nobody_watched_is_stopped() -> None:
+async def test_our_own_pod_whose_plan_was_changed_while_no_operator_watched_is_stopped() -> None:
     server = Watched(status_of(begun=True, ready=True))
     server.add_pod(plan())
     server.pods[NAME]["metadata"]["annotations"] = {PLAN_ANNOTATION: encode(EVIL)}

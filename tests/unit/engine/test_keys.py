@@ -86,7 +86,7 @@ async def test_a_secret_without_a_usable_key_ends_the_operator_with_what_to_do(
     assert "short" not in str(caught.value)
 
 
-async def test_what_is_no_base64_is_not_quoted() -> None:
+async def test_what_is_not_base64_is_not_quoted() -> None:
     secrets = held(current=b"n" * 32)
     secrets.held["sentinel/key"]["data"]["current"] = "hidden!"
 
@@ -97,7 +97,7 @@ async def test_what_is_no_base64_is_not_quoted() -> None:
     assert caught.value.__cause__ is None
 
 
-async def test_a_right_that_is_missing_is_said() -> None:
+async def test_a_missing_right_is_reported() -> None:
     class Denied(Secrets):
         async def get(self, resource: Any, *, namespace: str, name: str) -> dict[str, Any]:
             raise Forbidden("get secrets sentinel/key: denied")

@@ -1,4 +1,4 @@
-"""Objects that leave a broken watch are in no event: whoever waits for them asks."""
+"""Objects that disappear during a broken watch are in no event: they are read now and then."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_what_no_event_tells_is_found_by_looking(answers: list[Any], expec
     assert kube.asked >= len(answers)
 
 
-async def test_nobody_asks_while_events_come() -> None:
+async def test_no_request_is_sent_while_events_come() -> None:
     board, kube = Board(), Kube(commit(1, "Pending"))
     waiting = asyncio.create_task(
         until(cast(Any, kube), IMAGE_COMMITS, board, KEY, ended, every=60)

@@ -21,7 +21,7 @@ from sentinel.observe.metrics import REGISTRY
 PAGE = Path(__file__).parents[3] / "docs/reference/metrics.md"
 
 
-def told(*states: dict[str, Any], namespaces: bool = False) -> tuple[CollectorRegistry, str]:
+def collected(*states: dict[str, Any], namespaces: bool = False) -> tuple[CollectorRegistry, str]:
     registry = CollectorRegistry()
     metrics = BuildMetrics(namespaces=namespaces, registry=registry)
     for state in states:
@@ -36,7 +36,7 @@ def with_phase(raw: dict[str, Any], phase: str) -> dict[str, Any]:
 
 def test_a_build_is_counted_once_with_its_stages_and_steps() -> None:
     raw = with_phase(stories.passed().raw, "Succeeded")
-    registry, _ = told(raw, raw, raw)
+    registry, _ = collected(raw, raw, raw)
     labels = {"phase": "Succeeded", "reason": "Passed"}
     assert registry.get_sample_value("sentinel_builds_finished_total", labels) == 1
     for stage in ("prepare", "start", "run", "finish", "total"):
@@ -73,14 +73,14 @@ def test_labels_come_from_closed_lists() -> None:
         each["reason"] = "whatever a newer release writes"
     for each in raw["status"]["conditions"]:
         each["reason"] = "Unheard"
-    _, text = told(raw)
+    _, text = collected(raw)
     words = ("secret-team", "shop", "Unheard", "whatever", "script", 'build"')
     assert [word for word in words if word in text] == []
     assert 'reason="Other"' in text
 
 
 def test_namespaces_are_labels_where_the_settings_want_it() -> None:
-    registry, _ = told(with_phase(stories.failed().raw, "Failed"), namespaces=True)
+    registry, _ = collected(with_phase(stories.failed().raw, "Failed"), namespaces=True)
     labels = {"phase": "Failed", "reason": "ExitCode", "namespace": "team"}
     assert registry.get_sample_value("sentinel_builds_finished_total", labels) == 1
 
@@ -110,14 +110,14 @@ def test_commits_are_counted_with_what_they_pushed() -> None:
 
 
 def test_every_name_begins_with_sentinel() -> None:
-    _, text = told(with_phase(stories.passed().raw, "Succeeded"))
+    _, text = collected(with_phase(stories.passed().raw, "Succeeded"))
     names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert names
     assert all(name.startswith("sentinel_") for name in names)
 
 
 def test_a_status_that_cannot_be_read_counts_nothing() -> None:
-    registry, _ = told({"metadata": {"uid": "x", "namespace": "n"}, "status": {"steps": 7}})
+    registry, _ = collected({"metadata": {"uid": "x", "namespace": "n"}, "status": {"steps": 7}})
     assert registry.get_sample_value("sentinel_builds", {"phase": "Queued"}) is None
 
 

@@ -212,7 +212,7 @@ async def test_a_parent_that_did_not_succeed(phase: str, reason: str) -> None:
     assert f"ended as {phase} ({reason}: step test)" in error.message
 
 
-async def test_a_parent_that_runs_is_waited_for_and_the_status_says_so() -> None:
+async def test_a_parent_that_runs_is_waited_for_and_the_status_shows_it() -> None:
     run, world = run_with(unfinished("Running"))
     for _ in range(2):
         with pytest.raises(ParentPending) as caught:

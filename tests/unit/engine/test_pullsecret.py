@@ -131,7 +131,7 @@ def theirs(ours: dict[str, Any], how: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("how", ["unsigned", "copied"])
-async def test_somebody_elses_secret_of_that_name_is_left_alone(how: str) -> None:
+async def test_a_secret_of_that_name_with_another_owner_is_left_alone(how: str) -> None:
     made = Secrets()
     await keep_logins(attempt_of(run_with(made)), FOUND)
     forged = theirs(made.held[NAME], how)

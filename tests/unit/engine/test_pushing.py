@@ -76,6 +76,6 @@ async def test_another_registry_wants_a_login_for_it_and_not_just_a_secret() -> 
     assert caught.value.reason is Reason.IMAGE_AUTH_FAILED
 
 
-async def test_a_prefix_that_is_no_name_is_the_operator_s() -> None:
+async def test_a_prefix_that_is_not_a_name_is_the_operator_s() -> None:
     with pytest.raises(UserError, match=r"images\.prefix of the operator's settings"):
         await check_pushing(pushing({}, prefix="https://r.example.com"), SOURCE)

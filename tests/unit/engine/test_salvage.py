@@ -1,4 +1,4 @@
-"""What the kubelet still has of a box's output, told apart by step."""
+"""What the kubelet still has of a box's output, split by step."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ STEPS = {1: "a-1", 2: "b-2"}
         (b"\xff\x00 no header", {}),
     ],
 )
-def test_output_is_told_apart_by_its_headers(printed: bytes, found: dict[int, bytes]) -> None:
+def test_output_is_split_by_its_headers(printed: bytes, found: dict[int, bytes]) -> None:
     assert split_log(printed, STEPS) == found
 
 

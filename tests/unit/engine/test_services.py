@@ -1,4 +1,4 @@
-"""Services that die while the build runs: who is told what, and that it is told once."""
+"""Services that die while the build runs: what is reported, and that it is reported once."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ WEB = "service web ran out of memory and was killed: raise spec.pod.services.web
 
 
 @dataclass
-class Told(Heard):
-    """What people were told beside the build's end."""
+class Notices(Heard):
+    """Notices besides the build's end."""
 
     notices: list[str] = field(default_factory=list)
 
@@ -63,9 +63,9 @@ class Notes:
         self.taken[key] = text
 
 
-async def test_each_dead_service_is_told_once_with_its_last_words_in_the_log() -> None:
+async def test_each_dead_service_is_reported_once_with_its_last_words_in_the_log() -> None:
     run, notes = run_of(Server()), Notes()
-    run.report = told = Told()
+    run.report = reporter = Notices()
 
     seen: set[str] = set()
     attempt = attempt_of(run, PLAN, session=notes)
@@ -77,7 +77,7 @@ async def test_each_dead_service_is_told_once_with_its_last_words_in_the_log() -
         "--- sentinel: end of service db",
         "service/web": f"--- sentinel: {WEB}",
     }
-    assert told.notices == [
+    assert reporter.notices == [
         f"{DB}; its last words are in the build's log",
         f"{WEB}; its last words are in the build's log",
     ]
@@ -90,14 +90,14 @@ async def test_each_dead_service_is_told_once_with_its_last_words_in_the_log() -
 )
 async def test_a_box_that_takes_no_notes_fails_nothing(error: SentinelError) -> None:
     run = run_of(Server())
-    run.report = told = Told()
+    run.report = reporter = Notices()
 
     await report_dead_services(attempt_of(run, PLAN, session=Notes(error)), VIEW, set())
 
-    assert len(told.notices) == 2
+    assert len(reporter.notices) == 2
 
 
-async def test_a_box_that_does_not_answer_holds_nobody_up_and_is_told_later(
+async def test_a_box_that_does_not_answer_delays_nothing_and_is_reported_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Silent(Notes):
@@ -106,16 +106,16 @@ async def test_a_box_that_does_not_answer_holds_nobody_up_and_is_told_later(
 
     monkeypatch.setattr(services, "NOTE_WITHIN", 0.01)
     run, notes, seen = run_of(Server()), Notes(), set[str]()
-    run.report = told = Told()
+    run.report = reporter = Notices()
 
     silent = attempt_of(run, PLAN, session=Silent())
     await report_dead_services(silent, VIEW, seen)
-    assert (seen, told.notices) == (set(), [])
+    assert (seen, reporter.notices) == (set(), [])
     assert silent.dead_services == {"db": DB, "web": WEB}
     await report_dead_services(attempt_of(run, PLAN, session=notes), VIEW, seen)
 
     assert notes.taken.keys() == {"service/db", "service/web"}
-    assert len(told.notices) == 2
+    assert len(reporter.notices) == 2
 
 
 def test_a_failed_builds_message_names_them_and_a_green_ones_does_not() -> None:
@@ -159,5 +159,5 @@ def ended(reason: str, message: str) -> SessionState:
         ),
     ],
 )
-def test_what_after_steps_are_told(state: SessionState, outcome: Outcome, result: Result) -> None:
+def test_what_after_steps_get(state: SessionState, outcome: Outcome, result: Result) -> None:
     assert result_of(PLAN.steps, state, outcome) == result

@@ -1,4 +1,4 @@
-"""A source pinned to a commit: what the resolver is asked for, and which branch and tag the build is told of."""
+"""A source pinned to a commit: what the resolver is asked for, and which branch and tag the build gets."""
 
 from __future__ import annotations
 

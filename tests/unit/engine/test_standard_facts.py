@@ -48,7 +48,7 @@ async def find(run: Run, session: Any, *steps: Step) -> dict[str, StepFacts]:
     return found
 
 
-async def test_without_a_registry_nobody_is_asked_for_a_standard_step() -> None:
+async def test_without_a_registry_no_request_is_sent_for_a_standard_step() -> None:
     resolver = Resolver()
 
     found = await find(run_with(), resolver, step("npm-install"))

@@ -123,7 +123,7 @@ def test_the_first_step_that_did_not_pass_decides(
     assert outcome.succeeded is (reason is Reason.PASSED)
 
 
-def test_a_build_of_one_step_says_so_in_the_singular() -> None:
+def test_a_build_of_one_step_is_counted_in_the_singular() -> None:
     outcome = judge(PLAN.steps[:1], SessionState(steps={1: ended(1, "Passed")}))
     assert (outcome.reason, outcome.message) == (Reason.PASSED, "the step passed")
 
@@ -255,7 +255,7 @@ async def test_an_end_that_another_operator_wrote_is_not_written_over(
     assert server.raw["status"]["conditions"] == decided
 
 
-async def test_one_s_own_end_is_no_other_s() -> None:
+async def test_its_own_end_is_not_taken_for_anothers() -> None:
     server = Server()
     writer = writer_of(server)
     writer.condition(ConditionType.SUCCEEDED, "True", Reason.PASSED, "fine")

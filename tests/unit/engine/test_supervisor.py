@@ -95,7 +95,7 @@ def made_by_us(resource: Resource, name: str) -> dict[str, Any]:
 
 
 class World:
-    """A supervisor whose builds run until they are told to end."""
+    """A supervisor whose builds run until the test ends them."""
 
     def __init__(self, *, limit: int = 10, **settings: Any) -> None:
         self.started: list[FakeRun] = []
@@ -291,7 +291,7 @@ async def test_a_build_we_fail_with_again_and_again_ends_by_our_own_fault(world:
     assert problem.reason is Reason.INTERNAL
 
 
-async def test_an_api_server_that_is_away_is_no_mistake_of_ours(world: Any) -> None:
+async def test_an_api_server_that_is_away_is_not_our_mistake(world: Any) -> None:
     w = world()
     w.errors["a"] = [TransientError("the API server is away") for _ in range(MOST_CRASHES + 3)]
     w.kube.builds["a"] = build("a", version=2)
@@ -409,7 +409,7 @@ async def test_builds_that_wait_for_a_node_hold_no_slot(world: Any) -> None:
     assert await w.settle() == ["a0", "a1", "a2", "a3", "b"]
 
 
-async def test_two_hundred_builds_that_wait_for_a_node_stop_nobody(world: Any) -> None:
+async def test_two_hundred_builds_that_wait_for_a_node_stop_no_other_build(world: Any) -> None:
     w = world(limit=10, namespace_share=0.5)
     seen = 0
     for n in range(200):
@@ -444,7 +444,7 @@ async def test_a_deleted_build_leaves_the_queue(world: Any) -> None:
     assert await w.settle() == ["a", "c"]
 
 
-async def test_what_a_deleted_build_made_goes_although_nobody_owns_it_any_more(world: Any) -> None:
+async def test_what_a_deleted_build_made_goes_although_it_has_no_owner_any_more(world: Any) -> None:
     """`kubectl delete --cascade=orphan` takes the owner references off."""
     w = world()
     w.supervisor.offer(build("a"))

@@ -268,7 +268,7 @@ class Server(FakeApi):
 
 @dataclass
 class Heard(Reporter):
-    """What people were told."""
+    """Attempts that were reported as lost."""
 
     lost: list[tuple[int, str, bool]] = field(default_factory=list)
 

@@ -137,5 +137,5 @@ def test_malformed_secrets_are_named_and_not_quoted(data: dict[str, str], why: s
     assert "hunter2" not in caught.value.message
 
 
-def test_an_empty_keychain_knows_nobody() -> None:
+def test_an_empty_keychain_has_no_login() -> None:
     assert NO_CREDENTIALS.find(parse_reference("redis")) is None

@@ -80,7 +80,7 @@ async def test_objects_can_be_read_page_by_page(kube: Kube, server: Server) -> N
     ]
 
 
-async def test_a_list_that_expires_between_pages_is_read_anew_in_one(
+async def test_a_list_that_expires_between_pages_is_read_again_in_one(
     kube: Kube, server: Server
 ) -> None:
     def page(names: str, more: str) -> web.Response:
@@ -168,7 +168,7 @@ async def test_deleting_what_is_gone_is_a_success(
     assert len(server.seen) == 1
 
 
-async def test_a_conflict_of_another_kind_is_no_success(kube: Kube, server: Server) -> None:
+async def test_a_conflict_of_another_kind_is_not_success(kube: Kube, server: Server) -> None:
     server.answers(failure(409, "Conflict", "the object has been modified"))
     with pytest.raises(errors.Conflict):
         await kube.delete(PODS, name="a", namespace="ci", uid="u1")
@@ -183,7 +183,7 @@ async def test_reads_are_tried_three_times_and_then_say_so(
     assert (len(server.seen), len(clock.slept)) == (3, 2)
 
 
-async def test_a_read_survives_one_bad_answer_and_waits_as_told(
+async def test_a_read_survives_one_bad_answer_and_waits_as_asked(
     kube: Kube, server: Server, clock: Hasty
 ) -> None:
     server.answers(
@@ -193,7 +193,7 @@ async def test_a_read_survives_one_bad_answer_and_waits_as_told(
     assert clock.slept == [2.0]
 
 
-async def test_a_write_is_not_repeated_when_nobody_knows_what_became_of_it(
+async def test_a_write_is_not_repeated_when_its_outcome_is_unknown(
     kube: Kube, server: Server
 ) -> None:
     server.answers(failure(500, "InternalError", "etcd: request timed out"))
@@ -244,7 +244,7 @@ async def test_a_connection_that_breaks_within_an_answer_is_unavailable(
         await kube.create(PODS, POD)
 
 
-async def test_an_answer_that_is_no_json_is_unavailable(kube: Kube, server: Server) -> None:
+async def test_an_answer_that_is_not_json_is_unavailable(kube: Kube, server: Server) -> None:
     server.answers(web.Response(text="<html>login</html>"))
     with pytest.raises(errors.Unavailable, match="is not JSON: b'<html>login"):
         await kube.get(PODS, name="a", namespace="ci")
@@ -321,7 +321,7 @@ async def test_the_namespace_is_that_of_the_context(kube: Kube, tmp_path: Path) 
         assert other.namespace == "team"
 
 
-async def test_without_credentials_the_user_is_told_what_to_do(
+async def test_without_credentials_the_error_has_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)

@@ -49,8 +49,8 @@ def test_an_existing_name_is_a_conflict_for_those_who_do_not_care() -> None:
 
 def test_retry_after_comes_from_the_header_or_the_status() -> None:
     named = from_status("x", 429, b"slow down", retry_after="7")
-    told = from_status("x", 503, status(503, "", "", details={"retryAfterSeconds": 3}))
-    assert (named.retry_after, told.retry_after) == (7.0, 3.0)
+    hinted = from_status("x", 503, status(503, "", "", details={"retryAfterSeconds": 3}))
+    assert (named.retry_after, hinted.retry_after) == (7.0, 3.0)
     assert from_status("x", 503, b"", retry_after="Mon, 23 Nov").retry_after is None
 
 

@@ -110,7 +110,7 @@ async def test_a_repeat_after_the_series_time_is_a_new_event(kube: Kube, server:
     assert [seen.method for seen in server.seen] == ["POST", "POST"]
 
 
-async def test_a_series_whose_event_has_expired_begins_anew(kube: Kube, server: Server) -> None:
+async def test_a_series_whose_event_has_expired_starts_again(kube: Kube, server: Server) -> None:
     server.answers(obj({}), failure(404, "NotFound", "gone"), obj({}))
     recorder = Recorder(kube, instance="i", clock=Stepped())
     recorder.record(BUILD, reason="R", action="A", note="n")

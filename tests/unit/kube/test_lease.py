@@ -122,7 +122,7 @@ async def test_the_first_candidate_makes_the_lease(leases: Leases, candidate: Ca
     }
 
 
-async def test_a_lease_that_nobody_renews_is_stale(leases: Leases, candidate: Candidate) -> None:
+async def test_a_lease_that_is_not_renewed_is_stale(leases: Leases, candidate: Candidate) -> None:
     clock = Stepped()
     lease = candidate("pod-a", clock)
     clock.advance(100)
@@ -218,7 +218,7 @@ async def test_release_leaves_a_lease_alone_that_is_anothers(
     assert leases.spec["holderIdentity"] == "pod-b"
 
 
-async def test_a_leader_whose_lease_was_taken_is_told_at_the_next_look(
+async def test_a_leader_whose_lease_was_taken_notices_at_the_next_look(
     leases: Leases, candidate: Candidate
 ) -> None:
     clock = Polling()

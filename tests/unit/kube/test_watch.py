@@ -73,7 +73,9 @@ async def test_objects_of_a_megabyte_arrive_in_pieces(kube: Kube, server: Server
         failure(410, "Gone", "too old resource version: 1 (9)"),
     ],
 )
-async def test_a_version_that_is_too_old_says_so(kube: Kube, server: Server, handler: Any) -> None:
+async def test_a_version_that_is_too_old_is_reported(
+    kube: Kube, server: Server, handler: Any
+) -> None:
     server.answers(handler)
     with pytest.raises(errors.Expired, match="watch pods ci: "):
         async for _ in kube.watch(PODS, namespace="ci", resource_version="1"):

@@ -34,13 +34,13 @@ async def test_an_api_server_that_is_away_is_waited_for() -> None:
     assert kube.asked == ["builds", "builds", "builds", "imagecommits"]
 
 
-async def test_rights_that_are_really_missing_are_told() -> None:
+async def test_rights_that_are_really_missing_are_reported() -> None:
     kube = Kube(*[Forbidden("no such right")] * (MOST_REFUSALS + 1))
     with pytest.raises(Forbidden):
         await check_installed(cast(Any, kube), BUILDS, every=0)
 
 
-async def test_a_missing_crd_is_told() -> None:
+async def test_a_missing_crd_is_reported() -> None:
     kube = Kube(NotFound("no such resource"))
     with pytest.raises(UserError, match=r"does not know builds\.sentinel.wercker.com"):
         await check_installed(cast(Any, kube), BUILDS)

@@ -1,4 +1,4 @@
-"""A Build of an archive: its names, variables, labels, and what its pod is told to fetch."""
+"""A Build of an archive: its names, variables, labels, and what its pod fetches."""
 
 from __future__ import annotations
 

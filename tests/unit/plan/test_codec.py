@@ -97,7 +97,7 @@ def test_what_comes_back_is_what_went_in(each: Plan) -> None:
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda b: base64.b64encode(b).decode()))
-def test_what_is_no_plan_is_said_to_be_none(text: str) -> None:
+def test_what_is_not_a_plan_is_refused(text: str) -> None:
     with pytest.raises(InternalError, match="annotation"):
         decode(text)
 

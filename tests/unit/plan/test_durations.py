@@ -24,7 +24,7 @@ from sentinel.plan.podpolicy import check_durations
         ({"ttlAfterFinished": "99999999999h"}, "spec.ttlAfterFinished: 99999999999h is longer"),
     ],
 )
-def test_what_is_no_time_to_wait_is_refused(spec: dict[str, Any], message: str) -> None:
+def test_what_is_not_a_duration_is_refused(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         check_durations(build(**spec))
 

@@ -118,14 +118,14 @@ def test_a_pod_that_is_collected_with_its_node_was_on_a_lost_node() -> None:
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_a_deleted_pod_is_no_eviction(gone: bool) -> None:
+def test_a_deleted_pod_is_not_an_eviction(gone: bool) -> None:
     found = why_ended(observe(pod(box=TERM, deleting=not gone)), gone=gone)
     assert found == Ending(
         reason=Reason.POD_DELETED, message="pod b-1 was deleted while the build ran"
     )
 
 
-def test_a_box_killed_for_its_memory_limit_says_so_even_if_its_pod_is_deleted_after() -> None:
+def test_a_box_killed_for_its_memory_limit_is_reported_even_if_its_pod_is_deleted_after() -> None:
     found = why_ended(observe(pod(box={"exitCode": 137, "reason": "OOMKilled"}, deleting=True)))
     assert found is not None and (found.reason, found.final) == (Reason.OUT_OF_MEMORY, True)
 

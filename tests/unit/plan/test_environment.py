@@ -287,7 +287,7 @@ def test_other_secret_values_are_masked_without_a_word(value: str) -> None:
     assert environment.warnings == ()
 
 
-def test_keys_that_cannot_be_variables_are_skipped_and_told() -> None:
+def test_keys_that_cannot_be_variables_are_skipped_and_reported() -> None:
     environment = resolved(
         EnvSource(kind="secret", name="s", prefix="P_"),
         secrets={"s": {"a.b": b"xxxx", "B": b"bbbb", "A": b"aaaa"}},

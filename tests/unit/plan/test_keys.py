@@ -27,7 +27,7 @@ def test_keys_of_an_attempt() -> None:
     ]
 
 
-def test_no_prefix_is_no_empty_segment() -> None:
+def test_no_prefix_is_not_an_empty_segment() -> None:
     results = keys.results_prefix(prefix="", namespace="n", app_id="a", build_uid="u", attempt=1)
     assert results == "n/project-artifacts/a/u/1/"
 

@@ -1,4 +1,4 @@
-"""What people are told of a build that runs all the same."""
+"""Notices about a build that runs all the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sentinel.plan.notices import notices
 SERVICE = "  - redis\n"
 
 
-def told(
+def notices_of(
     yml: str = YML,
     *,
     user: str = "",
@@ -40,7 +40,7 @@ def told(
 
 
 def test_images_without_a_tag_are_named_with_what_they_are_today() -> None:
-    assert told(tags=True) == [
+    assert notices_of(tags=True) == [
         f"image redis has no tag: it is redis:latest, today {REDIS.digest}; name a version to keep it"
     ]
 
@@ -48,7 +48,7 @@ def test_images_without_a_tag_are_named_with_what_they_are_today() -> None:
 def test_latest_moves_as_well_and_a_version_does_not() -> None:
     yml = "box: r.example.com:5000/a/b:1\nservices: [redis:latest]\nbuild: {steps: [{script: {code: x}}]}\n"
 
-    assert told(yml, tags=True) == [
+    assert notices_of(yml, tags=True) == [
         f"image redis:latest is today {REDIS.digest}; name a version to keep it"
     ]
 
@@ -63,13 +63,13 @@ def test_what_is_said_of_images_is_in_the_plan_for_the_log() -> None:
 
 
 def test_a_box_that_is_gone_is_named_with_what_replaces_it() -> None:
-    assert told(
+    assert notices_of(
         "box: wercker/rvm@1.0\nservices: [redis]\nbuild: {steps: [{script: {code: x}}]}\n"
     ) == ["box wercker/rvm@1.0 is replaced by ruby:2.3 (images.rewrite)"]
 
 
-def test_an_ordinary_build_says_nothing() -> None:
-    assert told() == []
+def test_an_ordinary_build_has_no_notices() -> None:
+    assert notices_of() == []
 
 
 @pytest.mark.parametrize(
@@ -85,42 +85,42 @@ def test_an_ordinary_build_says_nothing() -> None:
     ],
 )
 def test_an_unknown_deploy_target(target: str, notice: list[str]) -> None:
-    assert told(pipeline="deploy", deployTarget=target) == notice
+    assert notices_of(pipeline="deploy", deployTarget=target) == notice
 
 
 def test_a_pipeline_with_targets_only() -> None:
     yml = YML.replace("  steps:\n    - script: {code: echo default}\n", "")
 
-    assert told(yml, pipeline="deploy") == [
+    assert notices_of(yml, pipeline="deploy") == [
         "pipeline deploy has no steps to run; it has targets: production"
     ]
 
 
 def test_a_box_that_is_not_root_and_committed() -> None:
-    assert told(user="app", images={"prefix": "r.example.com"}) == [
+    assert notices_of(user="app", images={"prefix": "r.example.com"}) == [
         "the box runs as user app: /pipeline, /report and base-path are volumes, so that it can write there, and are "
         "not part of its image"
     ]
-    assert told(user="app") == []
+    assert notices_of(user="app") == []
 
 
 def test_an_alias_that_only_root_can_learn() -> None:
     yml = YML.replace(SERVICE, "  - {id: redis, name: my_db}\n")
 
-    assert told(yml) == []
-    assert told(yml, user="1000") == [
+    assert notices_of(yml) == []
+    assert notices_of(yml, user="1000") == [
         "service my_db is not a DNS name, and only a box that runs as root can resolve it: use 127.0.0.1 or "
         "give it a name "
         "of small letters, digits and dashes"
     ]
 
 
-def test_what_is_ignored_is_said() -> None:
+def test_what_is_ignored_is_reported() -> None:
     yml = YML.replace("box: debian:12", "box: {id: debian, cmd: sleep 9, volumes: /a:/b}").replace(
         SERVICE, "  - {id: redis, url: 'file://x#build'}\n"
     )
 
-    assert told(yml, pod={"services": {"redsi": {}, "redis": {}}}) == [
+    assert notices_of(yml, pod={"services": {"redsi": {}, "redis": {}}}) == [
         "cmd of the box is ignored: 'sleep 9' is not a shell",
         "volumes of debian is not supported, and ignored",
         "url of redis is not supported, and ignored",
@@ -131,7 +131,7 @@ def test_what_is_ignored_is_said() -> None:
 def test_a_port_that_box_and_service_have_both() -> None:
     yml = YML.replace("box: debian:12", "box: {id: debian, ports: ['80', '6379']}")
 
-    assert told(yml) == [
+    assert notices_of(yml) == [
         "the box and service redis both have port 6379/tcp, and share one network: what listens there in the box will "
         "fail"
     ]
@@ -148,27 +148,27 @@ def test_volumes_of_the_box_s_image_are_not_committed() -> None:
         "pushed image"
     )
 
-    assert told(volumes=volumes, images=COMMITTED) == [notice]
-    assert told(volumes=volumes) == []
+    assert notices_of(volumes=volumes, images=COMMITTED) == [notice]
+    assert notices_of(volumes=volumes) == []
 
 
 @pytest.mark.parametrize("volume", ["/pipeline", "/pipeline/source", "/"])
 def test_a_volume_that_holds_the_project_loses_it(volume: str) -> None:
-    assert told(volumes=(volume,), images=COMMITTED) == [
+    assert notices_of(volumes=(volume,), images=COMMITTED) == [
         f"the project is NOT in the pushed image: /pipeline/source lies in VOLUME {volume} of debian:12, and "
         "volumes are not committed; set base-path to another directory"
     ]
 
 
-def test_a_name_that_was_made_fit_is_told() -> None:
-    (notice,) = told(images=COMMITTED, application={"name": "My App"})
+def test_a_changed_name_is_reported() -> None:
+    (notice,) = notices_of(images=COMMITTED, application={"name": "My App"})
 
     assert notice.startswith(
         "application 'My App' is not a valid repository name: its image goes to my-app-"
     )
-    assert told(images=COMMITTED, application={"name": "MyApp"}) == []
+    assert notices_of(images=COMMITTED, application={"name": "MyApp"}) == []
     explicit = {"repository": "r.example.com/team/x"}
-    assert told(images=COMMITTED, application={"name": "My App"}, image=explicit) == []
+    assert notices_of(images=COMMITTED, application={"name": "My App"}, image=explicit) == []
 
 
 def test_services_whose_variables_have_the_same_names() -> None:
@@ -177,7 +177,7 @@ def test_services_whose_variables_have_the_same_names() -> None:
         "  - {id: redis, name: Redis}\n  - redis\n  - {id: a, name: my-db}\n  - {id: a, name: my.db}\n",
     )
 
-    assert told(yml) == [
+    assert notices_of(yml) == [
         "services Redis and redis have the same variables, REDIS_PORT and the like: those of redis are used",
         "services my-db and my.db have the same variables, MY_DB_PORT and the like: those of my.db are used",
     ]

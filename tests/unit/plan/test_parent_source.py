@@ -1,4 +1,4 @@
-"""A Build with a parent: its box, variables and plan, and what its pod is told to fetch."""
+"""A Build with a parent: its box, variables and plan, and what its pod fetches."""
 
 from __future__ import annotations
 

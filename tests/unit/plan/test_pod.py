@@ -219,7 +219,7 @@ def test_what_the_build_says_of_its_pod_is_used_but_never_against_our_own_labels
     }
 
 
-def test_defaults_of_the_settings_stand_where_the_build_says_nothing() -> None:
+def test_defaults_of_the_settings_stand_where_the_build_has_none() -> None:
     ours = PodDefaults.model_validate(
         {
             "labels": {"pool": "ci", "sentinel.wercker.com/uid": "forged"},

@@ -131,7 +131,7 @@ def test_a_namespace_that_goes_takes_its_builds_with_it(status: int, text: str) 
     assert classify_refusal(status, text, POD).verdict == "gone"
 
 
-def test_a_missing_crd_is_no_missing_namespace() -> None:
+def test_a_missing_crd_is_not_a_missing_namespace() -> None:
     text = "the server could not find the requested resource"
     assert classify_refusal(404, text, POD).verdict == "fail"
 

@@ -105,7 +105,7 @@ def test_a_classic_box_without_a_rule_is_refused() -> None:
         assert "images.rewrite" in caught.value.message
 
 
-def test_a_digest_is_no_version() -> None:
+def test_a_digest_is_not_a_version() -> None:
     digest = f"wercker/rvm@sha256:{'a' * 64}"
 
     assert wanted(f"box: {digest}\n", defaults=False).box.image == digest

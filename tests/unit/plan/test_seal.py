@@ -128,7 +128,7 @@ def test_an_object_is_ours_with_the_content_that_we_signed() -> None:
     ],
     ids=["data", "type", "immutable", "name", "unsigned"],
 )
-def test_an_object_that_somebody_else_made_or_changed_is_not(change: dict[str, Any]) -> None:
+def test_an_object_that_another_client_made_or_changed_is_not(change: dict[str, Any]) -> None:
     ours = sign_object(SECRET, identity=ID, keys=OLD)
     if "metadata" in change and change["metadata"]["name"] == "other":
         annotations = ours["metadata"]["annotations"]

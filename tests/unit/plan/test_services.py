@@ -1,4 +1,4 @@
-"""Services that share one network: their ports, what each is told of the others, and who they run as."""
+"""Services that share one network: their ports, what each knows of the others, and who they run as."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_local_images_are_never_committed() -> None:
     assert made.image.commit == "never"
 
 
-def test_a_clash_known_from_images_only_says_so_and_shows_what_was_started() -> None:
+def test_a_clash_known_from_images_only_is_reported_and_shows_what_was_started() -> None:
     """Both were moved to 7001 by cmd, which nobody can see: only the images' 6379 is known."""
     yml = with_services(
         "  - {id: redis, cmd: --port 7001}\n  - {id: redis, name: r2, cmd: --port 7001}\n"

@@ -233,7 +233,7 @@ def test_a_failed_fetch_tells_its_own_reason_where_it_can(
         ),
     ],
 )
-def test_each_reason_is_told_with_its_evidence_and_fails_after_its_grace(
+def test_each_reason_is_reported_with_its_evidence_and_fails_after_its_grace(
     view: PodView, problem: tuple[Reason, str, float]
 ) -> None:
     reason, message, grace = problem
@@ -252,7 +252,7 @@ def test_each_reason_is_told_with_its_evidence_and_fails_after_its_grace(
     assert why_not_started(view, now=1e9, since={}) == at(100.0)
 
 
-def test_what_fails_soonest_is_told_first() -> None:
+def test_what_fails_soonest_is_reported_first() -> None:
     view = observe(
         pod(
             containerStatuses=[

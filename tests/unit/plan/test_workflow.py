@@ -113,7 +113,7 @@ class World:
         return {each.name: each.phase for each in self.run.status.pipelines}
 
     @property
-    def told(self) -> tuple[str, str, str]:
+    def shown(self) -> tuple[str, str, str]:
         found = summary(self.run, self.run.status.pipelines)
         return found.phase, found.progress, found.message
 
@@ -130,17 +130,17 @@ def test_pipelines_are_built_in_order_with_fan_out_and_fan_in() -> None:
     }
     w.set("run-1-build", phase="Running")
     assert w.step() == []
-    assert w.told == ("Running", "0/4", "running: build")
+    assert w.shown == ("Running", "0/4", "running: build")
     w.end("run-1-build")
     assert w.step() == ["run-2-unit", "run-3-system"]
     w.end("run-3-system")
     assert w.step() == []
-    assert w.told[1] == "2/4"
+    assert w.shown[1] == "2/4"
     w.end("run-2-unit")
     assert w.step() == ["run-4-deploy"]
     w.end("run-4-deploy")
     assert w.step() == []
-    assert w.told == ("Succeeded", "4/4", "all 4 pipelines passed")
+    assert w.shown == ("Succeeded", "4/4", "all 4 pipelines passed")
 
 
 def finished() -> World:
@@ -225,10 +225,10 @@ def test_a_failure_stops_what_requires_it_and_nothing_else() -> None:
         "system": "Queued",
         "deploy": "Skipped",
     }
-    assert w.told[:2] == ("Running", "3/4")
+    assert w.shown[:2] == ("Running", "3/4")
     w.end("run-3-system")
     assert w.step() == []
-    assert w.told == ("Failed", "4/4", "pipeline unit: step x")
+    assert w.shown == ("Failed", "4/4", "pipeline unit: step x")
     deploy = w.run.status.pipelines[3]
     assert (deploy.reason, deploy.message) == ("Skipped", "it requires unit, which ended as Failed")
 
@@ -245,7 +245,7 @@ def test_a_retry_runs_again_what_did_not_pass() -> None:
     assert w.specs["run-4-deploy-r1"]["inputs"][0] == {"name": "run-2-unit-r1", "directory": "unit"}
     w.end("run-4-deploy-r1")
     w.step()
-    assert w.told[0] == "Succeeded"
+    assert w.shown[0] == "Succeeded"
 
 
 def test_a_retry_while_others_run_does_not_start_them_twice() -> None:
@@ -262,7 +262,7 @@ def test_a_retry_whose_build_fails_again_ends() -> None:
     w.end("run-2-unit-r1", "Errored", "NodeLost")
     w.end("run-3-system")
     assert w.step() == []
-    assert w.told[0] == "Errored"
+    assert w.shown[0] == "Errored"
 
 
 def test_a_cancel_stops_all_and_starts_nothing() -> None:
@@ -273,19 +273,19 @@ def test_a_cancel_stops_all_and_starts_nothing() -> None:
     w.raw["spec"]["cancel"] = True
     assert sorted(w.decide().cancel) == ["run-2-unit", "run-3-system"]
     w.step()
-    assert w.told[0] == "Running"
+    assert w.shown[0] == "Running"
     w.end("run-2-unit", "Cancelled", "Cancelled")
     w.end("run-3-system")
     assert w.step() == []
     assert w.phases["deploy"] == "Skipped"
-    assert w.told[0] == "Cancelled"
+    assert w.shown[0] == "Cancelled"
     assert w.decide().cancel == ()
 
 
 def test_a_cancel_before_anything_began() -> None:
     w = World(cancel=True)
     assert w.step() == []
-    assert w.told[:2] == ("Cancelled", "4/4")
+    assert w.shown[:2] == ("Cancelled", "4/4")
 
 
 def test_a_passed_build_that_is_deleted_is_not_run_again() -> None:
@@ -306,7 +306,7 @@ def test_an_unfinished_build_that_is_deleted_counts_as_cancelled_until_a_retry()
         "system": "Skipped",
         "deploy": "Skipped",
     }
-    assert w.told == ("Cancelled", "4/4", "pipeline build: Build run-1-build was deleted")
+    assert w.shown == ("Cancelled", "4/4", "pipeline build: Build run-1-build was deleted")
     w.raw["spec"]["retry"] = 1
     assert w.step() == ["run-1-build-r1"]
 
@@ -435,7 +435,7 @@ def test_a_mistake_in_one_pipeline_is_that_pipeline_s() -> None:
     assert workflow(broken).name == "ci"
 
 
-def test_progress_of_nothing_is_no_success() -> None:
+def test_progress_of_nothing_is_not_success() -> None:
     one = PipelineStatus(name="a", pipeline="a")
     assert summary(World().run, [one]).phase == "Running"
     assert MOST_STAGES == 50

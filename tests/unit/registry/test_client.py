@@ -208,7 +208,7 @@ async def test_a_manifest_without_its_blobs_is_refused(client: RegistryClient, h
         )
 
 
-async def test_a_registry_that_is_not_there_is_the_clusters(client: RegistryClient) -> None:
+async def test_a_registry_that_does_not_exist_is_the_clusters(client: RegistryClient) -> None:
     with pytest.raises(InfrastructureError) as caught:
         await client.look_up(parse_reference("127.0.0.1:1/box:1"))
     assert caught.value.reason is Reason.REGISTRY_UNAVAILABLE
@@ -285,7 +285,7 @@ async def tokens() -> AsyncIterator[tuple[TokenRegistry, str]]:
     await runner.cleanup()
 
 
-async def test_a_token_is_fetched_once_per_scope_and_shown_to_nobody_else(
+async def test_a_token_is_fetched_once_per_scope_and_sent_to_no_other_server(
     tokens: tuple[TokenRegistry, str],
 ) -> None:
     fake, host = tokens

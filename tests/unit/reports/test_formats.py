@@ -109,7 +109,7 @@ def test_the_repository_of_a_source(url: str, host: str, path: str) -> None:
 @pytest.mark.parametrize(
     "url", ["", "https://github.com/shop", "https://github.com/a/../b/c", "file:///a/b", "x"]
 )
-def test_what_is_no_repository_of_a_git_host(url: str) -> None:
+def test_what_is_not_a_repository_of_a_git_host(url: str) -> None:
     assert repository_of(url) is None
 
 

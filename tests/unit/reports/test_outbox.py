@@ -78,7 +78,7 @@ class World:
     kube: FakeApi = field(default_factory=FakeApi)
     clock: FastClock = field(default_factory=FastClock)
     store: Any = field(default_factory=lambda: Logs(**ALL))
-    told: list[tuple[str, str, str]] = field(default_factory=list)
+    recorded: list[tuple[str, str, str]] = field(default_factory=list)
     policy: Policy = LOOPBACK
     tenant_policy: Policy = LOOPBACK
 
@@ -109,7 +109,7 @@ class World:
                 ),
                 send=lambda post, *, ours, secret: send(post, ours_=ours, secret=secret),
                 store=self.store,
-                tell=lambda raw, reason, note: self.told.append(
+                tell=lambda raw, reason, note: self.recorded.append(
                     (raw["metadata"]["name"], reason, note)
                 ),
                 clock=self.clock,
@@ -218,7 +218,7 @@ async def test_a_build_is_reported_in_wercker_s_order_while_it_goes_on(receiver:
     logs = [each.body for each in receiver.taken if each.path == "/runsteplogs"]
     assert base64.b64decode(logs[1]["logs"]) == b"one\n"
     assert (logs[1]["stream"], logs[1]["chunk"]) == ("stdout", 1)
-    assert world.told == []
+    assert world.recorded == []
 
 
 async def test_what_wercker_s_protocol_does_not_have_can_be_left_out(receiver: Receiver) -> None:
@@ -386,7 +386,7 @@ async def test_a_refused_report_is_skipped_with_an_event(receiver: Receiver) -> 
         await until(is_empty(outbox))
     assert calls(receiver) == [each for each in WHOLE if each != "runstepsadded"]
     text = "wercker-api at 127.0.0.1 answered 422; the report is skipped"
-    assert world.told == [("b", "ReportRefused", text)]
+    assert world.recorded == [("b", "ReportRefused", text)]
 
 
 async def test_one_build_that_is_always_refused_does_not_stop_the_others(
@@ -410,7 +410,7 @@ async def test_reports_are_given_up_after_a_time_with_an_event(receiver: Receive
         await until(lambda: failures(outbox) >= 1)
         world.clock.hour = datetime(2026, 11, 28, 11, 30, tzinfo=UTC)
         await until(is_empty(outbox))
-    ((name, reason, note),) = world.told
+    ((name, reason, note),) = world.recorded
     assert (name, reason) == ("b", "ReportsGivenUp")
     assert "wercker-api at 127.0.0.1" in note
 
@@ -426,7 +426,7 @@ async def test_too_many_waiting_builds_are_given_up_where_most_wait(receiver: Re
             outbox.offer(stories.passed(uid=f"{n}").raw)
         assert outbox.waiting == 10
         assert "quiet" in outbox.known
-    assert len(world.told) == 21
+    assert len(world.recorded) == 21
 
 
 async def test_a_log_that_is_not_stored_yet_is_waited_for(receiver: Receiver) -> None:
@@ -486,7 +486,7 @@ async def test_a_restart_within_a_log_goes_on_with_the_next_chunk(receiver: Rece
 
 
 async def test_a_log_of_another_build_is_never_read(receiver: Receiver) -> None:
-    """Whoever can write a Build's status names another one's results."""
+    """A user who can write a Build's status names another one's results."""
     raw = stories.failed().raw
     raw["status"]["results"]["prefix"] = "other/project-artifacts/shop/other-uid/1/"
     world = World(settings(receiver.url))
@@ -496,7 +496,9 @@ async def test_a_log_of_another_build_is_never_read(receiver: Receiver) -> None:
     assert world.store.read_bytes == []
 
 
-async def test_a_build_that_is_deleted_while_nobody_watches_has_failed(receiver: Receiver) -> None:
+async def test_a_build_that_is_deleted_while_no_operator_watches_has_failed(
+    receiver: Receiver,
+) -> None:
     story = Story()
     story.begin()
     story.accept("main")
@@ -624,7 +626,7 @@ async def test_a_secret_that_cannot_be_used_is_an_event_and_stops_nothing_else(
         outbox.offer(stories.passed().raw)
         await until(is_empty(outbox))
     assert calls(receiver) == WHOLE
-    ((_, reason, note),) = world.told
+    ((_, reason, note),) = world.recorded
     assert reason == "ReportsMisconfigured"
     assert "url" in note
     assert "passwd" not in note

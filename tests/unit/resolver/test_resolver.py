@@ -144,7 +144,7 @@ async def test_a_repository_becomes_a_commit_and_the_one_pipeline(
     await until(lambda: resolver.left() == [] and resolver.children() == [])
 
 
-async def test_a_pipeline_that_is_not_there_is_a_failure_beside_the_source(
+async def test_a_pipeline_that_does_not_exist_is_a_failure_beside_the_source(
     resolver: ResolverProcess, tmp_path: Path
 ) -> None:
     resolver.start()
@@ -156,7 +156,7 @@ async def test_a_pipeline_that_is_not_there_is_a_failure_beside_the_source(
     assert "build, deploy" in answer.failure.message
 
 
-async def test_a_repository_that_is_not_there_is_the_users(
+async def test_a_repository_that_does_not_exist_is_the_users(
     resolver: ResolverProcess, tmp_path: Path
 ) -> None:
     resolver.start()
@@ -454,7 +454,7 @@ async def test_a_resolver_that_is_restarted_is_waited_for(
             await task
 
 
-async def test_a_resolver_that_does_not_come_is_not_waited_for_for_ever(
+async def test_a_resolver_that_does_not_come_is_not_waited_for_forever(
     resolver: ResolverProcess,
 ) -> None:
     clock = Hasty()
@@ -475,7 +475,7 @@ async def test_it_ends_with_its_lifeline(resolver: ResolverProcess) -> None:
 # --- shares ---
 
 
-async def test_a_namespace_that_fills_its_share_keeps_nobody_else_waiting(
+async def test_a_namespace_that_fills_its_share_does_not_delay_others(
     resolver: ResolverProcess, tmp_path: Path
 ) -> None:
     resolver.limits = {"at_once": 3, "per_namespace": 2}

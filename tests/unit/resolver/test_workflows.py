@@ -114,7 +114,7 @@ MANY = YML.partition("      - {name: build")[0] + "".join(
         ({"wercker.yml": None}, Reason.CONFIG_MISSING, "has no wercker.yml"),
     ],
 )
-def test_what_is_no_workflow_to_run(
+def test_what_is_not_a_workflow_to_run(
     files: dict[str, str | None], reason: Reason, why: str, tmp_path: Path
 ) -> None:
     kept = {name: text for name, text in {**FILES, **files}.items() if text is not None}

@@ -194,7 +194,7 @@ def pod(name: str = "p", **fields: Any) -> dict[str, Any]:
         ("latest", ""),
     ],
 )
-def test_tags_of_builds_are_told_from_others(tag: str, expected: str) -> None:
+def test_tags_of_builds_are_recognised(tag: str, expected: str) -> None:
     assert build_of(tag) == expected
 
 

@@ -21,7 +21,7 @@ def test_small_messages_count_more_than_their_bytes() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 1000)), max_size=50))
-def test_who_waits_as_told_is_never_read_faster_than_the_rate(said: list[tuple[int, int]]) -> None:
+def test_waiting_as_asked_never_exceeds_the_rate(said: list[tuple[int, int]]) -> None:
     allowance, now, total = Allowance(now=0), 0.0, 0
     for size, messages in said:
         now += allowance.spend(size, messages=messages, now=now)

@@ -210,7 +210,7 @@ async def test_silence_is_counted_from_the_last_word() -> None:
         assert session.silence == 3.0
 
 
-async def test_a_dead_container_ends_the_session_for_everybody() -> None:
+async def test_a_dead_container_ends_the_session_for_every_client() -> None:
     async with fast(Exec(BoxEnded("terminated"))) as session:
         with pytest.raises(BoxEnded, match="terminated"):
             await session.wait_for(lambda state: False)

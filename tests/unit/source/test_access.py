@@ -88,9 +88,7 @@ def test_a_trusted_authority_does_not_vouch_for_another_name(
     assert secure.requests == []
 
 
-def test_a_ca_that_is_none_is_told_before_anybody_is_asked(
-    secure: GitServer, tmp_path: Path
-) -> None:
+def test_an_invalid_ca_is_reported_before_any_request(secure: GitServer, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"secretRef: `ca\.crt` .* holds no certificate in PEM"
     ) as caught:
@@ -258,7 +256,7 @@ def test_a_server_that_says_no_is_not_asked_again(
     credentials: GitCredentials | None,
     times: int,
 ) -> None:
-    """Twice where git first asks without the password, as it does unless told that one is wanted."""
+    """Twice where git first asks without the password, as it does unless it knows that one is wanted."""
     url = f"{server.url}/{path}"
     with pytest.raises(UserError) as caught:
         ask(url, pod.path, credentials=credentials)

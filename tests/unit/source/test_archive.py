@@ -79,7 +79,7 @@ def test_links_below_the_root_are_not_followed(server: WebServer, tmp_path: Path
     assert (look(f"{server.url}/a", tmp_path)).files == {}
 
 
-def test_a_configuration_that_is_too_large_says_so(server: WebServer, tmp_path: Path) -> None:
+def test_a_configuration_that_is_too_large_is_reported(server: WebServer, tmp_path: Path) -> None:
     server.answers["/a"] = body(tar(Made(name="wercker.yml", data=b"#" * (1024 * 1024 + 1))))
     reason, message = refused(f"{server.url}/a", tmp_path)
     assert reason is Reason.CONFIG_INVALID
@@ -165,9 +165,9 @@ def test_the_bounds_that_are_documented() -> None:
 
     limits = ArchiveLimits()
     text = (Path(__file__).parents[3] / "docs" / "howto" / "sources.md").read_text()
-    told = (
+    expected = (
         f"more than {MAX_ARCHIVE >> 20} MiB packed, {limits.bytes >> 30} GiB unpacked, {limits.entries:,} entries, "
         f"{limits.ratio} times its own size (from 8 MiB on), names of more than {limits.name} bytes"
     )
-    assert told in " ".join(text.split())
+    assert expected in " ".join(text.split())
     assert archive.MAX_FILE == 1024 * 1024

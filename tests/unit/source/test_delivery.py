@@ -103,7 +103,7 @@ def test_one_that_is_elsewhere_is_fetched_and_not_left(beside: Path, stored: str
         (None, "Internal", "the archive of step s did not come with the pod"),
     ],
 )
-def test_what_is_wrong_with_an_archive_is_told(
+def test_what_is_wrong_with_an_archive_is_reported(
     beside: Path, content: bytes | None, reason: str, message: str
 ) -> None:
     digest = "0" * 64 if content in (b"other", None) else digest_of(content or b"")

@@ -213,7 +213,7 @@ def test_a_connection_that_is_cut_is_tried_again(server: WebServer, path: str) -
     assert f"after 5000 of {len(BODY)} bytes" in message
 
 
-def test_nobody_there_is_the_platforms(path: str) -> None:
+def test_an_unreachable_server_is_an_infrastructure_error(path: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/a"
@@ -279,7 +279,7 @@ def test_a_slow_server_ends_with_the_time(server: WebServer, path: str) -> None:
     assert time.monotonic() - started < 20
 
 
-def test_it_stops_when_told(server: WebServer, path: str) -> None:
+def test_it_stops_when_cancelled(server: WebServer, path: str) -> None:
     server.answers["/a"] = body(BODY)
     deadline = Deadline(60)
     deadline.cancel()

@@ -203,7 +203,7 @@ ENTRIES = (
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_an_archive_is_unpacked_readable_for_everybody(pod: Pod, web: WebServer, form: str) -> None:
+def test_an_archive_is_unpacked_readable_by_all_users(pod: Pod, web: WebServer, form: str) -> None:
     data = pack(form, *ENTRIES)
     web.answers["/private/p"] = body(data)
     secret = pod.secret({"token": "the-token\n"})

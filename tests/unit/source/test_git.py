@@ -147,7 +147,7 @@ def test_an_unknown_ref_that_is_like_none_names_what_there_is(
         ask(f"{server.url}/open/project.git", "zzzzzzzz", tmp_path)
 
 
-def test_an_empty_repository_says_so(server: GitServer, tmp_path: Path) -> None:
+def test_an_empty_repository_is_reported(server: GitServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no branches or tags at all") as caught:
         ask(f"{server.url}/open/empty.git", "", tmp_path)
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
@@ -161,7 +161,7 @@ def test_an_empty_repository_says_so(server: GitServer, tmp_path: Path) -> None:
         ("open/project.git", "a:b", "cannot be the name of a branch"),
     ],
 )
-def test_what_is_not_there_is_the_users(
+def test_what_does_not_exist_is_the_users(
     server: GitServer, tmp_path: Path, path: str, ref: str, words: str
 ) -> None:
     (tmp_path / "cache").mkdir()
@@ -192,7 +192,7 @@ def test_a_login_in_the_url_is_refused_and_not_repeated(
     assert server.requests == []
 
 
-def test_a_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
+def test_a_login_is_not_sent_by_plain_http_unless_a_setting_allows_it(
     server: GitServer, tmp_path: Path
 ) -> None:
     (tmp_path / "cache").mkdir()

@@ -138,7 +138,7 @@ def test_a_host_that_programs_read_differently_is_refused(host: str) -> None:
 
 
 @given(st.text(st.sampled_from("ab+-./@{}~^:?*[\\ \x7f'$ü"), max_size=8))
-def test_a_ref_is_valid_where_git_says_so(ref: str) -> None:
+def test_a_ref_is_valid_where_git_accepts_it(ref: str) -> None:
     assume(ref != "@")  # as a branch it needs its full name, refs/heads/@
     assert valid_ref(ref) == _git_accepts(ref)
 
@@ -244,7 +244,7 @@ def test_a_quote_is_bounded() -> None:
     assert len(quote("fatal: " + "x" * 10_000)) == 600
 
 
-def test_the_user_of_an_ssh_url_is_no_secret() -> None:
+def test_the_user_of_an_ssh_url_is_not_a_secret() -> None:
     assert clean("ssh://git@h/p ssh://git:x@h/p") == "ssh://git@h/p ssh://***@h/p"
 
 

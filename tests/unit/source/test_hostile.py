@@ -249,7 +249,7 @@ def test_the_operators_git_bounds_its_memory(
     assert caught.value.reason is Reason.SOURCE_INVALID
 
 
-def test_a_server_that_talks_without_an_end_is_not_listened_to_for_ever(
+def test_a_server_that_talks_without_an_end_is_not_listened_to_forever(
     pod: Pod, server: GitServer, maker: Maker
 ) -> None:
     """Only the end of what git says is kept, and of that a line is quoted."""

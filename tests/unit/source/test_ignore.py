@@ -82,7 +82,7 @@ def test_another_file_may_be_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "nowhere", "docs", "../outside", "link"])
-def test_a_file_that_is_not_there_or_not_in_the_source_leaves_nothing_out(
+def test_a_file_that_does_not_exist_or_is_not_in_the_source_leaves_nothing_out(
     tmp_path: Path, name: str
 ) -> None:
     root = tmp_path / "source"

@@ -31,7 +31,7 @@ def test_it_gets_its_task_and_is_waited_for(
 
 
 @pytest.mark.parametrize("script", ["exit 3", "exec 0<&-; exit 1", "kill -9 $$"])
-def test_one_that_fails_is_told_and_no_more(
+def test_one_that_fails_is_reported_and_nothing_else(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     boxkit(tmp_path, monkeypatch, script)

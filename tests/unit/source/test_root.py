@@ -14,7 +14,7 @@ from sentinel.source.git import resolve
 
 
 @pytest.mark.parametrize("repository", ["project.git", "plain.git"])
-def test_the_names_of_the_root_are_told_in_order_and_bounded(
+def test_the_names_of_the_root_are_reported_in_order_and_bounded(
     server: GitServer,
     commits: dict[str, Any],
     tmp_path: Path,

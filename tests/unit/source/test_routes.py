@@ -1,4 +1,4 @@
-"""Where connections go: to checked addresses only, at every hop, whoever makes them; and what is told of them."""
+"""Where connections go: to checked addresses only, at every hop, for every client; and what is reported of them."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_redirect_of_git_to_another_allowed_server_is_followed(
     assert pod.git("remote", "get-url", "origin") == url
 
 
-def test_ssh_is_told_the_address_and_the_name_of_the_host_key() -> None:
+def test_ssh_gets_the_address_and_the_name_of_the_host_key() -> None:
     for url, alias in (
         ("git@git.example:p.git", "git.example"),
         ("ssh://git@git.example:2222/p.git", "[git.example]:2222"),
@@ -244,7 +244,7 @@ def test_no_page_of_a_server_is_quoted(web: WebServer, tmp_path: Path) -> None:
         assert hashlib.sha256(page).hexdigest() not in caught.value.message
 
 
-def test_an_archive_s_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
+def test_an_archive_s_login_is_not_sent_by_plain_http_unless_a_setting_allows_it(
     web: WebServer, tmp_path: Path
 ) -> None:
     web.answers["/a"] = body(tar(Made(name="a")))
@@ -261,7 +261,7 @@ def test_an_archive_s_login_is_not_sent_by_plain_http_unless_a_setting_says_so(
     assert web.asked == [("/a", "Bearer t0ken")]
 
 
-def test_an_ssh_key_is_no_login_for_plain_http(
+def test_an_ssh_key_is_not_a_login_for_plain_http(
     server: GitServer, commits: dict[str, Any], tmp_path: Path
 ) -> None:
     found = ask(

@@ -153,7 +153,7 @@ def test_the_leading_directory_can_be_asked_for(world: World, strip: str, names:
     assert world.names() == names
 
 
-def test_stripping_what_is_not_there_is_refused(world: World) -> None:
+def test_stripping_what_does_not_exist_is_refused(world: World) -> None:
     data = tar(Made(name="p/a"), Made(name="b"))
     assert "below one directory" in world.refused(data, "broken", strip="one")
 
@@ -241,7 +241,7 @@ def test_links_in_circles_and_endless_chains_are_refused(world: World) -> None:
     assert "'l0'" in world.refused(tar(*chain), "unsafe")
 
 
-def test_many_links_that_multiply_do_not_take_for_ever(world: World) -> None:
+def test_many_links_that_multiply_do_not_take_forever(world: World) -> None:
     long = "/".join(["."] * 500)
     data = tar(
         *(Made(name=f"l{i}", kind="symlink", target=f"{long}/l{i + 1}") for i in range(30)),
@@ -490,7 +490,7 @@ def test_damaged_content_is_broken(world: World, form: str) -> None:
         (gzip.compress(b"", mtime=0), "cut off"),
     ],
 )
-def test_what_is_no_archive_says_what_it_is(world: World, data: bytes, words: str) -> None:
+def test_what_is_not_an_archive_says_what_it_is(world: World, data: bytes, words: str) -> None:
     assert words in world.refused(data, "broken")
 
 
@@ -548,7 +548,7 @@ def test_names_in_any_bytes_are_kept(world: World) -> None:
     assert (world.dest / os.fsdecode(b"caf\xe9")).read_text() == "latin"
 
 
-def test_everybody_may_read_where_that_is_asked_for(world: World) -> None:
+def test_files_are_readable_by_all_users_on_request(world: World) -> None:
     archive = world.path / "archive"
     archive.write_bytes(
         tar(Made(name="d", kind="dir", mode=0o700), Made(name="d/f", mode=0o600), Made(name="x"))

@@ -1,4 +1,4 @@
-"""Servers for the tests of steps: ours, and one that does whatever it is told to."""
+"""Servers for the tests of steps: ours, and one that answers as the test wants."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Scripted:
 
 @asynccontextmanager
 async def scripted(tls: ssl.SSLContext | None = None) -> AsyncIterator[Scripted]:
-    """A server on loopback that answers 404 to whatever it was not told of."""
+    """A server on loopback that answers 404 to what it does not know."""
     script = Scripted()
 
     async def handle(request: web.Request) -> web.StreamResponse:

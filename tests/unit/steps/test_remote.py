@@ -107,7 +107,7 @@ async def test_a_server_with_the_api_is_asked_by_it_after_a_step_was_missing_too
     assert script.paths() == [f"{API}*"]
 
 
-async def test_all_that_is_missing_is_told_at_once_with_what_is_like_it(
+async def test_all_that_is_missing_is_reported_together_with_similar_names(
     lab: str, tmp_path: Path
 ) -> None:
     wanted = [
@@ -219,7 +219,7 @@ async def test_a_wrong_checksum_is_refused_and_nothing_is_kept(
     assert list((tmp_path / "archives").iterdir()) == list((tmp_path / "work").iterdir()) == []
 
 
-async def test_a_checksum_of_another_kind_is_told_and_not_used(
+async def test_a_checksum_of_another_kind_is_reported_and_not_used(
     script: Scripted, tmp_path: Path
 ) -> None:
     serve(script, checksum="d41d8cd98f00b204e9800998ecf8427e")
@@ -286,7 +286,7 @@ async def test_a_registry_that_fails_twice_is_asked_a_third_time(
     assert script.paths() == [f"{API}*"] * 3 + ["/1.0.0.tgz"] * 3
 
 
-async def test_a_registry_that_goes_on_failing_is_no_fault_of_the_build_s(
+async def test_a_registry_that_goes_on_failing_is_not_the_builds_fault(
     script: Scripted, tmp_path: Path
 ) -> None:
     script.add(f"{API}*", Reply(status=503))
@@ -298,7 +298,7 @@ async def test_a_registry_that_goes_on_failing_is_no_fault_of_the_build_s(
     assert len(script.requests) == 3
 
 
-async def test_nobody_there_is_told_as_such(tmp_path: Path) -> None:
+async def test_a_registry_that_cannot_be_reached_is_reported(tmp_path: Path) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
@@ -347,7 +347,7 @@ async def test_a_token_that_is_refused_is_the_operator_s_business(
         (b" " * 1_100_000, "answers more than 1048576 bytes"),
     ],
 )
-async def test_nonsense_with_a_200_is_told(
+async def test_nonsense_with_a_200_is_reported(
     script: Scripted, tmp_path: Path, data: bytes, words: str
 ) -> None:
     script.add(f"{API}*", Reply(body=data))

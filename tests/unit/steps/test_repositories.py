@@ -153,7 +153,7 @@ async def test_without_versions_head_is_the_step_and_its_manifest_says_which_ver
         await steps.find(WantedStep(owner="lab", name="plain", version="0.5.0"))
 
 
-async def test_what_is_not_there_is_told(hub: GitServer, tmp_path: Path) -> None:
+async def test_what_does_not_exist_is_reported(hub: GitServer, tmp_path: Path) -> None:
     empty = tmp_path / "served/lab/step-empty.git"
     empty.mkdir()
     git("init", "-q", "--bare", cwd=empty)
@@ -268,7 +268,7 @@ async def test_a_step_in_the_project_is_packed_from_the_build_s_commit(
     assert found[0].origin == "steps/tool of the project's source"
 
 
-async def test_a_step_that_is_not_in_the_project_or_leads_out_of_it_is_told(
+async def test_a_step_that_is_not_in_the_project_or_leads_out_of_it_is_reported(
     project: Project, tmp_path: Path
 ) -> None:
     steps = source("", tmp_path / "cache")

@@ -70,7 +70,7 @@ async def test_both_generations_the_index_and_the_tarball_agree(lab: str) -> Non
         (f"tarballs/lab/greet/0.0.9/{'0' * 64}.tar.gz", "lab/greet@0.0.9 has changed"),
     ],
 )
-async def test_what_is_not_there_is_404_with_a_sentence(lab: str, path: str, words: str) -> None:
+async def test_what_does_not_exist_is_404_with_a_sentence(lab: str, path: str, words: str) -> None:
     status, said = await get(f"{lab}/{path}")
 
     assert status == 404

@@ -73,20 +73,18 @@ async def test_without_a_registry_there_is_a_sentence_for_it(tmp_path: Path) -> 
         "http://[",
     ],
 )
-def test_a_setting_that_is_no_registry_is_told_to_the_operator(
-    tmp_path: Path, registry: str
-) -> None:
+def test_an_invalid_registry_setting_is_reported(tmp_path: Path, registry: str) -> None:
     with pytest.raises(UserError, match="the operator's setting steps.registry") as caught:  # noqa: RUF043
         step_source(StepSettings(registry=registry), cache_dir=tmp_path)
     assert "s3cret" not in caught.value.message
 
 
-async def test_a_folder_that_is_not_there_is_the_operator_s_business(tmp_path: Path) -> None:
+async def test_a_folder_that_does_not_exist_is_the_operator_s_business(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match="is not a directory here"):
         await source(str(tmp_path / "nowhere"), tmp_path / "cache").find(GREET)
 
 
-async def test_a_folder_is_read_anew_and_tells_versions_and_names(tmp_path: Path) -> None:
+async def test_a_folder_is_read_again_for_versions_and_names(tmp_path: Path) -> None:
     shutil.copytree(LAB, tmp_path / "steps")
     steps = source(str(tmp_path / "steps"), tmp_path / "cache")
     newest = WantedStep(owner="lab", name="make-temp")
@@ -129,7 +127,7 @@ async def test_a_step_on_our_own_file_system_only_where_that_is_allowed(tmp_path
             await steps.find(by_url(f"file://{path}"))
 
 
-async def test_a_step_by_url_only_where_that_is_allowed_and_anew_each_time(
+async def test_a_step_by_url_only_where_that_is_allowed_and_again_each_time(
     script: Scripted, tmp_path: Path
 ) -> None:
     wanted = by_url(f"{script.url}/step.tgz?key=s3cret")
@@ -145,14 +143,14 @@ async def test_a_step_by_url_only_where_that_is_allowed_and_anew_each_time(
         found = await steps.find(wanted)
         assert entries(found.archive) == {"run.sh": (0o644, text.encode())}
     assert found.origin == f"{script.url}/step.tgz"
-    # Whoever writes a wercker.yml names this address: the token is none of its business, on any host.
+    # The author of a wercker.yml names this address: it never gets the token, on any host.
     assert script.requests == [("/step.tgz?key=s3cret", "")] * 2
 
 
 @pytest.mark.parametrize(
     "url", ["ftp://host/x", "steps/x", "http://[", "http://host:99999/x", "git+https://h/x"]
 )
-async def test_what_is_no_address_of_a_step_is_refused(tmp_path: Path, url: str) -> None:
+async def test_what_is_not_an_address_of_a_step_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(UserError) as caught:
         await source("", tmp_path, allow_local=True, allow_url=True).find(by_url(url))
     assert caught.value.reason is Reason.STEP_INVALID
@@ -183,7 +181,7 @@ async def test_many_steps_are_found_at_once_in_their_order(
     assert all(script.paths().count(f"/{number}.tgz") == 1 for number in range(40))
 
 
-async def test_a_mistake_is_told_before_a_registry_that_is_down(
+async def test_a_mistake_is_reported_before_a_registry_that_is_down(
     script: Scripted, tmp_path: Path
 ) -> None:
     script.add("/api/steps/lab/greet/*", Reply(status=500))

@@ -43,7 +43,7 @@ async def test_a_step_or_version_that_it_lacks_is_the_standard_one(
     assert found.warnings[0].startswith("version 1.1.4 is gone: Sentinel's own npm-install ")
 
 
-async def test_a_registry_that_answers_with_an_error_is_no_reason_to_fall_back(
+async def test_a_registry_that_answers_with_an_error_is_not_a_reason_to_fall_back(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(InfrastructureError):

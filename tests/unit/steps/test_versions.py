@@ -42,5 +42,5 @@ def test_choosing(wanted: str, versions: list[str], chosen: str | None) -> None:
 @pytest.mark.parametrize(
     "text", ["", "*", "latest", "^1.0.0", "~1", ">=1.0", "1.x", "1.*", "1..0", "1.0.0 ", "1" * 200]
 )
-def test_what_is_no_exact_version(text: str) -> None:
+def test_what_is_not_an_exact_version(text: str) -> None:
     assert not is_exact(text)

@@ -198,7 +198,7 @@ async def test_a_part_of_an_object_is_sent(served: Served) -> None:
     assert await served.store.read(MINE, start=256, length=1) == b""
 
 
-async def test_a_full_store_says_so(tmp_path: Path) -> None:
+async def test_a_full_store_is_reported(tmp_path: Path) -> None:
     async with serving(tmp_path, limit=1000) as served:
         await served.store.put("a", b"x" * 900)
         url, headers = served.store.presign_put("b", size=101, sha256=digest(b"y" * 101))
@@ -319,7 +319,7 @@ async def test_the_probe_says_what_to_do(
     assert (advice in said, secret in said) == (True, False)
 
 
-async def test_a_server_that_is_not_there_is_named() -> None:
+async def test_a_server_that_does_not_exist_is_named() -> None:
     store = ObjectStore.from_settings(
         StoreSettings(url="http://127.0.0.1:1", key=SecretStr(SECRET))
     )

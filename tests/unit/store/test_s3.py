@@ -144,7 +144,7 @@ async def test_a_deletion_that_fails_is_one_plain_error(store: ObjectStore, serv
         await store.delete_prefix("a/")
 
 
-async def test_a_server_that_is_not_there_is_named() -> None:
+async def test_a_server_that_does_not_exist_is_named() -> None:
     store = ObjectStore.from_settings(settings(1))
     assert store is not None
     with pytest.raises(InfrastructureError, match="Could not connect to the endpoint URL"):
