@@ -45,7 +45,7 @@ def packed(
             for directory in (WERCKER_DIR, FETCHED_SOURCE):
                 _directory(tar, directory)
             _file(tar, boxkit, BOXKIT, mode=0o755)
-            _tree(tar, root, names, FETCHED_SOURCE)
+            add_tree(tar, root, names, FETCHED_SOURCE)
             for step in plan.steps:
                 if step.digest:
                     _archive(tar, archives[step.digest], step_dir(step.id))
@@ -55,7 +55,8 @@ def packed(
         yield file  # type: ignore[misc]  # a file in all but its type
 
 
-def _tree(tar: tarfile.TarFile, root: Path, names: Iterable[str], where: str) -> None:
+def add_tree(tar: tarfile.TarFile, root: Path, names: Iterable[str], where: str) -> None:
+    """Add files below `root`, with their directories, below `where`."""
     made: set[str] = set()
     for name in names:
         parts = name.split("/")[:-1]
@@ -109,7 +110,7 @@ def _standard(tar: tarfile.TarFile, name: str, where: str) -> None:
         place(name, folder)
         found = sorted(each for each in Path(folder).rglob("*") if not each.is_dir())
         _directory(tar, where)
-        _tree(tar, Path(folder), (str(each.relative_to(folder)) for each in found), where)
+        add_tree(tar, Path(folder), (str(each.relative_to(folder)) for each in found), where)
 
 
 @contextmanager

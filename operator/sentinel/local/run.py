@@ -205,6 +205,7 @@ class LocalRun:
                 docker=self._docker,
                 box=containers.box,
                 plan=plan,
+                project=self._wanted.project,
                 session=session,
                 view=self._view,
             )

@@ -77,8 +77,30 @@ def test_a_shell_waits_for_the_terminal_as_long_as_it_takes() -> None:
     assert after.notes == ("first",)
 
 
+def test_a_stop_presses_ctrl_c_once() -> None:
+    ours, theirs = socket.socketpair()
+    keyboard, type_ = os.pipe()
+    shown, screen = os.pipe()
+    found: list[bool] = []
+    joined = threading.Thread(
+        target=lambda: found.append(
+            join(ours, keyboard, screen, resize=lambda _: None, stop=lambda: True)
+        )
+    )
+    joined.start()
+    try:
+        assert theirs.recv(100) == b"\x03"
+        theirs.close()
+        joined.join(timeout=10)
+        assert found == [False]
+    finally:
+        for each in (keyboard, type_, shown, screen):
+            os.close(each)
+        ours.close()
+
+
 def test_without_interactive_steps_nothing_changes() -> None:
     before, after = planned(
-        YML.replace("internal/shell", "internal/watch").replace(", cmd: zsh", "")
+        YML.replace("internal/shell: {code: echo hello, cmd: zsh}", "script: {code: x}")
     )
     assert after is before
