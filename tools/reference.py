@@ -513,6 +513,7 @@ NEEDED = {
     "logs": "`get` on builds, and on builds/log of results.sentinel.wercker.com; while it runs, `create` on pods/exec, else `get` on pods/log",
     "output": "`get` on builds, and on builds/output of results.sentinel.wercker.com",
     "shell": "`get` on builds, `create` on pods/exec",
+    "top": "`list` on builds; for CPU and memory, `list` on pods of metrics.k8s.io",
     "wait": "`get` on builds",
     "cancel": "`get` and `patch` on builds",
     "retry": "`get` and `create` on builds",

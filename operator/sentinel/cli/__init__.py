@@ -31,6 +31,7 @@ VERBS = {
     "shell": "sentinel.cli.shell",
     "steps": "sentinel.cli.steps",
     "store": "sentinel.cli.store",
+    "top": "sentinel.cli.top",
     "version": "sentinel.cli.version",
     "wait": "sentinel.cli.wait",
 }

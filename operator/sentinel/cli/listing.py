@@ -13,8 +13,7 @@ import yaml
 from sentinel.api import GROUP
 from sentinel.api.conditions import ConditionType, Phase
 from sentinel.cli.cluster import connect, namespace_option, run
-from sentinel.cli.table import between, print_table, since
-from sentinel.config.findings import visible
+from sentinel.cli.table import between, print_table, since, text_at
 from sentinel.kube.resources import BUILDS
 
 Json = dict[str, Any]
@@ -41,7 +40,7 @@ def list_(namespace: str, everywhere: bool, output: str | None, phases: tuple[st
     place, builds = run(_list(namespace, everywhere=everywhere))
     if phases:
         builds = [raw for raw in builds if _phase(raw) in phases]
-    builds.sort(key=lambda raw: [_text(raw, "metadata", "creationTimestamp"), _name(raw)])
+    builds.sort(key=lambda raw: [text_at(raw, "metadata", "creationTimestamp"), _name(raw)])
     if output in ("json", "yaml"):
         _print_objects(builds, output)
     elif output == "name":
@@ -81,40 +80,35 @@ def _headline(*, everywhere: bool, wide: bool) -> list[str]:
 def _row(raw: Json, *, now: datetime, everywhere: bool, wide: bool) -> list[str]:
     row = [
         _name(raw),
-        _text(raw, "spec", "pipeline") or "build",
+        text_at(raw, "spec", "pipeline") or "build",
         _phase(raw),
-        _text(raw, "status", "progress"),
-        _text(raw, "status", "source", "shortCommit"),
-        since(_text(raw, "metadata", "creationTimestamp"), now=now),
-        between(_text(raw, "status", "startTime"), _text(raw, "status", "completionTime"), now=now),
+        text_at(raw, "status", "progress"),
+        text_at(raw, "status", "source", "shortCommit"),
+        since(text_at(raw, "metadata", "creationTimestamp"), now=now),
+        between(
+            text_at(raw, "status", "startTime"), text_at(raw, "status", "completionTime"), now=now
+        ),
     ]
     if wide:
         row += [
             _reason(raw),
-            _text(raw, "status", "source", "subject"),
-            _text(raw, "status", "image", "digest"),
+            text_at(raw, "status", "source", "subject"),
+            text_at(raw, "status", "image", "digest"),
         ]
-    return [_text(raw, "metadata", "namespace")] * everywhere + [cell or "-" for cell in row]
+    return [text_at(raw, "metadata", "namespace")] * everywhere + [cell or "-" for cell in row]
 
 
 def _name(raw: Json) -> str:
-    return _text(raw, "metadata", "name")
+    return text_at(raw, "metadata", "name")
 
 
 def _phase(raw: Json) -> str:
-    return _text(raw, "status", "phase") or str(Phase.QUEUED)
+    return text_at(raw, "status", "phase") or str(Phase.QUEUED)
 
 
 def _reason(raw: Json) -> str:
     conditions = raw.get("status", {}).get("conditions", [])
     return next(
-        (_text(each, "reason") for each in conditions if each["type"] == ConditionType.SUCCEEDED),
+        (text_at(each, "reason") for each in conditions if each["type"] == ConditionType.SUCCEEDED),
         "",
     )
-
-
-def _text(value: Any, *path: str) -> str:
-    """The printable text at `path`; empty where there is none, so that one odd Build does not hide the rest."""
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return visible(value) if isinstance(value, str) else ""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import click
 
 from sentinel.clock import parse_rfc3339
+from sentinel.config.findings import visible
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
@@ -62,3 +64,10 @@ def since(text: str, *, now: datetime) -> str:
     """How long ago that was; empty for no time."""
     at = moment(text)
     return "" if at is None else rough((now - at).total_seconds())
+
+
+def text_at(value: Any, *path: str) -> str:
+    """The printable text at `path`; empty where there is none, so that one odd Build does not hide the rest."""
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return visible(value) if isinstance(value, str) else ""

@@ -66,4 +66,5 @@ RESULTS = Resource("results.sentinel.wercker.com", "v1alpha1", "builds")
 SUBJECT_ACCESS_REVIEWS = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", namespaced=False
 )
+POD_METRICS = Resource("metrics.k8s.io", "v1beta1", "pods")
 API_SERVICES = Resource("apiregistration.k8s.io", "v1", "apiservices", namespaced=False)

@@ -18,7 +18,7 @@ from sentinel.plan.keys import output, results_prefix, step_log
 from sentinel.results.query import LogQuery
 from sentinel.store.objects import ObjectInfo
 
-PIECE = 512 * 1024
+PIECE = 256 * 1024
 """Bytes that are read at once, and so are in memory for one answer."""
 TAIL_PIECE = 64 * 1024
 TAIL_BYTES = 4 * 1024 * 1024
