@@ -60,6 +60,15 @@ def resolver(tmp_path: Path) -> Iterator[ResolverProcess]:
     process.kill()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ResolverProcess]:
+    """One with the default limits, which runs: nothing that a request does lasts."""
+    process = ResolverProcess(directory=tmp_path_factory.mktemp("resolver"))
+    process.start()
+    yield process
+    process.kill()
+
+
 def git(*arguments: str, cwd: Path, data: bytes | None = None) -> str:
     environment = {
         "PATH": os.environ["PATH"],
@@ -132,24 +141,22 @@ async def honest(resolver: ResolverProcess, root: Path) -> None:
 
 
 async def test_a_repository_becomes_a_commit_and_the_one_pipeline(
-    resolver: ResolverProcess, tmp_path: Path
+    shared: ResolverProcess, tmp_path: Path
 ) -> None:
-    resolver.start()
     url, commit = repository(tmp_path)
-    answer = await ask(resolver, wanted(url))
+    answer = await ask(shared, wanted(url))
     assert (answer.commit, answer.branch, answer.subject) == (commit, "main", "first")
     assert answer.failure is None
     assert list(answer.config.pipelines) == ["build"]
     assert [step.code for step in answer.config.pipelines["build"].steps] == ["echo hello"]
-    await until(lambda: resolver.left() == [] and resolver.children() == [])
+    await until(lambda: shared.left() == [] and shared.children() == [])
 
 
 async def test_a_pipeline_that_does_not_exist_is_a_failure_beside_the_source(
-    resolver: ResolverProcess, tmp_path: Path
+    shared: ResolverProcess, tmp_path: Path
 ) -> None:
-    resolver.start()
     url, commit = repository(tmp_path)
-    answer = await ask(resolver, wanted(url, pipeline="nope"))
+    answer = await ask(shared, wanted(url, pipeline="nope"))
     assert answer.commit == commit
     assert answer.config is None
     assert answer.failure.reason is Reason.PIPELINE_NOT_FOUND
@@ -157,29 +164,27 @@ async def test_a_pipeline_that_does_not_exist_is_a_failure_beside_the_source(
 
 
 async def test_a_repository_that_does_not_exist_is_the_users(
-    resolver: ResolverProcess, tmp_path: Path
+    shared: ResolverProcess, tmp_path: Path
 ) -> None:
-    resolver.start()
     with pytest.raises(UserError) as caught:
-        await ask(resolver, wanted(f"file://{tmp_path}/none.git"))
+        await ask(shared, wanted(f"file://{tmp_path}/none.git"))
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
 
 
 async def test_images_are_looked_up_and_a_known_digest_is_kept(
-    resolver: ResolverProcess, tmp_path: Path
+    shared: ResolverProcess, tmp_path: Path
 ) -> None:
-    resolver.start()
     with server.registry(tmp_path) as host:
         name = f"{host}/team/app:1"
         async with RegistryClient() as client:
             await push_image(client, parse_reference(name), run={"Env": ["A=1"]})
         request = FactsRequest(images=(ImageWanted(name=name),), registries=LOOPBACK)
-        (found,) = (await ask(resolver, request)).images
+        (found,) = (await ask(shared, request)).images
         assert (found.kept, found.env) == (False, (("A", "1"),))
         request = FactsRequest(
             images=(ImageWanted(name=name, known=found.digest),), registries=LOOPBACK
         )
-        (kept,) = (await ask(resolver, request)).images
+        (kept,) = (await ask(shared, request)).images
         assert (kept.kept, kept.digest, kept.env) == (True, found.digest, ())
         missing = FactsRequest(
             images=(
@@ -189,16 +194,15 @@ async def test_images_are_looked_up_and_a_known_digest_is_kept(
             registries=LOOPBACK,
         )
         with pytest.raises(UserError) as caught:
-            await ask(resolver, missing)
+            await ask(shared, missing)
         assert caught.value.reason is Reason.IMAGE_NOT_FOUND
         assert [f"{host}/{each}:1" in caught.value.message for each in "ab"] == [True, True]
         assert caught.value.message.endswith(" (the mirror for b:1, images.mirrors)")
 
 
 async def test_a_pushed_image_is_compared_with_what_was_reported(
-    resolver: ResolverProcess, tmp_path: Path
+    shared: ResolverProcess, tmp_path: Path
 ) -> None:
-    resolver.start()
     with server.registry(tmp_path, login=True) as host:
         login = LoginMessage(host=host, path="", username=server.USER, password=server.PASSWORD)
         keys = keychain_of([login])
@@ -216,7 +220,7 @@ async def test_a_pushed_image_is_compared_with_what_was_reported(
             pull_logins=logins_of(keys),
             registries=LOOPBACK,
         )
-        async with resolver.client().session(namespace="team", build="b") as session:
+        async with shared.client().session(namespace="team", build="b") as session:
             # An image of one layer is not its own base with that layer on top.
             assert "layers of" in await session.pushed(request)
             with pytest.raises(UserError, match="denied pull of"):
@@ -224,17 +228,15 @@ async def test_a_pushed_image_is_compared_with_what_was_reported(
 
 
 async def test_a_registry_of_the_cluster_itself_is_not_connected_to(
-    resolver: ResolverProcess,
+    shared: ResolverProcess,
 ) -> None:
-    resolver.start()
     request = FactsRequest(images=(ImageWanted(name="127.0.0.1:1/team/app:1"),))
     with pytest.raises(UserError, match="is a loopback address") as caught:
-        await ask(resolver, request)
+        await ask(shared, request)
     assert caught.value.reason is Reason.REGISTRY_NOT_ALLOWED
 
 
-async def test_steps_come_with_their_archives(resolver: ResolverProcess, tmp_path: Path) -> None:
-    resolver.start()
+async def test_steps_come_with_their_archives(shared: ResolverProcess, tmp_path: Path) -> None:
     step = tmp_path / "steps/team/greet"
     step.mkdir(parents=True)
     (step / "run.sh").write_text("echo hi\n")
@@ -247,7 +249,7 @@ async def test_steps_come_with_their_archives(resolver: ResolverProcess, tmp_pat
         ),
         rules=RULES.model_copy(update={"registry": str(tmp_path / "steps")}),
     )
-    client = resolver.client()
+    client = shared.client()
     async with client.session(namespace="team", build="b") as session:
         (found,) = (await session.facts(request)).steps
     assert (found.version, found.defaults, found.kept) == ("1.2.0", (("whom", "you"),), False)
@@ -258,9 +260,8 @@ async def test_steps_come_with_their_archives(resolver: ResolverProcess, tmp_pat
 
 
 async def test_a_standard_step_that_the_registry_does_not_have_comes_without_an_archive(
-    resolver: ResolverProcess, tmp_path: Path
+    shared: ResolverProcess, tmp_path: Path
 ) -> None:
-    resolver.start()
     (tmp_path / "steps/team/greet").mkdir(parents=True)
     (tmp_path / "steps/team/greet/run.sh").write_text("echo hi\n")
     request = FactsRequest(
@@ -270,7 +271,7 @@ async def test_a_standard_step_that_the_registry_does_not_have_comes_without_an_
         ),
         rules=RULES.model_copy(update={"registry": str(tmp_path / "steps"), "standard": True}),
     )
-    client = resolver.client()
+    client = shared.client()
     async with client.session(namespace="team", build="b") as session:
         ours, theirs = (await session.facts(request)).steps
     assert (ours.name, ours.standard, ours.digest) == ("npm-test", True, "")
