@@ -135,6 +135,7 @@ async def run_operator(settings: Settings) -> None:
                 commits=tools.commits,
                 keys=keys,
                 metrics=BuildMetrics(namespaces=settings.metrics_namespaces),
+                instance=settings.instance,
             ),
             standalone=True,
             clusterwide=not settings.namespaces,

@@ -19,7 +19,7 @@ from sentinel.engine.supervisor import Supervisor
 from sentinel.engine.workflows import Workflows
 from sentinel.kube.watches import log_in, tune
 from sentinel.observe.metrics import note_event
-from sentinel.plan.names import FINISHED_LABEL, MANAGED_BY, MANAGED_BY_VALUE
+from sentinel.plan.names import FINISHED_LABEL, MANAGED_BY, MANAGED_BY_VALUE, of_instance
 from sentinel.plan.seal import PlanKeys
 
 
@@ -31,6 +31,7 @@ def make_registry(
     commits: Board,
     keys: PlanKeys,
     metrics: BuildMetrics,
+    instance: str = "",
 ) -> kopf.OperatorRegistry:
     """The handlers, on a registry of their own. Of pods that only carry our label nothing is kept."""
     registry = kopf.OperatorRegistry()
@@ -38,11 +39,12 @@ def make_registry(
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         tune(settings)
-        settings.watching.label_selectors[GROUP, "builds"] = f"{FINISHED_LABEL}!=true"
-        settings.watching.label_selectors[GROUP, "imagecommits"] = UNFINISHED
-        settings.watching.label_selectors["pods"] = (
-            f"{MANAGED_BY}={MANAGED_BY_VALUE},{FINISHED_LABEL}!=true"
-        )
+        selectors = settings.watching.label_selectors
+        selectors[GROUP, "builds"] = of_instance(instance, f"{FINISHED_LABEL}!=true")
+        selectors[GROUP, "imagecommits"] = of_instance(instance, UNFINISHED)
+        if instance:
+            selectors[GROUP, "workflowruns"] = of_instance(instance)
+        selectors["pods"] = f"{MANAGED_BY}={MANAGED_BY_VALUE},{FINISHED_LABEL}!=true"
 
     kopf.on.login(registry=registry)(log_in)
 

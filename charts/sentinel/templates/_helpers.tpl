@@ -32,6 +32,9 @@ app.kubernetes.io/component: {{ .component }}
 - name: SENTINEL_NODE_NAME
   valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
 - {name: SENTINEL_NAMESPACES, value: {{ .Values.namespaces | toJson | quote }}}
+{{- with .Values.instance }}
+- {name: SENTINEL_INSTANCE, value: {{ . | quote }}}
+{{- end }}
 - {name: SENTINEL_NETWORK__CLUSTER_RANGES, value: {{ .Values.network.clusterRanges | toJson | quote }}}
 - {name: SENTINEL_NETWORK__ALLOWED, value: {{ .Values.network.allowed | toJson | quote }}}
 - {name: SENTINEL_NETWORK__PLAIN_HTTP, value: {{ .Values.network.plainHttp | toJson | quote }}}

@@ -32,6 +32,7 @@ from sentinel.kube.client import Kube
 from sentinel.kube.resources import IMAGE_COMMITS
 from sentinel.kube.watches import WatchTasks, check_installed, log_in, tune
 from sentinel.observe.health import BEAT_SECONDS, Health, beat
+from sentinel.plan.names import of_instance
 from sentinel.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ async def resync_forever(queue: Queue, tools: Tools, clock: Clock) -> None:
         for namespace in places:
             try:
                 items, _ = await tools.kube.list(
-                    IMAGE_COMMITS, namespace=namespace, labels=selector(tools.settings.node_name)
+                    IMAGE_COMMITS, namespace=namespace, labels=selector(tools.settings)
                 )
             except SentinelError as error:
                 log.warning("listing commits failed: %s", error)
@@ -204,13 +205,13 @@ def make_registry(queue: Queue, settings: Settings) -> kopf.OperatorRegistry:
         if event["type"] != "DELETED":
             queue.offer(dict(event["object"]))
 
-    own = selector(settings.node_name)
+    own = selector(settings)
     return registry
 
 
-def selector(node: str) -> str:
-    """The label selector for the commits of a node that have not ended."""
-    return f"{NODE_LABEL}={node},{UNFINISHED}"
+def selector(settings: Settings) -> str:
+    """The label selector for the commits of our node and installation that have not ended."""
+    return of_instance(settings.instance, f"{NODE_LABEL}={settings.node_name},{UNFINISHED}")
 
 
 def check_settings(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from sentinel.errors import SentinelError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import BUILDS
+from sentinel.plan.names import INSTANCE_LABEL
 from sentinel.plan.workflow import pinned
 
 Json = dict[str, Any]
@@ -52,14 +53,19 @@ def retry(ctx: click.Context, build: str, namespace: str, new_name: str, watch: 
 def again(found: Found, name: str) -> Json:
     """The body of a Build of the same spec, pinned to the revision that `found` had resolved.
 
-    Status, owner references, annotations and our own labels are not copied: the retry has no owner.
+    Status, owner references, annotations and our own labels are not copied, but for the installation's: the retry has
+    no owner.
     """
     spec = {key: value for key, value in found.spec.items() if key != "cancel"}
     if isinstance(spec.get("source"), dict):
         spec["source"] = pinned(spec["source"], found.status.source)
     metadata: Json = {"name": name, "namespace": found.namespace}
     labels = found.raw["metadata"].get("labels") or {}
-    if kept := {key: value for key, value in labels.items() if not _NOT_COPIED.match(key)}:
+    if kept := {
+        key: value
+        for key, value in labels.items()
+        if key == INSTANCE_LABEL or not _NOT_COPIED.match(key)
+    }:
         metadata["labels"] = kept
     return {"apiVersion": API_VERSION, "kind": "Build", "metadata": metadata, "spec": spec}
 

@@ -43,7 +43,7 @@ from sentinel.errors import (
 )
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import IMAGE_COMMITS
-from sentinel.plan.names import BOX, BRANCH_LABEL
+from sentinel.plan.names import BOX, BRANCH_LABEL, instance_label
 from sentinel.plan.pod import owner_reference
 from sentinel.source.address import without_query
 from sentinel.text import count_of
@@ -232,6 +232,7 @@ async def _ask(attempt: Attempt, request: CommitRequest, *, pod: dict[str, Any])
                 **attempt.id.labels,
                 NODE_LABEL: node,
                 ACTIVE_LABEL: ACTIVE_SCRATCH if request.scratch_from else ACTIVE,
+                **instance_label(attempt.tools.settings.instance),
             },
             "ownerReferences": [owner_reference(attempt.build)],
         },

@@ -26,6 +26,7 @@ from sentinel.plan.names import (
     UID_LABEL,
     AttemptId,
     labelled,
+    of_instance,
     sealed_plan,
 )
 from sentinel.plan.seal import check_object, open_plan
@@ -84,11 +85,15 @@ def _check_signature(tools: Tools, resource: Resource, raw: dict[str, Any], of: 
 async def find_made(tools: Tools, *, namespace: str | None) -> list[dict[str, Any]]:
     """The metadata of all pods and ImageCommits that builds have made, in one namespace or in all."""
     found: list[dict[str, Any]] = []
+    ours = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
     for resource in (PODS, IMAGE_COMMITS):
         async for raw in tools.kube.each(
             resource,
             namespace=namespace,
-            labels=f"{MANAGED_BY}={MANAGED_BY_VALUE}",
+            # A pod is ours by its signature.
+            labels=of_instance(tools.settings.instance, ours)
+            if resource is IMAGE_COMMITS
+            else ours,
             metadata_only=True,
         ):
             if resource is IMAGE_COMMITS or is_signed(raw, keys=tools.keys):

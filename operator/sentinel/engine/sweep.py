@@ -22,7 +22,7 @@ from sentinel.engine.workflows import Workflows
 from sentinel.errors import SentinelError, TransientError
 from sentinel.kube.resources import BUILDS, WORKFLOW_RUNS, Resource
 from sentinel.plan.history import BUILD, RUN, History, Removal, limits_of, read_entry
-from sentinel.plan.names import FINISHED_LABEL
+from sentinel.plan.names import FINISHED_LABEL, INSTANCE_LABEL, of_instance
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +51,26 @@ async def sweep(tools: Tools, supervisor: Supervisor) -> History:
     builders = await find_builders(tools)
     history = History(limits_of(tools.settings))
     unfinished: set[str] = set()
+    instance = tools.settings.instance
     for namespace in places:
         made = await find_made(tools, namespace=namespace)
         known: set[str] = set()
         for labels in (f"{FINISHED_LABEL}!=true", f"{FINISHED_LABEL}=true"):
-            async for raw in tools.kube.each(BUILDS, namespace=namespace, labels=labels):
+            selector = of_instance(instance, labels)
+            async for raw in tools.kube.each(BUILDS, namespace=namespace, labels=selector):
                 known.add(raw["metadata"]["uid"])
                 if (raw["metadata"].get("labels") or {}).get(FINISHED_LABEL) != "true":
                     unfinished.add(raw["metadata"]["uid"])
                 _look_at(supervisor, history, raw)
+        if instance:
+            # Another installation's now, or nobody's yet: what we made for them before is not an orphan.
+            others = tools.kube.each(
+                BUILDS,
+                namespace=namespace,
+                labels=f"{INSTANCE_LABEL}!={instance}",
+                metadata_only=True,
+            )
+            known |= {raw["metadata"]["uid"] async for raw in others}
         await remove_orphans(tools, made, builds=known)
     await remove_builders(tools, builders, builds=unfinished)
     due = list(history.removals(kind=BUILD, now=tools.clock.now()))
@@ -84,7 +95,9 @@ async def sweep_runs(tools: Tools, workflows: Workflows, history: History) -> No
     """
     places: list[str | None] = [*tools.settings.namespaces] or [None]
     for namespace in places:
-        async for raw in tools.kube.each(WORKFLOW_RUNS, namespace=namespace):
+        async for raw in tools.kube.each(
+            WORKFLOW_RUNS, namespace=namespace, labels=of_instance(tools.settings.instance)
+        ):
             entry = read_entry(raw, kind=RUN)
             history.add(entry)
             if not entry.finished:

@@ -34,6 +34,7 @@ from sentinel.errors import (
 from sentinel.kube.errors import AlreadyExists, ApiError, NotFound
 from sentinel.kube.events import Recorder
 from sentinel.kube.resources import BUILDS, WORKFLOW_RUNS
+from sentinel.plan.names import instance_label
 from sentinel.plan.refusals import classify_refusal, refused
 from sentinel.plan.workflow import RUN_UID_LABEL, asks_for, decide, owned_by, pipelines_of, summary
 from sentinel.resolver.client import raise_failure
@@ -249,6 +250,9 @@ class _One:
     async def _create(self, body: Mapping[str, Any]) -> SentinelError | None:
         """Create a Build, or say why it cannot be. One that is there already is ours if it asks for the same."""
         kube, namespace = self._tools.kube, self._run.namespace
+        meta = body["metadata"]
+        labels = {**meta["labels"], **instance_label(self._tools.settings.instance)}
+        body = {**body, "metadata": {**meta, "labels": labels}}
         try:
             await kube.create(BUILDS, dict(body), namespace=namespace)
         except AlreadyExists:

@@ -21,6 +21,7 @@ BUILD_LABEL = f"{GROUP}/build"
 UID_LABEL = f"{GROUP}/uid"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 FINISHED_LABEL = f"{GROUP}/finished"
+INSTANCE_LABEL = f"{GROUP}/instance"
 PLAN_ANNOTATION = f"{GROUP}/plan"
 SIGNATURE_ANNOTATION = f"{GROUP}/signature"
 
@@ -38,6 +39,17 @@ FETCH_VARIABLE = "SENTINEL_FETCH"
 
 _LABEL_LENGTH = 63
 _DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+
+
+def of_instance(instance: str, selector: str = "") -> str:
+    """A label selector narrowed to what belongs to an installation; to nothing more where that has no name."""
+    ours = f"{INSTANCE_LABEL}={instance}" if instance else ""
+    return ",".join(part for part in (selector, ours) if part)
+
+
+def instance_label(instance: str) -> dict[str, str]:
+    """The label of what belongs to an installation."""
+    return {INSTANCE_LABEL: instance} if instance else {}
 
 
 def is_dns_name(alias: str) -> bool:

@@ -19,7 +19,8 @@ from sentinel.api.podshape import unknown_fields
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
 from sentinel.plan.names import MANAGED_BY
-from sentinel.settings import PodPolicy, Settings
+from sentinel.settings import Settings
+from sentinel.settings.pods import PodPolicy
 
 SHOWN = 8
 """Problems that one message names."""

@@ -27,6 +27,7 @@ from sentinel.kube.resources import BUILDS
 from sentinel.network import Policy
 from sentinel.observe.health import Health, serve_health
 from sentinel.observe.metrics import LEADING, REGISTRY
+from sentinel.plan.names import of_instance
 from sentinel.reports.cursors import Cursors
 from sentinel.reports.destinations import Destinations
 from sentinel.reports.outbox import Outbox
@@ -140,14 +141,17 @@ async def _run(settings: Settings) -> None:
         await cursors.flush()
         health.leading = True
         places: list[str | None] = [*settings.namespaces] or [None]
+        ours = of_instance(settings.instance)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_end_when_lost(lease), name="lease")
                 group.create_task(outbox.run(), name="outbox")
                 group.create_task(outbox.flush_forever(), name="cursors")
-                group.create_task(_resync_forever(kube, outbox, places, clock), name="resync")
+                group.create_task(_resync_forever(kube, outbox, places, clock, ours), name="resync")
                 for place in places:
-                    group.create_task(_watch_forever(kube, outbox, place, clock), name="watch")
+                    group.create_task(
+                        _watch_forever(kube, outbox, place, clock, ours), name="watch"
+                    )
         finally:
             # What was delivered in the last second must not be delivered again.
             await asyncio.shield(_flush(cursors))
@@ -184,13 +188,18 @@ async def _end_when_lost(lease: LeaderLease) -> None:
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves
 
 
-async def _watch_forever(kube: Kube, outbox: Outbox, namespace: str | None, clock: Clock) -> None:
-    """Offer every Build, and each change of it. A watch without a resourceVersion begins with all there are."""
+async def _watch_forever(
+    kube: Kube, outbox: Outbox, namespace: str | None, clock: Clock, ours: str
+) -> None:
+    """Offer every Build that the selector `ours` has, and each change of it.
+
+    A watch without a resourceVersion begins with all that there are.
+    """
     version = ""
     while True:
         try:
             async with aclosing(
-                kube.watch(BUILDS, namespace=namespace, resource_version=version)
+                kube.watch(BUILDS, namespace=namespace, labels=ours, resource_version=version)
             ) as changes:
                 async for kind, raw in changes:
                     version = str(raw["metadata"].get("resourceVersion", version))
@@ -205,7 +214,7 @@ async def _watch_forever(kube: Kube, outbox: Outbox, namespace: str | None, cloc
 
 
 async def _resync_forever(
-    kube: Kube, outbox: Outbox, places: list[str | None], clock: Clock
+    kube: Kube, outbox: Outbox, places: list[str | None], clock: Clock, ours: str
 ) -> None:
     """List all Builds now and then: what was deleted while no watch ran has left no other trace."""
     while True:
@@ -216,7 +225,7 @@ async def _resync_forever(
             present: set[str] = set()
             reported: set[str] = set()
             for namespace in places:
-                async for raw in kube.each(BUILDS, namespace=namespace):
+                async for raw in kube.each(BUILDS, namespace=namespace, labels=ours):
                     present.add(raw["metadata"]["uid"])
                     if not outbox.is_past(raw):
                         reported.add(raw["metadata"]["uid"])

@@ -15,47 +15,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sentinel.network import Policy
 from sentinel.settings.engine import EngineSettings
 from sentinel.settings.images import ImageSettings
-from sentinel.settings.pods import PodDefaults
+from sentinel.settings.pods import PodPolicy
 from sentinel.settings.proxy import ProxySettings
 from sentinel.settings.reports import ReportSettings
 from sentinel.settings.results import ResultsSettings
 from sentinel.settings.retention import RetentionSettings
 from sentinel.settings.store import CacheSettings, StoreSettings
-
-
-class PodPolicy(BaseModel):
-    """What Builds may ask for their pods in `spec.pod`, besides resources, node selectors, affinity, pull Secrets and a
-    security context that takes rights away. All lists are empty by default, which allows nothing; `*` in a pattern
-    matches any text.
-    """
-
-    service_accounts: Annotated[
-        list[str],
-        Field(
-            description="Patterns of service accounts; the token is mounted only of one of these."
-        ),
-    ] = []
-    priority_classes: Annotated[list[str], Field(description="Patterns of priority classes.")] = []
-    runtime_classes: Annotated[list[str], Field(description="Patterns of runtime classes.")] = []
-    tolerations: Annotated[
-        list[str],
-        Field(
-            description="Patterns of the keys of taints that builds may tolerate; `*` allows all."
-        ),
-    ] = []
-    label_prefixes: Annotated[
-        list[str], Field(description="What keys of additional labels may begin with.")
-    ] = []
-    annotation_prefixes: Annotated[
-        list[str],
-        Field(
-            description="What keys of additional annotations may begin with. Annotations configure admission, meshes "
-            "and runtimes: allow no prefix that something in the cluster reads."
-        ),
-    ] = []
-    defaults: Annotated[
-        PodDefaults, Field(description="What build pods have where their Build does not say.")
-    ] = PodDefaults()
 
 
 class NetworkSettings(BaseModel):
@@ -281,6 +246,15 @@ class Settings(BaseSettings):
     namespaces: Annotated[
         list[str], Field(description="Namespaces to watch; empty: all of them.")
     ] = []
+    instance: Annotated[
+        str,
+        Field(
+            max_length=63,
+            pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$",
+            description="Name of this installation. With one, it drives Builds and WorkflowRuns with the label "
+            "sentinel.wercker.com/instance of that value and no others. Empty: all.",
+        ),
+    ] = ""
     pod_name: Annotated[
         str, Field(description="Name of the operator's own pod: the identity in the Lease.")
     ] = ""

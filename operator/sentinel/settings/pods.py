@@ -1,4 +1,4 @@
-"""Settings of build pods: what they have where their Build does not say otherwise."""
+"""Settings of build pods: what Builds may ask for, and what they have where their Build does not say otherwise."""
 
 from __future__ import annotations
 
@@ -45,3 +45,38 @@ class PodDefaults(BaseModel):
         dict[str, dict[str, str]],
         Field(description="Requests and limits of a service, for Builds that state none."),
     ] = {"requests": {"cpu": "50m", "memory": "64Mi"}}
+
+
+class PodPolicy(BaseModel):
+    """What Builds may ask for their pods in `spec.pod`, besides resources, node selectors, affinity, pull Secrets and a
+    security context that takes rights away. All lists are empty by default, which allows nothing; `*` in a pattern
+    matches any text.
+    """
+
+    service_accounts: Annotated[
+        list[str],
+        Field(
+            description="Patterns of service accounts; the token is mounted only of one of these."
+        ),
+    ] = []
+    priority_classes: Annotated[list[str], Field(description="Patterns of priority classes.")] = []
+    runtime_classes: Annotated[list[str], Field(description="Patterns of runtime classes.")] = []
+    tolerations: Annotated[
+        list[str],
+        Field(
+            description="Patterns of the keys of taints that builds may tolerate; `*` allows all."
+        ),
+    ] = []
+    label_prefixes: Annotated[
+        list[str], Field(description="What keys of additional labels may begin with.")
+    ] = []
+    annotation_prefixes: Annotated[
+        list[str],
+        Field(
+            description="What keys of additional annotations may begin with. Annotations configure admission, meshes "
+            "and runtimes: allow no prefix that something in the cluster reads."
+        ),
+    ] = []
+    defaults: Annotated[
+        PodDefaults, Field(description="What build pods have where their Build does not say.")
+    ] = PodDefaults()

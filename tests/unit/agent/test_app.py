@@ -36,9 +36,10 @@ def test_an_agent_must_know_its_node() -> None:
 
 
 def test_only_the_nodes_own_open_commits_are_watched() -> None:
-    assert selector("node-1") == (
-        "sentinel.wercker.com/node=node-1,sentinel.wercker.com/active in (true,scratch)"
-    )
+    ours = "sentinel.wercker.com/node=node-1,sentinel.wercker.com/active in (true,scratch)"
+    assert selector(Settings(node_name="node-1")) == ours
+    second = Settings(node_name="node-1", instance="second")
+    assert selector(second) == f"{ours},sentinel.wercker.com/instance=second"
 
 
 def test_the_spool_is_emptied_of_our_own_leftovers_only(tmp_path: Path) -> None:

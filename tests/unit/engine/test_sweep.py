@@ -18,7 +18,13 @@ from sentinel.engine.run import Tools
 from sentinel.engine.supervisor import Supervisor
 from sentinel.engine.sweep import sweep
 from sentinel.kube.errors import Forbidden, Unavailable
-from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, UID_LABEL, AttemptId
+from sentinel.plan.names import (
+    FINISHED_LABEL,
+    INSTANCE_LABEL,
+    PLAN_ANNOTATION,
+    UID_LABEL,
+    AttemptId,
+)
 from sentinel.plan.seal import seal_plan, sign_object
 from sentinel.resolver.shelf import Known
 from sentinel.settings import Settings
@@ -247,3 +253,21 @@ async def test_a_sweep_deletes_a_bounded_number(monkeypatch: pytest.MonkeyPatch)
     assert kube.deleted == [("builds", "b0"), ("builds", "b1")]
     await run(kube)
     assert kube.deleted[2:] == [("builds", "b2")]
+
+
+async def test_an_installation_with_a_name_leaves_the_builds_of_others_alone() -> None:
+    ours = build("ours", uid="uid-ours")
+    ours["metadata"]["labels"][INSTANCE_LABEL] = "second"
+    theirs = ended("theirs", "5s", uid="uid-theirs")
+    theirs["metadata"]["labels"][INSTANCE_LABEL] = "first"
+    unnamed = build("unnamed", uid="uid-unnamed")
+    commit = made("imagecommits", of="gone", uid=OTHER)
+    commit["metadata"]["labels"][INSTANCE_LABEL] = "first"
+    # Made for it before this installation had a name: no orphan.
+    pod = made("pods", of="unnamed", uid="uid-unnamed")
+    kube = FakeApi(builds=[ours, theirs, unnamed], pods=[pod], imagecommits=[commit])
+
+    supervisor = await run(kube, instance="second")
+
+    assert supervisor.offered == ["ours"]
+    assert kube.deleted == []

@@ -14,8 +14,8 @@ from sentinel.plan.model import PlanCache
 from sentinel.plan.names import PLAN_ANNOTATION
 from sentinel.plan.pod import make_pod, sign_pod
 from sentinel.plan.seal import PlanKeys, open_plan, pod_imprint
-from sentinel.settings import NetworkSettings, PodPolicy, SourceSettings
-from sentinel.settings.pods import PodDefaults
+from sentinel.settings import NetworkSettings, SourceSettings
+from sentinel.settings.pods import PodDefaults, PodPolicy
 
 FETCH = {
     "url": "https://git.example.com/acme/hello.git",
