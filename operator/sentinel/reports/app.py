@@ -141,16 +141,18 @@ async def _run(settings: Settings) -> None:
         await cursors.flush()
         health.leading = True
         places: list[str | None] = [*settings.namespaces] or [None]
-        ours = of_instance(settings.instance)
+        selector = of_instance(settings.instance)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_end_when_lost(lease), name="lease")
                 group.create_task(outbox.run(), name="outbox")
                 group.create_task(outbox.flush_forever(), name="cursors")
-                group.create_task(_resync_forever(kube, outbox, places, clock, ours), name="resync")
+                group.create_task(
+                    _resync_forever(kube, outbox, places, clock, selector), name="resync"
+                )
                 for place in places:
                     group.create_task(
-                        _watch_forever(kube, outbox, place, clock, ours), name="watch"
+                        _watch_forever(kube, outbox, place, clock, selector), name="watch"
                     )
         finally:
             # What was delivered in the last second must not be delivered again.
@@ -189,9 +191,9 @@ async def _end_when_lost(lease: LeaderLease) -> None:
 
 
 async def _watch_forever(
-    kube: Kube, outbox: Outbox, namespace: str | None, clock: Clock, ours: str
+    kube: Kube, outbox: Outbox, namespace: str | None, clock: Clock, selector: str
 ) -> None:
-    """Offer every Build that the selector `ours` has, and each change of it.
+    """Offer every Build that `selector` has, and each change of it.
 
     A watch without a resourceVersion begins with all that there are.
     """
@@ -199,7 +201,7 @@ async def _watch_forever(
     while True:
         try:
             async with aclosing(
-                kube.watch(BUILDS, namespace=namespace, labels=ours, resource_version=version)
+                kube.watch(BUILDS, namespace=namespace, labels=selector, resource_version=version)
             ) as changes:
                 async for kind, raw in changes:
                     version = str(raw["metadata"].get("resourceVersion", version))
@@ -214,7 +216,7 @@ async def _watch_forever(
 
 
 async def _resync_forever(
-    kube: Kube, outbox: Outbox, places: list[str | None], clock: Clock, ours: str
+    kube: Kube, outbox: Outbox, places: list[str | None], clock: Clock, selector: str
 ) -> None:
     """List all Builds now and then: what was deleted while no watch ran has left no other trace."""
     while True:
@@ -225,7 +227,7 @@ async def _resync_forever(
             present: set[str] = set()
             reported: set[str] = set()
             for namespace in places:
-                async for raw in kube.each(BUILDS, namespace=namespace, labels=ours):
+                async for raw in kube.each(BUILDS, namespace=namespace, labels=selector):
                     present.add(raw["metadata"]["uid"])
                     if not outbox.is_past(raw):
                         reported.add(raw["metadata"]["uid"])
