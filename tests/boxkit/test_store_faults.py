@@ -128,7 +128,7 @@ async def end_of(
         phase=str(run.writer.status.phase),
         reason=ended.reason,
         message=ended.message,
-        pod="deleted" if name in server.deleted else "kept",
+        pod="kept" if name in server.pods else "deleted",
         log=store.objects.get(LOG, (None,))[0],
         output=_content(store.objects[OUTPUT][0]) if OUTPUT in store.objects else None,
     )
@@ -168,7 +168,7 @@ def _is_put(method: str, path: str) -> bool:
     [
         Fault(kind="down", times=6),
         Fault(kind="status", status=503, code="SlowDown", times=6),
-        Fault(kind="status", status=507, code="XMinioStorageFull", times=6),
+        Fault(kind="status", status=507, code="XMinioStorageFull", times=2, only=_is_output),
         Fault(kind="cut", times=6, only=_is_put),
         Fault(kind="unanswered", times=2, only=_is_put),
         Fault(kind="slow", rate=400_000),
@@ -205,11 +205,12 @@ async def test_clocks_that_differ_by_an_hour_end_the_build_and_keep_the_pod(
     assert end.message.startswith("the output was not stored: HTTP 403: ")
 
 
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (507, "XMinioStorageFull")])
 async def test_an_output_that_is_refused_again_and_again_ends_the_build_and_keeps_the_pod(
-    start: Start, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+    start: Start, store: FaultyStore, monkeypatch: pytest.MonkeyPatch, status: int, code: str
 ) -> None:
     """The log is stored, but the output is in the pod only."""
-    store.faults = [Fault(kind="status", status=403, code="AccessDenied", only=_is_output)]
+    store.faults = [Fault(kind="status", status=status, code=code, only=_is_output)]
     end = await end_of(start, store, monkeypatch, close=60)
     assert (end.phase, end.reason, end.pod) == ("Errored", "StoreFailed", "kept")
     assert (end.log, end.output) == (PRINTED, None)
@@ -220,7 +221,7 @@ async def test_an_output_that_is_refused_again_and_again_ends_the_build_and_keep
     "fault",
     [
         Fault(kind="down"),
-        Fault(kind="status", status=507, code="XMinioStorageFull"),
+        Fault(kind="status", status=500, code="InternalError"),
         Fault(kind="cut", only=_is_put),
     ],
     ids=lambda fault: fault.kind,

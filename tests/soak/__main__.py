@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import Awaitable
@@ -46,6 +47,10 @@ OUT = ROOT / "build/soak.json"
 
 
 async def _measure(lab: Lab, part: Part, count: int) -> dict[str, Any]:
+    work = asyncio.current_task()
+    assert work is not None
+    # After SIGTERM too, the settings that were there before come back.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
     async with world(lab) as here:
         return await part(here, count=count)
 

@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,7 +92,11 @@ class FaultyStore:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
     store: FaultyStore
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that break off, and a store behind that is not there: not worth a word."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -175,7 +180,11 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in self.headers.items():
                 if name.lower() not in ("connection", "expect"):
                     connection.putheader(name, value)
-            connection.endheaders(body or None)
+            connection.endheaders()
+            with suppress(
+                OSError
+            ):  # it may have answered, and closed, before it had all of the body
+                connection.send(body)
             answer = connection.getresponse()
             content = answer.read()
             dropped = ("connection", "transfer-encoding", "content-length", "date", "server")

@@ -57,8 +57,8 @@ def cases() -> dict[str, Case]:
         "500 for a minute": Case(
             fault=Fault(kind="status", status=500, code="InternalError"), seconds=60
         ),
-        "full (507) for a minute": Case(
-            fault=Fault(kind="status", status=507, code="XMinioStorageFull"), seconds=60
+        "full (507)": Case(
+            fault=Fault(kind="status", status=507, code="XMinioStorageFull"), ends="Errored"
         ),
         "403": Case(fault=Fault(kind="status", status=403, code="AccessDenied"), ends="Errored"),
         "403 for the output only": Case(
