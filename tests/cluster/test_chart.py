@@ -54,8 +54,13 @@ WORKLOADS = {
     "operator": ("Deployment", "operator"),
     "agent": ("DaemonSet", "agent"),
     "reporter": ("Deployment", "reports"),
+    "results": ("Deployment", "results"),
 }
-REPORTS = {"reports": {"werckerAPI": {"url": "https://api.example.com"}}}
+EVERYTHING = {
+    "reports": {"werckerAPI": {"url": "https://api.example.com"}},
+    "store": {"bucket": "b"},
+}
+"""Values with which there are all these workloads."""
 
 
 def render(lab: Lab, folder: Path, values: dict[str, Any], *, release: str = "x") -> Manifests:
@@ -88,7 +93,7 @@ def test_every_knob_of_a_workload_lands_in_its_pod(
     lab: Lab, tmp_path: Path, component: str
 ) -> None:
     kind, section = WORKLOADS[component]
-    found = render(lab, tmp_path, merged(REPORTS, {section: COMMON}))
+    found = render(lab, tmp_path, merged(EVERYTHING, {section: COMMON}))
     template = found[kind, f"x-sentinel-{component}"]["spec"]["template"]
     metadata, spec = template["metadata"], template["spec"]
     container = next(each for each in spec["containers"] if each["name"] == component)
@@ -130,7 +135,7 @@ def test_null_leaves_a_security_context_or_a_part_of_it_out(
     kind, section = WORKLOADS[component]
     parts = {"podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}}
     source = {"source": {"securityContext": {"runAsUser": None, "runAsGroup": None}}}
-    found = render(lab, tmp_path, merged(REPORTS, {section: parts}, source))
+    found = render(lab, tmp_path, merged(EVERYTHING, {section: parts}, source))
     spec = found[kind, f"x-sentinel-{component}"]["spec"]["template"]["spec"]
     assert not {"runAsUser", "runAsGroup", "fsGroup"} & spec["securityContext"].keys()
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -139,7 +144,7 @@ def test_null_leaves_a_security_context_or_a_part_of_it_out(
     assert context["runAsNonRoot"] is True
 
     nothing = {"podSecurityContext": None, "securityContext": None}
-    found = render(lab, tmp_path, merged(REPORTS, {section: nothing}))
+    found = render(lab, tmp_path, merged(EVERYTHING, {section: nothing}))
     spec = found[kind, f"x-sentinel-{component}"]["spec"]["template"]["spec"]
     assert "securityContext" not in spec
     assert all("securityContext" not in each for each in spec["containers"])
@@ -151,7 +156,7 @@ def test_a_service_account_that_exists_gets_the_rights(
 ) -> None:
     kind, section = WORKLOADS[component]
     own = {section: {"serviceAccount": {"create": False, "name": "mine"}}}
-    found = render(lab, tmp_path, merged(REPORTS, own))
+    found = render(lab, tmp_path, merged(EVERYTHING, own))
     assert ("ServiceAccount", f"x-sentinel-{component}") not in found
     template = found[kind, f"x-sentinel-{component}"]["spec"]["template"]
     assert template["spec"]["serviceAccountName"] == "mine"
@@ -225,7 +230,7 @@ def test_defaults_of_build_pods_are_the_setting(lab: Lab, tmp_path: Path) -> Non
 
 def test_large_numbers_are_written_as_numbers(lab: Lab, tmp_path: Path) -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
-    found = render(lab, tmp_path, merged(REPORTS, dict(largest(schema))))
+    found = render(lab, tmp_path, merged(EVERYTHING, dict(largest(schema))))
     texts = [value for value in variables(found).values() if re.search(r"\de\+?\d", value)]
     assert texts == []
     assert variables(found)["SENTINEL_MAX_BUILDS"] == "3000000"
@@ -285,7 +290,7 @@ def test_what_watches_sentinel_is_rendered_where_it_is_wanted(lab: Lab, tmp_path
     kinds = {kind for kind, _ in render(lab, tmp_path, {})}
     assert not kinds & {"ServiceMonitor", "PrometheusRule", "ConfigMap", "NetworkPolicy"}
 
-    found = render(lab, tmp_path, merged(REPORTS, MONITORING))
+    found = render(lab, tmp_path, merged(EVERYTHING, MONITORING))
     monitor = found["ServiceMonitor", "x-sentinel"]
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     assert monitor["spec"]["endpoints"] == [
@@ -332,7 +337,7 @@ def test_alerts_and_dashboard_use_metrics_and_labels_that_exist(lab: Lab, tmp_pa
     page = (ROOT / "docs/reference/metrics.md").read_text()
     rows = re.findall(r"^\| `(sentinel_[a-z_]+)` \| ([^|]*)\|", page, re.MULTILINE)
     labels = {name: set(re.findall(r"`([a-z]+)`", text)) for name, text in rows}
-    found = render(lab, tmp_path, merged(REPORTS, MONITORING))
+    found = render(lab, tmp_path, merged(EVERYTHING, MONITORING))
     expressions = [
         rule["expr"] for rule in found["PrometheusRule", "x-sentinel"]["spec"]["groups"][0]["rules"]
     ]
@@ -360,8 +365,13 @@ def test_alerts_and_dashboard_use_metrics_and_labels_that_exist(lab: Lab, tmp_pa
 def test_the_network_policies_let_in_what_tests_and_scrapes(lab: Lab, tmp_path: Path) -> None:
     scrape = {"from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]}
     values = {"networkPolicy": {"enabled": True, "ingress": [scrape]}}
-    found = render(lab, tmp_path, merged(REPORTS, values))
+    found = render(lab, tmp_path, merged(EVERYTHING, values))
     test = found["Pod", "x-sentinel-test"]["metadata"]["labels"]
+    # The API server has no pod to select.
+    assert found["NetworkPolicy", "x-sentinel-results"]["spec"]["ingress"] == [
+        {"ports": [{"protocol": "TCP", "port": 8443}]},
+        scrape,
+    ]
     assert found["NetworkPolicy", "x-sentinel-agent"]["spec"]["ingress"] == [scrape]
     first, second = found["NetworkPolicy", "x-sentinel-operator"]["spec"]["ingress"]
     assert second == scrape
