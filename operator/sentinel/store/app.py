@@ -43,7 +43,9 @@ async def run_store(served: Served, *, secret: str) -> None:
     try:
         async with serve_health(health, port=served.health_port):
             await asyncio.to_thread(directory.open)
-            async with server.running(served.host, served.port, tls=_context(served)) as url:
+            async with server.running(
+                served.host, served.port, tls=_context(served), follow=health.follow
+            ) as url:
                 room = directory.room() // 1024**2
                 log.info("serving %s at %s; it has room for %d MiB", served.path, url, room)
                 health.ready = True

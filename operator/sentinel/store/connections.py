@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from ssl import SSLContext
 from typing import Any
@@ -37,9 +37,18 @@ class Connections:
 
     @asynccontextmanager
     async def serving(
-        self, app: web.Application, host: str, port: int, *, tls: SSLContext | None = None
+        self,
+        app: web.Application,
+        host: str,
+        port: int,
+        *,
+        tls: SSLContext | None,
+        follow: Callable[[asyncio.Task[None]], None],
     ) -> AsyncIterator[tuple[str, int]]:
-        """Listen while the block runs; the address. Port 0 is any free one. OSError where it cannot be had."""
+        """Listen while the block runs; the address. Port 0 is any free one. OSError where it cannot be had.
+
+        `follow` gets the task that closes connections.
+        """
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -60,6 +69,7 @@ class Connections:
         try:
             listener = await loop.create_server(connected, host, port, ssl=tls, backlog=256)
             looking = asyncio.create_task(self._look(server), name="connections")
+            follow(looking)
             try:
                 bound = listener.sockets[0].getsockname()
                 yield bound[0], bound[1]

@@ -1,4 +1,4 @@
-"""The object store of `sentinel store`: presigned URLs for boxkit, and requests of our own, signed for a minute.
+"""The object store of `sentinel store`: presigned URLs for boxkit, and requests of our own, signed for five minutes.
 
 The key never travels: whoever listens on the way has a URL for one object and one method.
 """
@@ -42,7 +42,7 @@ _CONDITION = {"If-None-Match": "*"}
 
 _BEHIND_ALL = "z" * 200  # no key comes after it
 _WORKERS = 8
-_SECONDS = 60  # for which a request of our own is signed
+_SECONDS = 300  # for which a request of our own is signed
 _TIMEOUT = 30.0
 _AGAIN = Backoff(first=0.2, longest=2.0, tries=3)
 _SKEW = 30.0  # seconds between two clocks that are worth a sentence

@@ -1,8 +1,8 @@
 """`sentinel store`: a directory as the object store, by http, for boxes and operator alike.
 
 Every request carries its permission in its URL (`signing.py`). A box has URLs of its own build's objects only, each for
-one object and one method; the operator signs its own requests for a minute. Bytes go from the connection to the disk
-and back; no object is held in memory.
+one object and one method; the operator signs its own requests, for five minutes each. Bytes go from the connection to
+the disk and back; no object is held in memory.
 
 | status | |
 | --- | --- |
@@ -98,9 +98,17 @@ class StoreServer:
 
     @asynccontextmanager
     async def running(
-        self, host: str, port: int, *, tls: SSLContext | None = None
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: SSLContext | None = None,
+        follow: Callable[[asyncio.Task[None]], None] = lambda _: None,
     ) -> AsyncIterator[str]:
-        """Listen while the block runs; the URL. Port 0 is any free one. OSError where the address cannot be had."""
+        """Listen while the block runs; the URL. Port 0 is any free one. OSError where the address cannot be had.
+
+        `follow` gets the tasks without which the process has to be restarted.
+        """
         app = web.Application(middlewares=[self._counted])
         app.add_routes(
             [
@@ -108,11 +116,12 @@ class StoreServer:
                 web.route("*", "/objects/{key:.+}", self._object),
             ]
         )
-        async with self._connections.serving(app, host, port, tls=tls) as (address, bound):
+        async with self._connections.serving(app, host, port, tls=tls, follow=follow) as bound:
             sweeping = asyncio.create_task(self._sweep_forever(), name="used URLs")
+            follow(sweeping)
             try:
-                name = f"[{address}]" if ":" in address else address
-                yield f"{'https' if tls else 'http'}://{name}:{bound}"
+                name = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+                yield f"{'https' if tls else 'http'}://{name}:{bound[1]}"
             finally:
                 sweeping.cancel()
                 await asyncio.gather(sweeping, return_exceptions=True)
@@ -334,10 +343,13 @@ class _File(web.FileResponse):
         self._seconds, self._busy = seconds, busy
 
     async def prepare(self, request: web.BaseRequest) -> Any:
+        # To a client that takes gzip, aiohttp sends the file of this name with .gz: another object.
+        headers = request.headers.copy()
+        headers.popall("Accept-Encoding", None)
         with self._busy(request):
             try:
                 async with asyncio.timeout(self._seconds):
-                    return await super().prepare(request)
+                    return await super().prepare(request.clone(headers=headers))
             except TimeoutError:
                 if request.transport is not None:
                     request.transport.abort()

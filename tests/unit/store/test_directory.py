@@ -198,6 +198,16 @@ async def test_a_part_of_an_object_is_sent(served: Served) -> None:
     assert await served.store.read(MINE, start=256, length=1) == b""
 
 
+async def test_a_client_that_takes_gzip_gets_no_other_object(served: Served) -> None:
+    await served.store.put("a", b"mine")
+    await served.store.put("a.gz", b"another")
+    await served.store.put("a.br", b"another")
+    url = served.store.presign_get("a")
+    headers = {"Accept-Encoding": "gzip, br"}
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
+        assert (await answer.read(), "Content-Encoding" in answer.headers) == (b"mine", False)
+
+
 async def test_a_full_store_is_reported(tmp_path: Path) -> None:
     async with serving(tmp_path, limit=1000) as served:
         await served.store.put("a", b"x" * 900)
