@@ -126,7 +126,7 @@ async def start(runtime: Runtime, settings: Settings) -> None:
     for container in await runtime.recover():
         log.warning("container %s was left paused by an earlier agent: resumed it", container)
     await asyncio.to_thread(empty_spool, Path(settings.spool))
-    log.info("agent of node %s, %s", settings.node_name, version)
+    log.info("agent %s of node %s, %s", __version__, settings.node_name, version)
 
 
 def empty_spool(spool: Path) -> None:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from sentinel import __version__
 from sentinel.api.build import PodStatus
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
@@ -105,6 +106,16 @@ def connector(
 
 async def open_box(attempt: Attempt) -> None:
     """Have the box prepared for the steps, unless it was before: then its Secrets need not exist any more."""
+    await _open(attempt)
+    welcome = attempt.session.welcome
+    if welcome is not None and welcome.version not in ("", __version__):
+        namespace, name = attempt.run.key
+        log.info(
+            "build %s/%s: boxkit %s, operator %s", namespace, name, welcome.version, __version__
+        )
+
+
+async def _open(attempt: Attempt) -> None:
     # A new box is not asked first whether it is open: that would cost every build a round trip.
     session, environment = attempt.session, attempt.environment
     ready = environment.done() and environment.exception() is None

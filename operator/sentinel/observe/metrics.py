@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
+from sentinel import __version__
+
 REGISTRY = CollectorRegistry()
 """Of this process. Not the library's own: what another library registers there is not ours to show."""
 
@@ -42,6 +44,10 @@ LAST_EVENT = Gauge(
     registry=REGISTRY,
 )
 
+INFO = Gauge(
+    "sentinel_info", "1; the label is the release of the process.", ["version"], registry=REGISTRY
+)
+INFO.labels(__version__).set(1)
 LEADING = Gauge(
     "sentinel_leading",
     "1 in the process that holds the Lease, 0 in a standby.",
