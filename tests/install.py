@@ -181,6 +181,8 @@ def render(lab: Lab) -> str:
             "template",
             RELEASE,
             str(ROOT / "charts/sentinel"),
+            # The pod of `helm test` is no part of an installation.
+            "--skip-tests",
             "--namespace",
             NAMESPACE,
         ],
