@@ -53,7 +53,7 @@ def cases() -> dict[str, Case]:
         "down for two minutes": Case(fault=Fault(kind="down"), seconds=120),
         # Longer than a URL is valid: those of the first try have expired then.
         "down, and URLs expire": Case(fault=Fault(kind="down"), seconds=2 * URL_SECONDS),
-        "slow: 256 KiB/s": Case(fault=Fault(kind="slow", rate=256 * 1024)),
+        "slow: 1 MiB/s": Case(fault=Fault(kind="slow", rate=MIB)),
         "500 for a minute": Case(
             fault=Fault(kind="status", status=500, code="InternalError"), seconds=60
         ),
@@ -74,7 +74,12 @@ async def measure(here: World, *, count: int) -> dict[str, Any]:
     """`store_faults`: outcomes by case, with how many were green without output, lost something, or ended otherwise."""
     behind = urlsplit(here.lab.s3_endpoint).netloc
     with FaultyStore(behind=behind, host=here.lab.gateway) as store:
-        more = {"store.endpoint": store.url, "store.urlSeconds": str(URL_SECONDS)}
+        more = {
+            "store.endpoint": store.url,
+            "operator.extraEnv[0].name": "SENTINEL_STORE__URL_SECONDS",
+            # A string for helm, where a whole number would be a number.
+            "operator.extraEnv[0].value": f"{URL_SECONDS}.0",
+        }
         await asyncio.to_thread(install, here.lab, quiet=True, more=more)
         try:
             return await _measure(here, store)
