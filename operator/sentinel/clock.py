@@ -12,27 +12,27 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What time is it, how long has it been, wait. Tests pass one whose time they move themselves."""
+    """The current time, elapsed time, and waiting. Tests pass one whose time they move themselves."""
 
     def now(self) -> datetime:
-        """The hour, with tzinfo UTC: for people and for the API server. Jumps when the node's clock is set."""
+        """The current time, with tzinfo UTC: for people and for the API server. Jumps when the node's clock is set."""
 
     def monotonic(self) -> float:
         """Seconds from some beginning, never going back: for deadlines."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; zero and less only let others run."""
+        """Wait; zero and less only yield to other tasks."""
 
 
 class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
-        """The hour, UTC."""
+        """The current time in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds since the machine started, or so."""
+        """Seconds of the machine's monotonic clock."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
@@ -43,7 +43,7 @@ class SystemClock:
 def rfc3339(moment: datetime, *, micro: bool = False) -> str:
     """`2026-11-23T08:58:41Z`, or with `micro` six digits after the second (Kubernetes' Time and MicroTime).
 
-    Raises ValueError for a time without a zone, which could mean any hour.
+    Raises ValueError for a time without a zone, which is ambiguous.
     """
     if moment.tzinfo is None:
         raise ValueError(f"{moment!r} has no time zone")

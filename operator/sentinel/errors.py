@@ -87,7 +87,7 @@ class GoneError(SentinelError):
 class BoxEnded(SentinelError):
     """The box takes no more requests: its session is closed or its container has ended.
 
-    Says nothing about the Build or its result. Whoever catches it looks at the pod.
+    Says nothing about the Build or its result. The handler looks at the pod.
     """
 
 

@@ -93,7 +93,7 @@ class Folded:
 
     @contextmanager
     def handed_over(self) -> Iterator[None]:
-        """The terminal is somebody else's while the block runs."""
+        """The terminal belongs to another program while the block runs."""
         self._pause()
         try:
             yield

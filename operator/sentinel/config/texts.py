@@ -1,5 +1,5 @@
 """Slips around texts: a quote that stays open, a block that is not further in than its key, a value that begins like
-a list. Also a merge that was not finished. Told by the lines around, like those of `syntax`.
+a list. Also a merge that was not finished. Recognised by the lines around, like those of `syntax`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The life of a build, top to bottom. Somebody who reads only this file knows the product.
+"""The life of a build, top to bottom. A reader of only this file knows the product.
 
 Every stage first looks, then acts: after a restart of the operator the same coroutine runs again, and each stage finds
 its own trace (the status, the pod with its Plan, the journal in the box, the ImageCommit) and returns at once. There is

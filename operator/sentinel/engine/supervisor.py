@@ -84,7 +84,7 @@ class Supervisor:
         if raw["metadata"].get("labels", {}).get(FINISHED_LABEL) == "true":
             return
         if raw["metadata"].get("deletionTimestamp"):
-            # Somebody waits for what it owns to go first: no work for it, and no new pod, from now on.
+            # A foreground deletion waits for what it owns: no work for it, and no new pod, from now on.
             self._let_go(raw)
             return
         cancelled = bool(raw.get("spec", {}).get("cancel"))

@@ -209,14 +209,14 @@ class _One:
         return next(each for each in self.status.pipelines if each.name == name)
 
     async def _show(self, pipelines: list[PipelineStatus]) -> None:
-        told = summary(self._run, pipelines)
+        now = summary(self._run, pipelines)
         retry = self._run.spec.retry
-        self._change(pipelines=pipelines, progress=told.progress, phase=told.phase, retry=retry)
-        if not told.ended:
-            self._condition(ConditionType.SUCCEEDED, "Unknown", told.reason, told.message)
+        self._change(pipelines=pipelines, progress=now.progress, phase=now.phase, retry=retry)
+        if not now.ended:
+            self._condition(ConditionType.SUCCEEDED, "Unknown", now.reason, now.message)
             await self._write()
             return
-        await self._finish(told.phase, told.reason, told.message)
+        await self._finish(now.phase, now.reason, now.message)
 
     async def end(self, error: SentinelError) -> None:
         """End the run before any Build of it exists."""

@@ -2,7 +2,7 @@
 
 A candidate trusts no other clock than its own: it takes a Lease whose record did not change for the holder's own
 duration, measured here. The identity is the pod's name, so that a container restarted in its pod leads again at once.
-Not here: what to do on loss. Whoever waits on `lost` has to stop at once (`app.begin_anew`): another leads soon.
+Not here: what to do on loss. Who waits on `lost` has to stop at once (`app.begin_anew`): another leads soon.
 
 The Lease alone is no fence against a leader that hangs and wakes up. Names are locks and status writes carry
 resourceVersions; `epoch` counts the acquisitions.

@@ -67,7 +67,7 @@ def is_read_only(build: Build, source: PlanSource) -> bool:
 def is_pull_ref(source: PlanSource) -> bool:
     """Whether the source was fetched by a ref that is neither a branch nor a tag, like pull/7/head.
 
-    Whoever may open a pull request decides what is in it. A full commit id says nothing of where it comes from, and
+    The author of a pull request decides what is in it. A full commit id says nothing of where it comes from, and
     counts as the project's own.
     """
     ref = source.ref

@@ -96,8 +96,8 @@ def _source(request: SourceRequest, scratch: Path) -> SourceAnswer:
     except UserError as error:
         return answer.model_copy(update={"failure": failure_of(error)})
     loaded = load(text)
-    told = relevant(loaded, request.pipeline)[:MOST_DIAGNOSTICS]
-    more = {"diagnostics": told, "generated": text.decode() if name == GENERATED else ""}
+    reported = relevant(loaded, request.pipeline)[:MOST_DIAGNOSTICS]
+    more = {"diagnostics": reported, "generated": text.decode() if name == GENERATED else ""}
     try:
         pipeline = pipeline_of(loaded, request.pipeline, path=name)
     except UserError as error:

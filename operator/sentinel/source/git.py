@@ -6,7 +6,7 @@ them. For HEAD it is one `git clone`: a fetch does not say which branch HEAD is,
 Servers without that filter give no blobs, or everything; then the same commands take longer.
 
 Nothing is kept: each call has a directory of its own below `cache_dir`, so no lock and no stale state, and nobody reads
-through us what only somebody else's credentials can fetch.
+through us what only another user's credentials can fetch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Archives as streams of entries: what `tarreader` and `zipreader` give and `unpack` writes, and the way to the bytes.
 
-Whoever made the archive may mean harm, so nothing it declares is believed: every byte that comes out of a decompressor
+The archive may be hostile, so nothing it declares is trusted: every byte that comes out of a decompressor
 is counted, and the first one too many ends the work. The standard library only, and of that only what starts fast.
 """
 

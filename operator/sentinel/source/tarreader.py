@@ -171,15 +171,15 @@ def _records(text: bytes) -> dict[bytes, bytes]:
 
 def _checksum_holds(block: bytes) -> bool:
     try:
-        told = _number(block[148:156])
+        declared = _number(block[148:156])
     except Refused:
         return False
     unsigned = sum(block[:148]) + 256 + sum(block[156:])
-    if told == unsigned:
+    if declared == unsigned:
         return True
     # Old Sun tars added up signed bytes.
     high = sum(1 for byte in block[:148] + block[156:] if byte > 127)
-    return told == unsigned - 256 * high
+    return declared == unsigned - 256 * high
 
 
 def _number(field: bytes) -> int:

@@ -294,7 +294,7 @@ class Tree:
                 dst_dir_fd=here,
                 follow_symlinks=False,
             )
-            # Whoever copies the tree makes them files of their own.
+            # Copying the tree makes them separate files.
             self._add_bytes(os.stat(_raw(name), dir_fd=here).st_size, entry)
         finally:
             os.close(here)

@@ -290,7 +290,7 @@ class StepServer:
         archive = _Archive(fingerprint=now, packed=packed, path=room / "step.tar.gz")
         self._archives[str(step)] = archive
         if known is not None:
-            # Whoever is reading it has it open.
+            # A request that is reading it has it open.
             shutil.rmtree(known.path.parent, ignore_errors=True)
         return archive
 

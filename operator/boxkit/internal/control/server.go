@@ -35,7 +35,7 @@ const (
 type Session interface {
 	// Handle carries out a request and returns its answer, framed.
 	Handle(ctx context.Context, kind string, id int64, message []byte) []byte
-	// Build is whose session it is; nobody's, with attempt 0, before `open`.
+	// Build is whose session it is; none, with attempt 0, before `open`.
 	Build() (uid string, attempt int)
 	// Since returns the encoded records after a number; Last is the newest one's.
 	Since(seq int64) [][]byte

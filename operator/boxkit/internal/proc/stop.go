@@ -55,15 +55,15 @@ const freezing = 200 * time.Millisecond
 
 // StopAll stops every process of the steps: TERM, and after grace KILL. It returns when they are gone.
 //
-// They stand still while they are told: a shell that forks while we look would otherwise wait for a child that never
+// They stand still while they are signalled: a shell that forks while we look would otherwise wait for a child that never
 // heard of it.
 func StopAll(grace time.Duration) {
 	deadline := time.Now().Add(grace)
-	told := freeze(time.Now().Add(min(grace, freezing)))
-	for pid := range told {
+	signalled := freeze(time.Now().Add(min(grace, freezing)))
+	for pid := range signalled {
 		_ = syscall.Kill(pid, syscall.SIGTERM)
 	}
-	for pid := range told {
+	for pid := range signalled {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
 	// Looking around takes long where thousands of processes fight for the processor; the KILL must not wait for it.
@@ -84,12 +84,12 @@ func StopAll(grace time.Duration) {
 			return
 		}
 		for pid, parent := range living {
-			before, heard := told[pid]
+			before, heard := signalled[pid]
 			now := programOf(pid)
-			// A child that bash has forked and that was told before its exec has forgotten it; another one's parent
+			// A child that bash has forked and that was signalled before its exec has forgotten it; another one's parent
 			// ended and left it to us.
 			if heard && now != before || !heard && parent == self {
-				told[pid] = now
+				signalled[pid] = now
 				_ = syscall.Kill(pid, syscall.SIGTERM)
 			}
 		}

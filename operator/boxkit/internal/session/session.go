@@ -139,7 +139,7 @@ func (s *Session) Terminate() {
 	close(s.terminated)
 }
 
-// Build is whose session it is: nobody's, with attempt 0, until it was opened.
+// Build is whose session it is: none, with attempt 0, until it was opened.
 func (s *Session) Build() (uid string, attempt int) {
 	if o := s.settled(); o != nil {
 		return o.build, o.attempt

@@ -89,7 +89,7 @@ func Put(ctx context.Context, client *http.Client, to wire.Target, what Content)
 }
 
 // final says whether another try with the same URL is in vain. 501 is how stores refuse conditional writes, 507 means
-// that the store's disk is full, which somebody has to mend.
+// that the store's disk is full, which an administrator has to fix.
 func (e *Refusal) final() bool {
 	return e.status == http.StatusNotImplemented || e.status == http.StatusInsufficientStorage ||
 		e.status < 500 && e.status != http.StatusTooManyRequests && e.status != http.StatusRequestTimeout
