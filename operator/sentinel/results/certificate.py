@@ -1,7 +1,8 @@
 """The server's certificate: a Secret of the release's namespace, and its authority in the APIService's caBundle.
 
 The chart makes the Secret without data; the first server fills it, so that no key is in a chart or a manifest and the
-server needs no right to create Secrets. A Secret that another controller fills (cert-manager, for example) is used as it is.
+server needs no right to create Secrets. A Secret that another controller fills (cert-manager, for example) is used as
+it is.
 """
 
 from __future__ import annotations
