@@ -97,7 +97,9 @@ async def _rounds(node: Node, agent: Agent, engine: docker.APIClient | None) -> 
         for figures, seconds in ((ours, mine), (theirs, other)):
             for key, value in (seconds or {}).items():
                 figures[key].append(value * 1000)
-    middle = {key: round(statistics.median(values), 1) for key, values in ours.items()}
+    middle: dict[str, Any] = {
+        key: round(statistics.median(values), 1) for key, values in ours.items()
+    }
     if engine:
         middle |= {"engine": {k: round(statistics.median(v), 1) for k, v in theirs.items()}}
     return middle

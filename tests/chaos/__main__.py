@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.boxkit.conftest import ROOT
+from tests.chaos.agentkills import agent_kills
 from tests.chaos.clustercuts import exec_refused, stream_cuts_cluster
 from tests.chaos.findings import faultless
 from tests.chaos.hostoperator import in_its_stead
@@ -65,6 +66,7 @@ def faults(*, seed: int, share: float) -> dict[str, Callable[[], Awaitable[dict[
             lab=lab(), count=some(100), seed=seed, log=LOG
         ),
         "operator_kills": lambda: operator_kills(lab=lab(), count=some(200), seed=seed, log=LOG),
+        "agent_kills": lambda: agent_kills(lab=lab(), count=some(50), seed=seed),
         "kubelet_restarts": lambda: kubelet_restarts(lab=lab(), count=some(5), seed=seed),
         "apiserver_restarts": lambda: apiserver_restarts(lab=lab(), count=some(10), seed=seed),
         "node_lost": lambda: node_lost(lab=lab(), seed=seed),

@@ -75,8 +75,10 @@ class Node(Protocol):
     """A node with one box, and how to run an image on it."""
 
     settings: Settings
-    identity: Identity
     pod: dict[str, Any]
+
+    @property
+    def identity(self) -> Identity: ...
 
     def box(self, script: str) -> str:
         """Run a script in the box; what it prints."""

@@ -65,13 +65,13 @@ def check_agents(image: PlanImage, settings: Settings) -> None:
 def engine_for_pipeline(pipeline: Pipeline) -> str:
     """What `docker: true` of this pipeline needs that the operator does not have; "" where nothing is missing.
 
-    A daemon of the node's would give every build root on it, and containerd nodes have none.
+    A daemon of the node's would give every build root on it.
     """
     if not pipeline.docker:
         return ""
     return (
-        "a Docker daemon, which is not supported: nodes run containerd. internal/docker-build and internal/docker-run "
-        "need none"
+        "a Docker daemon, which is not supported: a node's own would give the build root on the node. "
+        "internal/docker-build and internal/docker-run need none"
     )
 
 
