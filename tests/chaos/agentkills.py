@@ -32,7 +32,7 @@ WRITTEN = 30_000_000
 
 
 async def agent_kills(*, lab: Lab, count: int, seed: int) -> dict[str, Any]:
-    """`count` kills on each runtime. `paused` counts those that left the box paused, which the next start mends."""
+    """`count` kills on each runtime. `paused_<runtime>` counts those that left the box paused, for the next to thaw."""
     dice = random.Random(seed)
     findings = Findings.of("left_paused", "left_notes", "left_files", "not_committed")
     kubectl, namespace = Kubectl(lab), f"chaos-{uuid.uuid4().hex[:8]}"
@@ -53,14 +53,15 @@ async def _kills(
 ) -> None:
     container = node.identity.container_id.partition("//")[2]
     whole = await _victim(node, after=None)
+    findings.more[f"paused_{name}"] = 0
     for at in range(count):
         moment = dice.uniform(0, whole)
         await _victim(node, after=moment)
-        findings.faults[f"{name} SIGKILL"] += 1
+        findings.faults[f"SIGKILL {name}"] += 1
         async with opened(node.settings) as runtime:
             freezer = cast(Freezer, runtime)
             if await freezer.state(container) is State.PAUSED:
-                findings.faults[f"{name} paused"] += 1
+                findings.more[f"paused_{name}"] += 1
             await start(runtime, node.settings)
             where = f"{name}, killed {moment:.3f} s after its start"
             if await freezer.state(container) is not State.RUNNING:
