@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import Builds, steps
+from tests.cluster.conftest import Builds
 from tests.cluster.test_deploy import child
 from tests.install import NAMESPACE, environ, install
 from tests.kubectl import Kubectl, condition
@@ -35,7 +35,7 @@ build:
           for path in /list /objects/x '/list?method=LIST&key=&expires=9999999999&signature=0'; do
             exec 3<>/dev/tcp/sentinel-store.sentinel-system.svc/8080
             printf 'GET %s HTTP/1.0\\r\\n\\r\\n' "$path" >&3
-            head -n 1 <&3 | cut -d ' ' -f 2
+            read -r _ status _ <&3; echo "$status"
           done
 deploy:
   steps:
@@ -125,7 +125,6 @@ def test_logs_output_and_cache_are_kept_in_a_directory(
     assert sentinel_command(builds, access, "logs", "full", "--step", "work").startswith(
         "cached: kept\n"
     )
-    assert [state for _, state, _ in steps(full)] == ["Passed", "Passed"]
     assert (full["status"]["phase"], condition(full, "Succeeded")["reason"]) == (
         "Errored",
         "StoreFailed",

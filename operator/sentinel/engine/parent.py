@@ -201,7 +201,7 @@ class _Family:
         if store is None or any(each.status.results is None for each in builds.values()):
             raise UserError(
                 f"the output of Build {parent.name}, the parent, was not kept: the operator had no object store. Set "
-                "spec.source, or have store.bucket set",
+                "spec.source, or have store.bucket or store.volume set",
                 reason=Reason.SOURCE_NOT_FOUND,
             )
         inputs = self.run.build.spec.inputs

@@ -46,7 +46,8 @@ async def deliver_steps(attempt: Attempt) -> None:
         names = ", ".join(f"{step.owner}/{step.name} ({size} KiB)" for step, size in sizes.items())
         raise UserError(
             f"steps are too large: {names}. Without an object store those of a build may have "
-            f"{INLINE_BYTES // 1024} KiB together, packed: set store.bucket of the operator, or use smaller steps",
+            f"{INLINE_BYTES // 1024} KiB together, packed: set store.bucket or store.volume of the chart, or "
+            "use smaller steps",
             reason=Reason.STEP_INVALID,
         )
     body = {

@@ -47,7 +47,9 @@ async def run_results(settings: Settings) -> None:
     """Serve until SIGTERM. Raises UserError without a store, or where the cluster has no front proxy."""
     store = ObjectStore.from_settings(settings.store)
     if store is None:
-        raise UserError("there is nothing to serve without an object store: set store.bucket")
+        raise UserError(
+            "there is nothing to serve without an object store: set store.bucket or store.url"
+        )
     health, clock = Health(), SystemClock()
     async with AsyncExitStack() as stack:
         stack.callback(store.close)
