@@ -6,6 +6,7 @@ All 22 pipelines of `pipelines.py` are in `make soak`; here are three of them.
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_a_project_is_built_with_all_that_it_uses(local: Local, tmp_path: Path) 
     root = project(
         tmp_path / "shop", local.text(PROJECT), {"ENVIRONMENT": "XXX_TOKEN=top-secret\n"}
     )
-    image = f"local/{tmp_path.name.lower()}:1"
+    image = f"local/{uuid.uuid4().hex[:8]}:1"
     env = tmp_path / "env"
     env.write_text("X_WHO=world\nXXX_TOKEN=top-secret\n")
     green = local.run(root, f"--env-file={env}", f"--commit={image}")
