@@ -177,8 +177,13 @@ async def _interruptible(local: LocalRun, cancel: asyncio.Event, view: View) -> 
     """The outcome of a run that the first SIGINT or SIGTERM cancels, and the second stops."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(local.run())
 
+    stopping = asyncio.Event()
+
     def interrupt() -> None:
+        if stopping.is_set():
+            return  # containers are being removed, which takes no longer than Docker Engine needs
         if cancel.is_set():
+            stopping.set()
             task.cancel()
             return
         cancel.set()

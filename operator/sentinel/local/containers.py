@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import requests
 from docker import errors
 from docker.types import Mount
 
@@ -74,8 +75,17 @@ class Containers:
 
     def _fill(self, filler: str, **what: Any) -> None:
         # A user that is not root writes to the session too; a pod's volumes are for everybody.
-        with packed(self.plan, writable=[SESSION_DIR, *self._writable()], **what) as tar:
-            self.docker.api.put_archive(filler, "/", tar)
+        writable = [SESSION_DIR, *self._writable()]
+        try:
+            with packed(self.plan, writable=writable, **what) as tar:
+                self.docker.api.put_archive(filler, "/", tar)
+        except requests.RequestException:
+            raise
+        except OSError as error:
+            raise UserError(
+                f"the project's files cannot be read: {visible(str(error))}",
+                reason=Reason.SOURCE_NOT_FOUND,
+            ) from error
 
     def _restore(self, filler: str, cache: Path) -> None:
         """Put a cache that was kept where the box looks for it. There may be none."""

@@ -13,6 +13,7 @@ from docker import errors
 
 from sentinel.api.reasons import Reason
 from sentinel.config.findings import visible
+from sentinel.engine.guard import to_the_end
 from sentinel.errors import InfrastructureError
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ class Docker:
 
     def __init__(self, api: Any) -> None:
         self.api = api
+        self._calls: set[asyncio.Future[Any]] = set()
 
     @classmethod
     def connect(cls) -> Self:
@@ -46,9 +48,15 @@ class Docker:
         return str(self.api.base_url)
 
     async def do(self, call: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        """`call(...)` in a thread. Raises InfrastructureError; docker's NotFound and 409 come as `errors.APIError`."""
+        """`call(...)` in a thread. Raises InfrastructureError; docker's 404 and 409 come as `errors.APIError`.
+
+        A call goes on where its caller is cancelled: see `idle`.
+        """
+        made = asyncio.ensure_future(asyncio.to_thread(call, *arguments, **options))
+        self._calls.add(made)
+        made.add_done_callback(self._calls.discard)
         try:
-            return await asyncio.to_thread(call, *arguments, **options)
+            return await to_the_end(_result(made))
         except errors.APIError as error:
             if error.status_code in (404, 409):
                 raise
@@ -59,8 +67,17 @@ class Docker:
         except (errors.DockerException, requests.RequestException, OSError) as error:
             raise _unavailable(error) from error
 
+    async def idle(self) -> None:
+        """Wait for all calls that are under way: what they make is there then, and can be removed."""
+        while self._calls:
+            await asyncio.wait(set(self._calls))
+
     def close(self) -> None:
         self.api.close()
+
+
+async def _result(made: asyncio.Future[T]) -> T:
+    return await asyncio.shield(made)
 
 
 def _unavailable(error: Exception) -> InfrastructureError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -48,14 +50,23 @@ async def find_image(
 async def _pull(docker: Docker, name: str, login: Credential | None) -> None:
     known = {"username": login.username, "password": login.password} if login else None
 
+    stop = threading.Event()
+
     def pull() -> str:
         last = ""
         for line in docker.api.pull(name, stream=True, decode=True, auth_config=known):
             last = str(line.get("error") or last)
+            if stop.is_set():
+                break
         return last
 
+    pulling = asyncio.ensure_future(docker.do(pull))
     try:
-        problem = await docker.do(pull)
+        problem = await asyncio.shield(pulling)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.gather(pulling, return_exceptions=True)
+        raise
     except errors.APIError as error:
         problem = str(error.explanation or error)
     except InfrastructureError as error:

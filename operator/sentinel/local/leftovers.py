@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,18 +21,18 @@ LABEL = "com.wercker.sentinel.run"
 
 
 @contextmanager
-def alive(folder: Path, *, run: str, host: str) -> Iterator[None]:
-    """Hold the file of a run while the block runs. `host` is the engine's address."""
+def alive(folder: Path, *, run: str, host: str) -> Iterator[Callable[[], None]]:
+    """Hold the file of a run while the block runs. `host` is the engine's address.
+
+    The block calls what it is given once nothing is left; else the next run removes what there is.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / run
     with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(host)
         file.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        yield lambda: path.unlink(missing_ok=True)
 
 
 def dead_runs(folder: Path, *, host: str) -> list[str]:
@@ -59,11 +59,21 @@ def remove_run(docker: Docker, run: str) -> None:
     containers = docker.api.containers(all=True, filters=wanted)
     # The box holds the network of the others: it goes last.
     for each in sorted(containers, key=lambda each: _is_box(each["Names"])):
-        with suppress(errors.NotFound):
+        with _gone():
             docker.api.remove_container(each["Id"], force=True, v=True)
     for each in docker.api.volumes(filters=wanted)["Volumes"] or []:
-        with suppress(errors.NotFound):
+        with _gone():
             docker.api.remove_volume(each["Name"], force=True)
+
+
+@contextmanager
+def _gone() -> Iterator[None]:
+    """What is gone, or is being removed by another run at this moment, is no error."""
+    try:
+        yield
+    except errors.APIError as error:
+        if error.status_code not in (404, 409):
+            raise
 
 
 def _is_box(names: list[str]) -> bool:

@@ -7,8 +7,9 @@ and the next one removes its containers.
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -107,6 +108,9 @@ class LocalRun:
             outcome = Outcome.failed(Reason.CANCELLED, e.message)
         except SentinelError as e:
             outcome = Outcome.failed(e.reason or Reason.INTERNAL, e.message)
+        except errors.APIError as e:
+            message = f"Docker Engine refused: {visible(str(e.explanation or e))}"
+            outcome = Outcome.failed(Reason.CONTAINER_CREATE_FAILED, message)
         finally:
             self._view.close()
         self._view.finished(outcome, seconds=time.monotonic() - began, result=self._result)
@@ -115,13 +119,18 @@ class LocalRun:
     async def _run(self) -> Outcome:
         docker, folder, uid = self._docker, home() / "alive", self._wanted.uid
         await docker.do(sweep, docker, folder, host=docker.host)
-        with alive(folder, run=uid, host=docker.host):
+        with alive(folder, run=uid, host=docker.host) as forget:
             try:
                 planned = await self._unless_cancelled(self._plan())
                 self._view.planned(planned.plan)
                 return await self._contain(planned)
             finally:
-                await to_the_end(docker.do(remove_run, docker, uid))
+                await to_the_end(self._clean_up(forget))
+
+    async def _clean_up(self, forget: Callable[[], None]) -> None:
+        await self._docker.idle()
+        await self._docker.do(remove_run, self._docker, self._wanted.uid)
+        forget()
 
     async def _plan(self) -> Planned:
         prepared = await prepare(self._wanted, settings=self._settings, cache=home() / "steps")
@@ -162,14 +171,11 @@ class LocalRun:
             cache=home() / "boxkit",
             note=self._view.note,
         )
-        self._kept.begin()
+        names = await asyncio.to_thread(self._begin, plan.ignore_file)
         containers = Containers(
             docker=self._docker, plan=plan, run=self._wanted.uid, network=options.network
         )
         cache = self._kept.cache_of(plan.pipeline) if options.use_cache else None
-        names = await asyncio.to_thread(
-            files_of, self._wanted.project, ignore_file=plan.ignore_file
-        )
         await self._unless_cancelled(
             containers.start(
                 root=self._wanted.project.root,
@@ -183,6 +189,17 @@ class LocalRun:
             return await self._converse(planned, containers)
         except BoxEnded as e:
             raise await self._why_ended(containers.box, e) from e
+
+    def _begin(self, ignore_file: str) -> list[str]:
+        """Make `.sentinel`, and list the source's files."""
+        project = self._wanted.project
+        try:
+            self._kept.begin()
+            return files_of(project, ignore_file=ignore_file)
+        except (OSError, subprocess.CalledProcessError) as e:
+            raise UserError(
+                f"{project.root} cannot be used: {visible(str(e))}", reason=Reason.SOURCE_NOT_FOUND
+            ) from e
 
     async def _converse(self, planned: Planned, containers: Containers) -> Outcome:
         plan = planned.plan

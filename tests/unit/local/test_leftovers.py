@@ -29,8 +29,9 @@ def test_only_runs_whose_process_is_gone_are_dead(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with alive(tmp_path, run="mine", host="unix://a"):
+        with alive(tmp_path, run="mine", host="unix://a") as forget:
             assert dead_runs(tmp_path, host="unix://a") == []
+            forget()
         other.kill()
     assert dead_runs(tmp_path, host="unix://a") == ["other"]
     assert dead_runs(tmp_path, host="unix://b") == []
