@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.cluster.conftest import Builds
-from tests.install import NAMESPACE, ROOT, environ, install, render
+from tests.install import NAMESPACE, RELEASE, ROOT, environ, install, render
 from tests.kubectl import Kubectl, KubectlError, condition
 from tests.lab.state import Lab
 
@@ -182,6 +182,9 @@ def test_a_rollout_with_two_replicas_ends_and_an_operator_always_leads(builds: B
         assert kubectl("get", "--raw", f"{path}/livez") == "ok"
         expected = "leading" if pod["metadata"]["name"] == leader(kubectl) else "standby"
         assert kubectl("get", "--raw", f"{path}/readyz") == expected
+
+    done = helm(builds.lab, "test", RELEASE, "--namespace", NAMESPACE, "--timeout", "100s")
+    assert done.returncode == 0, done.stdout + done.stderr
 
     # An image that cannot be pulled: the operators that run go on.
     kubectl("set", "image", deployment, "-n", NAMESPACE, "*=registry.invalid/sentinel:none")
