@@ -106,34 +106,34 @@ def run(
     if shell_on_failure and not interactive:
         raise click.UsageError("--shell-on-failure needs a terminal")
     view = _view(output)
+    options = Options(
+        boxkit=boxkit,
+        commit=commit,
+        network=network,
+        pull=pull,
+        use_cache=not no_cache,
+        interactive=interactive,
+        shell_on_failure=shell_on_failure,
+    )
 
     async def work() -> Outcome:
-        docker = Docker.connect()
-        cancel = asyncio.Event()
+        # What is wrong with the directory is found without an engine.
+        wanted = Wanted(
+            project=read_project(folder),
+            uid=str(uuid.uuid4()),
+            started=datetime.now(UTC),
+            pipeline=pipeline,
+            target=deploy_target,
+            selection=Selection(only=only, first=first, last=last),
+            given=_given(env_file, folder),
+        )
+        settings, cancel, docker = _settings(), asyncio.Event(), Docker.connect()
         try:
-            wanted = Wanted(
-                project=read_project(folder),
-                uid=str(uuid.uuid4()),
-                started=datetime.now(UTC),
-                pipeline=pipeline,
-                target=deploy_target,
-                selection=Selection(only=only, first=first, last=last),
-                given=_given(env_file, folder),
-            )
-            options = Options(
-                boxkit=boxkit,
-                commit=commit,
-                network=network,
-                pull=pull,
-                use_cache=not no_cache,
-                interactive=interactive,
-                shell_on_failure=shell_on_failure,
-            )
             local = LocalRun(
                 wanted,
                 options=options,
                 docker=docker,
-                settings=_settings(),
+                settings=settings,
                 view=view,
                 cancel=cancel,
             )
