@@ -110,12 +110,14 @@ def make_runtime(settings: Settings, clock: Clock) -> Runtime:
             socket=settings.docker_socket,
             state=settings.docker_state,
             root=settings.runtime_root,
+            instance=settings.instance,
             clock=clock,
         )
     return ContainerdRuntime(
         socket=settings.containerd_socket,
         state=settings.containerd_state,
         root=settings.runtime_root,
+        instance=settings.instance,
         clock=clock,
     )
 

@@ -203,3 +203,10 @@ async def test_what_a_dead_agent_left_frozen_is_thawed(opened: Any, state: str) 
         assert await node.runtime.recover() == ()
         assert dict(node.notes) == {}
         assert node.state == ("running" if state == "paused" else state)
+
+
+async def test_a_box_that_another_installation_froze_is_left_alone(opened: Any) -> None:
+    theirs = NOTE | {"sentinel.wercker.com/instance": "theirs"}
+    async with opened("paused", {"sentinel-c1": theirs}) as node:
+        assert await node.runtime.recover() == ()
+        assert (node.state, list(node.notes)) == ("paused", ["sentinel-c1"])

@@ -29,7 +29,7 @@ from sentinel.agent.runtimes.base import (
     reached,
 )
 from sentinel.agent.runtimes.containerd_api import TASK_PAUSED, TASK_RUNNING, Containerd
-from sentinel.agent.runtimes.freezing import COMMIT_LABEL, CONTAINER_LABEL, Note, State
+from sentinel.agent.runtimes.freezing import COMMIT_LABEL, Note, State
 from sentinel.api.reasons import CommitReason
 from sentinel.clock import Clock, rfc3339
 from sentinel.errors import UserError
@@ -52,13 +52,16 @@ class ContainerdRuntime:
     """The Runtime of `base.py` over containerd's socket.
 
     `root` is put before the socket's and the snapshots' paths: "" on a node, another process's root in tests.
-    `state` is where containerd keeps its snapshots, as itself sees it.
+    `state` is where containerd keeps its snapshots, as itself sees it. `instance` is our installation's name.
     """
 
-    def __init__(self, *, socket: str, state: str, root: str = "", clock: Clock) -> None:
+    def __init__(
+        self, *, socket: str, state: str, root: str = "", instance: str = "", clock: Clock
+    ) -> None:
         self._api = Containerd(f"{root}{socket}", namespace="k8s.io")
         self._state = Path(state)
         self._root = root
+        self._instance = instance
         self._clock = clock
 
     async def close(self) -> None:
@@ -112,7 +115,9 @@ class ContainerdRuntime:
 
     def frozen(self, box: Box, *, commit: str) -> AbstractAsyncContextManager[Freeze]:
         """Pause and resume the container's task, noted in a lease."""
-        return freezing.frozen(self, box.id, commit=commit, clock=self._clock)
+        return freezing.frozen(
+            self, box.id, commit=commit, instance=self._instance, clock=self._clock
+        )
 
     async def has_blob(self, digest: str, *, base: Reference | None) -> bool:
         """Whether the content store holds it, pulled from the repository of `base` (containerd's source labels)."""
@@ -143,7 +148,7 @@ class ContainerdRuntime:
 
     async def recover(self) -> tuple[str, ...]:
         """Resume the containers named in our leases, and delete the leases."""
-        return await freezing.recover(self, clock=self._clock)
+        return await freezing.recover(self, instance=self._instance, clock=self._clock)
 
     async def _base_image(self, container: Any) -> BaseImage:
         """Config and manifest by the digest that CRI noted: the image's name may have moved since."""
@@ -246,13 +251,9 @@ class ContainerdRuntime:
         except grpc.aio.AioRpcError as error:
             raise _failure("resuming the box", error) from error
 
-    async def note(self, note: Note, *, commit: str) -> None:
+    async def note(self, note: Note) -> None:
         """Make a lease, which holds nothing but the labels."""
-        labels = {
-            COMMIT_LABEL: commit,
-            CONTAINER_LABEL: note.container,
-            _EXPIRE_LABEL: rfc3339(self._clock.now() + _LEASE_LIFE),
-        }
+        labels = note.labels | {_EXPIRE_LABEL: rfc3339(self._clock.now() + _LEASE_LIFE)}
         try:
             await self._api.call("CreateLease", id=note.key, labels=labels)
         except grpc.aio.AioRpcError as error:
@@ -274,10 +275,7 @@ class ContainerdRuntime:
             answer = await self._api.call("ListLeases", filters=[f'labels."{COMMIT_LABEL}"'])
         except grpc.aio.AioRpcError as error:
             raise _failure("listing leases", error) from error
-        return tuple(
-            Note(key=lease.id, container=lease.labels.get(CONTAINER_LABEL, ""))
-            for lease in answer.leases
-        )
+        return tuple(Note.of(lease.id, lease.labels) for lease in answer.leases)
 
 
 def chain_id(diff_ids: list[str]) -> str:

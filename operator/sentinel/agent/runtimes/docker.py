@@ -25,7 +25,7 @@ from requests.exceptions import RequestException
 from sentinel.agent.failures import CommitFailure
 from sentinel.agent.runtimes import freezing
 from sentinel.agent.runtimes.base import Box, Freeze, Identity, check_labels, reached
-from sentinel.agent.runtimes.freezing import COMMIT_LABEL, CONTAINER_LABEL, Note, State
+from sentinel.agent.runtimes.freezing import COMMIT_LABEL, Note, State
 from sentinel.api.reasons import CommitReason
 from sentinel.clock import Clock
 from sentinel.image.reference import Reference
@@ -55,16 +55,20 @@ class DockerRuntime:
     """The Runtime of `base.py` over Docker Engine's socket.
 
     `root` is put before the socket's and the files' paths: "" on a node, another process's root in tests. `state` is
-    the engine's data root, as the engine names it; of it only the directory `overlay2` is read.
+    the engine's data root, as the engine names it; of it only the directory `overlay2` is read. `instance` is our
+    installation's name.
 
     One thread makes all requests, so that they reach the engine in order: a box whose pausing was cancelled is not
     looked at before the engine has answered that.
     """
 
-    def __init__(self, *, socket: str, state: str, root: str = "", clock: Clock) -> None:
+    def __init__(
+        self, *, socket: str, state: str, root: str = "", instance: str = "", clock: Clock
+    ) -> None:
         self._url = f"unix://{root}{socket}"
         self._state = Path(state)
         self._root = root
+        self._instance = instance
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="docker")
         self._client: docker.APIClient | None = None
@@ -129,7 +133,9 @@ class DockerRuntime:
 
     def frozen(self, box: Box, *, commit: str) -> AbstractAsyncContextManager[Freeze]:
         """Pause and resume the container, noted in a volume."""
-        return freezing.frozen(self, box.id, commit=commit, clock=self._clock)
+        return freezing.frozen(
+            self, box.id, commit=commit, instance=self._instance, clock=self._clock
+        )
 
     async def has_blob(self, digest: str, *, base: Reference | None) -> bool:
         """No: the engine unpacks layers and does not keep them."""
@@ -141,7 +147,7 @@ class DockerRuntime:
 
     async def recover(self) -> tuple[str, ...]:
         """Resume the containers named in our volumes, and remove the volumes."""
-        return await freezing.recover(self, clock=self._clock)
+        return await freezing.recover(self, instance=self._instance, clock=self._clock)
 
     def _directories(self, container: Json, image: Json) -> tuple[Path, tuple[Path, ...]]:
         """Upper and lower directories, after checking that the container stands on this very image.
@@ -192,11 +198,10 @@ class DockerRuntime:
         """Resume the container."""
         await self._ask(lambda api: api.unpause(container), doing="resuming the box")
 
-    async def note(self, note: Note, *, commit: str) -> None:
+    async def note(self, note: Note) -> None:
         """Make an empty volume: the engine's only object that has labels and costs no more than a directory."""
-        labels = {COMMIT_LABEL: commit, CONTAINER_LABEL: note.container}
         await self._ask(
-            lambda api: api.create_volume(note.key, labels=labels),
+            lambda api: api.create_volume(note.key, labels=note.labels),
             doing="noting that the box is paused",
         )
 
@@ -218,10 +223,7 @@ class DockerRuntime:
         answer = await self._ask(
             lambda api: api.volumes(filters={"label": COMMIT_LABEL}), doing="listing volumes"
         )
-        return tuple(
-            Note(key=str(each["Name"]), container=str(each["Labels"].get(CONTAINER_LABEL, "")))
-            for each in answer.get("Volumes") or ()
-        )
+        return tuple(Note.of(each["Name"], each["Labels"]) for each in answer.get("Volumes") or ())
 
     async def _ask(
         self,
