@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class Person:
 
 
 @pytest.fixture
-def people(builds: Builds, kubectl: Kubectl, tmp_path: Path) -> dict[str, Person]:
+def people(builds: Builds, kubectl: Kubectl, tmp_path: Path) -> Iterator[dict[str, Person]]:
     """ServiceAccounts of the namespace with the ClusterRoles view and edit, and one with view of another namespace."""
     namespace, elsewhere = builds.namespace, "default"
     objects: list[dict[str, Any]] = []
@@ -121,10 +122,11 @@ def people(builds: Builds, kubectl: Kubectl, tmp_path: Path) -> dict[str, Person
             }
         )
     kubectl.apply(*objects)
-    return {
+    yield {
         account: Person(builds.lab, kubectl, account=account, home=namespace, folder=tmp_path)
         for account in ("viewer", "editor", "stranger")
     }
+    kubectl("delete", "rolebinding", f"stranger-{namespace}", "-n", elsewhere)
 
 
 def test_logs_and_output_for_those_who_may_read_builds_there_and_for_nobody_else(
@@ -134,13 +136,7 @@ def test_logs_and_output_for_those_who_may_read_builds_there_and_for_nobody_else
     builds.secret("tokens", token="v3ry-s3cret-value")
     raw = builds.run(
         url=builds.project(TEXT.format(registry=builds.lab.registry)),
-        env=[
-            {
-                "name": "TOKEN",
-                "protected": True,
-                "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "token"}},
-            }
-        ],
+        env=[{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "token"}}}],
     )
     assert raw["status"]["phase"] == "Succeeded", raw["status"]
     path = f"{API}/namespaces/{namespace}/builds/b"
@@ -174,7 +170,6 @@ def test_logs_and_output_for_those_who_may_read_builds_there_and_for_nobody_else
         refused = stranger.kubectl("get", "--raw", f"{path}/{what}")
         assert refused.returncode == 1
         assert "Forbidden" in refused.stderr
-    kubectl("delete", "rolebinding", f"stranger-{namespace}", "-n", "default")
 
 
 def test_discovery_and_the_deletion_of_namespaces_work(kubectl: Kubectl, sentinel: Lab) -> None:

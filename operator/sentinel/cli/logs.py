@@ -74,7 +74,9 @@ async def _read(kube: Kube, name: str, namespace: str) -> Build:
     try:
         return Build.parse(await kube.get(BUILDS, namespace=namespace, name=name))
     except NotFound:
-        raise GoneError(f"there is no Build {name!r} in namespace {namespace!r}") from None
+        raise GoneError(
+            f"there is no Build {name!r} in namespace {namespace!r}; `sentinel list -n {namespace}` lists the others"
+        ) from None
 
 
 def _check_step(build: Build, only: str, printer: Printer) -> None:

@@ -128,7 +128,9 @@ def test_a_cluster_without_the_results_api(cluster: Cluster, sentinel: Sentinel)
     assert "this cluster has no results API (`kubectl get apiservice" in done.stderr
     assert "SENTINEL_STORE__BUCKET" in done.stderr
     missing = sentinel("logs", "nope")
-    assert missing.stderr == "Error: there is no Build 'nope' in namespace 'team'\n"
+    assert missing.stderr == (
+        "Error: there is no Build 'nope' in namespace 'team'; `sentinel list -n team` lists the others\n"
+    )
 
 
 def test_without_a_store_the_pod_has_the_logs(cluster: Cluster, sentinel: Sentinel) -> None:
