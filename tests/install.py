@@ -173,8 +173,8 @@ def restore() -> None:
         install(lab, quiet=True)
 
 
-def render(lab: Lab) -> str:
-    """manifests/install.yaml: the chart with its default values, for people without helm."""
+def render(lab: Lab, *values: str) -> str:
+    """manifests/install.yaml: the chart with its default values, for people without helm; or with `values` (a.b=c)."""
     done = subprocess.run(
         [
             f"{lab.bin}/helm",
@@ -185,6 +185,7 @@ def render(lab: Lab) -> str:
             "--skip-tests",
             "--namespace",
             NAMESPACE,
+            *(f"--set={each}" for each in values),
         ],
         check=True,
         capture_output=True,
