@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -10,11 +11,12 @@ from tests.unit.engine.world import UID, Box, Server, attempt_of, plan, run_of, 
 
 from sentinel.api.build import PodStatus, Results, StepStatus
 from sentinel.api.reasons import Reason
-from sentinel.engine import salvage
+from sentinel.engine import finish, salvage
 from sentinel.engine.box import box_session
 from sentinel.engine.salvage import PARTIAL, output_kept, salvage_logs, split_log
 from sentinel.errors import InfrastructureError
 from sentinel.kube.errors import NotFound, Unavailable
+from sentinel.session.journal import SessionState, UploadState
 
 FIRST = b'--- sentinel step=1 offset=0 id=a-1 name="first"\n'
 SECOND = b'--- sentinel step=2 offset=0 id=b-2 name="second \\"x\\""\n'
@@ -184,8 +186,9 @@ async def test_logs_of_a_pod_that_is_gone_are_marked_as_missing() -> None:
     assert store.objects["r/step/b-2/log.txt"] == PARTIAL
 
 
-async def test_what_a_stopping_box_had_printed_is_read_at_once() -> None:
-    """The kubelet removes the output of an evicted pod with its containers."""
+@pytest.mark.parametrize("refused", [False, True])
+async def test_what_a_stopping_box_had_printed_is_read_at_once(refused: bool) -> None:
+    """The kubelet removes the output of an evicted pod with its containers. What the store refused is kept too."""
 
     class Removed(Server):
         asked = 0
@@ -212,11 +215,24 @@ async def test_what_a_stopping_box_had_printed_is_read_at_once() -> None:
     attempt = attempt_of(run, made)
     async with box_session(attempt) as session, output_kept(attempt):
         assert server.asked == 0
+        if refused:
+            box.record("upload-refused", what="log/1", status=403, text="denied")
         box.record("stopping")
         await session.wait_for(lambda state: state.stopping is not None)
     server.pods.clear()
     assert await salvage_logs(run, 1, reason=Reason.POD_EVICTED, message="full")
     assert store.objects["r/step/a-1/log.txt"] == b"one\n" + PARTIAL
+
+
+async def test_a_log_that_was_refused_may_have_been_stored_since() -> None:
+    """The record of it may be lost with the stream."""
+    run = run_of(Server(status_of(ready=True, begun=True)))
+    run.tools = replace(run.tools, store=cast(Any, Store()))
+    refused = SessionState(uploads={"log/1": UploadState(state="refused", text="HTTP 403")})
+    made = replace(plan("first"), results_prefix="r/")
+    attempt = attempt_of(run, made, session=SimpleNamespace(state=refused))
+    assert await finish._stored(attempt, 1, "a-1")
+    assert not await finish._stored(attempt, 1, "b-2")
 
 
 def test_of_a_long_output_the_end_is_kept_and_of_what_is_stored_nothing(
