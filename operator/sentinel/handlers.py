@@ -71,11 +71,11 @@ def make_registry(
         raw = dict(event["object"])
         # One whose name is known may have been changed or replaced: its build has to see that.
         if pods.get(key_of(raw)) is not None or is_signed(raw, keys=keys):
-            pods.offer(raw, deleted=event["type"] == "DELETED")
+            pods.hear(raw, deleted=event["type"] == "DELETED")
 
     @kopf.on.event(GROUP, VERSION, "imagecommits", registry=registry)
     async def on_commit(event: kopf.RawEvent, **_: Any) -> None:
-        commits.offer(dict(event["object"]), deleted=event["type"] == "DELETED")
+        commits.hear(dict(event["object"]), deleted=event["type"] == "DELETED")
         metrics.commit(dict(event["object"]))
 
     return registry

@@ -68,8 +68,8 @@ async def measure(here: World, *, count: int) -> dict[str, Any]:
     """`reporter`: medians in seconds and their ratio, and how many runs lost reports or got them in another order."""
     receiver = Receiver()
     with _served(here, receiver) as url:
-        await asyncio.to_thread(_install, here, url)
         try:
+            await asyncio.to_thread(_install, here, url)
             return await _measure(here, receiver, count=count)
         finally:
             await asyncio.to_thread(_remove, here)

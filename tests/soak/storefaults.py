@@ -80,8 +80,8 @@ async def measure(here: World, *, count: int) -> dict[str, Any]:
             # A string for helm, where a whole number would be a number.
             "operator.extraEnv[0].value": f"{URL_SECONDS}.0",
         }
-        await asyncio.to_thread(install, here.lab, quiet=True, more=more)
         try:
+            await asyncio.to_thread(install, here.lab, quiet=True, more=more)
             return await _measure(here, store)
         finally:
             await asyncio.to_thread(install, here.lab, quiet=True)

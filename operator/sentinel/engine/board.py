@@ -7,7 +7,7 @@ cache: level-triggered, newest resourceVersion wins, and an object that was neve
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,6 +20,9 @@ Key = tuple[str, str]
 
 MOST_DELETED = 256
 """How many deleted objects are remembered."""
+
+MOST_FORGOTTEN = 4096
+"""Of how many forgotten objects it is known that they are: some 200 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,18 @@ class Board:
         self._seen: dict[Key, Seen] = {}
         self._deleted: deque[Key] = deque()
         self._waiting: dict[Key, set[asyncio.Future[None]]] = defaultdict(set)
+        self._forgotten: OrderedDict[str, None] = OrderedDict()
+
+    def hear(self, raw: dict[str, Any], *, deleted: bool = False) -> None:
+        """Note a state that a watch has shown, unless the object was forgotten: a pod that is being deleted after its
+        build has ended still changes, and its last state would be kept for no one."""
+        if raw["metadata"]["uid"] not in self._forgotten or key_of(raw) in self._waiting:
+            self.offer(raw, deleted=deleted)
 
     def offer(self, raw: dict[str, Any], *, deleted: bool = False) -> None:
         """Note an object's state, unless a newer one of the same uid is known."""
         key = key_of(raw)
+        self._forgotten.pop(raw["metadata"]["uid"], None)
         old = self._seen.get(key)
         if old is not None and old.uid == raw["metadata"]["uid"]:
             if old.deleted or (_version(raw) < _version(old.raw)):
@@ -67,7 +78,11 @@ class Board:
 
     def forget(self, key: Key) -> None:
         """Drop an object that no build waits for any more."""
-        self._seen.pop(key, None)
+        seen = self._seen.pop(key, None)
+        if seen is not None:
+            self._forgotten[seen.uid] = None
+            if len(self._forgotten) > MOST_FORGOTTEN:
+                self._forgotten.popitem(last=False)
 
     async def changed(self, key: Key) -> None:
         """Return at the next change of that object."""

@@ -36,6 +36,37 @@ def test_a_deleted_object_does_not_come_back_by_a_late_event() -> None:
     assert board.get(KEY) == Seen(pod(7), deleted=True)
 
 
+async def test_of_a_forgotten_object_only_what_is_waited_for_is_heard() -> None:
+    """500 builds in a row must not leave the last states of 256 pods in memory."""
+    board = Board()
+    board.hear(pod(7))
+    board.forget(KEY)
+    board.hear(pod(8, phase="Succeeded"))
+    board.hear(pod(9), deleted=True)
+    assert board.get(KEY) is None
+    waiting = asyncio.create_task(board.until(KEY, lambda seen: seen))
+    await asyncio.sleep(0)
+    board.hear(pod(9), deleted=True)
+    assert await waiting == Seen(pod(9), deleted=True)
+
+
+def test_an_object_that_is_read_again_is_not_forgotten_any_more() -> None:
+    board = Board()
+    board.offer(pod(7))
+    board.forget(KEY)
+    board.offer(pod(8))
+    board.hear(pod(9))
+    assert board.get(KEY) == Seen(pod(9))
+
+
+def test_another_object_of_a_forgotten_name_is_heard() -> None:
+    board = Board()
+    board.offer(pod(7, uid="u1"))
+    board.forget(KEY)
+    board.hear(pod(8, uid="u2"))
+    assert board.get(KEY) == Seen(pod(8, uid="u2"))
+
+
 async def test_until_returns_what_is_there_already() -> None:
     board = Board()
     board.offer(pod(1, phase="Running"))
