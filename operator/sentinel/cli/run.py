@@ -158,6 +158,10 @@ def _exit_of(work: Callable[[], Coroutine[Any, Any, Outcome]]) -> Exit:
     except SentinelError as e:
         click.ClickException(e.message).show()
         return Exit.FAILED if isinstance(e, UserError) else Exit.ERRORED
+    except OSError as e:
+        # A closed pipe or a full disk: the containers are removed all the same.
+        click.ClickException(f"the output cannot be written: {e.strerror or e}").show()
+        return Exit.ERRORED
     if outcome.succeeded:
         return Exit.SUCCEEDED
     blame = outcome.reason.blame if isinstance(outcome.reason, Reason) else Blame.PLATFORM

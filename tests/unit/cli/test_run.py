@@ -58,6 +58,16 @@ def test_without_an_engine_the_way_to_one_is_shown(project: str) -> None:
     assert "DOCKER_HOST" in found.output
 
 
+def test_output_that_cannot_be_written_is_no_failure_of_the_build(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def work() -> Outcome:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    assert verb._exit_of(work) == 2
+    assert "the output cannot be written: Broken pipe" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("outcome", "code"),
     [
