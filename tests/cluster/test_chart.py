@@ -304,7 +304,7 @@ def test_what_watches_sentinel_is_rendered_where_it_is_wanted(lab: Lab, tmp_path
     ]
     selector = monitor["spec"]["selector"]
     (expression,) = selector["matchExpressions"]
-    for component in ("operator", "reporter"):
+    for component in ("operator", "reporter", "results"):
         service = found["Service", f"x-sentinel-{component}-metrics"]
         assert selector["matchLabels"].items() <= service["metadata"]["labels"].items()
         assert service["metadata"]["labels"][expression["key"]] in expression["values"]
