@@ -74,7 +74,7 @@ async def work(here: World, url: str, *, rounds: int, **spec: Any) -> Work:
     build, _ = await made.finished()
     log = audit.events(here.lab.audit_log, begin=begin, holding=here.namespace)
     events, _ = await here.kube.list(EVENTS, namespace=here.namespace)
-    event = next(e for e in events if e["regarding"]["name"] == made.name)
+    event = next(e for e in events if (e.get("regarding") or {}).get("name") == made.name)
     running = bare(template, fetch=False)
     running["metadata"]["name"] = f"bare-{uuid.uuid4().hex[:8]}"
     box = next(each for each in running["spec"]["containers"] if each["name"] == "box")
