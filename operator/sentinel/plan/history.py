@@ -205,7 +205,7 @@ def _parents(spec: Json) -> Iterator[str]:
 
 
 def _ttl(spec: Json) -> float | None:
-    """Seconds, None for what is no duration."""
+    """Seconds; None where it is not a duration."""
     try:
         return seconds(str(spec.get("ttlAfterFinished", DEFAULT_TTL)))
     except (ValueError, OverflowError):
