@@ -1,20 +1,20 @@
 """Two GiB of output: what they cost the operator's memory, and how fast they go to the store.
 
-The plain client is Python's `http.client` on this machine, which PUTs the same bytes from a file to a presigned URL of
-the same store, in turn with the builds.
+The plain client is `curl` on this machine, which PUTs the same bytes from a file to a presigned URL of the same store,
+in turn with the builds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import http.client
+import os
 import statistics
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -113,7 +113,7 @@ class _Store:
     def put_again(self, key: str, digest: str) -> float:
         """Get an object, PUT the same bytes under another key, and delete both. Seconds of the PUT.
 
-        Raises RuntimeError if the bytes are not those of `digest`.
+        Raises RuntimeError if the bytes are not those of `digest`, CalledProcessError if curl fails.
         """
         with tempfile.NamedTemporaryFile(dir=ROOT / "build") as file:
             self._client.download_fileobj(self._bucket, key, file)
@@ -124,24 +124,10 @@ class _Store:
                 raise RuntimeError(f"{key} has the sha256 {found}, and the box sent {digest}")
             plain = f"soak/{digest}"
             target = {"Bucket": self._bucket, "Key": plain}
-            url = urlsplit(self._client.generate_presigned_url("put_object", Params=target))
-            assert url.hostname is not None
-            connection = http.client.HTTPConnection(url.hostname, url.port, blocksize=1024**2)
-            size = Path(file.name).stat().st_size
-            with Path(file.name).open("rb") as content:
-                began = time.monotonic()
-                connection.request(
-                    "PUT",
-                    f"{url.path}?{url.query}",
-                    body=content,
-                    headers={"Content-Length": str(size)},
-                )
-                answer = connection.getresponse()
-                answer.read()
-                seconds = time.monotonic() - began
-            connection.close()
+            url = self._client.generate_presigned_url("put_object", Params=target)
+            began = time.monotonic()
+            subprocess.run(["curl", "-sfo", os.devnull, "-T", file.name, url], check=True)
+            seconds = time.monotonic() - began
         for each in (key, plain):
             self._client.delete_object(Bucket=self._bucket, Key=each)
-        if answer.status != 200:
-            raise RuntimeError(f"the plain client got HTTP {answer.status}")
         return seconds
