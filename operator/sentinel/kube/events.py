@@ -198,6 +198,7 @@ class Recorder:
         await self._guard(moment, self._begin(moment, stamp))
 
     async def _begin(self, moment: _Moment, stamp: str, count: int = 1) -> None:
+        now = self._now()  # when it happened, not when a slow server has answered
         of = dict(moment.regarding).get("name", "event")
         name = f"{of[:200].rstrip('-.')}.{uuid.uuid4().hex[:16]}"
         body: Json = {
@@ -219,7 +220,6 @@ class Recorder:
             body["series"] = {"count": count, "lastObservedTime": stamp}
         with suppress(AlreadyExists):  # a try whose answer was lost
             await self._insist(lambda: self._kube.create(EVENTS, body, namespace=moment.namespace))
-        now = self._now()
         self._series[moment] = _Series(name, count, count, stamp, now, now)
         self._series.move_to_end(moment)
 
