@@ -72,7 +72,7 @@ async def _pull(docker: Docker, name: str, login: Credential | None) -> None:
     except InfrastructureError as error:
         raise InfrastructureError(
             f"image {visible(name)} cannot be pulled: {error.message}",
-            reason=Reason.IMAGE_PULL_FAILED,
+            reason=Reason.REGISTRY_UNAVAILABLE,
         ) from error
     if problem:
         denied = any(word in problem for word in ("denied", "unauthorized", "authentication"))
