@@ -152,7 +152,7 @@ class History:
                     continue
                 yield Removal(
                     entry=entry,
-                    why=f"{most} newer {kind}s of application {application} that {result} are kept",
+                    why=f"over the limit of {most} for {kind}s of application {application} that {result}",
                 )
 
     def _applications(self) -> dict[tuple[str, str, str], str]:

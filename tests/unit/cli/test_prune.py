@@ -115,8 +115,8 @@ def test_builds_go_as_the_operator_would_delete_them(
     dry = sentinel("prune", "--dry-run")
     assert dry.stdout.splitlines() == [
         "would delete Build team/over: its ttlAfterFinished is over",
-        "would delete Build team/b0: 1 newer Builds of application y that failed are kept",
-        "would delete Build team/b1: 1 newer Builds of application y that failed are kept",
+        "would delete Build team/b0: over the limit of 1 for Builds of application y that failed",
+        "would delete Build team/b1: over the limit of 1 for Builds of application y that failed",
     ]
     assert place.deleted == []
     assert sentinel("prune", "--builds", "--yes").exit_code == 0
