@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTEXT = ROOT / "build" / "image"
 LOCK = ROOT / "requirements" / "run.txt"
 LABEL = "com.wercker.sentinel.inputs"
-CACHE = Path(os.environ.get("SENTINEL_CACHE") or Path.home() / ".cache" / "sentinel")
+CACHE = Path(os.environ.get("SENTINEL_LAB_CACHE") or Path.home() / ".cache" / "sentinel")
 
 # The interpreter of Debian 12 on amd64, whatever runs this script.
 TARGET = ["--implementation=cp", "--python-version=3.11", "--only-binary=:all:"]

@@ -20,7 +20,7 @@ CLUSTER = "sentinel"
 STATE = Path("/var/lib/sentinel-lab")
 RUN = Path("/run/sentinel-lab")
 """Sockets and Docker's exec root: paths there must stay short, and go with a reboot."""
-CACHE = Path(os.environ.get("SENTINEL_CACHE") or Path.home() / ".cache/sentinel")
+CACHE = Path(os.environ.get("SENTINEL_LAB_CACHE") or Path.home() / ".cache/sentinel")
 LOCK = Path("/run/sentinel-lab.lock")
 KUBECONFIG = STATE / "kubeconfig"
 LOGS = STATE / "logs"

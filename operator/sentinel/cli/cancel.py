@@ -12,7 +12,7 @@ from sentinel.kube.resources import BUILDS
 @click.command()
 @build_argument
 def cancel(build: str, namespace: str) -> None:
-    """Cancel BUILD: its steps are stopped, its after-steps run. A finished one stays as it is."""
+    """Cancel BUILD: its steps are stopped, and its after-steps do not run. A finished one stays as it is."""
     found = run(_cancel(build, namespace))
     name = visible(found.name)
     if found.finished:
