@@ -85,9 +85,9 @@ class Folded:
         for what, where in result.items():
             self._print(f"{what}: {where}", "dim")
         first, *more = outcome.message.split("\n")
-        word = "passed" if outcome.succeeded else str(outcome.reason)
+        word, reason = outcome.head
         style = "bold green" if outcome.succeeded else "bold red"
-        self._print(word, style, f"in {seconds:.1f} s: {first}")
+        self._print(word, style, f"in {seconds:.1f} s{reason}: {first}")
         for line in more:
             self._print(line, "")
 

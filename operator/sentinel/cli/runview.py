@@ -65,10 +65,10 @@ class Lines:
     def finished(self, outcome: Outcome, *, seconds: float, result: dict[str, str]) -> None:
         for what, where in result.items():
             self._say("2", f"{what}: {where}")
-        word = "passed" if outcome.succeeded else str(outcome.reason)
+        word, reason = outcome.head
         first, *more = outcome.message.split("\n")
         style = "1;32" if outcome.succeeded else "1;31"
-        self._say(style, word, f" in {seconds:.1f} s: {first}")
+        self._say(style, word, f" in {seconds:.1f} s{reason}: {first}")
         for line in more:
             self._say("", "", line)
 

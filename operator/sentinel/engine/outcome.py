@@ -15,6 +15,15 @@ class Outcome:
     reason: Reason | str
     message: str
 
+    @property
+    def head(self) -> tuple[str, str]:
+        """The result in a word, and what follows it: "passed", ""; "failed", " (ExitCode)"; "cancelled", ""."""
+        if self.succeeded:
+            return "passed", ""
+        if self.reason == Reason.CANCELLED:
+            return "cancelled", ""
+        return "failed", f" ({self.reason})"
+
     @classmethod
     def passed(cls, message: str) -> Outcome:
         return cls(succeeded=True, reason=Reason.PASSED, message=message)

@@ -37,7 +37,7 @@ def test_a_passed_step_is_a_line_and_a_failed_one_has_the_end_of_its_log() -> No
         "✗ two 1.2 s: exited with code 7",
         "sentinel: a note [2J",
         "image: a:b",
-        "ExitCode in 3.0 s: step 'two' failed",
+        "failed in 3.0 s (ExitCode): step 'two' failed",
         "badly",
     ]
 
