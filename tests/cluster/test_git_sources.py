@@ -183,6 +183,7 @@ def test_a_build_from_a_private_repository_behind_ssh(builds: Builds, hidden: Pr
     raw = builds.run(url=url, git={"secretRef": {"name": "git"}})
     assert verdict(raw) == ("Succeeded", "Passed"), message(raw)
     assert raw["status"]["source"] == {
+        "url": url,
         "commit": hidden.commit,
         "shortCommit": hidden.commit[:7],
         "branch": "main",
@@ -260,13 +261,15 @@ def test_a_build_with_submodules_at_a_ref_that_is_not_a_branch(
     tag = ("tag", "-a", "v1.0", "-m", "annotated", project.commit)
     run("git", "-C", project.bare, *tag, env=git.IDENTITY)
     builds.secret("git", **{"ca.crt": services.authority()})
+    url = f"{services.GIT_TLS_URL}/{project.path}"
     raw = builds.run(
-        url=f"{services.GIT_TLS_URL}/{project.path}",
+        url=url,
         ref=project.commit if ref == "commit" else ref,
         git={"secretRef": {"name": "git"}, "submodules": True},
     )
     assert verdict(raw) == ("Succeeded", "Passed"), message(raw)
     assert raw["status"]["source"] == {
+        "url": url,
         "commit": project.commit,
         "shortCommit": project.commit[:7],
         "subject": "Publish",
