@@ -114,7 +114,12 @@ def install(
     }
     # A helm that was killed leaves the release locked. Tests that install run one at a time.
     pending = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)"
-    kubectl("delete", "secrets", "-n", NAMESPACE, "-l", f"{pending},name={RELEASE}")
+    locks = ("secrets", "-n", NAMESPACE, "-l", f"{pending},name={RELEASE}")
+    if kubectl("get", *locks, "-o", "name"):
+        # A rollback removes what the killed upgrade had added; without an earlier release there is none.
+        back = [f"{lab.bin}/helm", "rollback", RELEASE, "--namespace", NAMESPACE]
+        subprocess.run(back, check=False, capture_output=True, env=environ(lab))
+        kubectl("delete", *locks)
     done = subprocess.run(
         [
             f"{lab.bin}/helm",
