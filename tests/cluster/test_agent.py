@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from gzip import decompress
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
 import pytest
 from aiohttp import web
@@ -48,6 +50,8 @@ from sentinel.kube.resources import IMAGE_COMMITS
 from sentinel.registry import RegistryClient
 from sentinel.settings import NetworkSettings, Settings
 from sentinel.settings.images import ImageSettings
+
+T = TypeVar("T")
 
 GROUP = "sentinel.wercker.com"
 SECRET = "hunter2-is-not-for-everybody"
@@ -83,6 +87,12 @@ class World:
     def container_id(self) -> str:
         statuses = self.pod["status"]["containerStatuses"]
         return str(next(each["containerID"] for each in statuses if each["name"] == "box"))
+
+    async def state(self) -> State:
+        """What the box does now."""
+        runtime = self.tools.runtime
+        assert isinstance(runtime, ContainerdRuntime)
+        return await runtime.state(self.container_id.removeprefix("containerd://"))
 
     def repository(self, name: str) -> str:
         return f"{self.registry}/{self.namespace}/{name}"
@@ -483,15 +493,36 @@ async def test_an_ended_commit_is_not_done_again(world: World) -> None:
     assert world.status("once") == before
 
 
+class HaltingThreads(Threads):
+    """Runs the first work, which measures the box's changes. The next, which copies them, does not end."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+        self.halted = asyncio.Event()
+        self._calls = 0
+
+    async def run(self, work: Callable[[], T], stop: Event) -> T:
+        self._calls += 1
+        if self._calls == 1:
+            return await super().run(work, stop)
+        self.halted.set()
+        await asyncio.Event().wait()
+        raise AssertionError("waiting ended without a cancellation")
+
+
 async def test_a_stopped_agent_thaws_the_box_and_leaves_the_commit_to_the_next(
     world: World,
 ) -> None:
-    world.box("head -c 300000000 /dev/zero > /zeroes")
+    world.box("echo content > /file")
     world.ask("stopped")
-    work = asyncio.create_task(
-        run_commit(namespace=world.namespace, name="stopped", tools=world.tools)
-    )
-    await frozen(world)
+    threads = HaltingThreads()
+    tools = replace(world.tools, threads=threads)
+    work = asyncio.create_task(run_commit(namespace=world.namespace, name="stopped", tools=tools))
+    halted = asyncio.create_task(threads.halted.wait())
+    async with asyncio.timeout(60):
+        await asyncio.wait({work, halted}, return_when=asyncio.FIRST_COMPLETED)
+    assert halted.done(), world.status("stopped")
+    assert await world.state() is State.PAUSED
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
@@ -500,16 +531,6 @@ async def test_a_stopped_agent_thaws_the_box_and_leaves_the_commit_to_the_next(
     await run_commit(namespace=world.namespace, name="stopped", tools=world.tools)
     status = world.status("stopped")
     assert (status["phase"], status["claim"]["attempt"]) == ("Succeeded", 2)
-
-
-async def frozen(world: World) -> None:
-    """Wait until the box is paused."""
-    runtime = world.tools.runtime
-    assert isinstance(runtime, ContainerdRuntime)
-    container = world.container_id.removeprefix("containerd://")
-    async with asyncio.timeout(120):
-        while await runtime.state(container) is not State.PAUSED:
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -615,15 +636,13 @@ async def test_an_agent_killed_while_the_box_is_frozen_is_made_good_by_the_next(
 ) -> None:
     """The chart's own agent, killed as the kernel would: the box stands still until its successor comes."""
     world.box("head -c 400000000 /dev/zero > /zeroes")
+    agent = agent_process(sentinel, world.kubectl, node)
     world.ask("killed", labels={NODE_LABEL: node.name, ACTIVE_LABEL: "true"})
-    await frozen(world)
-    kill_agent(sentinel, world.kubectl, node)
-    container = world.container_id.removeprefix("containerd://")
-    runtime = world.tools.runtime
-    assert isinstance(runtime, ContainerdRuntime)
-    assert await runtime.state(container) is State.PAUSED, (
-        "nobody thaws it before the next agent comes"
-    )
+    async with asyncio.timeout(120):
+        while await world.state() is not State.PAUSED:
+            await asyncio.sleep(0.002)
+    os.kill(agent, signal.SIGKILL)
+    assert await world.state() is State.PAUSED, "it is not thawed before the next agent starts"
     world.kubectl.wait_for(
         "imagecommit",
         "killed",
@@ -633,13 +652,14 @@ async def test_an_agent_killed_while_the_box_is_frozen_is_made_good_by_the_next(
     status = world.status("killed")
     assert (status["phase"], status["claim"]["attempt"]) == ("Succeeded", 2), status
     assert world.box("echo runs").strip() == "runs"
+    container = world.container_id.removeprefix("containerd://")
     assert f"container {container} was left paused" in world.kubectl(
         "logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=agent", "--tail=-1"
     )
 
 
-def kill_agent(lab: Lab, kubectl: Kubectl, node: Node) -> None:
-    """SIGKILL the main process of the agent's container, found through the node's containerd."""
+def agent_process(lab: Lab, kubectl: Kubectl, node: Node) -> int:
+    """The pid on this machine of the main process of the agent's container, found through the node's containerd."""
     pods = kubectl.list("pods", namespace=NAMESPACE, selector="app.kubernetes.io/component=agent")
     ids = {
         each["containerID"].removeprefix("containerd://")
@@ -648,9 +668,30 @@ def kill_agent(lab: Lab, kubectl: Kubectl, node: Node) -> None:
     }
     tasks = on_node(lab, node, "ctr", "-n", "k8s.io", "tasks", "ls")
     found = [line.split() for line in tasks.splitlines()]
-    pids = [pid for container, pid, *_ in found if container in ids]
-    assert len(pids) == 1, tasks
-    on_node(lab, node, "kill", "-9", pids[0])
+    inner = [pid for container, pid, *_ in found if container in ids]
+    assert len(inner) == 1, tasks
+    namespace = on_node(lab, node, "readlink", f"/proc/{inner[0]}/ns/pid").strip()
+    outer = [
+        process.name
+        for process in Path("/proc").glob("[0-9]*")
+        if pid_namespace(process) == namespace and process_ids(process)[-2:] == [inner[0], "1"]
+    ]
+    assert len(outer) == 1, outer
+    return int(outer[0])
+
+
+def pid_namespace(process: Path) -> str:
+    """The pid namespace of a process; "" where the process has ended."""
+    try:
+        return str((process / "ns" / "pid").readlink())
+    except OSError:
+        return ""
+
+
+def process_ids(process: Path) -> list[str]:
+    """The pids of a process, from this machine's to that in its innermost pid namespace."""
+    lines = (process / "status").read_text().splitlines()
+    return next(line.split()[1:] for line in lines if line.startswith("NSpid:"))
 
 
 def on_node(lab: Lab, node: Node, *command: str) -> str:

@@ -113,9 +113,8 @@ def _standard(tar: tarfile.TarFile, name: str, where: str) -> None:
         add_tree(tar, Path(folder), (str(each.relative_to(folder)) for each in found), where)
 
 
-@contextmanager
-def read_whole(chunks: Iterable[bytes], *, limit: int) -> Iterator[tarfile.TarFile]:
-    """A tar that comes in pieces, open for reading. Raises OSError where it has more than `limit` bytes."""
+def one_file(chunks: Iterable[bytes], *, limit: int) -> bytes:
+    """The only file of a tar that comes in pieces. Raises OSError where the tar has more than `limit` bytes."""
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
         size = 0
         for chunk in chunks:
@@ -125,14 +124,8 @@ def read_whole(chunks: Iterable[bytes], *, limit: int) -> Iterator[tarfile.TarFi
             file.write(chunk)
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:") as tar:
-            yield tar
-
-
-def one_file(chunks: Iterable[bytes], *, limit: int) -> bytes:
-    """The only file of a tar that comes in pieces."""
-    with read_whole(chunks, limit=limit) as tar:
-        for member in tar:
-            data = tar.extractfile(member) if member.isreg() else None
-            if data is not None:
-                return data.read()
+            for member in tar:
+                data = tar.extractfile(member) if member.isreg() else None
+                if data is not None:
+                    return data.read()
     raise OSError("there is no such file in it")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tarfile
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,14 +18,16 @@ from docker import errors
 
 from sentinel.layout import CACHE_DIR, OUTPUT_DIR, report_artifacts
 from sentinel.local.docker import Docker
-from sentinel.local.files import read_whole
 from sentinel.local.project import OWN
+from sentinel.source.unpack import ArchiveLimits, Refused, unpack
 
 MIB = 1024 * 1024
 OUTPUT_LIMIT = 5000 * MIB
 """Bytes of a build's output, as on a cluster."""
 ARTIFACTS_LIMIT = 1000 * MIB
 """Bytes of one step's report artifacts, as on a cluster."""
+MOST_ENTRIES = 2_000_000
+"""Files and directories of either."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +100,24 @@ def _unpack(docker: Docker, box: str, source: str, target: Path, *, limit: int) 
         chunks, _ = docker.api.get_archive(box, source)
     except errors.NotFound:
         return []
+    return unpack_directory(chunks, target, limit=limit)
+
+
+def unpack_directory(chunks: Iterable[bytes], target: Path, *, limit: int) -> list[str]:
+    """Docker's tar of one directory as `target`, which is not made where the directory is empty.
+
+    Gives what is unsafe to unpack and was left out. Raises OSError where it is too large or damaged.
+    """
     left_out: list[str] = []
-    with read_whole(chunks, limit=limit) as tar:
-        for member in tar:
-            # Docker puts the directory's own name before each entry's.
-            _, slash, name = member.name.partition("/")
-            if not slash or not name:
-                continue
-            if member.islnk():
-                member.linkname = member.linkname.partition("/")[2]
-            member.name = name
-            target.mkdir(parents=True, exist_ok=True)
-            try:
-                tar.extract(member, target, filter="data")
-            except (tarfile.TarError, OSError) as error:
-                left_out.append(f"{name}: {error}")
+    limits = ArchiveLimits(bytes=limit, entries=MOST_ENTRIES, name=4096)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder, "archive.tar")
+        # Headers and padding come on top of the files.
+        _write(chunks, archive, limit=limit + limit // 8)
+        try:
+            unpack(str(archive), str(target), limits=limits, strip="one", left_out=left_out)
+        except Refused as e:
+            raise OSError(e.message) from e
+    if not any(target.iterdir()):
+        target.rmdir()
     return left_out

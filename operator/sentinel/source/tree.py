@@ -45,7 +45,14 @@ class Tree:
     """The directory that is filled, and beside it what is in it: links exist there only, until `finish`."""
 
     def __init__(
-        self, path: str, limits: ArchiveLimits, packed: int, *, readable: bool, peek: int | None
+        self,
+        path: str,
+        limits: ArchiveLimits,
+        packed: int,
+        *,
+        readable: bool,
+        peek: int | None,
+        left_out: list[str] | None = None,
     ) -> None:
         self.entries = 0
         self.bytes = 0
@@ -53,6 +60,7 @@ class Tree:
         self._most_bytes = most_bytes(limits, packed)
         self._readable = readable
         self._peek = peek
+        self._left_out = left_out
         self._root = _Directory(0o755)
         self._has_root = False
         self._steps = 0
@@ -66,6 +74,12 @@ class Tree:
 
     def add(self, entry: ArchiveEntry) -> None:
         """Check one entry and write it; of several with one name the last counts."""
+        try:
+            self._add(entry)
+        except Refused as e:
+            self._leave_out(e)
+
+    def _add(self, entry: ArchiveEntry) -> None:
         parts = self._parts(entry.name, f"entry {shown(entry.name)}")
         if entry.kind not in ("file", "dir", "symlink", "hardlink"):
             raise Refused(
@@ -116,7 +130,11 @@ class Tree:
     def _finish(self, above: list[_Directory], fd: int, path: list[str], floor: int) -> None:
         for name, child in above[-1].children.items():
             if isinstance(child, str):
-                self._check_link(above, child, "/".join([*path, name]), floor)
+                try:
+                    self._check_link(above, child, "/".join([*path, name]), floor)
+                except Refused as e:
+                    self._leave_out(e)
+                    continue
                 os.symlink(_raw(child), _raw(name), dir_fd=fd)
             elif child is not None:
                 below = os.open(_raw(name), DIRECTORY, dir_fd=fd)
@@ -161,6 +179,12 @@ class Tree:
                     f"entry {shown(name)} is a symbolic link to {shown(target)}, which leads through too many other "
                     "links, or round in circles. Pack the archive without it",
                 )
+
+    def _leave_out(self, refused: Refused) -> None:
+        """Go on without an unsafe entry, where that is wanted."""
+        if self._left_out is None or refused.kind != UNSAFE:
+            raise refused
+        self._left_out.append(refused.message)
 
     def _find(self, parts: Sequence[str]) -> _Directory | str | None:
         node: _Directory | str | None = self._root
@@ -304,7 +328,7 @@ class Tree:
         self._count(entry)
         if name not in directory.children:
             return
-        known = directory.children.pop(name)
+        known = directory.children[name]
         if isinstance(known, _Directory):
             if known.children:
                 raise Refused(
@@ -315,6 +339,7 @@ class Tree:
             os.rmdir(_raw(name), dir_fd=fd)
         elif known is None:
             os.unlink(_raw(name), dir_fd=fd)
+        del directory.children[name]
 
     def _write(self, fd: int, name: str, entry: ArchiveEntry, *, depth: int) -> None:
         # The root directory may still turn out to be one that lies below another.

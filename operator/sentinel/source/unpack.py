@@ -60,6 +60,7 @@ def unpack(
     readable: bool = False,
     peek: int | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    left_out: list[str] | None = None,
 ) -> Unpacked:
     """Unpack the file `archive` into `dest`, a missing or empty directory. Formats are known by content, not by name.
 
@@ -69,6 +70,8 @@ def unpack(
     makes everything readable for all users. Owners are never applied, nor setuid bits; times of files are kept. With
     `peek`, files of the root directory are written up to that many bytes and all others are left empty, while
     everything is still looked through. `stopped` is asked before each entry.
+
+    With `left_out` unsafe entries are left out, and why is added to it, one text for each.
 
     Refused says which entry and why, and leaves `dest` empty. OSError where we ourselves cannot go on: no space, no
     `zstd` program, `dest` is not empty.
@@ -82,7 +85,14 @@ def unpack(
     try:
         with Path(archive).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            tree = Tree(f"{dest}/{staging}", limits, size, readable=readable, peek=peek)
+            tree = Tree(
+                f"{dest}/{staging}",
+                limits,
+                size,
+                readable=readable,
+                peek=peek,
+                left_out=left_out,
+            )
             entries = _entries(file, limits, size)
             try:
                 for entry in entries:
