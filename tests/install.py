@@ -134,7 +134,13 @@ def install(
             "--wait",
             "--timeout",
             "3m",
-            *(arg for pair in values.items() for arg in ("--set-string", "=".join(pair))),
+            # For helm a --set-string comes after every --set.
+            *(
+                arg
+                for pair in values.items()
+                if pair[0] not in (more or {})
+                for arg in ("--set-string", "=".join(pair))
+            ),
             *(arg for pair in (more or {}).items() for arg in ("--set", "=".join(pair))),
             *(f"--set-file={name}={path}" for name, path in (files or {}).items()),
         ],
