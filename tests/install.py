@@ -192,7 +192,7 @@ def render(lab: Lab, *values: str) -> str:
             "template",
             RELEASE,
             str(ROOT / "charts/sentinel"),
-            # The pod of `helm test` is no part of an installation.
+            # The pod of `helm test` is not part of an installation.
             "--skip-tests",
             "--namespace",
             NAMESPACE,

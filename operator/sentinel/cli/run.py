@@ -219,7 +219,7 @@ def _view(output: str) -> View:
 
 
 def _given(env_file: Path | None, folder: Path) -> Given:
-    """The variables of the file, and of the caller's environment. Raises UserError for a file that is no text."""
+    """The variables of the file, and of the caller's environment. Raises UserError for a file that is not text."""
     from sentinel.config.decode import SIZE_LIMIT, DocumentError, decode  # noqa: PLC0415
     from sentinel.local.environ import given_variables  # noqa: PLC0415
 

@@ -96,7 +96,7 @@ def judge(steps: Sequence[PlanStep], state: SessionState) -> Outcome:
 
 
 def was_stopped(steps: Sequence[PlanStep], state: SessionState) -> bool:
-    """Whether the box was stopped while a main step ran or waited, which is no result of the step's."""
+    """Whether the box was stopped while a main step ran or waited, which is not the step's result."""
     failed = first_failure(steps, state)
     if failed is None:
         return False

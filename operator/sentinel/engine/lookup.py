@@ -74,7 +74,7 @@ class Lookup:
         steps: Sequence[Step],
         source: PlanSource,
     ) -> tuple[list[ImageFacts], dict[str, StepFacts]]:
-        """The images of box and services in their order, and the facts of each step that is no script, by identifier.
+        """The images of box and services in their order, and the facts of each step but scripts, by identifier.
 
         `logins` are those of wercker.yml, by `host/path`. Raises UserError that names everything which does not exist
         or is not allowed; InfrastructureError.

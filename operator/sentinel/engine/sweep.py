@@ -63,7 +63,7 @@ async def sweep(tools: Tools, supervisor: Supervisor) -> History:
                     unfinished.add(raw["metadata"]["uid"])
                 _look_at(supervisor, history, raw)
         if instance:
-            # Another installation's now, or nobody's yet: what we made for them before is not an orphan.
+            # Another installation's now, or not adopted yet: what we made for them before is not an orphan.
             others = tools.kube.each(
                 BUILDS,
                 namespace=namespace,

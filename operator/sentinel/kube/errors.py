@@ -104,7 +104,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 def from_status(
     what: str, status: int, body: bytes | Mapping[str, Any], *, retry_after: str | None = None
 ) -> ApiError:
-    """The exception for an answer that is no success. `what` opens its message; `body` is a Status or any text."""
+    """The exception for an answer that is not a success. `what` opens its message; `body` is a Status or any text."""
     answer = body if isinstance(body, Mapping) else _status(body)
     code = str(answer.get("reason") or "")
     text = str(answer.get("message") or "no text")

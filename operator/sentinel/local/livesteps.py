@@ -103,7 +103,7 @@ class Terminal:
         return (await self._run(words)).code
 
     async def _watch(self, step: PlanStep) -> int:
-        """Run the code until Ctrl-C; with `reload` again whenever files change. What becomes of it is no failure."""
+        """Run the code until Ctrl-C; with `reload` again whenever files change. Its result does not fail the build."""
         reload = dict(step.properties).get("reload", "").lower() in ("1", "t", "true")
         changes = Changes(project=self.project, ignore_file=self.plan.ignore_file)
         more = ", and again when files change" if reload else ""

@@ -20,7 +20,7 @@ from sentinel.steps.wanted import FoundStep, WantedStep, check_wanted
 async def find_steps(
     chosen: Sequence[Step], *, project: Project, settings: Settings, cache: Path
 ) -> tuple[dict[str, StepFacts], dict[str, Path]]:
-    """The facts of each step that is no script, by identifier, and the archives of those that have one, by digest."""
+    """The facts of each step but scripts, by identifier, and the archives of those that have one, by digest."""
     facts: dict[str, StepFacts] = {}
     named: dict[str, WantedStep] = {}
     for step in chosen:

@@ -22,7 +22,7 @@ REASONS = {
 
 
 class Refusal(Exception):
-    """An answer that is no success. `message` is for a person: what is wrong and what to do."""
+    """An answer that is not a success. `message` is for a person: what is wrong and what to do."""
 
     def __init__(
         self, code: int, message: str, *, name: str = "", headers: dict[str, str] | None = None

@@ -1,6 +1,6 @@
 """The object store of `sentinel store`: presigned URLs for boxkit, and requests of our own, signed for five minutes.
 
-The key never travels: whoever listens on the way has a URL for one object and one method.
+The key never travels: someone who listens on the way has a URL for one object and one method.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class DockerRuntime:
         return False
 
     def read_blob(self, digest: str) -> AsyncIterator[bytes]:
-        """Raises CommitFailure: there are none."""
+        """Raises CommitFailure: Docker keeps no blobs."""
         raise CommitFailure(CommitReason.RUNTIME_ERROR, f"Docker Engine does not keep {digest}")
 
     async def recover(self) -> tuple[str, ...]:
