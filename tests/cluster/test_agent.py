@@ -15,14 +15,13 @@ import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from gzip import decompress
 from pathlib import Path
-from threading import Event
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -30,6 +29,7 @@ from tests.cluster.conftest import Builds
 from tests.install import NAMESPACE
 from tests.kubectl import Kubectl
 from tests.lab.state import Lab
+from tests.unit.agent.halting import HaltingThreads
 from tests.unit.agent.trees import tar_of
 from tests.unit.registry import server
 
@@ -50,8 +50,6 @@ from sentinel.kube.resources import IMAGE_COMMITS
 from sentinel.registry import RegistryClient
 from sentinel.settings import NetworkSettings, Settings
 from sentinel.settings.images import ImageSettings
-
-T = TypeVar("T")
 
 GROUP = "sentinel.wercker.com"
 SECRET = "hunter2-is-not-for-everybody"
@@ -493,23 +491,6 @@ async def test_an_ended_commit_is_not_done_again(world: World) -> None:
     assert world.status("once") == before
 
 
-class HaltingThreads(Threads):
-    """Runs the first work, which measures the box's changes. The next, which copies them, does not end."""
-
-    def __init__(self) -> None:
-        super().__init__(SystemClock())
-        self.halted = asyncio.Event()
-        self._calls = 0
-
-    async def run(self, work: Callable[[], T], stop: Event) -> T:
-        self._calls += 1
-        if self._calls == 1:
-            return await super().run(work, stop)
-        self.halted.set()
-        await asyncio.Event().wait()
-        raise AssertionError("waiting ended without a cancellation")
-
-
 async def test_a_stopped_agent_thaws_the_box_and_leaves_the_commit_to_the_next(
     world: World,
 ) -> None:
@@ -518,10 +499,7 @@ async def test_a_stopped_agent_thaws_the_box_and_leaves_the_commit_to_the_next(
     threads = HaltingThreads()
     tools = replace(world.tools, threads=threads)
     work = asyncio.create_task(run_commit(namespace=world.namespace, name="stopped", tools=tools))
-    halted = asyncio.create_task(threads.halted.wait())
-    async with asyncio.timeout(60):
-        await asyncio.wait({work, halted}, return_when=asyncio.FIRST_COMPLETED)
-    assert halted.done(), world.status("stopped")
+    await threads.halted(work)
     assert await world.state() is State.PAUSED
     work.cancel()
     with pytest.raises(asyncio.CancelledError):

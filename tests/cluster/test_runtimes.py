@@ -15,7 +15,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -24,6 +24,7 @@ import pytest
 from tests.install import ROOT, environ
 from tests.kubectl import Kubectl
 from tests.lab.state import Lab
+from tests.unit.agent.halting import HaltingThreads
 from tests.unit.agent.trees import tar_of
 from tests.unit.fakeapi import FakeApi
 
@@ -445,11 +446,15 @@ async def changes_of(lab: Lab, name: str) -> set[str]:
 async def test_a_stopped_agent_thaws_the_box_and_the_next_one_commits_it(
     node: Node, agent: Agent
 ) -> None:
-    node.box("head -c 200000000 /dev/zero > /zeroes")
+    node.box("echo content > /file")
     before = node.things()
     agent.ask("stopped")
-    work = asyncio.create_task(agent.work("stopped"))
-    await paused(agent.tools.runtime, node)
+    threads = HaltingThreads()
+    halting = replace(agent, tools=replace(agent.tools, threads=threads))
+    work = asyncio.create_task(halting.work("stopped"))
+    await threads.halted(work)
+    container = node.identity.container_id.partition("//")[2]
+    assert await cast(Freezer, agent.tools.runtime).state(container) is State.PAUSED
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
@@ -460,14 +465,6 @@ async def test_a_stopped_agent_thaws_the_box_and_the_next_one_commits_it(
     node.end()
     status = await agent.commit("ended")
     assert (status["phase"], status["frozenMilliseconds"]) == ("Succeeded", 0), status
-
-
-async def paused(runtime: Runtime, node: Node) -> None:
-    """Wait until the box is paused."""
-    async with asyncio.timeout(120):
-        container = node.identity.container_id.partition("//")[2]
-        while await cast(Freezer, runtime).state(container) is not State.PAUSED:
-            await asyncio.sleep(0.005)
 
 
 FREEZE = """
@@ -501,7 +498,7 @@ async def test_a_box_left_frozen_by_a_killed_agent_is_thawed_by_the_next(node: N
     await process.wait()
     container = node.identity.container_id.partition("//")[2]
     async with opened(node.settings) as runtime:
-        await paused(runtime, node)
+        assert await cast(Freezer, runtime).state(container) is State.PAUSED
         assert await runtime.recover() == (container,)
         assert await runtime.recover() == ()
     assert node.box("echo runs").strip() == "runs"

@@ -124,7 +124,7 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
             base = scratch_base(base)
         check_layers(base.manifest)
         upper, size, stop = await measured(spec, box, tools)
-        await pusher.push_base(base.manifest.layers)
+        await pusher.push_base(base)
         tar = size.tar_bytes + size.tar_bytes // 8 + _SLACK
         gzip = spec.compression == "gzip"
         needed = tar + (packed_at_most(tar) if gzip else 0)

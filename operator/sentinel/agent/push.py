@@ -6,7 +6,7 @@ Not here: what is in the image (`image.py`), HTTP (`registry/`).
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from sentinel.agent.failures import CommitFailure
@@ -78,17 +78,17 @@ class Pusher:
         for entry in images.choose_platform(parsed, platform=platform, what=str(base))[:_VARIANTS]:
             yield await self.reader.get_image_manifest(base.pinned(entry.digest))
 
-    async def push_base(self, layers: Sequence[Descriptor]) -> None:
+    async def push_base(self, image: BaseImage) -> None:
         """Bring the base image's layers into the repository; those that are there cost one HEAD each.
 
         Raises CommitFailure(Unsupported) when a layer is neither on the node nor in a registry we know.
         """
-        for layer in dict.fromkeys(layers):
+        for layer in dict.fromkeys(image.manifest.layers):
             if layer.urls or await self.client.has_blob(self.target, layer.digest):
                 continue
             if await self._mount(layer):
                 continue
-            await self._copy(layer)
+            await self._copy(layer, loaded=layer.digest in image.diff_ids)
 
     async def push_image(self, image: NewImage, layer: PackedLayer, *, tag: str) -> str:
         """Upload what is new and write the manifest at the build's own tag; gives its digest."""
@@ -124,8 +124,16 @@ class Pusher:
             log.info("mounting %s from %s failed: %s", layer.digest, self.base.name, error)
             return False
 
-    async def _copy(self, layer: Descriptor) -> None:
-        if await self.runtime.has_blob(layer.digest, base=self.base):
+    async def _copy(self, layer: Descriptor, *, loaded: bool) -> None:
+        """`loaded`: the layer is not packed, as in images that were loaded onto the node (`docker save`).
+
+        Their manifest is on the node beside the one that was pulled, with the same config, and no registry has these
+        blobs. Each is byte for byte what the box's file system stands on, so the build can read it anyway.
+        """
+        here = await self.runtime.has_blob(layer.digest, base=self.base)
+        if not here and loaded:
+            here = await self.runtime.has_blob(layer.digest, base=None)
+        if here:
             await self.client.put_blob(
                 self.target,
                 digest=layer.digest,

@@ -12,26 +12,30 @@ from tests.unit.registry import server
 
 from sentinel.agent.failures import CommitFailure
 from sentinel.agent.push import Pusher
-from sentinel.agent.runtimes.base import Box
+from sentinel.agent.runtimes.base import BaseImage, Box
 from sentinel.api.reasons import CommitReason
-from sentinel.errors import UserError
+from sentinel.errors import SentinelError, UserError
 from sentinel.image.manifest import (
     DOCKER_CONFIG,
     DOCKER_MANIFEST,
     OCI_CONFIG,
     OCI_INDEX,
+    OCI_LAYER,
     OCI_MANIFEST,
     digest_of,
+    parse_manifest,
 )
 from sentinel.image.reference import Reference, parse_reference
-from sentinel.registry import RegistryClient
+from sentinel.registry import Patience, RegistryClient
 from sentinel.registry.client import bytes_body
 
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[tuple[RegistryClient, Reference]]:
     with server.registry(tmp_path) as host:
-        async with RegistryClient(insecure=[host]) as opened:
+        async with RegistryClient(
+            insecure=[host], patience=Patience(tries=2, pause=0.01)
+        ) as opened:
             yield opened, parse_reference(f"{host}/team/box:1")
 
 
@@ -115,3 +119,52 @@ async def test_an_image_without_a_registry_cannot_be_committed(
     with pytest.raises(CommitFailure, match="its name is not one of a registry") as caught:
         await pusher(client[0], None).read_base(box(V7))
     assert caught.value.why is CommitReason.UNSUPPORTED
+
+
+class NodeWithLoadedLayer:
+    """A node onto which an image was loaded: its content store has the layer, and does not know a repository of it."""
+
+    def __init__(self, layer: bytes) -> None:
+        self._layer = layer
+
+    async def has_blob(self, digest: str, *, base: Reference | None) -> bool:
+        return base is None and digest == digest_of(self._layer)
+
+    async def read_blob(self, digest: str) -> AsyncIterator[bytes]:
+        assert digest == digest_of(self._layer)
+        yield self._layer
+
+
+@pytest.mark.parametrize("stands_on_it", [True, False])
+async def test_a_loaded_layer_is_read_from_the_node_where_the_box_stands_on_it(
+    client: tuple[RegistryClient, Reference], stands_on_it: bool
+) -> None:
+    registry, name = client
+    layer = b"a tar that is not packed"
+    digest = digest_of(layer)
+    config = {**V7, "rootfs": {"type": "layers", "diff_ids": [digest if stands_on_it else "other"]}}
+    described = {"mediaType": OCI_LAYER, "digest": digest, "size": len(layer)}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": "sha256:" + "0" * 64, "size": 1},
+        "layers": [described],
+    }
+    target = parse_reference(f"{name.registry}/team/app")
+    push_to = Pusher(
+        client=registry,
+        reader=registry,
+        runtime=cast(Any, NodeWithLoadedLayer(layer)),
+        target=target,
+        base=name,
+    )
+    base = BaseImage(
+        config=json.dumps(config).encode(),
+        manifest=parse_manifest(json.dumps(manifest).encode(), header=OCI_MANIFEST, what="base"),
+    )
+    if stands_on_it:
+        await push_to.push_base(base)
+    else:
+        with pytest.raises(SentinelError, match="blob unknown"):
+            await push_to.push_base(base)
+    assert await registry.has_blob(target, digest) is stands_on_it

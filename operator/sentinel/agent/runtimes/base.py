@@ -6,6 +6,7 @@ or pushes an image: that is the same for all runtimes and lives in `layer.py`, `
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -38,6 +39,13 @@ class BaseImage:
 
     config: bytes = field(repr=False)
     manifest: Manifest
+
+    @property
+    def diff_ids(self) -> frozenset[str]:
+        """The digests of the layers as they are unpacked: of what the box's file system stands on."""
+        rootfs = json.loads(self.config).get("rootfs")
+        found = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+        return frozenset(map(str, found)) if isinstance(found, list) else frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
