@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sentinel.engine.supervisor import MOST_CRASHES
 from tests.chaos.counting import Ground, Shape, ground_of, publish
 from tests.chaos.findings import Findings
 from tests.chaos.hostoperator import HostOperator, in_its_stead
@@ -50,6 +51,7 @@ async def operator_kills(*, lab: Lab, count: int, seed: int, log: Path) -> dict[
                 else:
                     await operator.lead()
                     await _moment(ground, stages, dice, count)
+                await _spared(ground)
                 here = {each.stage() for each in ground.active}
                 await operator.kill()
                 findings.faults["SIGKILL"] += 1
@@ -67,6 +69,18 @@ async def operator_kills(*, lab: Lab, count: int, seed: int, log: Path) -> dict[
     findings.more["kills_by_stage"] = {stage: stages[stage] for stage in STAGES}
     findings.more["kills_before_it_led"] = early
     return findings.report()
+
+
+async def _spared(ground: Ground) -> None:
+    """Wait while a Build has been killed in preparing so often that the next time would end it, as it is meant to."""
+
+    def spared() -> bool:
+        return not any(
+            each.stage() == "preparing" and each.status.get("crashes", 0) >= MOST_CRASHES - 1
+            for each in ground.active
+        )
+
+    await ground.until(spared, seconds=60)
 
 
 def _each(count: int) -> int:
