@@ -83,12 +83,13 @@ class Pusher:
 
         Raises CommitFailure(Unsupported) when a layer is neither on the node nor in a registry we know.
         """
+        unpacked = image.diff_ids
         for layer in dict.fromkeys(image.manifest.layers):
             if layer.urls or await self.client.has_blob(self.target, layer.digest):
                 continue
             if await self._mount(layer):
                 continue
-            await self._copy(layer, loaded=layer.digest in image.diff_ids)
+            await self._copy(layer, loaded=layer.digest in unpacked)
 
     async def push_image(self, image: NewImage, layer: PackedLayer, *, tag: str) -> str:
         """Upload what is new and write the manifest at the build's own tag; gives its digest."""
