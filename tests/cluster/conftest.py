@@ -28,7 +28,7 @@ from typing import Any
 import pytest
 from tests.conftest import Once, locked
 from tests.install import PRIVATE_REGISTRY, ROOT, SHARED, build_image, install, restore
-from tests.kubectl import Kubectl, finished
+from tests.kubectl import Kubectl, KubectlError, finished
 from tests.lab import git, services
 from tests.lab import lab as the_lab
 from tests.lab.cluster import CERTS
@@ -213,6 +213,22 @@ class Builds:
         return self.kubectl.list(
             "pods", namespace=self.namespace, selector=f"sentinel.wercker.com/build={name}"
         )
+
+    def evict(self, name: str) -> None:
+        """Evict the build's pod through the API that drains use.
+
+        The API server first writes the pod's condition and then deletes the pod. Where the operator sees the condition
+        and deletes it in between, the answer is NotFound, which `kubectl drain` takes for success.
+        """
+        pod = self.pods(name)[0]["metadata"]["name"]
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
+        metadata = {"name": pod, "namespace": self.namespace}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+        try:
+            self.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+        except KubectlError as error:
+            if "(NotFound)" not in str(error):
+                raise
 
     def stored(self, raw: dict[str, Any], key: str) -> bytes:
         """An object of that build's from the object store; `key` is below its prefix."""

@@ -134,7 +134,10 @@ class World:
         """Ask for a commit and do it; its status."""
         self.ask(name, **spec)
         await run_commit(namespace=self.namespace, name=name, tools=self.tools)
-        return self.status(name)
+        status = self.status(name)
+        # A test that compares a part of it and fails must say why a commit failed.
+        print(f"{name}: {status}")
+        return status
 
 
 def owner(build: dict[str, Any]) -> dict[str, Any]:

@@ -102,11 +102,7 @@ def test_a_drained_build_says_who_evicted_it_and_runs_again_where_it_may(builds:
         until=lambda raw: raw.get("status", {}).get("currentStep") == "one",
     )
     builds.kubectl.apply({**nap, "data": {"NAP": "0"}})
-    pod = builds.pods("b")[0]["metadata"]["name"]
-    path = f"/api/v1/namespaces/{builds.namespace}/pods/{pod}/eviction"
-    metadata = {"name": pod, "namespace": builds.namespace}
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
-    builds.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+    builds.evict("b")
     raw = builds.finish("b")
     assert end(raw) == ("Succeeded", "Passed")
     assert raw["status"]["pod"]["attempt"] == 2

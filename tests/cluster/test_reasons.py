@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 import uuid
@@ -130,19 +129,11 @@ def test_volume_unavailable_is_shown_until_the_volume_is_there(builds: Builds, g
     assert verdict(builds.finish("b", timeout=200)) == ("Succeeded", "Passed")
 
 
-def evict(builds: Builds, pod: str) -> None:
-    """The eviction API, which drains use."""
-    path = f"/api/v1/namespaces/{builds.namespace}/pods/{pod}/eviction"
-    metadata = {"name": pod, "namespace": builds.namespace}
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
-    builds.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
-
-
 def test_pod_evicted_after_a_step_began_ends_the_build(builds: Builds) -> None:
     """The eviction API, while a step runs."""
     builds.apply("b", url=builds.script("sleep 1000", name="deploy"))
     wait(builds, running("deploy"))
-    evict(builds, builds.pods("b")[0]["metadata"]["name"])
+    builds.evict("b")
     raw = builds.finish("b")
     assert verdict(raw) == ("Errored", "PodEvicted")
     assert steps(raw) == [("deploy", "Failed", "PodEvicted")]
@@ -154,10 +145,10 @@ def test_a_pod_lost_before_any_step_is_replaced(builds: Builds, gate: str, how: 
     """The eviction API, or a deletion, while the pod waits for a node."""
     builds.apply("b", url=builds.script("true"), pod={"nodeSelector": {gate: "open"}})
     wait(builds, shows("Unschedulable"))
-    pod = builds.pods("b")[0]["metadata"]["name"]
     if how == "evict":
-        evict(builds, pod)
+        builds.evict("b")
     else:
+        pod = builds.pods("b")[0]["metadata"]["name"]
         builds.kubectl("delete", "pod", pod, "-n", builds.namespace)
     wait(builds, lambda raw: raw["status"]["pod"]["attempt"] == 2)
     open_gate(builds, gate)
