@@ -44,6 +44,7 @@ from sentinel.kube.resources import BUILDS, IMAGE_COMMITS, PODS, WORKFLOW_RUNS
 from sentinel.kube.watches import WatchTasks, check_installed
 from sentinel.observe.health import Health, serve_health
 from sentinel.observe.metrics import LEADING, measure_lag
+from sentinel.observe.stop import stop_event, until_stopped
 from sentinel.resolver.client import Resolver
 from sentinel.resolver.local import local_resolver
 from sentinel.resolver.shelf import Known, Shelf
@@ -62,6 +63,8 @@ async def run_operator(settings: Settings) -> None:
     # A pod's name survives a restart of its container, so the same pod leads again at once.
     identity = settings.pod_name or socket.gethostname()
     health = Health()
+    # A standby waits for days. From here to kopf, which has handlers of its own, a signal must not be lost.
+    stopped = stop_event()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_health(health, port=settings.health_port))
         kube = await stack.enter_async_context(
@@ -74,7 +77,12 @@ async def run_operator(settings: Settings) -> None:
         health.ready = True
         wary = True
         if settings.leader_election:
-            wary = await stack.enter_async_context(_leading(settings, kube, identity, health))
+            lease = LeaderLease(
+                kube, name=LEASE, namespace=settings.pod_namespace, identity=identity
+            )
+            if not await _acquired(lease, identity, stopped):
+                return
+            wary = await stack.enter_async_context(_leading(lease, health))
         cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-")))
         shelf = Shelf(
             cache / "steps",
@@ -140,6 +148,7 @@ async def run_operator(settings: Settings) -> None:
             standalone=True,
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
+            stop_flag=stopped,
         )
 
 
@@ -153,17 +162,22 @@ async def _with_store_key(settings: Settings, kube: Kube) -> Settings:
     return settings.model_copy(update={"store": store})
 
 
-@asynccontextmanager
-async def _leading(
-    settings: Settings, kube: Kube, identity: str, health: Health
-) -> AsyncIterator[bool]:
-    """Hold the Lease while the block runs; wait for it before. Whether the leader before us was killed."""
-    lease = LeaderLease(kube, name=LEASE, namespace=settings.pod_namespace, identity=identity)
+async def _acquired(lease: LeaderLease, identity: str, stopped: asyncio.Event) -> bool:
+    """Wait for the Lease. False where a signal came first; then we do not hold it."""
     log.info("version %s, waiting for the Lease %s as %s", __version__, LEASE, identity)
     LEADING.labels(LEASE).set(0)
-    await lease.acquire()
+    if await until_stopped(lease.acquire(), stopped=stopped):
+        log.info("stopped by a signal while waiting for the Lease %s", LEASE)
+        await lease.release()
+        return False
     log.info("leading as %s", identity)
     LEADING.labels(LEASE).set(1)
+    return True
+
+
+@asynccontextmanager
+async def _leading(lease: LeaderLease, health: Health) -> AsyncIterator[bool]:
+    """Hold the Lease, which is ours, while the block runs. Whether the leader before us was killed."""
     health.checks["lease"] = lambda: "it was not renewed in time" if lease.stale else ""
     async with (
         _task(lease.run(), name="lease renewal"),

@@ -12,12 +12,14 @@ from pydantic import ValidationError
 
 from sentinel.errors import SentinelError
 from sentinel.observe.log import set_up
+from sentinel.observe.stop import exit_on_sigterm
 from sentinel.settings import Settings
 
 
 @click.command()
 def operator() -> None:
     """Run the operator (in its Deployment, or on your machine against the current kubeconfig)."""
+    exit_on_sigterm()
     from sentinel.app import run_operator  # noqa: PLC0415 - kopf and aiohttp, half a second
 
     _run(run_operator)
@@ -26,6 +28,7 @@ def operator() -> None:
 @click.command()
 def agent() -> None:
     """Run the node agent (in its DaemonSet)."""
+    exit_on_sigterm()
     from sentinel.agent.app import run_agent  # noqa: PLC0415 - grpc besides
 
     _run(run_agent)
@@ -34,6 +37,7 @@ def agent() -> None:
 @click.command()
 def resolver() -> None:
     """Run the resolver (beside the operator, in its pod): it reads sources, registries and steps for it."""
+    exit_on_sigterm()
     from sentinel.resolver.main import serve  # noqa: PLC0415 - aiohttp and the rest
 
     settings = _settings()
@@ -45,6 +49,7 @@ def resolver() -> None:
 @click.command()
 def reporter() -> None:
     """Run the reporter (in its Deployment): it tells wercker-api and others how builds go."""
+    exit_on_sigterm()
     from sentinel.reports.app import run_reporter  # noqa: PLC0415 - aiohttp and the rest
 
     _run(run_reporter)
@@ -53,6 +58,7 @@ def reporter() -> None:
 @click.command()
 def results() -> None:
     """Run the results server (in its Deployment): logs and output of Builds, behind the API server."""
+    exit_on_sigterm()
     from sentinel.results.app import run_results  # noqa: PLC0415 - aiohttp and the rest
 
     _run(run_results)
