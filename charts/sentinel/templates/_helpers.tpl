@@ -251,14 +251,15 @@ metadata:
 {{- toYaml (merge (dict) .handler (.probe | default dict) .defaults) }}
 {{- end }}
 
-{{- /* startupProbe, livenessProbe and readinessProbe of a container with the port `health`. */ -}}
+{{- /* startupProbe, livenessProbe and readinessProbe of a container with the port `health`. On a busy node a start may
+take minutes, and an answer seconds. */ -}}
 {{- define "sentinel.httpProbes" -}}
 {{- $live := dict "httpGet" (dict "path" "/livez" "port" "health") }}
 {{- $ready := dict "httpGet" (dict "path" "/readyz" "port" "health") }}
 startupProbe:
-  {{- include "sentinel.probe" (dict "handler" $live "probe" .values.startupProbe "defaults" (dict "periodSeconds" 1 "failureThreshold" 60)) | nindent 2 }}
+  {{- include "sentinel.probe" (dict "handler" $live "probe" .values.startupProbe "defaults" (dict "periodSeconds" 1 "timeoutSeconds" 5 "failureThreshold" 300)) | nindent 2 }}
 livenessProbe:
   {{- include "sentinel.probe" (dict "handler" $live "probe" .values.livenessProbe "defaults" (dict "periodSeconds" 20 "timeoutSeconds" 5)) | nindent 2 }}
 readinessProbe:
-  {{- include "sentinel.probe" (dict "handler" $ready "probe" .values.readinessProbe "defaults" (dict "periodSeconds" 5)) | nindent 2 }}
+  {{- include "sentinel.probe" (dict "handler" $ready "probe" .values.readinessProbe "defaults" (dict "periodSeconds" 5 "timeoutSeconds" 5)) | nindent 2 }}
 {{- end }}
