@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.kubectl import Kubectl
 from tests.lab.state import Lab
@@ -133,7 +134,7 @@ def install(
             "--take-ownership",
             "--wait",
             "--timeout",
-            "3m",
+            "5m",
             # For helm a --set-string comes after every --set.
             *(
                 arg
@@ -157,25 +158,46 @@ def install(
         print(done.stdout)
 
 
-def await_leader(kubectl: Kubectl, *, within: float = 100) -> None:
-    """Wait until the pods that a rollout replaced are gone and an operator leads: a new one is ready as a standby."""
+def await_leader(kubectl: Kubectl, *, within: float = 240) -> None:
+    """Wait until every rollout has ended, the pods that it replaced are gone, and an operator of the new ones leads.
+
+    `helm --wait` does not wait for that: it returns once the new pods are ready, while an old operator may still lead
+    and take a Build with the old settings.
+    """
     deadline = time.monotonic() + within
+    release = f"app.kubernetes.io/instance={RELEASE}"
     while True:
-        pods = [
-            pod
-            for component in ("operator", "reporter")
-            for pod in kubectl.list(
-                "pods", namespace=NAMESPACE, selector=f"app.kubernetes.io/component={component}"
-            )
-        ]
+        # Deployments come before pods: a rollout that has ended has marked all old pods for deletion.
+        found = kubectl.list("deployments,pods", namespace=NAMESPACE, selector=release)
+        deployments = [each for each in found if each["kind"] == "Deployment"]
+        pods = [each for each in found if component(each) in ("operator", "reporter")]
         lease = kubectl.get("lease", "sentinel-operator", namespace=NAMESPACE) or {"spec": {}}
         leads = lease["spec"].get("holderIdentity") in {pod["metadata"]["name"] for pod in pods}
-        if leads and not any(pod["metadata"].get("deletionTimestamp") for pod in pods):
+        leaving = [pod for pod in pods if pod["metadata"].get("deletionTimestamp")]
+        if leads and not leaving and all(rolled_out(each) for each in deployments):
             return
         if time.monotonic() > deadline:
             states = [(pod["metadata"]["name"], pod["status"]["phase"]) for pod in pods]
-            raise SystemExit(f"no operator leads after {within:.0f} s: {states}, {lease['spec']}")
+            behind = [each["metadata"]["name"] for each in deployments if not rolled_out(each)]
+            raise SystemExit(
+                f"no operator of the last rollout leads after {within:.0f} s: pods {states}, "
+                f"Lease {lease['spec']}, rollouts that go on: {behind}"
+            )
         time.sleep(0.5)
+
+
+def component(raw: dict[str, Any]) -> str:
+    """The part of Sentinel that a pod is of."""
+    labels = raw["metadata"]["labels"] if raw["kind"] == "Pod" else {}
+    return str(labels.get("app.kubernetes.io/component", ""))
+
+
+def rolled_out(deployment: dict[str, Any]) -> bool:
+    """Whether all pods of a Deployment are of its newest template and available, as `kubectl rollout status` has it."""
+    status, wanted = deployment.get("status", {}), deployment["spec"]["replicas"]
+    counts = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")}
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    return seen and counts == {wanted}
 
 
 def restore() -> None:

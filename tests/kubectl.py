@@ -22,7 +22,7 @@ class Kubectl:
 
     lab: Lab
 
-    def __call__(self, *args: str, stdin: str | None = None, timeout: float = 120) -> str:
+    def __call__(self, *args: str, stdin: str | None = None, timeout: float = 240) -> str:
         """What kubectl prints. Raises KubectlError."""
         done = subprocess.run(
             [f"{self.lab.bin}/kubectl", "--kubeconfig", self.lab.kubeconfig, *args],
@@ -46,11 +46,13 @@ class Kubectl:
         text = self("get", kind, name, *where, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text.strip() else None
 
-    def list(self, kind: str, *, namespace: str, selector: str = "") -> list[dict[str, Any]]:
+    def list(
+        self, kind: str, *, namespace: str, selector: str = "", timeout: float = 240
+    ) -> list[dict[str, Any]]:
         """Objects of a namespace."""
         select = ("-l", selector) if selector else ()
         items: list[dict[str, Any]] = json.loads(
-            self("get", kind, "-n", namespace, *select, "-o", "json")
+            self("get", kind, "-n", namespace, *select, "-o", "json", timeout=timeout)
         )["items"]
         return items
 
@@ -61,7 +63,7 @@ class Kubectl:
         *,
         namespace: str,
         until: Callable[[dict[str, Any]], Any],
-        timeout: float = 150,
+        timeout: float = 300,
     ) -> dict[str, Any]:
         """The object once `until` holds. Raises AssertionError with its last state after `timeout` seconds."""
         deadline = time.monotonic() + timeout

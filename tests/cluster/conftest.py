@@ -19,15 +19,24 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster import diagnosis
 from tests.conftest import Once, locked
-from tests.install import PRIVATE_REGISTRY, ROOT, SHARED, build_image, install, restore
+from tests.install import (
+    PRIVATE_REGISTRY,
+    ROOT,
+    SHARED,
+    await_leader,
+    build_image,
+    install,
+    restore,
+)
 from tests.kubectl import Kubectl, KubectlError, finished
 from tests.lab import git, services
 from tests.lab import lab as the_lab
@@ -44,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.cluster)
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(600))
             if installs(item):
                 item.add_marker(pytest.mark.alone)
     # Those with settings of their own follow one another: nothing is restored between them. What the module on rights
@@ -62,11 +71,28 @@ def installs(item: pytest.Item) -> bool:
     return any("install" in each.__code__.co_names for each in functions if each is not None)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails leaves nothing but what pytest prints: its namespace goes, and so does the cluster."""
+    report = yield
+    if report.failed:
+        report.sections += diagnosis.sections(getattr(item, "funcargs", {}))
+    return report
+
+
 @pytest.fixture(autouse=True)
 def default_settings(request: pytest.FixtureRequest) -> None:
-    """The operator as `sentinel` installed it, for every test that does not install it itself."""
-    if not installs(request.node):
-        restore()
+    """The operator as `sentinel` installed it, for every test that does not install it itself.
+
+    A test that is `alone` begins with an operator that leads, whatever the one before has done to it.
+    """
+    if installs(request.node):
+        return
+    restore()
+    if request.node.get_closest_marker("alone") and "sentinel" in request.fixturenames:
+        await_leader(request.getfixturevalue("kubectl"))
 
 
 @pytest.fixture(scope="session")
@@ -198,7 +224,7 @@ class Builds:
         assert raw is not None
         return raw
 
-    def finish(self, name: str, *, timeout: float = 150) -> dict[str, Any]:
+    def finish(self, name: str, *, timeout: float = 300) -> dict[str, Any]:
         """The Build once it says Finished."""
         return self.kubectl.wait_for(
             "build", name, namespace=self.namespace, until=finished, timeout=timeout
@@ -329,7 +355,7 @@ def _private_registry(lab: Lab, tmp_path: Path) -> Iterator[str]:
 
 
 def _until_it_listens(address: str, port: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while True:
         try:
             socket.create_connection((address, port), timeout=1).close()
