@@ -48,7 +48,9 @@ def _do(options: argparse.Namespace) -> int:
             print("the lab is up" if up else "the lab is not up")
             return 0 if up else 1
         case "load":
-            lab.load_image(options.image)
+            # Two processes of one test run may load the same image: the second finds it there.
+            with locked():
+                lab.load_image(options.image)
         case "push":
             lab.push_image(options.image, options.reference)
         case "staticcheck":

@@ -75,7 +75,7 @@ root = "{ROOT}/root"
             env={**os.environ, "TMPDIR": str(ROOT)},
         )
     try:
-        wait_for("buildkitd", lambda: _listens(of.gateway, port), seconds=20)
+        wait_for("buildkitd", lambda: _listens(of.gateway, port), seconds=120)
         yield BuildKit(
             address=f"tcp://{of.gateway}:{port}",
             tls={

@@ -13,7 +13,13 @@ from pathlib import Path
 from tests.lab import cgroups, cluster, engine, machine, services
 from tests.lab.daemon import end_process
 from tests.lab.shell import LabError, run, say, stage, succeeds
-from tests.lab.state import CACHE, RUN, STATE, ledger
+from tests.lab.state import CACHE, LOGS, PREVIOUS, RUN, STATE, ledger
+
+POD_LOGS = "volumes/*/_data/log/pods"
+"""Below an engine's data: the logs of a node's pods. kind gives each node a volume for /var."""
+KEPT_PODS = ("sentinel-system_*", "kube-system_*")
+KEPT_FILE = 32 * 1024 * 1024
+"""Bytes that a pod's log may have to be kept."""
 
 
 def traces() -> bool:
@@ -26,6 +32,8 @@ def clear() -> None:
     if not traces():
         return
     with stage("clear the lab away"):
+        with suppress(OSError):
+            keep_logs()
         found = engine.find()
         if found is not None:
             cluster.delete(found)
@@ -45,6 +53,32 @@ def clear() -> None:
             shutil.rmtree(place, ignore_errors=True)
             if place.exists():
                 say(f"{place} could not be removed whole")
+
+
+def keep_logs(*, state: Path = STATE, data: Path = engine.DATA, into: Path = PREVIOUS) -> None:
+    """Move what a lab logged to `into`, in place of what the lab before it did: a failed run can be looked at later.
+
+    Those are the servers' logs, the audit log, and those of Sentinel's pods and the cluster's own. Raises OSError.
+    """
+    folders = [state / LOGS.name, state / cluster.AUDIT.name]
+    if not any(folder.exists() for folder in folders):
+        return
+    shutil.rmtree(into, ignore_errors=True)
+    into.mkdir(parents=True)
+    for pods in data.glob(POD_LOGS):
+        for pattern in KEPT_PODS:
+            for folder in pods.glob(pattern):
+                kept = into / "pods" / folder.name
+                shutil.copytree(folder, kept, ignore=_too_large, ignore_dangling_symlinks=True)
+    for folder in folders:
+        if folder.exists():
+            shutil.move(folder, into / folder.name)
+    say(f"the logs of the earlier lab are in {into}")
+
+
+def _too_large(folder: str, names: list[str]) -> list[str]:
+    paths = {name: Path(folder) / name for name in names}
+    return [n for n, path in paths.items() if path.is_file() and path.stat().st_size > KEPT_FILE]
 
 
 def _leave_theirs(found: engine.Engine) -> None:

@@ -124,11 +124,11 @@ def create(engine: Engine, image: str) -> None:
         )
         _name_servers(engine)
     with stage("wait for nodes and names"):
-        kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s")
-        dns = ("rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=120s")
+        kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=300s")
+        dns = ("rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=300s")
         kubectl(*dns)
         account = ("get", "serviceaccount", "default", "-n", "default")
-        wait_for("the default service account", lambda: _answers(*account), seconds=60)
+        wait_for("the default service account", lambda: _answers(*account), seconds=240)
 
 
 def kind(engine: Engine, *args: str, stdin: str | None = None, check: bool = True) -> str:
@@ -153,7 +153,7 @@ def nodes(engine: Engine) -> list[str]:
 
 def alive(engine: Engine) -> bool:
     """Whether the cluster's API server answers and says that it is ready."""
-    return bool(nodes(engine)) and _answers("get", "--raw", "/readyz", "--request-timeout=5s")
+    return bool(nodes(engine)) and _answers("get", "--raw", "/readyz", "--request-timeout=30s")
 
 
 def _name_servers(engine: Engine) -> None:

@@ -95,7 +95,7 @@ def _start_own() -> Engine:
         config.write_text(json.dumps(_settings(parent), indent=1))
         # The default configuration file belongs to the machine's engine, not to this one.
         DAEMON.start(["dockerd", "--config-file", config], env={"TMPDIR": "/tmp"})
-        DAEMON.expect(lambda: SOCKET.exists() and answering(OWN_HOST), seconds=60)
+        DAEMON.expect(lambda: SOCKET.exists() and answering(OWN_HOST), seconds=240)
     engine = Engine(host=OWN_HOST, own=True)
     clear(engine)
     # What rebuilt images left behind; younger layers still serve as the builder's cache.

@@ -182,7 +182,7 @@ def _import_images(root: Path, programs: dict[str, Path]) -> None:
         with (work / "log").open("wb") as log:
             server = subprocess.Popen(argv, stdout=log, stderr=log)
         try:
-            wait_for("containerd for the node image", socket.exists, seconds=20)
+            wait_for("containerd for the node image", socket.exists, seconds=120)
             for number, image in enumerate(images):
                 file = CACHE / "tmp" / f"image-{os.getpid()}-{number}.tar"
                 archive.write(image, file)

@@ -88,7 +88,7 @@ def start(address: str) -> None:
         for daemon in missing:
             parts[daemon](address)
         for daemon in missing:
-            daemon.expect(partial(_listens, address, PORTS[daemon]), seconds=20)
+            daemon.expect(partial(_listens, address, PORTS[daemon]), seconds=120)
 
 
 def alive() -> bool:

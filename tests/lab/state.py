@@ -25,6 +25,8 @@ LOCK = Path("/run/sentinel-lab.lock")
 KUBECONFIG = STATE / "kubeconfig"
 LOGS = STATE / "logs"
 BIN = STATE / "bin"
+PREVIOUS = CACHE / "previous-lab"
+"""Logs of the lab that was cleared away last."""
 RECORD = STATE / "lab.json"
 LEDGER = STATE / "ledger.json"
 """What must be undone on the machine itself, written before it is done."""

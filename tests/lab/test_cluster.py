@@ -13,7 +13,7 @@ import pytest
 from tests.lab import audit
 from tests.lab.state import Lab
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 ASK = """
 for name in registry.lab git.lab s3.lab kubernetes.default; do
@@ -50,7 +50,7 @@ def pod() -> Iterator[tuple[str, str]]:
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
     }
     kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
-    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/asks", "--timeout=90s")
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/asks", "--timeout=300s")
     yield namespace, "asks"
     kubectl("delete", "namespace", namespace, "--wait=false")
 
