@@ -3,7 +3,8 @@
 1. `cluster`: tests on the cluster, in four processes for two cores, because they spend most of their time waiting.
 2. `alone`: those that no other test on the cluster may run beside, in one process. Beside it, on the processors that it
    leaves idle: `unit`, all tests without a cluster, and then `race`, boxkit's tests with a binary that has Go's race
-   detector in it (`make race` builds it; of the shells only bash, because the Go code is the same).
+   detector in it (`make race` builds it; of the shells only bash, because the Go code is the same). Both give way to
+   `alone` where they compete (`nice`): it takes the longest, and its cluster has limits of time.
 
 What is printed of a run beside another one follows when both have ended. What all found is printed at the end, with
 one total.
@@ -33,6 +34,8 @@ RUNS = {
     "race": (*PARALLEL, "2", "-k", "not dash and not busybox", "tests/boxkit"),
 }
 ENVIRONMENT = {"race": {"SENTINEL_BOXKIT": str(ROOT / "build" / "race" / "boxkit")}}
+NICE = {"unit": 5, "race": 5}
+"""How far a run gives way to others."""
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("cluster",),),
     (("alone",), ("unit", "race")),
@@ -84,7 +87,10 @@ def run(name: str, options: Sequence[str], *, shown: bool) -> Result:
     report.unlink(missing_ok=True)
     began = time.monotonic()
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", f"--junitxml={report}", *options],
+        [
+            *("nice", "-n", str(NICE.get(name, 0))),
+            *(sys.executable, "-m", "pytest", f"--junitxml={report}", *options),
+        ],
         env={**os.environ, **ENVIRONMENT.get(name, {})},
         stdout=None if shown else subprocess.PIPE,
         stderr=None if shown else subprocess.STDOUT,
