@@ -114,7 +114,7 @@ class Local:
 
 def ended(process: subprocess.Popen[str], *, before: str = "") -> Ran:
     """What a run printed until its end; `before` was read already."""
-    out, errors = process.communicate(timeout=120)
+    out, errors = process.communicate(timeout=400)
     events = tuple(json.loads(line) for line in (before + out).splitlines())
     return Ran(code=process.returncode, events=events, errors=errors)
 

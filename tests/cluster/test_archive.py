@@ -51,7 +51,10 @@ class Files:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer((address, 0), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 128  # the builds of a test, and their pods, ask at once
+
+        self._server = Server((address, 0), Handler)
         self.url = f"http://{address}:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

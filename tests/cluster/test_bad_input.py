@@ -126,7 +126,8 @@ def test_a_failing_step_keeps_its_exit_code(builds: Builds) -> None:
 
 def test_a_step_that_runs_into_its_timeout(builds: Builds) -> None:
     url = builds.script("echo before; sleep 1000", name="hang")
-    raw = builds.run(url=url, timeouts={"command": "2s"})
+    # Long enough for the first line, also where everything takes long.
+    raw = builds.run(url=url, timeouts={"command": "6s"})
     assert verdict(raw) == ("Failed", "CommandTimeout")
     assert steps(raw) == [("hang", "Failed", "CommandTimeout")]
     assert builds.log(raw, "hang").startswith("before\n")
@@ -146,7 +147,8 @@ def test_a_spec_the_server_refuses_is_refused_by_kubectl(builds: Builds) -> None
 def test_a_pod_that_no_node_can_take_ends_at_its_pending_timeout(builds: Builds) -> None:
     raw = builds.run(
         url=builds.script("true"),
-        timeouts={"pending": "3s"},
+        # Long enough for the scheduler, whose verdict is the reason.
+        timeouts={"pending": "10s"},
         pod={"nodeSelector": {"no-such-label": "x"}},
     )
     assert verdict(raw) == ("Errored", "Unschedulable")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.cluster.conftest import REGISTRY_PASSWORD, Builds, steps
+from tests.cluster.test_reasons import until
 from tests.install import PRIVATE_REGISTRY
 from tests.kubectl import condition
 
@@ -76,13 +77,18 @@ def test_boxes_of_other_users_and_with_nothing_but_a_shell(builds: Builds) -> No
     accepted = condition(raw["user"], "Accepted")["message"]
     assert "runs as user 1000:1000: /pipeline, /report and base-path are volumes" in accepted
     assert "service my_db is not a DNS name" in accepted
-    described = builds.kubectl("describe", "build", "user", "-n", builds.namespace)
-    assert "Notice" in described.partition("Events:")[2]
+    until(lambda: "Notice" in events(builds, "user"))
     assert builds.log(raw["root"], "who") == "0\n"
     assert builds.log(raw["other"], "who") == "2000\n3000\nhello\n/go/src/x\n"
     assert builds.log(raw["dash"], "shell") == "\x1b[1;34mvalue\x1b[m\n"
     assert builds.log(raw["dash"], "next") == "A project. /pipeline/source\n"
     assert builds.log(raw["dash"], "after") == "passed\n"
+
+
+def events(builds: Builds, name: str) -> str:
+    """What `kubectl describe` shows of a Build's events, which are written beside its status."""
+    described = builds.kubectl("describe", "build", name, "-n", builds.namespace)
+    return described.partition("Events:")[2]
 
 
 NO_SHELL = {

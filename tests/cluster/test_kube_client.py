@@ -161,7 +161,7 @@ def box(lab: Lab, command: list[str]) -> dict[str, Any]:
 
 
 async def make_pod(kube: Kube, lab: Lab, namespace: str, command: list[str]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             try:
                 await kube.create(PODS, box(lab, command), namespace=namespace)
@@ -172,13 +172,17 @@ async def make_pod(kube: Kube, lab: Lab, namespace: str, command: list[str]) -> 
 
 async def until_started(kube: Kube, namespace: str) -> None:
     """Try a command as the session does: as soon as it can be, whatever the pod's status says."""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(240):
         while True:
             try:
                 assert await run(kube, namespace, ["true"]) == (b"", Exited(0), b"")
                 return
             except NotYet:
                 await asyncio.sleep(0.05)
+            except errors.Unavailable as error:
+                # A handshake that a busy machine was too slow for has no status; what the server answers has one.
+                if error.status:
+                    raise
 
 
 async def start(
@@ -234,14 +238,17 @@ async def test_commands_in_a_pod(kube: Kube, lab: Lab, namespace: str) -> None:
         await run(kube, namespace, ["true"], container="init")
 
     # The kubelet takes an exec up to a second before it reports the container, and logs only afterwards.
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while (
             not (await kube.get(PODS, name="p", namespace=namespace))["status"]
             .get("containerStatuses", [{}])[0]
             .get("started")
         ):
             await asyncio.sleep(0.05)
-    assert await kube.logs(namespace=namespace, pod="p", container="box") == b"started\n"
+        # A command may run before the container's own has printed.
+        while not (log := await kube.logs(namespace=namespace, pod="p", container="box")):
+            await asyncio.sleep(0.05)
+    assert log == b"started\n"
     with pytest.raises(errors.ApiError):
         await kube.logs(namespace=namespace, pod="p", container="box", previous=True)
 
@@ -258,9 +265,10 @@ async def test_a_frozen_container_is_reported(kube: Kube, lab: Lab, namespace: s
     await make_pod(kube, lab, namespace, ["sleep", "600"])
     await until_started(kube, namespace)
     pod: dict[str, Any] = {}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not pod.get("status", {}).get("containerStatuses", [{}])[0].get("containerID"):
             pod = await kube.get(PODS, name="p", namespace=namespace)
+            await asyncio.sleep(0.05)
     container = pod["status"]["containerStatuses"][0]["containerID"].partition("://")[2]
 
     def ctr(verb: str) -> None:
@@ -322,8 +330,9 @@ async def test_a_lease_has_one_leader_and_goes_on_when_it_is_released(
             name="op",
             namespace=namespace,
             identity=identity,
-            duration=3,
-            renew_deadline=2,
+            # A renewal that a busy machine delays must not lose the Lease: what expires is tested in tests/unit/kube.
+            duration=120,
+            renew_deadline=90,
             retry=0.2,
         )
 
@@ -332,7 +341,7 @@ async def test_a_lease_has_one_leader_and_goes_on_when_it_is_released(
     renewing = asyncio.create_task(first.run())
     waiting = asyncio.create_task(second.acquire())
     seen: set[str] = set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while len(seen) < 4:
             lease = await kube.get(LEASES, name="op", namespace=namespace)
             assert lease["spec"]["holderIdentity"] == "a"
@@ -352,7 +361,7 @@ async def test_events_stand_where_kubectl_describe_finds_them(kube: Kube, namesp
     recorder = Recorder(kube, instance="test")
     for _ in range(3):
         recorder.record(regarding, reason="Tried", action="Try", note="again", type="Warning")
-    await recorder.close()
+    await recorder.close(seconds=120)
     assert recorder.dropped == 0
     uid = made["metadata"]["uid"]
     events, _ = await kube.list(

@@ -53,6 +53,11 @@ long:
     - script: {{name: sleep, code: 'echo asleep; sleep 300'}}
   after-steps:
     - script: {{name: after, code: 'echo after, $WERCKER_RESULT'}}
+stuck:
+  steps:
+    - script: {{name: sleep, code: 'echo asleep; sleep 300'}}
+  after-steps:
+    - script: {{name: after, code: 'echo after; sleep 300'}}
 """
 
 
@@ -122,12 +127,13 @@ def test_a_run_is_cancelled_stopped_and_killed(local: Local, tmp_path: Path) -> 
         killed = ended(process, before=before).events[0]["run"]
     assert local.left(killed) != []
 
-    with local.start(root, "--pipeline=long") as process:
+    with local.start(root, "--pipeline=stuck") as process:
         before = until(process, "log", text="asleep\n")
         # The run before was killed, and this one has removed what it left.
         assert local.left(killed) == []
         interrupt(process)
-        before += until(process, "note")
+        # Without a long after-step the run might end before the second one arrives.
+        before += until(process, "log", text="after\n")
         interrupt(process)
         stopped = ended(process, before=before)
     assert stopped.code == 130

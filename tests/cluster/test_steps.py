@@ -141,7 +141,17 @@ def test_all_that_is_missing_is_named_and_no_pod_starts(step_registry: str, buil
 
 @pytest.mark.usefixtures("step_registry")
 def test_a_quota_on_config_maps_is_waited_for(builds: Builds) -> None:
+    # The cluster's own, which every pod mounts; a controller makes it some time after the namespace.
+    builds.kubectl.wait_for(
+        "configmap", "kube-root-ca.crt", namespace=builds.namespace, until=lambda raw: True
+    )
     quota(builds, {"count/configmaps": "1"})
+    builds.kubectl.wait_for(
+        "resourcequota",
+        "few",
+        namespace=builds.namespace,
+        until=lambda raw: raw["status"].get("used", {}).get("count/configmaps") == "1",
+    )
     registry = builds.lab.registry
     url = builds.project(
         f"box: {registry}/box/debian:12\nbuild:\n  steps:\n    - lab/setup-workspace\n"
@@ -160,7 +170,7 @@ def text_of(builds: Builds, each: Pipeline) -> str:
     )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_pipelines_like_real_ones_do_what_they_did(step_registry: str, builds: Builds) -> None:
     for each in PIPELINES:
         url = builds.project(text_of(builds, each), **each.files)
@@ -168,7 +178,7 @@ def test_pipelines_like_real_ones_do_what_they_did(step_registry: str, builds: B
 
     wrong: dict[str, object] = {}
     for each in PIPELINES:
-        raw = builds.finish(f"like-{each.like}", timeout=400)
+        raw = builds.finish(f"like-{each.like}", timeout=900)
         states = {name: state for name, state, _ in steps(raw)}
         printed = condition(raw, "Succeeded")["message"]
         logs = [(name, builds.log(raw, name)) for name, _ in each.says if states[name] != "Skipped"]

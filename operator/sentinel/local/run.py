@@ -54,8 +54,8 @@ from sentinel.settings import Settings
 
 T = TypeVar("T")
 
-LOGS_WITHIN = 10.0
-"""Seconds for the rest of the logs, after the last step has ended."""
+LOGS_WITHIN = 30.0
+"""Seconds for the rest of the logs, after the last step has ended: a busy machine takes its time."""
 CLOSED_WITHIN = 60.0
 """Seconds for the end of the box."""
 INTERRUPTED = "interrupted"
