@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from functools import partial
 
 from sentinel.agent.authorise import Permit, authorise
 from sentinel.agent.changes import copied, measured
-from sentinel.agent.failures import CommitFailure, CommitRefused
+from sentinel.agent.failures import CommitFailure, CommitRefused, RuntimeFailure
 from sentinel.agent.image import build_image, check_layers, scratch_base
 from sentinel.agent.layer import PlainLayer, compress_layer, packed_at_most
 from sentinel.agent.push import Pusher
@@ -31,11 +32,13 @@ from sentinel.api.imagecommit import (
     PushedTag,
 )
 from sentinel.api.reasons import CommitReason, Reason
+from sentinel.backoff import Backoff
 from sentinel.errors import GoneError, SentinelError, UserError
 from sentinel.image.reference import Reference, parse_reference
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS, IMAGE_COMMITS
 from sentinel.registry import RegistryClient
+from sentinel.retry import retry
 from sentinel.text import count_of
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,9 @@ MAX_ATTEMPTS = 3
 
 _SLACK = 16 * 1024 * 1024
 """What a box may write between being measured and being frozen, besides an eighth of what was there."""
+
+_LOCATED = Backoff(first=0.2, longest=5.0, tries=10)
+"""Half a minute: a runtime that is restarted must not cost a build its image."""
 
 _REASONS = {
     Reason.IMAGE_AUTH_FAILED: CommitReason.AUTH_FAILED,
@@ -116,7 +122,13 @@ async def _outcome(status: CommitStatus, tools: Tools) -> ImageCommitStatus:
 
 async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCommitStatus:
     commit, spec = status.commit, status.commit.spec
-    box = await tools.runtime.locate(permit.identity)
+    box = await retry(
+        partial(tools.runtime.locate, permit.identity),
+        clock=tools.clock,
+        backoff=_LOCATED,
+        what=f"finding the box of commit {commit.namespace}/{commit.name}",
+        passing=RuntimeFailure,
+    )
     async with AsyncExitStack() as stack:
         pusher = await _pusher(stack, commit, permit, tools)
         base = box.base or await pusher.read_base(box)

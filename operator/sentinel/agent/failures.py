@@ -17,5 +17,12 @@ class CommitFailure(SentinelError):
         self.why = why
 
 
+class RuntimeFailure(CommitFailure):
+    """The node's runtime did not do what it was asked to. On a busy node it may do so at the next try."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(CommitReason.RUNTIME_ERROR, message)
+
+
 class CommitRefused(CommitFailure):
     """The commit ends as Refused: it must not be done, and nothing was touched (images.md)."""

@@ -131,26 +131,27 @@ class Pusher:
         Their manifest is on the node beside the one that was pulled, with the same config, and no registry has these
         blobs. Each is byte for byte what the box's file system stands on, so the build can read it anyway.
         """
-        here = await self.runtime.has_blob(layer.digest, base=self.base)
-        if not here and loaded:
-            here = await self.runtime.has_blob(layer.digest, base=None)
-        if here:
-            await self.client.put_blob(
-                self.target,
-                digest=layer.digest,
-                size=layer.size,
-                body=lambda: self.runtime.read_blob(layer.digest),
-            )
-            return
+
+        async def on_node() -> bool:
+            if await self.runtime.has_blob(layer.digest, base=self.base):
+                return True
+            return loaded and await self.runtime.has_blob(layer.digest, base=None)
+
         base = self.base
-        if base is None:
+        if base is None and not await on_node():
             raise CommitFailure(
                 CommitReason.UNSUPPORTED,
                 f"layer {layer.digest} of the box's image cannot be read from the node (which may discard unpacked "
                 "layers), and there is no registry to copy it from: use a box image that is in a registry",
             )
 
-        def opened() -> AsyncIterator[bytes]:
-            return self.reader.stream_blob(base, layer.digest)
+        async def opened() -> AsyncIterator[bytes]:
+            # Asked at every try: a node drops the layers that it has unpacked when it collects garbage.
+            if base is None or await on_node():
+                content = self.runtime.read_blob(layer.digest)
+            else:
+                content = self.reader.stream_blob(base, layer.digest)
+            async for part in content:
+                yield part
 
         await self.client.put_blob(self.target, digest=layer.digest, size=layer.size, body=opened)

@@ -61,7 +61,10 @@ class Spool:
             log.info("%s waits for %s of the spool", owner, gib(size))
             await self._changes.wait()
         try:
-            with tempfile.TemporaryDirectory(dir=self._folder, prefix=PREFIX) as folder:
+            # A thread whose commit was given up may still make a file there. The next agent removes what is left.
+            with tempfile.TemporaryDirectory(
+                dir=self._folder, prefix=PREFIX, ignore_cleanup_errors=True
+            ) as folder:
                 reservation = Reservation(Path(folder), owner, size, self)
                 self._reserved.append(reservation)
                 try:

@@ -42,6 +42,7 @@ class CommitStatus:
         self._clock = clock
         self._agent_pod = agent_pod
         self._boot_id = boot_id
+        self._claiming: Claim | None = None
 
     @property
     def commit(self) -> ImageCommit:
@@ -59,6 +60,7 @@ class CommitStatus:
         Raises GoneError when it was deleted, or when another agent has just claimed it.
         """
         claim = Claim(agent_pod=self._agent_pod, boot_id=self._boot_id, attempt=self.attempts + 1)
+        self._claiming = claim
         await self.write(
             ImageCommitStatus(
                 phase=CommitPhase.CLAIMED,
@@ -141,7 +143,11 @@ class CommitStatus:
         except NotFound as error:
             raise GoneError(error.message) from error
         now = ImageCommit.model_validate(raw)
-        if now.uid != self._commit.uid or now.status.claim != before:
+        # Our own claim may be there already, where the answer to the request that wrote it was lost.
+        if now.uid != self._commit.uid or now.status.claim not in (
+            before,
+            self._claiming or before,
+        ):
             raise GoneError(f"ImageCommit {now.name} was claimed by another agent")
         return raw
 

@@ -5,6 +5,7 @@ For what the lab's containerd cannot be brought to say: a moved name, a foreign 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -28,7 +29,11 @@ def encoded(value: Any) -> bytes:
 
 @dataclass
 class FakeContainerd:
-    """State that a test arranges, and `calls` that it looks at. `failures` are codes by method, used once each."""
+    """State that a test arranges, and `calls` that it looks at.
+
+    `failures` are codes by method, used once each, `failing` those of methods that fail every time. Where `slow` is set
+    pausing takes until `paused`, even where the client does not wait for it. `deadlines` are the clients', in seconds.
+    """
 
     state: str = "/var/lib/containerd"
     config: dict[str, Any] = field(
@@ -44,6 +49,11 @@ class FakeContainerd:
     leases: dict[str, dict[str, str]] = field(default_factory=dict)
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
     failures: dict[str, grpc.StatusCode] = field(default_factory=dict)
+    failing: dict[str, grpc.StatusCode] = field(default_factory=dict)
+    slow: bool = False
+    pausing: asyncio.Event = field(default_factory=asyncio.Event)
+    paused: asyncio.Event = field(default_factory=asyncio.Event)
+    deadlines: dict[str, float | None] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -115,13 +125,22 @@ class FakeContainerd:
 
     async def serve(self, method: str, request: Any, context: Any) -> Any:
         self.calls.append(method)
-        code = self.failures.pop(method, None)
+        self.deadlines[method] = context.time_remaining()
+        code = self.failures.pop(method, None) or self.failing.get(method)
         if code is not None:
             await context.abort(code, "as the test wants it")
+        if method == "PauseTask" and self.slow:
+            self.task = 5
+            self.pausing.set()
+            await asyncio.shield(asyncio.ensure_future(self._pause()))
         try:
             return _CLASSES[_METHODS[method][2]](**self.answer(method, request))
         except LookupError:
             await context.abort(grpc.StatusCode.NOT_FOUND, "not found")
+
+    async def _pause(self) -> None:
+        await self.paused.wait()
+        self.task = 4
 
     async def read(self, request: Any, context: Any) -> AsyncIterator[Any]:
         if request.digest not in self.blobs:

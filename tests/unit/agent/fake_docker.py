@@ -5,6 +5,7 @@ For what a real engine cannot be brought to do: another storage driver, a foreig
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,7 +34,11 @@ def box_layers() -> dict[str, Any]:
 
 @dataclass
 class FakeDocker:
-    """State that a test arranges, and `calls` that it looks at. `failures` are statuses by call, used once each."""
+    """State that a test arranges, and `calls` that it looks at.
+
+    `failures` are statuses by call, used once each, `failing` those of calls that fail every time. Where `slow` is set
+    pausing takes until `paused`, even where the client does not wait for it.
+    """
 
     labels: dict[str, str] = field(default_factory=dict)
     driver: str = "overlay2"
@@ -45,6 +50,10 @@ class FakeDocker:
     status: str | None = "running"
     volumes: dict[str, dict[str, str]] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    failing: dict[str, int] = field(default_factory=dict)
+    slow: bool = False
+    pausing: asyncio.Event = field(default_factory=asyncio.Event)
+    paused: asyncio.Event = field(default_factory=asyncio.Event)
     calls: list[str] = field(default_factory=list)
 
     def answer(self, call: str, name: str, body: Any) -> Any:
@@ -107,10 +116,13 @@ async def serving(fake: FakeDocker, socket: Path) -> AsyncIterator[None]:
 
         async def handle(request: web.Request, call: str = call) -> web.Response:
             fake.calls.append(call)
-            status = fake.failures.pop(call, None)
+            status = fake.failures.pop(call, None) or fake.failing.get(call)
             if status is not None:
                 return web.json_response({"message": "as the test wants it"}, status=status)
             body = json.loads(await request.text() or "null")
+            if call == "pause" and fake.slow:
+                fake.pausing.set()
+                await fake.paused.wait()
             try:
                 answer = fake.answer(call, request.match_info.get("name", ""), body)
             except LookupError as error:

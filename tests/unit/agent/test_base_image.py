@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from tests.unit.registry import server
 
-from sentinel.agent.failures import CommitFailure
+from sentinel.agent.failures import CommitFailure, RuntimeFailure
 from sentinel.agent.push import Pusher
 from sentinel.agent.runtimes.base import BaseImage, Box
 from sentinel.api.reasons import CommitReason
@@ -135,6 +135,58 @@ class NodeWithLoadedLayer:
         yield self._layer
 
 
+def base_of(config: dict[str, Any], layer: bytes) -> BaseImage:
+    """An image of that one layer."""
+    described = {"mediaType": OCI_LAYER, "digest": digest_of(layer), "size": len(layer)}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": "sha256:" + "0" * 64, "size": 1},
+        "layers": [described],
+    }
+    return BaseImage(
+        config=json.dumps(config).encode(),
+        manifest=parse_manifest(json.dumps(manifest).encode(), header=OCI_MANIFEST, what="base"),
+    )
+
+
+class CollectingNode:
+    """A node that has a layer of the base image's repository, and drops it before it can be read."""
+
+    def __init__(self) -> None:
+        self.has = True
+
+    async def has_blob(self, digest: str, *, base: Reference | None) -> bool:
+        return self.has
+
+    async def read_blob(self, digest: str) -> AsyncIterator[bytes]:
+        self.has = False
+        raise RuntimeFailure(f"reading {digest} failed: NOT_FOUND")
+        yield b""
+
+
+async def test_a_layer_that_the_node_drops_meanwhile_is_copied_from_the_registry(
+    client: tuple[RegistryClient, Reference],
+) -> None:
+    registry, name = client
+    layer = b"a layer that is packed"
+    digest = digest_of(layer)
+    await registry.put_blob(name, digest=digest, size=len(layer), body=bytes_body(layer))
+    target = parse_reference(f"{name.registry}/team/app")
+    node = CollectingNode()
+    push_to = Pusher(
+        client=registry,
+        reader=registry,
+        runtime=cast(Any, node),
+        target=target,
+        # By another name, so that the layer cannot be mounted.
+        base=parse_reference(str(name).replace("127.0.0.1", "localhost")),
+    )
+    await push_to.push_base(base_of(V7, layer))
+    assert not node.has
+    assert await registry.has_blob(target, digest)
+
+
 @pytest.mark.parametrize("stands_on_it", [True, False])
 async def test_a_loaded_layer_is_read_from_the_node_where_the_box_stands_on_it(
     client: tuple[RegistryClient, Reference], stands_on_it: bool
@@ -143,13 +195,6 @@ async def test_a_loaded_layer_is_read_from_the_node_where_the_box_stands_on_it(
     layer = b"a tar that is not packed"
     digest = digest_of(layer)
     config = {**V7, "rootfs": {"type": "layers", "diff_ids": [digest if stands_on_it else "other"]}}
-    described = {"mediaType": OCI_LAYER, "digest": digest, "size": len(layer)}
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": OCI_CONFIG, "digest": "sha256:" + "0" * 64, "size": 1},
-        "layers": [described],
-    }
     target = parse_reference(f"{name.registry}/team/app")
     push_to = Pusher(
         client=registry,
@@ -158,10 +203,7 @@ async def test_a_loaded_layer_is_read_from_the_node_where_the_box_stands_on_it(
         target=target,
         base=name,
     )
-    base = BaseImage(
-        config=json.dumps(config).encode(),
-        manifest=parse_manifest(json.dumps(manifest).encode(), header=OCI_MANIFEST, what="base"),
-    )
+    base = base_of(config, layer)
     if stands_on_it:
         await push_to.push_base(base)
     else:

@@ -11,12 +11,14 @@ from typing import Any
 import grpc
 import pytest
 from tests.unit.agent.fake_containerd import DIFF_ID, FakeContainerd, serving, short
+from tests.unit.clocks import Hasty
 
 from sentinel.agent.failures import CommitFailure, CommitRefused
 from sentinel.agent.runtimes.base import Identity
 from sentinel.agent.runtimes.containerd import ContainerdRuntime, chain_id
+from sentinel.agent.runtimes.freezing import COMMIT_LABEL, CONTAINER_LABEL
 from sentinel.api.reasons import CommitReason
-from sentinel.clock import SystemClock
+from sentinel.clock import Clock, SystemClock
 from sentinel.image.reference import parse_reference
 
 ID = short("box")
@@ -40,12 +42,14 @@ def identity(container_id: str = f"containerd://{ID}") -> Identity:
 
 
 @asynccontextmanager
-async def runtime(fake: FakeContainerd) -> AsyncIterator[ContainerdRuntime]:
+async def runtime(
+    fake: FakeContainerd, *, clock: Clock | None = None
+) -> AsyncIterator[ContainerdRuntime]:
     # A socket's path may have 107 characters, fewer than pytest's folders.
     with tempfile.TemporaryDirectory(prefix="agent-") as folder:
         async with serving(fake, Path(folder) / "c.sock"):
             opened = ContainerdRuntime(
-                socket=f"{folder}/c.sock", state=fake.state, clock=SystemClock()
+                socket=f"{folder}/c.sock", state=fake.state, clock=clock or SystemClock()
             )
             try:
                 yield opened
@@ -98,6 +102,11 @@ async def test_a_box_is_found_with_its_base_image_and_directories() -> None:
             "has no container",
         ),
         (
+            {"failures": {"GetImage": grpc.StatusCode.NOT_FOUND}},
+            CommitReason.RUNTIME_ERROR,
+            "NOT_FOUND: as the test wants it",
+        ),
+        (
             {"failures": {"Mounts": grpc.StatusCode.UNAVAILABLE}},
             CommitReason.RUNTIME_ERROR,
             "UNAVAILABLE: as the test wants it",
@@ -125,6 +134,40 @@ async def test_a_container_of_another_runtime_is_named() -> None:
     async with runtime(FakeContainerd()) as containerd:
         with pytest.raises(CommitFailure, match="'docker://1' is not containerd's"):
             await containerd.locate(identity("docker://1"))
+
+
+async def test_a_dead_agents_box_that_is_still_being_paused_is_thawed_when_it_is() -> None:
+    fake = FakeContainerd(task=5, leases={"sentinel-c1": {COMMIT_LABEL: "c1", CONTAINER_LABEL: ID}})
+
+    class Clock(Hasty):
+        async def sleep(self, seconds: float) -> None:
+            if len(self.slept) == 3:
+                fake.task = 4
+            await super().sleep(seconds)
+
+    async with runtime(fake, clock=Clock()) as containerd:
+        assert await containerd.recover() == (ID,)
+    assert (fake.task, fake.leases) == (2, {})
+
+
+async def test_a_box_whose_pausing_does_not_end_keeps_its_note() -> None:
+    fake = FakeContainerd(task=5, leases={"sentinel-c1": {COMMIT_LABEL: "c1", CONTAINER_LABEL: ID}})
+    async with runtime(fake, clock=Hasty()) as containerd:
+        with pytest.raises(CommitFailure, match="has not finished pausing it"):
+            await containerd.recover()
+    assert list(fake.leases) == ["sentinel-c1"]
+
+
+async def test_freezing_is_not_broken_off_by_a_deadline() -> None:
+    """containerd hands deadlines on, and kills the runc that freezes."""
+    fake = FakeContainerd(labels=LABELS)
+    async with runtime(fake) as containerd:
+        box = await containerd.locate(identity())
+        async with containerd.frozen(box, commit="c1"):
+            pass
+    # A call without a deadline has one that is years away.
+    limited = {method for method, seconds in fake.deadlines.items() if seconds and seconds < 3600}
+    assert fake.deadlines.keys() - limited == {"PauseTask", "ResumeTask"}
 
 
 SOURCES = {

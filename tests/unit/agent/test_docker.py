@@ -16,7 +16,7 @@ from sentinel.agent.failures import CommitFailure, CommitRefused
 from sentinel.agent.runtimes.base import Identity
 from sentinel.agent.runtimes.docker import DockerRuntime
 from sentinel.api.reasons import CommitReason
-from sentinel.clock import SystemClock
+from sentinel.clock import Clock, SystemClock
 from sentinel.image.reference import parse_reference
 
 ID = short("box")
@@ -40,11 +40,13 @@ def identity(container_id: str = f"docker://{ID}") -> Identity:
 
 
 @asynccontextmanager
-async def runtime(fake: FakeDocker) -> AsyncIterator[DockerRuntime]:
+async def runtime(fake: FakeDocker, *, clock: Clock | None = None) -> AsyncIterator[DockerRuntime]:
     # A socket's path may have 107 characters, fewer than pytest's folders.
     with tempfile.TemporaryDirectory(prefix="agent-") as folder:
         async with serving(fake, Path(folder) / "d.sock"):
-            opened = DockerRuntime(socket=f"{folder}/d.sock", state=ROOT, clock=SystemClock())
+            opened = DockerRuntime(
+                socket=f"{folder}/d.sock", state=ROOT, clock=clock or SystemClock()
+            )
             try:
                 yield opened
             finally:

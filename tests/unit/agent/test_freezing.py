@@ -14,6 +14,7 @@ import pytest
 from tests.unit.agent import test_containerd, test_docker
 from tests.unit.agent.fake_containerd import FakeContainerd, short
 from tests.unit.agent.fake_docker import FakeDocker
+from tests.unit.clocks import Hasty
 
 from sentinel.agent.failures import CommitFailure
 from sentinel.agent.runtimes.base import Box, Identity, Runtime
@@ -35,8 +36,11 @@ class Node(Protocol):
     @property
     def notes(self) -> Mapping[str, dict[str, str]]: ...
 
-    def fail(self, call: str) -> None:
-        """The next pause, resume, note or forget fails."""
+    @property
+    def fake(self) -> FakeContainerd | FakeDocker: ...
+
+    def fail(self, call: str, *, always: bool = False) -> None:
+        """The next pause, resume, note or forget fails, or every one."""
 
     def count(self, call: str) -> int:
         """How often it was asked to pause or resume."""
@@ -47,7 +51,7 @@ class OnContainerd:
     runtime: Runtime
     fake: FakeContainerd
     identity: Identity
-    tasks = {"running": 2, "paused": 4, "stopped": 3, "gone": None}
+    tasks = {"running": 2, "pausing": 5, "paused": 4, "stopped": 3, "gone": None}
     names = {
         "pause": "PauseTask",
         "resume": "ResumeTask",
@@ -67,8 +71,9 @@ class OnContainerd:
             for name, labels in self.fake.leases.items()
         }
 
-    def fail(self, call: str) -> None:
-        self.fake.failures[self.names[call]] = grpc.StatusCode.UNAVAILABLE
+    def fail(self, call: str, *, always: bool = False) -> None:
+        failures = self.fake.failing if always else self.fake.failures
+        failures[self.names[call]] = grpc.StatusCode.UNAVAILABLE
 
     def count(self, call: str) -> int:
         return self.fake.calls.count(self.names[call])
@@ -95,8 +100,9 @@ class OnDocker:
     def notes(self) -> Mapping[str, dict[str, str]]:
         return self.fake.volumes
 
-    def fail(self, call: str) -> None:
-        self.fake.failures[self.names[call]] = 500
+    def fail(self, call: str, *, always: bool = False) -> None:
+        failures = self.fake.failing if always else self.fake.failures
+        failures[self.names[call]] = 500
 
     def count(self, call: str) -> int:
         return self.fake.calls.count(self.names[call])
@@ -107,14 +113,14 @@ async def on_containerd(state: str, notes: dict[str, Any]) -> AsyncIterator[Node
     fake = FakeContainerd(
         labels=test_containerd.LABELS, task=OnContainerd.tasks[state], leases=notes
     )
-    async with test_containerd.runtime(fake) as runtime:
+    async with test_containerd.runtime(fake, clock=Hasty()) as runtime:
         yield OnContainerd(runtime, fake, test_containerd.identity())
 
 
 @asynccontextmanager
 async def on_docker(state: str, notes: dict[str, Any]) -> AsyncIterator[Node]:
     fake = FakeDocker(labels=test_docker.LABELS, status=OnDocker.statuses[state], volumes=notes)
-    async with test_docker.runtime(fake) as runtime:
+    async with test_docker.runtime(fake, clock=Hasty()) as runtime:
         yield OnDocker(runtime, fake, test_docker.identity())
 
 
@@ -153,7 +159,7 @@ async def test_only_a_running_box_is_paused_and_resumed(opened: Any, state: str)
 
 async def test_a_box_is_not_paused_before_that_is_noted(opened: Any) -> None:
     async with opened() as node:
-        node.fail("note")
+        node.fail("note", always=True)
         with pytest.raises(CommitFailure):
             async with node.runtime.frozen(box(node), commit="c1"):
                 pytest.fail("the block must not run")
@@ -162,11 +168,42 @@ async def test_a_box_is_not_paused_before_that_is_noted(opened: Any) -> None:
 
 async def test_a_box_that_cannot_be_paused_is_not_read(opened: Any) -> None:
     async with opened() as node:
-        node.fail("pause")
+        node.fail("pause", always=True)
         with pytest.raises(CommitFailure, match=r"pausing the box failed: .*as the test wants it"):
             async with node.runtime.frozen(box(node), commit="c1"):
                 pytest.fail("the block must not run")
         assert (node.state, dict(node.notes)) == ("running", {})
+
+
+@pytest.mark.parametrize("call", ["note", "pause"])
+async def test_what_a_busy_runtime_could_not_do_is_tried_again(opened: Any, call: str) -> None:
+    """runc says "unable to freeze" where a box's processes get no processor for some milliseconds."""
+    async with opened() as node:
+        node.fail(call)
+        async with node.runtime.frozen(box(node), commit="c1"):
+            assert (node.state, dict(node.notes)) == ("paused", {"sentinel-c1": NOTE})
+        assert (node.state, dict(node.notes)) == ("running", {})
+
+
+async def test_a_commit_that_is_cancelled_while_its_box_is_being_paused_thaws_it(
+    opened: Any,
+) -> None:
+    async with opened() as node:
+        node.fake.slow = True
+
+        async def hold() -> None:
+            async with node.runtime.frozen(box(node), commit="c1"):
+                pytest.fail("the block must not run")
+
+        task = asyncio.create_task(hold())
+        await node.fake.pausing.wait()
+        task.cancel()
+        # The task has gone on as far as it can without an answer.
+        await asyncio.wait({task}, timeout=0.1)
+        node.fake.paused.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (node.state, dict(node.notes), node.count("pause")) == ("running", {}, 1)
 
 
 async def test_whatever_ends_the_block_thaws_the_box(opened: Any) -> None:

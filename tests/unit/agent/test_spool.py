@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,15 @@ async def test_a_commit_that_fails_gives_its_space_back(tmp_path: Path) -> None:
             raise ValueError("as it happens")
     async with asyncio.timeout(40):
         await waiting
+
+
+async def test_a_file_that_a_given_up_thread_makes_late_does_not_hide_why_the_commit_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(path: str, **_: object) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
+
+    monkeypatch.setattr(os, "rmdir", busy)
+    with pytest.raises(asyncio.CancelledError):
+        async with Spool(tmp_path).reserved(1, owner="team"):
+            raise asyncio.CancelledError

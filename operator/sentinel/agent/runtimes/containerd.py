@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 
-from sentinel.agent.failures import CommitFailure
+from sentinel.agent.failures import CommitFailure, RuntimeFailure
 from sentinel.agent.runtimes import freezing
 from sentinel.agent.runtimes.base import (
     CONFIG_LIMIT,
@@ -28,7 +28,12 @@ from sentinel.agent.runtimes.base import (
     check_labels,
     reached,
 )
-from sentinel.agent.runtimes.containerd_api import TASK_PAUSED, TASK_RUNNING, Containerd
+from sentinel.agent.runtimes.containerd_api import (
+    TASK_PAUSED,
+    TASK_PAUSING,
+    TASK_RUNNING,
+    Containerd,
+)
 from sentinel.agent.runtimes.freezing import COMMIT_LABEL, Note, State
 from sentinel.api.reasons import CommitReason
 from sentinel.clock import Clock, rfc3339
@@ -46,6 +51,11 @@ _SOURCE = "containerd.io/distribution.source."
 _METADATA = "io.cri-containerd.container.metadata"
 _LEASE_LIFE = timedelta(days=7)
 _INDEX_ENTRIES = 64
+_STATES = {
+    TASK_RUNNING: State.RUNNING,
+    TASK_PAUSING: State.PAUSING,
+    TASK_PAUSED: State.PAUSED,
+}
 
 
 class ContainerdRuntime:
@@ -84,19 +94,12 @@ class ContainerdRuntime:
                 "Set agent.docker.enabled in the chart, and label nodes on Docker Engine as its values.yaml describes",
             )
         try:
-            container = (
-                await self._api.call("GetContainer", id=who.container_id.removeprefix(SCHEME))
-            ).container
+            container = await self._container(who)
             check_labels(container.labels, who, kind=("io.cri-containerd.kind", "container"))
             spec = _json_object(container.spec.value, what="the container's spec")
             base = await self._base_image(container)
             upper, lowers = await self._directories(container, base.config)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                raise CommitFailure(
-                    CommitReason.POD_GONE,
-                    f"containerd has no container {who.container_id} any more: {error.details()}",
-                ) from error
             raise _failure("reading the container", error) from error
         if (spec.get("linux") or {}).get("uidMappings"):
             raise CommitFailure(
@@ -112,6 +115,18 @@ class ContainerdRuntime:
             lowers=lowers,
             mounts=mounts,
         )
+
+    async def _container(self, who: Identity) -> Any:
+        try:
+            key = who.container_id.removeprefix(SCHEME)
+            return (await self._api.call("GetContainer", id=key)).container
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise CommitFailure(
+                    CommitReason.POD_GONE,
+                    f"containerd has no container {who.container_id} any more: {error.details()}",
+                ) from error
+            raise
 
     def frozen(self, box: Box, *, commit: str) -> AbstractAsyncContextManager[Freeze]:
         """Pause and resume the container's task, noted in a lease."""
@@ -234,20 +249,20 @@ class ContainerdRuntime:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return State.OTHER
             raise _failure("asking for the box's state", error) from error
-        return {TASK_RUNNING: State.RUNNING, TASK_PAUSED: State.PAUSED}.get(status, State.OTHER)
+        return _STATES.get(status, State.OTHER)
 
     async def pause(self, container: str) -> None:
         """Pause the container's task."""
         try:
-            await self._api.call("PauseTask", container_id=container)
+            await self._api.finish("PauseTask", container_id=container)
         except grpc.aio.AioRpcError as error:
-            if await self.state(container) is State.RUNNING:
+            if await self.state(container) in (State.RUNNING, State.PAUSING):
                 raise _failure("pausing the box", error) from error
 
     async def resume(self, container: str) -> None:
         """Resume the container's task."""
         try:
-            await self._api.call("ResumeTask", container_id=container)
+            await self._api.finish("ResumeTask", container_id=container)
         except grpc.aio.AioRpcError as error:
             raise _failure("resuming the box", error) from error
 
@@ -304,7 +319,5 @@ def _json_object(content: bytes, *, what: str) -> dict[str, Any]:
     return parsed
 
 
-def _failure(doing: str, error: grpc.aio.AioRpcError) -> CommitFailure:
-    return CommitFailure(
-        CommitReason.RUNTIME_ERROR, f"{doing} failed: {error.code().name}: {error.details()}"
-    )
+def _failure(doing: str, error: grpc.aio.AioRpcError) -> RuntimeFailure:
+    return RuntimeFailure(f"{doing} failed: {error.code().name}: {error.details()}")

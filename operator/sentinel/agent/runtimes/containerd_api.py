@@ -6,6 +6,7 @@ without generated code that is tied to one protobuf release (images.md). Not her
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 _PACKAGE = "sentinel.containerd"
 _LIMIT = 16 * 1024 * 1024
+_FINISHED_WITHIN = 60.0
 
 # One line per message: name=number, then the type; no type is a string, `map` is string to string, * is repeated.
 # Messages are named by us: on the wire only numbers count.
@@ -72,7 +74,7 @@ _SCALARS = {
     "uint32": descriptor_pb2.FieldDescriptorProto.TYPE_UINT32,
 }
 
-TASK_RUNNING, TASK_PAUSED = 2, 4
+TASK_RUNNING, TASK_PAUSED, TASK_PAUSING = 2, 4, 5
 
 
 class Containerd:
@@ -106,6 +108,25 @@ class Containerd:
         """Call a method of the table with the fields of its request; gives its answer. Raises grpc.aio.AioRpcError."""
         request = _CLASSES[_METHODS[method][1]](**fields)
         return await self._calls[method](request, metadata=self._metadata, timeout=seconds)
+
+    async def finish(self, method: str, **fields: Any) -> None:
+        """As `call`, for requests that must not be broken off; gives up after a minute.
+
+        containerd hands a deadline on, and what it started for the request is killed at its end. A runc that is killed
+        while it freezes a container leaves one that stands still and is taken for a running one.
+        """
+        request = _CLASSES[_METHODS[method][1]](**fields)
+        call = self._calls[method](request, metadata=self._metadata)
+        try:
+            async with asyncio.timeout(_FINISHED_WITHIN):
+                await call
+        except TimeoutError as error:
+            raise grpc.aio.AioRpcError(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                grpc.aio.Metadata(),
+                grpc.aio.Metadata(),
+                f"no answer in {_FINISHED_WITHIN:.0f} s",
+            ) from error
 
     async def read(self, digest: str) -> AsyncIterator[bytes]:
         """A blob of the content store, part by part. Raises grpc.aio.AioRpcError."""

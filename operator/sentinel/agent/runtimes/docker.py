@@ -22,7 +22,7 @@ import docker
 from docker.errors import DockerException, NotFound
 from requests.exceptions import RequestException
 
-from sentinel.agent.failures import CommitFailure
+from sentinel.agent.failures import CommitFailure, RuntimeFailure
 from sentinel.agent.runtimes import freezing
 from sentinel.agent.runtimes.base import Box, Freeze, Identity, check_labels, reached
 from sentinel.agent.runtimes.freezing import COMMIT_LABEL, Note, State
@@ -232,7 +232,7 @@ class DockerRuntime:
         doing: str,
         missing: Callable[[], Exception] | None = None,
     ) -> T:
-        """The answer to one request; `missing` makes the error for a 404. Raises CommitFailure(RuntimeError)."""
+        """The answer to one request; `missing` makes the error for a 404. Raises RuntimeFailure."""
 
         def work() -> T:
             if self._client is None:
@@ -269,5 +269,5 @@ def _unsupported_driver(name: object) -> CommitFailure:
     )
 
 
-def _failure(doing: str, error: Exception) -> CommitFailure:
-    return CommitFailure(CommitReason.RUNTIME_ERROR, f"{doing} failed: {str(error)[:300]}")
+def _failure(doing: str, error: Exception) -> RuntimeFailure:
+    return RuntimeFailure(f"{doing} failed: {str(error)[:300]}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from sentinel.agent.failures import CommitFailure
+from sentinel.agent.failures import CommitFailure, RuntimeFailure
 from sentinel.agent.runtimes.base import Freeze
 from sentinel.backoff import Backoff
 from sentinel.clock import Clock
@@ -24,13 +24,20 @@ COMMIT_LABEL = "sentinel.wercker.com/commit"
 CONTAINER_LABEL = "sentinel.wercker.com/container"
 """What notes are labelled with in a runtime."""
 
-_RESUMED = Backoff(first=0.2, longest=1.0, tries=5)
+_FROZEN = Backoff(first=0.2, longest=2.0, tries=9)
+"""Ten seconds. Freezing can fail on a busy node: with cgroups v1, runc gives up on a box whose processes get no
+processor for some milliseconds: "unable to freeze" (docs/design/2026-11-29-freezing.md)."""
+
+_RESUMED = Backoff(first=0.2, longest=1.0, tries=60)
+"""A minute: until the agent's next start nothing else makes the box run."""
 
 
 class State(Enum):
-    """What a container does. OTHER: it has ended, was removed, or never ran."""
+    """What a container does. PAUSING: it will be PAUSED, or RUNNING where that fails. OTHER: it has ended, was removed,
+    or never ran."""
 
     RUNNING = "running"
+    PAUSING = "pausing"
     PAUSED = "paused"
     OTHER = "other"
 
@@ -61,7 +68,7 @@ class Note:
 
 
 class Freezer(Protocol):
-    """What freezing takes of a runtime. All methods raise CommitFailure."""
+    """What freezing takes of a runtime. All methods raise RuntimeFailure."""
 
     async def state(self, container: str) -> State:
         """What the container does now."""
@@ -89,38 +96,75 @@ async def frozen(
     """Freeze a container for the time of the block (`Runtime.frozen`)."""
     freeze = Freeze()
     note = Note(key=f"sentinel-{commit}", commit=commit, container=container, instance=instance)
-    await freezer.note(note)
-    # An ended container needs no pause, and one that was paused by another is not ours to resume.
-    running = await freezer.state(container) is State.RUNNING
-    begun = time.perf_counter()
+
+    async def write_down() -> State:
+        await freezer.note(note)
+        state = await freezer.state(container)
+        if state is State.PAUSING:
+            raise RuntimeFailure("another program is pausing it")
+        return state
+
+    state = await retry(
+        write_down,
+        clock=clock,
+        backoff=_FROZEN,
+        what=f"preparing to pause container {container}",
+        passing=RuntimeFailure,
+    )
+    if state is not State.RUNNING:
+        # An ended container needs no pause, and one that was paused by another is not ours to resume.
+        try:
+            yield freeze
+        finally:
+            await freezer.forget(note.key)
+        return
+    begun = 0.0
+    request: asyncio.Future[None] | None = None
+
+    async def pause() -> None:
+        nonlocal begun, request
+        begun = time.perf_counter()
+        request = asyncio.ensure_future(freezer.pause(container))
+        # Not broken off with us: the runtime would go on, and freeze the box after we have looked whether it is.
+        await asyncio.shield(request)
+
+    async def thaw() -> None:
+        if request is not None:
+            await asyncio.wait({request})
+        await _thaw(freezer, note, clock)
+
     try:
-        if running:
-            await freezer.pause(container)
+        await retry(
+            pause,
+            clock=clock,
+            backoff=_FROZEN,
+            what=f"pausing container {container}",
+            passing=RuntimeFailure,
+        )
         yield freeze
     finally:
-        if running:
-            # Whatever ends the block, even a second cancellation, the box must run again.
-            await asyncio.shield(_thaw(freezer, note, clock))
-            freeze.seconds = time.perf_counter() - begun
-        else:
-            await freezer.forget(note.key)
+        # Whatever ends the block, even a second cancellation, the box must run again.
+        await asyncio.shield(thaw())
+        freeze.seconds = time.perf_counter() - begun
 
 
 async def recover(freezer: Freezer, *, instance: str, clock: Clock) -> tuple[str, ...]:
     """Thaw the containers of this installation's notes, and delete the notes; gives those that were paused."""
-    thawed = []
-    for note in await freezer.notes():
-        if note.instance != instance:
-            continue
-        if await freezer.state(note.container) is State.PAUSED:
-            thawed.append(note.container)
-        await _thaw(freezer, note, clock)
-    return tuple(thawed)
+    notes = [note for note in await freezer.notes() if note.instance == instance]
+    return tuple([note.container for note in notes if await _thaw(freezer, note, clock)])
 
 
-async def _thaw(freezer: Freezer, note: Note, clock: Clock) -> None:
+async def _thaw(freezer: Freezer, note: Note, clock: Clock) -> bool:
+    """Have the container run, and delete the note. Whether it was paused. Raises CommitFailure, and the note stays."""
+    paused = False
+
     async def resume() -> None:
-        if await freezer.state(note.container) is State.PAUSED:
+        nonlocal paused
+        state = await freezer.state(note.container)
+        if state is State.PAUSING:
+            raise RuntimeFailure("the runtime has not finished pausing it")
+        if state is State.PAUSED:
+            paused = True
             await freezer.resume(note.container)
 
     await retry(
@@ -131,3 +175,4 @@ async def _thaw(freezer: Freezer, note: Note, clock: Clock) -> None:
         passing=CommitFailure,
     )
     await freezer.forget(note.key)
+    return paused
