@@ -7,7 +7,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"syscall"
 	"time"
 
@@ -32,6 +31,11 @@ func runInit() (int, error) {
 	// Caught and thrown away, not ignored: an ignored signal would stay ignored in every step.
 	hang := make(chan os.Signal, 1)
 	signal.Notify(hang, syscall.SIGPIPE, syscall.SIGHUP, syscall.SIGINT)
+	// Each has a channel of its own, from the beginning on: PID 1 loses a signal that it does not catch, and one that comes
+	// while the channel is full of others.
+	terminate, listen := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(terminate, syscall.SIGTERM)
+	signal.Notify(listen, syscall.SIGUSR1) // from an attach that found no socket
 	dir := sessionDir()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return 0, fmt.Errorf("making the session's directory: %w", err)
@@ -62,25 +66,22 @@ func runInit() (int, error) {
 	if err := v.Listen(ctx); err != nil {
 		return 0, fmt.Errorf("listening on the control socket: %w", err)
 	}
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR1)
 	go func() {
-		var once sync.Once
-		for each := range signals {
-			if each == syscall.SIGUSR1 { // an attach found no socket
-				if err := v.Listen(ctx); err != nil {
-					out.Line("--- sentinel: listening again: %v", err)
-				}
-				continue
+		<-terminate
+		s.Terminate()
+	}()
+	go func() {
+		for range listen {
+			if err := v.Listen(ctx); err != nil {
+				out.Line("--- sentinel: listening again: %v", err)
 			}
-			once.Do(s.Terminate)
 		}
 	}()
 	code := s.Run(ctx, stop)
 	v.End(5 * time.Second)
 	select {
 	case <-out.Drained():
-	case <-time.After(2 * time.Second):
+	case <-time.After(10 * time.Second):
 	}
 	return code, nil
 }

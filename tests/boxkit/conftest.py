@@ -19,6 +19,7 @@ from sentinel.session.client import Session
 from sentinel.session.journal import SessionState
 from sentinel.session.messages import Open, StepSpec
 from sentinel.session.records import AnyRecord
+from tests.conftest import Once
 
 ROOT = Path(__file__).parents[2]
 RACES = "race-report"
@@ -26,17 +27,21 @@ RACES = "race-report"
 
 
 @pytest.fixture(scope="session")
-def boxkit() -> Path:
+def boxkit(once: Once) -> Path:
     """The binary, built from the tree; or that of SENTINEL_BOXKIT, for one built with the race detector."""
     if given := os.environ.get("SENTINEL_BOXKIT"):
         return Path(given)
     target = ROOT / "build" / "boxkit"
-    subprocess.run(
-        ["go", "build", "-trimpath", "-o", target, "."],
-        cwd=ROOT / "operator" / "boxkit",
-        env={**os.environ, "CGO_ENABLED": "0"},
-        check=True,
-    )
+
+    def build() -> None:
+        subprocess.run(
+            ["go", "build", "-trimpath", "-o", target, "."],
+            cwd=ROOT / "operator" / "boxkit",
+            env={**os.environ, "CGO_ENABLED": "0"},
+            check=True,
+        )
+
+    once("boxkit", build)  # another process of this test run may be running it already
     return target
 
 

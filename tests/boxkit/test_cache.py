@@ -293,7 +293,8 @@ async def test_a_refused_save_ends_the_box_all_the_same(builds: Builds, store: S
 async def test_nothing_of_the_steps_writes_while_it_is_packed(builds: Builds, store: Store) -> None:
     """A background process of a step is stopped first: it cannot tear what is kept."""
     build = await builds.run(
-        'cd "$WERCKER_CACHE_DIR"; (while :; do date >>log; done) >/dev/null 2>&1 & sleep 0.2; echo started'
+        'cd "$WERCKER_CACHE_DIR"; (while :; do date >>log; done) >/dev/null 2>&1 &\n'
+        'until [ -s "$WERCKER_CACHE_DIR/log" ]; do sleep 0.02; done'
     )
     assert isinstance(build.saved, Collected)
     assert build.saved.files == 1

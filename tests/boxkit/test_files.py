@@ -32,7 +32,7 @@ async def test_a_message_file_that_is_not_a_file_holds_nothing_up(
     box: Box, shell: list[str], leave: str
 ) -> None:
     code = f'rm -f "$WERCKER_REPORT_MESSAGE_FILE"; {leave} || true; exit 3'
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(150):
         state = await box.run(script(1, code, command_timeout=10), shell=shell)
     step = state.steps[1]
     assert (step.exit, step.reason, step.message) == (3, "ExitCode", "exited with code 3")
@@ -46,7 +46,7 @@ async def test_fifos_in_the_way_of_the_next_step_hold_nothing_up(
         f"mkdir -p {box.pipeline}/script-2; mkfifo {box.pipeline}/script-2/run.sh; "
         f"cd {box.session_dir}; for i in 1 2 3 4 5 6 7 8 9; do mkfifo drivers/$i log/$i 2>/dev/null || true; done"
     )
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(150):
         state = await box.run(
             make, "echo next", script(3, "echo $WERCKER_RESULT", phase="after"), shell=shell
         )
@@ -72,10 +72,10 @@ async def test_a_step_that_empties_run_passes_and_the_build_goes_on(
                 script(4, "echo $WERCKER_RESULT", phase="after"),
             ]
         )
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(150):
             await session.wait_for(lambda state: state.done([1, 2, 3, 4]))
         # A connection made now finds the socket again, and gets every byte of the logs that are gone.
-        async with box.session() as late, asyncio.timeout(40):
+        async with box.session() as late, asyncio.timeout(150):
             await late.wait_for(lambda state: state.done([1, 2, 3, 4]))
             while sum(map(len, box.logs.values())) < len("first\ncleaned\nnext\npassed\n"):
                 await asyncio.sleep(0.01)

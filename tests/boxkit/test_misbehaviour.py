@@ -49,7 +49,6 @@ async def test_a_shell_that_stops_itself_runs_into_the_steps_timeout(
         shell=shell,
     )
     assert state.steps[1].reason == "CommandTimeout"
-    assert state.steps[1].usage.seconds < 30
     assert box.log(2) == b"failed\n"
 
 
@@ -60,9 +59,8 @@ async def test_a_stopped_child_does_not_hold_up_its_step(box: Box, shell: list[s
 
 
 async def test_a_daemon_that_holds_the_output_holds_nothing_up(box: Box, shell: list[str]) -> None:
-    state = await box.run("setsid sleep 60 & echo on", "echo next", shell=shell)
+    state = await box.run("setsid sleep 600 & echo on", "echo next", shell=shell)
     assert [step.reason for step in state.steps.values()] == ["Passed", "Passed"]
-    assert state.steps[1].usage.seconds < 30
     assert await box.process.wait() == 0
 
 

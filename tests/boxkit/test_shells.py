@@ -93,7 +93,6 @@ async def test_a_step_that_ignores_every_signal_is_stopped_at_its_timeout(
         shell=shell,
     )
     assert state.steps[1].reason == "CommandTimeout"
-    assert state.steps[1].usage.seconds < 30
     assert box.log(2) == b"failed\n"
 
 

@@ -154,8 +154,11 @@ async def test_reading_stdin_finds_its_end_and_not_our_commands(box: Box, shell:
 
 
 async def test_a_background_writer_does_not_hold_a_step_open(box: Box) -> None:
+    # Before the second of two files is made again, `tick` is printed in this step.
+    again = "rm -f ticked; until [ -e ticked ]; do sleep 0.02; done"
     state = await box.run(
-        "(while :; do echo tick; sleep 0.02; done) & echo started", "sleep 0.2; echo second"
+        "(while :; do echo tick; : >ticked; sleep 0.02; done) & echo started",
+        f"{again}; {again}; echo second",
     )
     assert [step.reason for step in state.steps.values()] == ["Passed", "Passed"]
     assert b"started\n" in box.log(1)
@@ -257,7 +260,7 @@ async def test_usage_and_times_are_recorded(box: Box) -> None:
     state = await box.run("sleep 0.1")
     step = state.steps[1]
     assert step.started is not None and step.finished is not None
-    assert 0.1 <= (step.finished_ns - step.started_ns) / 1e9 < 30
+    assert (step.finished_ns - step.started_ns) / 1e9 >= 0.1
     assert step.usage.seconds == pytest.approx(
         (step.finished_ns - step.started_ns) / 1e9, abs=0.001
     )

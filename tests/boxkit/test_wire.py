@@ -219,10 +219,10 @@ async def test_an_open_of_more_than_a_frame_arrives(box: Box) -> None:
 
 
 async def test_a_silent_connection_is_dropped_and_the_oldest_of_too_many(start: Start) -> None:
-    box = await start(env={"SENTINEL_HEARTBEAT": "100ms", "SENTINEL_SILENCE": "300ms"})
+    box = await start(env={"SENTINEL_HEARTBEAT": "50ms", "SENTINEL_SILENCE": "300ms"})
     heard = await talk(box, encode_json(messages.hello(since=0, follow=None)))
     kinds = [f.message["type"] for f in heard if isinstance(f, JsonFrame)]
-    assert kinds[0] == "welcome" and set(kinds[1:]) == {"ping"}
+    assert kinds[0] == "welcome" and set(kinds[1:]) <= {"ping"}
 
     slow = await start()
     while True:
@@ -237,24 +237,45 @@ async def test_a_silent_connection_is_dropped_and_the_oldest_of_too_many(start: 
         await stream.close()
 
 
-async def test_heartbeats_keep_an_idle_session_alive(start: Start) -> None:
-    box = await start(env={"SENTINEL_HEARTBEAT": "50ms", "SENTINEL_SILENCE": "400ms"})
-    connects = 0
+class ListeningStream(SocketStream):
+    """A connection that keeps what each side sends."""
 
-    async def connect() -> SocketStream:
-        nonlocal connects
-        connects += 1
-        while True:
-            try:
-                return await box.connect()
-            except NotYet:
-                await asyncio.sleep(0.01)
+    def __init__(self, stream: SocketStream) -> None:
+        super().__init__(stream._reader, stream._writer)
+        self.read_frames, self.written_frames = FrameDecoder(), FrameDecoder()
+        self.read_types: list[str] = []
+        self.written_types: list[str] = []
 
-    async with box.session(connect, heartbeat=0.05, silence=0.4) as session:
+    async def read(self) -> bytes:
+        data = await super().read()
+        for frame in self.read_frames.feed(data):
+            if isinstance(frame, JsonFrame):
+                self.read_types.append(frame.message["type"])
+        return data
+
+    async def write(self, data: bytes) -> None:
+        for frame in self.written_frames.feed(data):
+            if isinstance(frame, JsonFrame):
+                self.written_types.append(frame.message["type"])
+        await super().write(data)
+
+
+async def test_both_sides_of_an_idle_session_ping_and_answer(start: Start) -> None:
+    """For how long a silent connection is kept, each side's own tests show, on clocks of their own."""
+    box = await start(env={"SENTINEL_HEARTBEAT": "50ms"})
+    streams: list[ListeningStream] = []
+
+    async def connect() -> ListeningStream:
+        streams.append(ListeningStream(await until_connected(box)))
+        return streams[-1]
+
+    async with box.session(connect, heartbeat=0.05, first_word=45.0) as session:
         await session.open(box.open())
-        await session.start([script(1, "sleep 1")])
-        await session.wait_for(lambda state: state.done([1]))
-    assert connects == 1
+        stream = streams[0]
+        for types in (stream.read_types, stream.written_types):
+            while min(types.count("ping"), types.count("pong")) < 3:
+                await asyncio.sleep(0.01)
+    assert len(streams) == 1
 
 
 async def test_the_environment_is_read_back_as_the_last_step_left_it(
@@ -329,8 +350,7 @@ async def test_who_pings_and_does_not_read_is_disconnected(box: Box) -> None:
     hello = {"type": "hello", "protocol": 1, "since": 0, "follow": None}
     await stream.write(encode_json(hello))
     ping = encode_json({"type": "ping", "n": 1}) * 1000
-    with pytest.raises(OSError):
-        async with asyncio.timeout(40):
-            while True:
-                await stream.write(ping)
+    with pytest.raises(ConnectionError):
+        while True:
+            await stream.write(ping)
     await stream.close()

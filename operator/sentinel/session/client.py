@@ -326,8 +326,10 @@ class Session:
         try:
             await asyncio.wait([reading, others[0]], return_when=asyncio.FIRST_COMPLETED)
             # A write may fail while the last records are still to be read: boxkit closes both ways at its end.
-            if not reading.done():
-                await asyncio.wait([reading], timeout=0.25)
+            # Several short waits: one that began before a busy machine stopped us for a while is over unused.
+            for _ in range(5):
+                if not reading.done():
+                    await asyncio.wait([reading], timeout=0.05)
         finally:
             self._outbox = None
             for task in (reading, *others):

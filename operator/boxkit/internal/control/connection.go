@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"sentinel.wercker.com/boxkit/internal/steplog"
 	"sentinel.wercker.com/boxkit/internal/wire"
 )
 
@@ -25,8 +26,10 @@ type connection struct {
 	mu      sync.Mutex
 	greeted bool
 	replies [][]byte
-	writing bool // the replies taken from the queue are not written yet
+	asked   int  // requests whose answers are not queued yet
+	writing bool // something was taken from the queue, the journal or a log, and is not written yet
 	ending  bool // the connection ends as soon as the queued replies are written
+	last    bool // the session has ended: nothing follows what is to be written now
 	seq     int64
 	follow  map[int]int64 // nil: no logs
 }
@@ -65,6 +68,45 @@ func (c *connection) reply(frame []byte) {
 	if full {
 		c.drop()
 		return
+	}
+	c.wake()
+}
+
+// answer queues the answer to a request.
+func (c *connection) answer(frame []byte) {
+	c.reply(frame)
+	c.mu.Lock()
+	c.asked--
+	c.mu.Unlock()
+}
+
+// behind says whether the other side has not been sent all that it is due: the records up to last, its answers, and the
+// logs that it follows.
+func (c *connection) behind(last int64, logs map[int]*steplog.Log) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.greeted {
+		return false
+	}
+	if c.seq < last || c.writing || c.asked > 0 || len(c.replies) > 0 {
+		return true
+	}
+	for ordinal, log := range logs {
+		if c.follow != nil && c.follow[ordinal] < log.Readable() {
+			return true
+		}
+	}
+	return false
+}
+
+// finish has the connection end when everything is written, at once where the other side has not said hello.
+func (c *connection) finish() {
+	c.mu.Lock()
+	greeted := c.greeted
+	c.last = true
+	c.mu.Unlock()
+	if !greeted {
+		c.drop()
 	}
 	c.wake()
 }
@@ -145,12 +187,15 @@ func (c *connection) take(ctx context.Context, message []byte, requests chan<- f
 	}
 	c.mu.Lock()
 	greeted := c.greeted
+	if greeted {
+		c.asked++
+	}
 	c.mu.Unlock()
 	if !greeted {
 		return wire.ProtocolError("the first message must be hello")
 	}
 	select {
-	case requests <- func() { c.reply(session.Handle(ctx, head.Type, head.ID, message)) }:
+	case requests <- func() { c.answer(session.Handle(ctx, head.Type, head.ID, message)) }:
 		return nil
 	case <-c.done:
 		return io.EOF
@@ -173,6 +218,10 @@ func (c *connection) hello(message []byte) error {
 	}
 	welcome.Build, welcome.Attempt = session.Build()
 	c.mu.Lock()
+	if c.greeted {
+		c.mu.Unlock()
+		return wire.ProtocolError("hello came twice")
+	}
 	c.greeted = true
 	c.seq = max(m.Since, 0)
 	if m.Follow != nil {
@@ -183,9 +232,10 @@ func (c *connection) hello(message []byte) error {
 			}
 		}
 	}
-	c.replies = append(c.replies, wire.Encode(welcome))
+	c.replies = slices.Insert(c.replies, 0, wire.Encode(welcome))
 	c.mu.Unlock()
 	c.wake()
+	go c.beat() // not before: the welcome is the first thing that a peer reads
 	return nil
 }
 
@@ -199,7 +249,7 @@ func (c *connection) write() {
 		c.mu.Lock()
 		greeted, replies, seq := c.greeted, c.replies, c.seq
 		ending := c.ending
-		c.replies, c.writing = nil, len(replies) > 0
+		c.replies, c.writing = nil, true
 		c.mu.Unlock()
 		if greeted {
 			if len(replies) > 0 && isWelcome(replies[0]) { // goes first of all
@@ -214,7 +264,7 @@ func (c *connection) write() {
 		for _, reply := range replies {
 			frames = append(frames, reply...)
 		}
-		if len(frames) == 0 && greeted && c.follow != nil {
+		if len(frames) == 0 && greeted {
 			frames = c.logs(frames)
 		}
 		if len(frames) > 0 {
@@ -233,6 +283,14 @@ func (c *connection) write() {
 			}
 			continue
 		}
+		c.mu.Lock()
+		c.writing = false
+		last := c.last
+		c.mu.Unlock()
+		if last {
+			c.hangUp()
+			return
+		}
 		select {
 		case <-c.ready:
 		case <-c.done:
@@ -241,14 +299,27 @@ func (c *connection) write() {
 	}
 }
 
+// hangUp ends our half of the connection and waits until the other side has read all and ends its own. An attach is a
+// process of the box: it dies with PID 1, and what it has not passed on by then is lost.
+func (c *connection) hangUp() {
+	if half, ok := c.conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		<-c.done
+	}
+}
+
 func isWelcome(frame []byte) bool {
 	const begin = `{"type":"welcome"`
 	return len(frame) > 5+len(begin) && string(frame[5:5+len(begin)]) == begin
 }
 
-// logs appends the next piece of every log that has more than was sent.
+// logs appends the next piece of every log that is followed and has more than was sent.
 func (c *connection) logs(frames []byte) []byte {
 	logs := c.server.session.Logs()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.follow == nil {
+		return frames
+	}
 	for _, ordinal := range slices.Sorted(maps.Keys(logs)) {
 		log := logs[ordinal]
 		at := c.follow[ordinal]

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sentinel.wercker.com/boxkit/internal/steplog"
@@ -24,13 +25,15 @@ type fakeSession struct {
 	mu      sync.Mutex
 	records [][]byte
 	logs    map[int]*steplog.Log
-	handled []string
+	handled chan string   // gets the kind of each request, where a test wants it
+	hold    chan struct{} // closed when requests may be answered, where a test holds them up
 }
 
 func (s *fakeSession) Handle(_ context.Context, kind string, id int64, _ []byte) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.handled = append(s.handled, kind)
+	if s.handled != nil {
+		s.handled <- kind
+		<-s.hold
+	}
 	return wire.Encode(wire.OK{Type: "ok", ID: id})
 }
 
@@ -146,6 +149,23 @@ func (c *client) until(begin string) string {
 	}
 }
 
+// piped is a connection in memory, to a server without a socket. Within synctest its time is the test's.
+func piped(t *testing.T, values map[string]string) *client {
+	t.Helper()
+	v := NewServer("", "9.9")
+	if err := v.Tune(func(name string) string { return values[name] }); err != nil {
+		t.Fatal(err)
+	}
+	v.Serve(&fakeSession{})
+	ours, theirs := net.Pipe()
+	v.take(t.Context(), ours)
+	t.Cleanup(func() {
+		theirs.Close()
+		v.writing.Wait()
+	})
+	return &client{Conn: theirs, t: t}
+}
+
 const (
 	hello   = `{"type":"hello","protocols":{"min":1,"max":9},"since":0}`
 	welcome = `{"type":"welcome","protocol":1,"protocols":{"min":1,"max":1},"version":"9.9","seq":%d,"build":"b1","attempt":2}`
@@ -221,23 +241,48 @@ func TestWhatEndsAConnection(t *testing.T) {
 }
 
 func TestASilentConnectionIsDroppedAndPingsKeepOne(t *testing.T) {
-	s := serve(t, func(v *Server) {
-		values := map[string]string{"SENTINEL_HEARTBEAT": "20ms", "SENTINEL_SILENCE": "400ms"}
-		if err := v.Tune(func(name string) string { return values[name] }); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		const silence = 4500 * time.Millisecond
+		c := piped(t, map[string]string{"SENTINEL_HEARTBEAT": "1s", "SENTINEL_SILENCE": silence.String()})
+		time.Sleep(5 * time.Second)
+		c.send(hello)
+		c.want(fmt.Sprintf(welcome, 0)) // before any ping
+		for n := range 100 {
+			c.want(fmt.Sprintf(`{"type":"ping","n":%d}`, n+1))
+			c.send(fmt.Sprintf(`{"type":"pong","n":%d}`, n+1))
+		}
+		last := time.Now()
+		if got := c.until("never"); got != "end" {
+			t.Errorf("%s", got)
+		}
+		if silent := time.Since(last); silent != silence {
+			t.Errorf("dropped after %s", silent)
 		}
 	})
-	c := s.dial()
-	c.send(hello)
-	if got := c.until(`{"type":"ping"`); got != `{"type":"ping","n":1}` {
-		t.Errorf("%s", got)
-	}
-	if got := c.until("never"); got != "end" {
-		t.Errorf("%s", got)
-	}
-	if err := s.Tune(func(string) string { return "-1s" }); err == nil {
+}
+
+func TestOneThatSaysNothingIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := piped(t, nil)
+		began := time.Now()
+		c.want("end")
+		if waited := time.Since(began); waited != helloLimit {
+			t.Errorf("dropped after %s", waited)
+		}
+	})
+}
+
+func TestWhatIsNoHeartbeat(t *testing.T) {
+	if err := NewServer("", "9.9").Tune(func(string) string { return "-1s" }); err == nil {
 		t.Error("a heartbeat before it is due")
 	}
+}
+
+func TestASecondHelloEndsTheConnection(t *testing.T) {
+	s := serve(t)
+	c := s.dial()
+	c.send(hello, hello)
+	c.want(fmt.Sprintf(welcome, 0), `{"type":"error","id":0,"code":"Protocol","text":"hello came twice"}`, "end")
 }
 
 func TestTheOldestOfTooManyConnectionsGoes(t *testing.T) {
@@ -302,6 +347,16 @@ func TestTheSocketIsMadeAgain(t *testing.T) {
 	old.want(`{"type":"record","seq":1,"kind":"queued"}`)
 }
 
+// ends begins to end the server, and returns a channel that is closed when it has ended.
+func (s *served) ends() <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.End(time.Minute)
+	}()
+	return ended
+}
+
 func TestTheEndLetsEverybodyHaveTheLastRecord(t *testing.T) {
 	s := serve(t)
 	c := s.dial()
@@ -309,10 +364,83 @@ func TestTheEndLetsEverybodyHaveTheLastRecord(t *testing.T) {
 	c.want(fmt.Sprintf(welcome, 0))
 	s.session.record("closed")
 	s.Wake()
-	s.End(10 * time.Second)
+	ended := s.ends()
 	c.want(`{"type":"record","seq":1,"kind":"closed"}`, "end")
+	c.Close()
+	<-ended
 	if _, err := net.Dial("unix", s.path); err == nil {
 		t.Error("it listens on")
+	}
+}
+
+// An attach is a process of the box, which dies with PID 1: it must have passed on what it read.
+func TestTheEndWaitsForAnswersAndUntilTheOtherSideHangsUp(t *testing.T) {
+	s := serve(t)
+	s.session.handled, s.session.hold = make(chan string, 1), make(chan struct{})
+	c := s.dial()
+	c.send(hello, `{"type":"close","id":7}`)
+	c.want(fmt.Sprintf(welcome, 0))
+	<-s.session.handled
+	ended := s.ends()
+	still := func(what string) {
+		select {
+		case <-ended:
+			t.Errorf("it has ended %s", what)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	still("before its answer")
+	close(s.session.hold)
+	c.want(`{"type":"ok","id":7}`, "end")
+	still("before the other side has hung up")
+	c.Close()
+	<-ended
+}
+
+func TestTheEndWaitsForLogsThatAreFollowed(t *testing.T) {
+	s := serve(t)
+	log, err := steplog.New(filepath.Join(s.dir, "log"), 1, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tap, err := steplog.NewTap(steplog.NewConsole(io.Discard), s.Wake)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.session.logs = map[int]*steplog.Log{1: log}
+	text := strings.Repeat("0123456789", 400_000) // more than a socket holds
+	tap.Begin(log)
+	if _, err := tap.WriteEnd().WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	tap.Finish(log)
+	c := s.dial()
+	c.send(`{"type":"hello","protocol":1,"follow":{}}`)
+	c.want(fmt.Sprintf(welcome, 0))
+	ended := s.ends()
+	read := 0
+	for got := c.next(); got != "end"; got = c.next() {
+		read += len(got) - len(fmt.Sprintf("log 1 %d ", read))
+	}
+	if read != len(text) {
+		t.Errorf("%d bytes of %d", read, len(text))
+	}
+	c.Close()
+	<-ended
+}
+
+func TestAConnectionThatComesAfterTheEndIsClosed(t *testing.T) {
+	s := serve(t)
+	s.End(time.Second)
+	ours, theirs := net.Pipe()
+	s.take(t.Context(), ours)
+	(&client{theirs, t}).want("end")
+	s.writing.Wait()
+	if err := s.Mend(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("unix", s.path); err == nil {
+		t.Error("it listens again")
 	}
 }
 
@@ -326,7 +454,7 @@ func (s *slowConn) Write(data []byte) (int, error) {
 	select {
 	case <-s.closed:
 		return 0, net.ErrClosed
-	case <-time.After(50 * time.Millisecond):
+	case <-time.After(time.Second):
 		return s.Conn.Write(data)
 	}
 }

@@ -21,8 +21,9 @@ import (
 const (
 	attachMax  = 16
 	helloLimit = 10 * time.Second
-	// refusalLimit is how long a peer that broke the protocol has for reading why.
-	refusalLimit = 500 * time.Millisecond
+	// refusalLimit is how long a peer that broke the protocol has for reading why. It begins before the writer has run:
+	// on a busy machine a short one would end the connection without a word.
+	refusalLimit = 10 * time.Second
 )
 
 // Heartbeats, both ways.
@@ -56,6 +57,7 @@ type Server struct {
 	made        os.FileInfo // of its name
 	connections []*connection
 	writing     sync.WaitGroup
+	ended       bool // no connection is taken any more
 }
 
 // NewServer is a server whose socket will be at path.
@@ -94,6 +96,9 @@ func (v *Server) Wake() {
 func (v *Server) Listen(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.ended {
+		return nil
+	}
 	if err := os.Remove(v.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -139,49 +144,67 @@ func (v *Server) accept(ctx context.Context, socket net.Listener) {
 			time.Sleep(50 * time.Millisecond) // out of descriptors or memory: others may let go of some
 			continue
 		}
-		a := &connection{server: v, conn: conn, ready: make(chan struct{}, 1), done: make(chan struct{})}
-		v.mu.Lock()
-		v.connections = append(v.connections, a)
-		var oldest *connection
-		if len(v.connections) > attachMax {
-			oldest = v.connections[0]
-		}
-		v.mu.Unlock()
-		if oldest != nil {
-			oldest.drop()
-		}
-		v.writing.Add(1)
-		go func() {
-			defer v.writing.Done()
-			a.write()
-		}()
-		go a.read(ctx)
-		go a.beat()
+		v.take(ctx, conn)
 	}
 }
 
-// End lets every attach have the last record, for so long as limit, and closes them all.
+// take begins a connection. One that comes when the session has ended is closed: nobody would end it later.
+func (v *Server) take(ctx context.Context, conn net.Conn) {
+	c := &connection{server: v, conn: conn, ready: make(chan struct{}, 1), done: make(chan struct{})}
+	v.mu.Lock()
+	if v.ended {
+		v.mu.Unlock()
+		conn.Close()
+		return
+	}
+	v.connections = append(v.connections, c)
+	var oldest *connection
+	if len(v.connections) > attachMax {
+		oldest = v.connections[0]
+	}
+	v.writing.Add(1)
+	v.mu.Unlock()
+	if oldest != nil {
+		oldest.drop()
+	}
+	go func() {
+		defer v.writing.Done()
+		c.write()
+	}()
+	go c.read(ctx)
+}
+
+// End lets every attach have the last record, the answers to its requests and the logs that it follows, and waits until
+// it has hung up: for limit at most. Then it closes them all.
 func (v *Server) End(limit time.Duration) {
-	last := v.session.Last()
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		behind := false
+	last, logs := v.session.Last(), v.session.Logs()
+	deadline := time.Now().Add(limit)
+	for ; time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		v.mu.Lock()
-		for _, a := range v.connections {
-			a.mu.Lock()
-			behind = behind || a.greeted && (a.seq < last || a.writing || len(a.replies) > 0)
-			a.mu.Unlock()
-		}
+		behind := slices.ContainsFunc(v.connections, func(c *connection) bool { return c.behind(last, logs) })
 		v.mu.Unlock()
 		if !behind {
 			break
 		}
 	}
 	v.mu.Lock()
-	v.socket.Close()
+	v.ended = true
+	if v.socket != nil {
+		v.socket.Close()
+	}
 	connections := slices.Clone(v.connections)
 	v.mu.Unlock()
-	for _, a := range connections {
-		a.drop()
+	over, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	for _, c := range connections {
+		c.finish()
+	}
+	for _, c := range connections {
+		select {
+		case <-c.done:
+		case <-over.Done():
+		}
+		c.drop()
 	}
 	v.writing.Wait()
 }

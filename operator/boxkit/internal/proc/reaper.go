@@ -62,6 +62,15 @@ func (r *Reaper) Start(path string, argv []string, attr *syscall.ProcAttr) (int,
 	return pid, exited, nil
 }
 
+// kill kills a process that was started, unless it was waited for: then its id may be another one's.
+func (r *Reaper) kill(pid int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ours := r.waiting[pid]; ours {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
 // BecomeSubreaper makes orphans fall to us where we are not PID 1.
 func BecomeSubreaper() error {
 	const prSetChildSubreaper = 36
@@ -115,7 +124,7 @@ func (r *Reaper) Capture(path string, argv, env []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	timer := time.AfterFunc(10*time.Second, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	timer := time.AfterFunc(10*time.Second, func() { r.kill(pid) })
 	// A process that it left behind may hold the other end.
 	_ = read.SetReadDeadline(time.Now().Add(10 * time.Second))
 	out, err := io.ReadAll(io.LimitReader(read, 8<<20))

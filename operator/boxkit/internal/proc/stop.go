@@ -51,9 +51,21 @@ func descendants() map[int]int {
 	return found
 }
 
+// childless says whether no process is left that descends from us, be it one that has ended and is not waited for yet: that
+// still counts against the limits of processes, and the next shell could not be started. It is one look at one moment,
+// where descendants may miss a process that is forked while its parent ends.
+func childless() bool {
+	const (
+		all     = 0         // P_ALL
+		options = 0x1000005 // WNOWAIT, WEXITED and WNOHANG: nothing is taken from the reaper
+	)
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_WAITID, all, 0, 0, options, 0, 0)
+	return errno == syscall.ECHILD
+}
+
 const freezing = 200 * time.Millisecond
 
-// StopAll stops every process of the steps: TERM, and after grace KILL. It returns when they are gone.
+// StopAll stops every process of the steps: TERM, and after grace KILL. It returns when they are gone and were waited for.
 //
 // They stand still while they are signalled: a shell that forks while we look would otherwise wait for a child that never
 // heard of it.
@@ -79,11 +91,10 @@ func StopAll(grace time.Duration) {
 	}()
 	self := os.Getpid()
 	for pause := time.Millisecond; time.Now().Before(deadline); pause = min(2*pause, 50*time.Millisecond) {
-		living := descendants()
-		if len(living) == 0 {
+		if childless() {
 			return
 		}
-		for pid, parent := range living {
+		for pid, parent := range descendants() {
 			before, heard := signalled[pid]
 			now := programOf(pid)
 			// A child that bash has forked and that was signalled before its exec has forgotten it; another one's parent
@@ -132,13 +143,13 @@ func killOnce() {
 	}
 }
 
-// killAll kills every process of the steps and waits until they are gone.
+// killAll kills every process of the steps and waits until they are gone, and were waited for.
 func killAll() {
 	// One that hangs in the kernel cannot be waited for: the container's end is its end.
 	deadline := time.Now().Add(10 * time.Second)
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		killOnce()
-		if len(descendants()) == 0 || time.Now().After(deadline) {
+		if childless() || time.Now().After(deadline) {
 			return
 		}
 		time.Sleep(pause)

@@ -19,7 +19,7 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	filetest.Within(t, 5*time.Second, func() {
+	filetest.Within(t, time.Minute, func() {
 		if text, err := Read(at("file"), 2); string(text) != "te" || err != nil {
 			t.Errorf("%q, %v", text, err)
 		}
@@ -41,7 +41,7 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 
 func TestArtifactsAreFoundWithoutWaiting(t *testing.T) {
 	dir := t.TempDir()
-	filetest.Within(t, 10*time.Second, func() {
+	filetest.Within(t, time.Minute, func() {
 		if err := os.MkdirAll(filepath.Join(dir, "empty", "deeper"), 0o755); err != nil {
 			t.Error(err)
 		}

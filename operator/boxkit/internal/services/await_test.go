@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,15 +22,29 @@ func listen(t *testing.T) int {
 	return socket.Addr().(*net.TCPAddr).Port
 }
 
-// closed is a port that nothing listens on.
-func closed(t *testing.T) int {
+// bound is a port that nothing listens on, and that no other process gets; and the socket, on which one may listen.
+func bound(t *testing.T) (port, socket int) {
 	t.Helper()
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer socket.Close()
-	return socket.Addr().(*net.TCPAddr).Port
+	t.Cleanup(func() { syscall.Close(socket) })
+	if err := syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	address, err := syscall.Getsockname(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address.(*syscall.SockaddrInet4).Port, socket
+}
+
+// closed is a port that nothing listens on.
+func closed(t *testing.T) int {
+	t.Helper()
+	port, _ := bound(t)
+	return port
 }
 
 func await(ctx context.Context, services ...wire.Service) map[string]bool {
@@ -65,13 +80,8 @@ func TestAServiceIsNotWaitedForAfterACancel(t *testing.T) {
 }
 
 func TestAServiceThatIsStartedLateIsReady(t *testing.T) {
-	port := closed(t)
-	time.AfterFunc(100*time.Millisecond, func() {
-		socket, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-		if err == nil {
-			t.Cleanup(func() { socket.Close() })
-		}
-	})
+	port, socket := bound(t)
+	time.AfterFunc(100*time.Millisecond, func() { _ = syscall.Listen(socket, 16) })
 	if ready := await(t.Context(), wire.Service{Alias: "db", Ports: slices.Repeat([]int{port}, 2)}); !ready["db"] {
 		t.Error("it is not ready")
 	}

@@ -20,7 +20,7 @@ func TestAliasesComeBackIntoAHostsFileThatIsWrittenAnew(t *testing.T) {
 	}
 	until := func(want string) {
 		t.Helper()
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(2 * time.Minute)
 		for {
 			got, err := os.ReadFile(path)
 			if err == nil && string(got) == want {

@@ -68,7 +68,7 @@ func TestACacheIsPlacedAndSavedWhereItChanged(t *testing.T) {
 			}
 			w.wantAnswer("ok", "start", map[string]any{"steps": []any{script(1, test.code)}})
 			w.wantAnswer("ok", "collect", map[string]any{
-				"what": "cache", "path": to, "cache": true, "entries": 100, "seconds": 30, "url": w.url + "/cache",
+				"what": "cache", "path": to, "cache": true, "entries": 100, "seconds": 120, "url": w.url + "/cache",
 			})
 			w.until("finished", "1")
 			if log, err := os.ReadFile(filepath.Join(w.dir, "session", "log", "1")); err != nil || string(log) != test.log {

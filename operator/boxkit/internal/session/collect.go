@@ -87,18 +87,20 @@ func (c *collector) begin(ctx context.Context, client *http.Client, m *wire.Coll
 	return nil
 }
 
-// offer says where something goes that is packed; false if nothing of that name was asked for.
+// offer says where something goes that is packed; false if nothing of that name was asked for. It takes the place of an
+// earlier URL that was not used yet: that is the one which expires first.
 func (c *collector) offer(what string, to wire.Target) bool {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	urls := c.urls[what]
-	c.mu.Unlock()
 	if urls == nil {
 		return false
 	}
 	select {
-	case urls <- to:
-	default: // it has one
+	case <-urls:
+	default:
 	}
+	urls <- to // there is room: nobody else sends
 	return true
 }
 

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	trapWithin        = 500 * time.Millisecond // for a shell's EXIT trap
-	terminatedUploads = 15 * time.Second       // for uploads once the kubelet wants the box to end
-	pendingMax        = 1000                   // names in the last record
+	trapWithin        = 5 * time.Second  // for a shell's EXIT trap
+	terminatedUploads = 15 * time.Second // for uploads once the kubelet wants the box to end
+	pendingMax        = 1000             // names in the last record
 	pendingEvery      = 10 * time.Millisecond
 )
 

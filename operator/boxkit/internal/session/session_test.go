@@ -125,18 +125,27 @@ func script(ordinal int, code string) map[string]any {
 // until waits for a record of a kind, whose `what` or ordinal is the one given, and returns it.
 func (w *whole) until(kind, what string) map[string]any {
 	w.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	return w.untilNth(1, kind, what)
+}
+
+// untilNth waits for the nth of these records.
+func (w *whole) untilNth(n int, kind, what string) map[string]any {
+	w.t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		found := 0
 		for _, line := range w.Since(0) {
 			var record map[string]any
 			if err := json.Unmarshal(line, &record); err != nil {
 				w.t.Fatal(err)
 			}
 			if record["kind"] == kind && (fmt.Sprint(record["what"]) == what || fmt.Sprint(record["ordinal"]) == what) {
-				return record
+				if found++; found == n {
+					return record
+				}
 			}
 		}
 	}
-	w.t.Fatalf("no record %s %s; there are %s", kind, what, bytes.Join(w.Since(0), []byte("\n")))
+	w.t.Fatalf("no record %d of %s %s; there are %s", n, kind, what, bytes.Join(w.Since(0), []byte("\n")))
 	return nil
 }
 
@@ -217,9 +226,9 @@ func TestASessionOfRealParts(t *testing.T) {
 	for what, last := range map[string]string{"renewed": "/renewed", "given-up": "/no"} {
 		w.wantAnswer("ok", "collect", map[string]any{"what": what, "path": filepath.Join(w.dir, "output")})
 		packed := w.until("packed", what)
-		for range putTries - 1 {
+		for try := range putTries - 1 {
 			w.wantAnswer("ok", "upload", map[string]any{"what": what, "url": w.url + "/no"})
-			w.until("upload-refused", what)
+			w.untilNth(try+1, "upload-refused", what)
 		}
 		w.wantAnswer("ok", "upload", map[string]any{"what": what, "url": w.url + last})
 		if last == "/no" {
@@ -239,13 +248,28 @@ func TestASessionOfRealParts(t *testing.T) {
 	w.wantAnswer("Closed", "collect", map[string]any{"what": "late", "path": "/"})
 }
 
+func TestTheNewestURLOfAnArchiveCounts(t *testing.T) {
+	c := &collector{urls: map[string]chan wire.Target{"output": make(chan wire.Target, 1)}}
+	for _, url := range []string{"old", "new"} {
+		if !c.offer("output", wire.Target{URL: url}) {
+			t.Fatal("it was asked for")
+		}
+	}
+	if got := <-c.urls["output"]; got.URL != "new" {
+		t.Errorf("%q", got.URL)
+	}
+	if c.offer("other", wire.Target{}) {
+		t.Error("nobody asked for it")
+	}
+}
+
 func TestASessionThatIsTerminated(t *testing.T) {
 	w := newWhole(t)
 	w.wantAnswer("ok", "open", w.open())
 	w.wantAnswer("ok", "start", map[string]any{"steps": []any{
 		script(1, `touch "$OUT/ready"; while :; do sleep 0.05; done`), script(2, "true"),
 	}})
-	for deadline := time.Now().Add(30 * time.Second); missingFile(filepath.Join(w.dir, "output", "ready")); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); missingFile(filepath.Join(w.dir, "output", "ready")); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the step does not begin")
 		}

@@ -184,14 +184,24 @@ func (r *runner) awaitVerdict(working context.Context, s *step, began time.Time)
 	defer cancel()
 	select {
 	case got := <-s.verdict:
-		end := exited(got.Exit, time.Now())
-		if got.Message != "" {
-			end.message = got.Message
-		}
-		return end
+		return judged(got)
 	case <-ctx.Done():
+	}
+	select {
+	case got := <-s.verdict: // it was accepted before the time was over, and we look only now
+		return judged(got)
+	default:
 		return stopped(context.Cause(ctx))
 	}
+}
+
+// judged is the outcome, now, of a step that the operator has ended.
+func judged(by wire.Verdict) outcome {
+	end := exited(by.Exit, time.Now())
+	if by.Message != "" {
+		end.message = by.Message
+	}
+	return end
 }
 
 // ensureSourceDir sees to it that the directory that every step begins in is there. After-steps get one in any case:

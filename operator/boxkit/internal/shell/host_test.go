@@ -1,10 +1,8 @@
 package shell
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,7 +78,7 @@ func (r *room) open(argv string, change ...func(s *Spec)) (*Shell, error) {
 	for _, each := range change {
 		each(&spec)
 	}
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	s, err := r.Start(ctx, spec)
 	if err == nil {
@@ -93,7 +91,7 @@ func (r *room) open(argv string, change ...func(s *Spec)) (*Shell, error) {
 func (r *room) run(s *Shell, script string) (End, error) {
 	file := filepath.Join(r.dir, "run.sh")
 	filetest.Write(r.t, file, script+"\n")
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
 	defer cancel()
 	return s.Run(ctx, Driver{SourceDir: filepath.Join(r.dir, "source"), Files: []string{file}})
 }
@@ -101,10 +99,23 @@ func (r *room) run(s *Shell, script string) (End, error) {
 // text is what was printed so far.
 func (r *room) text() string {
 	r.t.Helper()
-	var all bytes.Buffer
-	_ = r.printed.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	_, _ = io.Copy(&all, r.printed)
-	return all.String()
+	raw, err := r.printed.SyscallConn()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var all []byte
+	buffer := make([]byte, 64<<10)
+	for n := 1; n > 0; {
+		err := raw.Read(func(fd uintptr) bool {
+			n, _ = syscall.Read(int(fd), buffer) // what there is: it does not wait
+			return true
+		})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		all = append(all, buffer[:max(n, 0)]...)
+	}
+	return string(all)
 }
 
 func eachShell(t *testing.T, test func(t *testing.T, argv string)) {
@@ -237,6 +248,39 @@ func TestADriverIsLeftWhenItsContextEnds(t *testing.T) {
 	_ = syscall.Kill(pidOf(t, r.dir), syscall.SIGKILL)
 }
 
+func TestADriverThatEndedInTimeIsNotLeftThoughItsContextHasEndedToo(t *testing.T) {
+	for name, test := range map[string]struct {
+		script string
+		exit   int
+	}{"answered": {"return 4", 4}, "exited": {"kill -KILL $$", 137}} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 { // which of two things is looked at first is a matter of chance
+				r := newRoom(t)
+				s, err := r.open("bash")
+				if err != nil {
+					t.Fatal(err)
+				}
+				file, err := r.writeDriver(test.script + "\n")
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.status.answers.expect("nonce")
+				if err := s.send(file, "nonce"); err != nil {
+					t.Fatal(err)
+				}
+				for len(r.status.answers.out) == 0 && len(s.exited) == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				if end, err := s.await(ctx); err != nil || end.Exit != test.exit {
+					t.Fatalf("%+v, %v", end, err)
+				}
+			}
+		})
+	}
+}
+
 // pidOf is the child of ours that works in a directory.
 func pidOf(t *testing.T, dir string) int {
 	t.Helper()
@@ -269,7 +313,7 @@ func TestAnAnswerArrivesThoughTheFIFOWasReplaced(t *testing.T) {
 			fifo := filepath.Join(r.dir, "status")
 			script := strings.NewReplacer("%[1]s", fifo, "%s", fifo).Replace(script)
 			if name == "a directory" {
-				script += "; sleep 0.5" // no shell can answer to a directory: it is mended first
+				script += "; until [ -p " + fifo + " ]; do sleep 0.01; done" // no shell can answer to a directory
 			}
 			end, err := r.run(s, script+"; return 4")
 			if err != nil || !end.Ran || end.Exit != 4 {

@@ -102,26 +102,49 @@ func (s *Shell) await(ctx context.Context) (End, error) {
 				return end, nil
 			}
 		case status := <-s.exited:
-			s.dead = true
-			at := time.Now()
-			s.host.status.drain() // what it still answered
-			_ = s.host.mend()
-			for len(answers) > 0 {
-				if s.take(<-answers, &end) {
-					return end, nil
-				}
-			}
-			if _, err := os.Lstat(s.host.mark()); err == nil {
-				end.Ran = true
-			}
-			end.Exit, end.At = proc.ExitCode(status), at
+			s.gone(status, &end)
 			return end, nil
 		case <-mending.C:
 			_ = s.host.mend() // where it cannot be done, the next step fails with the error
 		case <-ctx.Done():
-			return end, context.Cause(ctx)
+			// A driver that ended in time has ended, however late we look.
+			if s.answered(&end) {
+				return end, nil
+			}
+			select {
+			case status := <-s.exited:
+				s.gone(status, &end)
+				return end, nil
+			default:
+				return end, context.Cause(ctx)
+			}
 		}
 	}
+}
+
+// gone adds the end of the shell to what is known of a driver, unless the shell still answered.
+func (s *Shell) gone(status syscall.WaitStatus, end *End) {
+	s.dead = true
+	at := time.Now()
+	if s.answered(end) {
+		return
+	}
+	if _, err := os.Lstat(s.host.mark()); err == nil {
+		end.Ran = true
+	}
+	end.Exit, end.At = proc.ExitCode(status), at
+}
+
+// answered takes every answer that the shell has given until now, and says whether the driver has ended.
+func (s *Shell) answered(end *End) bool {
+	s.host.status.drain()
+	_ = s.host.mend()
+	for answers := s.host.status.answers.out; len(answers) > 0; {
+		if s.take(<-answers, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // take adds an answer to what is known of a driver, and says whether that is its end.

@@ -37,8 +37,13 @@ func newStatus(path string) (*status, error) {
 	return s, nil
 }
 
-// drain takes what the shells have answered until now.
-func (s *status) drain() { s.fifo.Drain(nil) }
+// drain takes what the shells have answered until now, be it to a FIFO that was replaced since.
+func (s *status) drain() {
+	for _, old := range s.olds {
+		old.Drain(nil)
+	}
+	s.fifo.Drain(nil)
+}
 
 // openFIFO makes the status FIFO and holds it open both ways: a shell never waits to open it, and we never see its end.
 func openFIFO(path string) (*os.File, error) {

@@ -53,5 +53,9 @@ func (t *Tap) Note(text string) { t.source.Drain(func() { t.out.note([]byte(text
 // SetMasks changes what is masked from the next byte on.
 func (t *Tap) SetMasks(set *mask.Set) { t.source.Hold(func() { t.out.mask.Set = set }) }
 
-// Silent is how long nothing was printed, counted from since at the earliest.
-func (t *Tap) Silent(since time.Time) time.Duration { return t.out.silent(since) }
+// Silent is how long nothing was printed, counted from since at the earliest. What was printed counts also if we were not
+// scheduled since, and have not read it.
+func (t *Tap) Silent(since time.Time) time.Duration {
+	t.source.Drain(nil)
+	return t.out.silent(since)
+}

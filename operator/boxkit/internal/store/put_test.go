@@ -15,7 +15,7 @@ import (
 )
 
 func TestAStoreThatNeverAnswersIsAskedAgain(t *testing.T) {
-	answerWithin = 50 * time.Millisecond
+	answerWithin = 500 * time.Millisecond
 	defer func() { answerWithin = 30 * time.Second }()
 	var tries atomic.Int32
 	release := make(chan struct{})
@@ -34,13 +34,13 @@ func TestAStoreThatNeverAnswersIsAskedAgain(t *testing.T) {
 	if _, err := file.WriteString("some bytes"); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := Put(ctx, NewClient(t.TempDir(), "", ""), wire.Target{URL: server.URL}, Content{File: file, Size: 10}); err != nil {
 		t.Fatalf("put: %v", err)
 	}
-	if tries.Load() != 2 {
-		t.Errorf("%d tries, want 2", tries.Load())
+	if tries.Load() < 2 {
+		t.Error("it was asked once")
 	}
 }
 

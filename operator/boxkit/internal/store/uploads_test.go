@@ -32,11 +32,12 @@ type desk struct {
 	status map[string]int
 	puts   map[string]string
 	held   map[string]chan struct{} // a request for a path waits for it
+	asked  chan struct{}            // gets something for each request, while there is room
 }
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{t: t, status: map[string]int{}, puts: map[string]string{}, held: map[string]chan struct{}{}}
+	d := &desk{t: t, status: map[string]int{}, puts: map[string]string{}, held: map[string]chan struct{}{}, asked: make(chan struct{}, 8)}
 	server := httptest.NewServer(http.HandlerFunc(d.put))
 	t.Cleanup(server.Close)
 	j, err := journal.New(filepath.Join(t.TempDir(), "journal"), func() {})
@@ -49,6 +50,10 @@ func newDesk(t *testing.T) *desk {
 
 func (d *desk) put(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
+	select {
+	case d.asked <- struct{}{}:
+	default:
+	}
 	d.mu.Lock()
 	held, status := d.held[r.URL.Path], d.status[r.URL.Path]
 	d.mu.Unlock()
@@ -172,7 +177,10 @@ func TestUploadsEndWithTheirContext(t *testing.T) {
 	file, facts := d.file("text")
 	ctx, stop := context.WithCancel(t.Context())
 	d.Add(ctx, "log/1", file, facts)
-	time.AfterFunc(50*time.Millisecond, stop)
+	for range 2 { // the first answer has been heard when it asks again
+		<-d.asked
+	}
+	stop()
 	d.want([]string{"log/1"}, "upload-refused")
 }
 

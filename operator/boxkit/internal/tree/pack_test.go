@@ -61,7 +61,7 @@ func TestPackingTakesWhatIsThere(t *testing.T) {
 	if err := os.Symlink("a", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	filetest.Within(t, 10*time.Second, func() {
+	filetest.Within(t, time.Minute, func() {
 		got, record, _, err := packed(t, dir, 0)
 		want := map[string]string{"output/a": "first", "output/sub/": "", "output/sub/b": "", "output/link": "a"}
 		if err != nil || len(got) != len(want) || record.Files != 4 {
