@@ -131,7 +131,7 @@ async def _box(plan: Plan, *, work: Path, kit: Path, tools: Path) -> AsyncIterat
     try:
         yield Box(process=process, root=work)
         # Killed at its end, it would leave children that still write into `work`, which is removed next.
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(150):
             await process.wait()
     finally:
         if process.returncode is None:

@@ -34,7 +34,7 @@ def real() -> None:
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("real")
 async def test_real_files_are_planned_and_run(
     boxkit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -32,6 +32,6 @@ class HaltingThreads(Threads):
     async def halted(self, commit: asyncio.Task[None]) -> None:
         """Wait until that commit's box is frozen. A commit that ends before is an AssertionError."""
         waiting = asyncio.create_task(self._halted.wait())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(150):
             await asyncio.wait({commit, waiting}, return_when=asyncio.FIRST_COMPLETED)
         assert waiting.done(), "the commit ended before the box was frozen"

@@ -17,7 +17,7 @@ def commit(name: str, phase: str | None = None, *, namespace: str = "team") -> d
 
 
 async def taken(queue: Queue) -> str:
-    async with asyncio.timeout(40), queue.next() as (_, name):
+    async with asyncio.timeout(150), queue.next() as (_, name):
         return name
 
 

@@ -39,7 +39,7 @@ def test_it_prints_what_it_serves_and_where_and_ends_on_a_signal() -> None:
             with urllib.request.urlopen(f"{url}/api/steps/lab/greet/0.0.9") as answer:
                 said = json.load(answer)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(150) == 0
         finally:
             process.kill()
 

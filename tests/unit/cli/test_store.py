@@ -45,7 +45,7 @@ def process(path: Path, *options: str) -> Iterator[str]:
             assert found is not None
             yield found[0]
             served.send_signal(signal.SIGTERM)
-            assert served.wait(30) == 0
+            assert served.wait(150) == 0
         finally:
             served.kill()
 

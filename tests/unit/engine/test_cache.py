@@ -311,7 +311,7 @@ async def test_no_url_for_more_than_the_limit() -> None:
 async def signed(attempt: Attempt, box: Session, last: str) -> None:
     """Sign until `last` has its URL."""
     signing = asyncio.create_task(Uploads(attempt).sign())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(150):
         while last not in [what for what, _ in box.sent]:
             await asyncio.sleep(0)
     box.end()

@@ -126,5 +126,5 @@ async def test_a_cancel_ends_a_build_that_is_being_prepared_at_once(
     run.cancelled.set()
 
     with pytest.raises(CancelledByUser):
-        await asyncio.wait_for(task, 40)
+        await asyncio.wait_for(task, 150)
     assert "crashes" not in server.build["status"]

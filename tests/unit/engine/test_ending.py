@@ -139,7 +139,11 @@ async def test_kill_1_is_the_box_s_own_end_after_steps_or_not() -> None:
 
 
 @pytest.mark.parametrize("retries", [{}, RETRY])
-async def test_what_the_pod_says_a_moment_later_is_waited_for(retries: dict[str, Any]) -> None:
+async def test_what_the_pod_says_a_moment_later_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, retries: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(ending, "SETTLED_WITHIN", 100.0)
+
     async def later(server: Server) -> None:
         show(server, {**OVER, "phase": "Running"})
         await asyncio.sleep(0.1)

@@ -174,7 +174,7 @@ async def test_a_pod_under_our_name_is_not_believed(
     server = Watched(copy.deepcopy(status))
     theirs = server.add_theirs(annotations, **spec)
 
-    await asyncio.wait_for(run_build(run_of(server)), 10)
+    await asyncio.wait_for(run_build(run_of(server)), 150)
 
     phase, reason, message = outcome(server)
     assert (phase, reason) == ("Errored", "NotVerified")
@@ -190,7 +190,7 @@ async def test_a_pod_that_took_the_place_of_ours_while_no_operator_watched_is_no
     server = Watched(status_of(begun=True, ready=True))
     theirs = server.add_theirs({PLAN_ANNOTATION: sealed(plan(), SPEC)})
 
-    await asyncio.wait_for(run_build(run_of(server)), 10)
+    await asyncio.wait_for(run_build(run_of(server)), 150)
 
     phase, reason, message = outcome(server)
     assert (phase, reason) == ("Errored", "NotVerified")
@@ -204,7 +204,7 @@ async def test_our_own_pod_whose_plan_was_changed_while_no_operator_watched_is_s
     server.add_pod(plan())
     server.pods[NAME]["metadata"]["annotations"] = {PLAN_ANNOTATION: encode(EVIL)}
 
-    await asyncio.wait_for(run_build(run_of(server)), 10)
+    await asyncio.wait_for(run_build(run_of(server)), 150)
 
     phase, reason, message = outcome(server)
     assert (phase, reason) == ("Errored", "NotVerified")
@@ -220,7 +220,7 @@ async def test_nothing_is_done_to_such_a_pod_where_the_result_was_written_before
     server = Watched(status)
     theirs = server.add_theirs({PLAN_ANNOTATION: sealed(plan(), SPEC)})
 
-    await asyncio.wait_for(run_build(run_of(server)), 10)
+    await asyncio.wait_for(run_build(run_of(server)), 150)
 
     assert outcome(server)[:2] == ("Succeeded", "Passed")
     assert server.acts == []
@@ -231,7 +231,7 @@ async def test_our_own_pod_is_taken_up_where_the_status_does_not_have_its_uid_ye
     server = Watched(status_of(pod=False))
     server.add_pod(plan())
 
-    await asyncio.wait_for(run_build(run_of(server)), 10)
+    await asyncio.wait_for(run_build(run_of(server)), 150)
 
     assert outcome(server)[:2] == ("Succeeded", "Passed")
     assert server.build["status"]["pod"]["uid"] == f"uid-{NAME}"
@@ -246,7 +246,7 @@ async def test_the_uid_that_our_create_returned_is_written_before_steps_may_begi
         box.run_all()
 
     server.boxes[NAME] = Box(on_start=on_start)
-    await asyncio.wait_for(run_build(run_of(server)), 10)
+    await asyncio.wait_for(run_build(run_of(server)), 150)
 
     assert outcome(server)[:2] == ("Succeeded", "Passed")
     assert uids[0] == f"uid-{NAME}"
@@ -267,7 +267,7 @@ async def test_a_plan_that_is_changed_while_the_build_runs_ends_it() -> None:
         run.tools.pods.offer(copy.deepcopy(server.pods[NAME]))
 
     server.boxes[NAME] = Box(on_start=on_start)
-    await asyncio.wait_for(run_build(run), 10)
+    await asyncio.wait_for(run_build(run), 150)
 
     phase, reason, message = outcome(server)
     assert (phase, reason) == ("Errored", "NotVerified")
@@ -290,7 +290,7 @@ async def test_a_pod_whose_label_is_taken_off_is_not_taken_for_deleted() -> None
         run.tools.pods.offer(copy.deepcopy(pod), deleted=True)
 
     server.boxes[NAME] = Box(on_start=on_start)
-    await asyncio.wait_for(run_build(run), 10)
+    await asyncio.wait_for(run_build(run), 150)
 
     phase, reason, message = outcome(server)
     assert (phase, reason) == ("Errored", "NotVerified")
@@ -312,7 +312,7 @@ async def test_a_pod_that_is_replaced_while_the_build_runs_ends_it_and_is_left_a
         run.tools.pods.offer(copy.deepcopy(theirs))
 
     server.boxes[NAME] = Box(on_start=on_start)
-    await asyncio.wait_for(run_build(run), 10)
+    await asyncio.wait_for(run_build(run), 150)
 
     phase, reason, message = outcome(server)
     assert (phase, reason) == ("Errored", "NotVerified")
@@ -329,7 +329,7 @@ async def test_nothing_is_started_in_a_box_that_answers_for_another_build(
     server = Watched()
     box = server.boxes[NAME] = Box(opened=True, build=build, attempt=attempt)
 
-    await asyncio.wait_for(run_build(run_of(server)), 10)
+    await asyncio.wait_for(run_build(run_of(server)), 150)
 
     phase, reason, message = outcome(server)
     assert (phase, reason) == ("Errored", "NotVerified")

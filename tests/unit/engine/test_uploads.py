@@ -80,7 +80,7 @@ class Box:
         self._wake()
 
     async def until_sent(self, count: int) -> list[tuple[str, str]]:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(150):
             await self.wait_for(lambda _: len(self.sent) >= count)
         return self.sent
 

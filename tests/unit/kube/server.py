@@ -124,6 +124,6 @@ def kubeconfig(path: Path, url: str, user: dict[str, Any], *, namespace: str = "
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Return when `condition()` holds; the test's own timeout ends a condition that never does."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(150):
         while not condition():
             await asyncio.sleep(0.002)

@@ -19,7 +19,7 @@ async def test_a_call_goes_on_where_its_caller_is_stopped_twice_and_is_waited_fo
     docker, go, done = Docker(api=None), threading.Event(), threading.Event()
 
     def create() -> None:
-        go.wait(10)
+        go.wait(150)
         done.set()
 
     caller = asyncio.create_task(docker.do(create))

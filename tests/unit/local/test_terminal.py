@@ -40,7 +40,7 @@ def test_bytes_go_both_ways_until_the_box_ends() -> None:
         os.close(type_)
         assert theirs.recv(100) == b""
         theirs.close()
-        joined.join(timeout=10)
+        joined.join(timeout=150)
         assert not joined.is_alive()
         assert len(sizes) == 1
     finally:
@@ -91,7 +91,7 @@ def test_a_stop_presses_ctrl_c_once() -> None:
     try:
         assert theirs.recv(100) == b"\x03"
         theirs.close()
-        joined.join(timeout=10)
+        joined.join(timeout=150)
         assert found == [False]
     finally:
         for each in (keyboard, type_, shown, screen):

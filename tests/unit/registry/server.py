@@ -66,10 +66,10 @@ def _free_port() -> int:
 
 def _listens(port: int, process: subprocess.Popen[bytes]) -> bool:
     """Whether it came to listen. It ends where another process was faster to take the port."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 150
     while time.monotonic() < end and process.poll() is None:
         with socket.socket() as probe:
-            probe.settimeout(1)
+            probe.settimeout(10)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return process.poll() is None
         time.sleep(0.02)

@@ -19,7 +19,7 @@ from sentinel.image.reference import parse_reference
 from sentinel.registry import Patience, RegistryClient
 from sentinel.registry.client import bytes_body, file_body
 
-QUICK = Patience(tries=3, pause=0.01, longest_pause=0.02, connect_seconds=2, read_seconds=5)
+QUICK = Patience(tries=3, pause=0.01, longest_pause=0.02)
 RUN = {
     "Env": ["PATH=/bin", "EMPTY=", "WITH=a=b"],
     "Entrypoint": ["/entry"],

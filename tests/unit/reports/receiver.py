@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -77,18 +78,17 @@ class Receiver:
 
 
 @asynccontextmanager
-async def serve(*, port: int = 0) -> AsyncIterator[Receiver]:
-    """A receiver while the block runs."""
-    receiver = Receiver()
+async def serve(bound: socket.socket | None = None) -> AsyncIterator[Receiver]:
+    """A receiver while the block runs, on a socket that is bound, or on any port."""
+    if bound is None:
+        bound = socket.create_server(("127.0.0.1", 0))
+    receiver = Receiver(port=bound.getsockname()[1])
+    receiver.url = f"http://127.0.0.1:{receiver.port}"
     app = web.Application()
     app.router.add_post("/{tail:.*}", receiver.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
-    assert site._server is not None
-    receiver.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-    receiver.url = f"http://127.0.0.1:{receiver.port}"
+    await web.SockSite(runner, bound).start()
     try:
         yield receiver
     finally:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -134,7 +135,7 @@ def settings(wercker: str = "", *, events: str = "", **more: Any) -> Settings:
         reports=ReportSettings(
             wercker_api=WerckerAPISettings(url=wercker),
             cloud_events=CloudEventsSettings(url=events),
-            timeout_seconds=more.pop("timeout_seconds", 2.0),
+            timeout_seconds=more.pop("timeout_seconds", 60.0),
             **more,
         ),
     )
@@ -150,7 +151,7 @@ def failures(outbox: Outbox) -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(150):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -307,22 +308,34 @@ async def test_a_flapping_receiver_gets_everything_in_order(
         assert len(ranks) == len(WHOLE) - 3  # without the steps' logs
 
 
-async def test_a_receiver_that_is_dead_gets_everything_when_it_is_back() -> None:
-    async with serve() as probe:
-        port = probe.port
-    world = World(settings(f"http://127.0.0.1:{port}"))
+@pytest.fixture
+def bound() -> Iterator[socket.socket]:
+    """A port that refuses connections until the test listens on it, and that no other process gets meanwhile."""
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        yield made
+
+
+def url_of(bound: socket.socket) -> str:
+    return f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+async def test_a_receiver_that_is_dead_gets_everything_when_it_is_back(
+    bound: socket.socket,
+) -> None:
+    world = World(settings(url_of(bound)))
     async with world.reporter() as outbox:
         outbox.offer(stories.passed().raw)
         await until(lambda: failures(outbox) >= 2)
-        async with serve(port=port) as receiver:
+        async with serve(bound) as receiver:
             await until(is_empty(outbox))
     assert calls(receiver) == WHOLE
 
 
-async def test_a_dead_receiver_costs_others_nothing(receiver: Receiver) -> None:
-    async with serve() as probe:
-        port = probe.port
-    world = World(settings(f"http://127.0.0.1:{port}", events=receiver.url))
+async def test_a_dead_receiver_costs_others_nothing(
+    bound: socket.socket, receiver: Receiver
+) -> None:
+    world = World(settings(url_of(bound), events=receiver.url))
     async with world.reporter() as outbox:
         for n in range(30):
             uid = f"{n:08d}-1111-4222-8333-444455556666"

@@ -40,7 +40,7 @@ class ResolverProcess:
         assert self._process is not None
         return self._process.pid
 
-    def client(self, *, patience: float = 30.0, clock: Clock | None = None) -> Resolver:
+    def client(self, *, patience: float = 150.0, clock: Clock | None = None) -> Resolver:
         shelf = Shelf(self.directory / "shelf", limit=1 << 20, largest=1 << 20)
         return Resolver(
             self.settings.socket,
@@ -78,7 +78,7 @@ class ResolverProcess:
             assert process.stdin is not None
             process.stdin.close()
             try:
-                process.wait(20)
+                process.wait(150)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
@@ -107,7 +107,7 @@ class ResolverProcess:
         return sorted(each.name for each in (self.directory / "scratch").glob("*"))
 
 
-async def until(holds: Callable[[], Any], *, seconds: float = 20) -> None:
+async def until(holds: Callable[[], Any], *, seconds: float = 150) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -416,7 +416,7 @@ async def test_a_cut_connection_ends_the_child_and_its_git_at_once(
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        await until(lambda: resolver.children() == [] and resolver.left() == [], seconds=5)
+        await until(lambda: resolver.children() == [] and resolver.left() == [])
 
 
 async def test_a_child_that_is_killed_is_tried_again(

@@ -96,6 +96,7 @@ async def test_it_serves_when_the_api_server_trusts_it_and_ends_with_sigterm(
         ) as response,
     ):
         assert response.status == 200
+    await eventually(lambda: signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGTERM)
     await running
 

@@ -33,7 +33,7 @@ from sentinel.retention.images import (
 )
 from sentinel.settings import Settings
 
-QUICK = Patience(tries=2, pause=0.01, longest_pause=0.02, connect_seconds=5, read_seconds=20)
+QUICK = Patience(tries=2, pause=0.01, longest_pause=0.02)
 
 
 def uid(n: int) -> str:

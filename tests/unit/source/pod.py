@@ -65,7 +65,7 @@ class Pod:
             env=env,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=170,
         )
 
     def said(self) -> dict[str, str]:

@@ -23,7 +23,7 @@ from sentinel.source.gitcommand import write_ca_file
 
 def ask(url: str, tmp_path: Path, **options: Any) -> Resolved:
     options = {"ref": "main", "credentials": None, "paths": ["wercker.yml"]} | options
-    return resolve(url=url, cache_dir=tmp_path / "cache", deadline=Deadline(60), **options)
+    return resolve(url=url, cache_dir=tmp_path / "cache", deadline=Deadline(150), **options)
 
 
 @pytest.fixture

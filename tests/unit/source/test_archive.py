@@ -35,7 +35,7 @@ def look(url: str, tmp_path: Path, **more: Any) -> Inspected:
     """What is found; and the operator's disk is as it was."""
     said = {"sha256": "", "credentials": None, "paths": NAMES, **more}
     try:
-        return inspect(url=url, cache_dir=tmp_path / "cache", deadline=Deadline(60), **said)
+        return inspect(url=url, cache_dir=tmp_path / "cache", deadline=Deadline(150), **said)
     finally:
         assert list((tmp_path / "cache").iterdir()) == []
 
@@ -138,7 +138,7 @@ def test_a_cancelled_build_stops_its_download(server: WebServer, tmp_path: Path)
             ended.set()
 
     server.answers["/a"] = endless
-    deadline = Deadline(60)
+    deadline = Deadline(150)
     with ThreadPoolExecutor() as pool:
         work = pool.submit(
             inspect,
@@ -150,11 +150,11 @@ def test_a_cancelled_build_stops_its_download(server: WebServer, tmp_path: Path)
             deadline=deadline,
         )
         try:
-            assert begun.wait(20)
+            assert begun.wait(150)
             deadline.cancel()
             with pytest.raises(CalledOff):
                 work.result()
-            assert ended.wait(20), "the thread reads on"
+            assert ended.wait(150), "the thread reads on"
         finally:
             let_go.set()
 

@@ -42,7 +42,7 @@ def place(beside: Path, *steps: tuple[str, str]) -> None:
         steps,
         archives=str(beside / "archives"),
         dest=str(beside / "wercker"),
-        deadline=Deadline(20),
+        deadline=Deadline(150),
     )
 
 

@@ -23,7 +23,7 @@ FIRST_FILES = {"wercker.yml": b"box: debian\n", "link.yml": b"box: debian\n"}
 SECOND_FILES = {"wercker.yml": b"box: busybox\n", "link.yml": b"box: busybox\n"}
 
 
-def ask(url: str, ref: str, tmp_path: Path, *, timeout: float = 60, **options: Any) -> Resolved:
+def ask(url: str, ref: str, tmp_path: Path, *, timeout: float = 150, **options: Any) -> Resolved:
     options = {"credentials": None, "paths": WANTED, "deadline": Deadline(timeout)} | options
     try:
         return resolve(url=url, ref=ref, cache_dir=tmp_path / "cache", **options)
@@ -282,7 +282,7 @@ def test_a_server_that_never_answers_is_given_up(server: GitServer, tmp_path: Pa
 
 
 def test_a_cancel_leaves_no_process(server: GitServer, tmp_path: Path) -> None:
-    deadline = Deadline(60)
+    deadline = Deadline(150)
     with ThreadPoolExecutor() as pool:
         url = f"{server.url}/slow/project.git"
         work = pool.submit(ask, url, "main", tmp_path, deadline=deadline)
@@ -291,7 +291,9 @@ def test_a_cancel_leaves_no_process(server: GitServer, tmp_path: Path) -> None:
         deadline.cancel()
         with pytest.raises(CalledOff):
             work.result()
-    assert _processes_with(f"{server.url}/slow") == []
+    # Killed, they end one after the other.
+    while _processes_with(f"{server.url}/slow"):
+        time.sleep(0.01)
 
 
 def _processes_with(text: str) -> list[str]:

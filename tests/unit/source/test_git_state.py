@@ -27,7 +27,7 @@ BRANCHES = (
 def _resolve(server: GitServer, maker: Maker, ref: str, cache: Path) -> Resolved:
     url = f"{server.url}/open/{maker.bare.name}"
     return resolve(
-        url=url, ref=ref, credentials=None, paths=(), cache_dir=cache, deadline=Deadline(60)
+        url=url, ref=ref, credentials=None, paths=(), cache_dir=cache, deadline=Deadline(150)
     )
 
 

@@ -140,7 +140,7 @@ def test_a_url_that_would_run_something_is_refused(pod: Pod, tmp_path: Path, url
             credentials=None,
             paths=[],
             cache_dir=tmp_path / "cache",
-            deadline=Deadline(60),
+            deadline=Deadline(150),
         )
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
     done = pod.fetch(url, "1" * 40)
@@ -161,7 +161,7 @@ def test_a_ref_that_looks_like_an_option_is_only_a_name(
             credentials=None,
             paths=[],
             cache_dir=tmp_path / "cache",
-            deadline=Deadline(30),
+            deadline=Deadline(150),
         )
     done = pod.fetch(url, "1" * 40, ref=ref, branch="")
     assert (done.returncode, pod.said()["reason"]) == (1, "SourceNotFound")
@@ -179,7 +179,7 @@ def test_a_ref_that_would_be_a_refspec_is_refused(
             credentials=None,
             paths=[],
             cache_dir=tmp_path / "cache",
-            deadline=Deadline(60),
+            deadline=Deadline(150),
         )
     assert caught.value.reason is Reason.SOURCE_NOT_FOUND
     assert server.requests == []
@@ -244,7 +244,7 @@ def test_the_operators_git_bounds_its_memory(
             credentials=None,
             paths=[],
             cache_dir=tmp_path / "cache",
-            deadline=Deadline(60),
+            deadline=Deadline(150),
         )
     assert caught.value.reason is Reason.SOURCE_INVALID
 

@@ -35,7 +35,7 @@ def test_a_commit_with_megabytes_of_message_has_a_subject_and_a_tree(tmp_path: P
     message = b"feat: squashed \xf0\x9f\x9a\x80\n\n" + b"* a line\n" * 400_000
     commit = git("commit-tree", tree, stdin=message)
 
-    with Reader(cwd=str(tmp_path), env=environment, deadline=Deadline(60), memory=0) as reader:
+    with Reader(cwd=str(tmp_path), env=environment, deadline=Deadline(150), memory=0) as reader:
         head = reader.read(commit, most=1000, cut=True)
         after = reader.read(f"{commit}^{{tree}}", most=1000)
 

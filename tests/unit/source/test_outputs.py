@@ -89,14 +89,14 @@ def task(tmp_path: Path, store: Stored, *archives: tuple[str, bytes], **more: An
 
 def failure(of: Task) -> SentinelError:
     with pytest.raises(SentinelError) as caught:
-        place_outputs(of, Deadline(20))
+        place_outputs(of, Deadline(150))
     assert list(Path(of.dest).parent.glob("*.archive")) == []
     return caught.value
 
 
 def test_one_output_is_the_source_with_modes_times_and_links(tmp_path: Path, store: Stored) -> None:
     of = task(tmp_path, store, ("", packed(bin__run=b"#!/bin/sh\n", page=b"x")))
-    place_outputs(of, Deadline(20))
+    place_outputs(of, Deadline(150))
     dest = Path(of.dest)
     assert sorted(path.name for path in dest.iterdir()) == ["bin", "link", "page"]
     run = (dest / "link" / "run").stat()
@@ -109,7 +109,7 @@ def test_several_outputs_each_have_a_directory(tmp_path: Path, store: Stored) ->
     of = task(
         tmp_path, store, ("one", packed(a=b"1", bin=b"")), ("two", packed(a=b"2", bin=b"", top="x"))
     )
-    place_outputs(of, Deadline(20))
+    place_outputs(of, Deadline(150))
     assert [Path(of.dest, name, "a").read_text() for name in ("one", "two")] == ["1", "2"]
     assert sorted(path.name for path in Path(of.dest).iterdir()) == ["one", "two"]
 

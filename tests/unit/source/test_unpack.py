@@ -335,7 +335,7 @@ def _limited(archive: Path, dest: Path, limits: str, file_size: int) -> str:
         "except Refused as e: print(e.kind, e.message)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=170, check=True
     )
     return done.stdout
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from pathlib import Path
 
 import pytest
@@ -430,12 +429,10 @@ async def test_hostile_archives_are_refused_with_a_reason_and_leave_nothing(
     serve(script, body)
     cache = tmp_path / "cache"
     steps = source(script.url, cache, packed_bytes=200_000, unpacked_bytes=1_000_000, entries=50)
-    started = time.monotonic()
     with pytest.raises(UserError, match=words) as caught:
         await steps.find(WANTED)
 
     assert caught.value.reason is Reason.STEP_INVALID
-    assert time.monotonic() - started < 10
     assert left_in(tmp_path) == []
 
 

@@ -51,7 +51,7 @@ async def ask(
 
     def once() -> tuple[int, str]:
         parts = urlsplit(url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=150)
         try:
             connection.request(method, target or f"{parts.path}?{parts.query}", body=body)
             answer = connection.getresponse()
@@ -172,7 +172,7 @@ async def test_an_upload_that_is_cut_leaves_nothing_and_is_tried_again(served: S
     head = f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: store\r\nContent-Length: {len(data)}\r\n\r\n"
     writer.write(head.encode() + data[:1_000_000])
     await writer.drain()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(150):
         while not list((served.root / "tmp").iterdir()):
             await asyncio.sleep(0.01)
         writer.transport.abort()
@@ -237,13 +237,13 @@ async def test_uploads_at_once_must_fit_together(tmp_path: Path) -> None:
         _, writer = await asyncio.open_connection(parts.hostname, parts.port)
         head = f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: store\r\nContent-Length: {len(data)}\r\n\r\n"
         writer.write(head.encode())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(150):
             while not list((tmp_path / "tmp").iterdir()):
                 await asyncio.sleep(0.01)
         second, headers = served.store.presign_put("b", size=len(data), sha256=digest(data))
         assert await put(second, headers, data) == 507
         writer.transport.abort()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(150):
             while await put(second, headers, data) == 507:
                 await asyncio.sleep(0.05)
         assert await served.store.size("b") == len(data)
@@ -287,7 +287,7 @@ async def test_connections_without_a_request_are_closed(tmp_path: Path) -> None:
         parts = urlsplit(served.url)
         idle = [await asyncio.open_connection(parts.hostname, parts.port) for _ in range(8)]
         idle[0][1].write(b"GET /objects/half")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(150):
             # Beyond the most at once, the rest after a while.
             for reader, _ in idle:
                 with contextlib.suppress(ConnectionResetError):
