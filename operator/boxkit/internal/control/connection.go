@@ -248,9 +248,14 @@ func (c *connection) write() {
 		frames = frames[:0]
 		c.mu.Lock()
 		greeted, replies, seq := c.greeted, c.replies, c.seq
-		ending := c.ending
+		ending, follows := c.ending, c.follow != nil
 		c.replies, c.writing = nil, true
 		c.mu.Unlock()
+		// Looked up before the records: a step's log is not sent before the records of the steps ahead of it.
+		var logs map[int]*steplog.Log
+		if follows {
+			logs = c.server.session.Logs()
+		}
 		if greeted {
 			if len(replies) > 0 && isWelcome(replies[0]) { // goes first of all
 				frames = append(frames, replies[0]...)
@@ -265,7 +270,7 @@ func (c *connection) write() {
 			frames = append(frames, reply...)
 		}
 		if len(frames) == 0 && greeted {
-			frames = c.logs(frames)
+			frames = c.appendLogs(frames, logs)
 		}
 		if len(frames) > 0 {
 			_ = c.conn.SetWriteDeadline(time.Now().Add(c.server.silence))
@@ -312,9 +317,9 @@ func isWelcome(frame []byte) bool {
 	return len(frame) > 5+len(begin) && string(frame[5:5+len(begin)]) == begin
 }
 
-// logs appends the next piece of every log that is followed and has more than was sent.
-func (c *connection) logs(frames []byte) []byte {
-	logs := c.server.session.Logs()
+// appendLogs appends the next piece of the logs that are followed and have more than was sent, in the order of their
+// steps: a log begins when those before it are sent to their end.
+func (c *connection) appendLogs(frames []byte, logs map[int]*steplog.Log) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.follow == nil {
@@ -334,6 +339,9 @@ func (c *connection) logs(frames []byte) []byte {
 		}
 		frames = wire.AppendLog(frames, ordinal, at, data[:got])
 		c.follow[ordinal] = at + int64(got)
+		if log.Readable() > c.follow[ordinal] {
+			break
+		}
 	}
 	return frames
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ type fakeSession struct {
 	logs    map[int]*steplog.Log
 	handled chan string   // gets the kind of each request, where a test wants it
 	hold    chan struct{} // closed when requests may be answered, where a test holds them up
+	looked  func()        // called once, after the next look at the records that finds none
 }
 
 func (s *fakeSession) Handle(_ context.Context, kind string, id int64, _ []byte) []byte {
@@ -41,8 +43,16 @@ func (s *fakeSession) Build() (string, int) { return "b1", 2 }
 
 func (s *fakeSession) Since(seq int64) [][]byte {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.records[min(seq, int64(len(s.records))):])
+	found := slices.Clone(s.records[min(seq, int64(len(s.records))):])
+	var looked func()
+	if len(found) == 0 {
+		looked, s.looked = s.looked, nil
+	}
+	s.mu.Unlock()
+	if looked != nil {
+		looked()
+	}
+	return found
 }
 
 func (s *fakeSession) Last() int64 {
@@ -54,7 +64,7 @@ func (s *fakeSession) Last() int64 {
 func (s *fakeSession) Logs() map[int]*steplog.Log {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.logs
+	return maps.Clone(s.logs)
 }
 
 func (s *fakeSession) record(kind string) {
@@ -192,29 +202,64 @@ func TestAConnectionGetsRecordsThenItsAnswers(t *testing.T) {
 	late.want(fmt.Sprintf(welcome, 2), `{"type":"record","seq":2,"kind":"queued"}`)
 }
 
+// printed adds the finished log of a step.
+func (s *served) printed(ordinal int, text string) {
+	s.t.Helper()
+	tap, err := steplog.NewTap(steplog.NewConsole(io.Discard), func() {})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	log, err := steplog.New(filepath.Join(s.dir, fmt.Sprint(ordinal)), ordinal, 1<<20)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	tap.Begin(log)
+	if _, err := tap.WriteEnd().WriteString(text); err != nil {
+		s.t.Fatal(err)
+	}
+	tap.Finish(log)
+	s.session.mu.Lock()
+	defer s.session.mu.Unlock()
+	if s.session.logs == nil {
+		s.session.logs = map[int]*steplog.Log{}
+	}
+	s.session.logs[ordinal] = log
+}
+
 func TestFollowersGetLogsFromTheirOffsets(t *testing.T) {
 	s := serve(t)
-	console := steplog.NewConsole(io.Discard)
-	tap, err := steplog.NewTap(console, s.Wake)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.session.logs = map[int]*steplog.Log{}
-	for ordinal, text := range map[int]string{1: "first", 2: "second"} {
-		log, err := steplog.New(filepath.Join(s.dir, fmt.Sprint(ordinal)), ordinal, 1<<20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		tap.Begin(log)
-		if _, err := tap.WriteEnd().WriteString(text); err != nil {
-			t.Fatal(err)
-		}
-		tap.Finish(log)
-		s.session.logs[ordinal] = log
-	}
+	s.printed(1, "first")
+	s.printed(2, "second")
 	c := s.dial()
 	c.send(`{"type":"hello","protocol":1,"follow":{"1":3,"nonsense":1,"9":-1}}`)
 	c.want(fmt.Sprintf(welcome, 0), "log 1 3 st", "log 2 0 second")
+}
+
+func TestALogIsSentToItsEndBeforeTheNext(t *testing.T) {
+	s := serve(t)
+	long := strings.Repeat("x", wire.LogChunk)
+	s.printed(1, long+"end")
+	s.printed(2, "second")
+	c := s.dial()
+	c.send(`{"type":"hello","protocol":1,"follow":{}}`)
+	c.want(fmt.Sprintf(welcome, 0), "log 1 0 "+long, fmt.Sprintf("log 1 %d end", len(long)), "log 2 0 second")
+}
+
+// A step that prints nothing may begin and end between the look at the records and the one at the logs.
+func TestALogIsSentAfterTheRecordsOfTheStepsBefore(t *testing.T) {
+	s := serve(t)
+	c := s.dial()
+	c.send(`{"type":"hello","protocol":1,"follow":{}}`)
+	c.want(fmt.Sprintf(welcome, 0))
+	s.session.mu.Lock()
+	s.session.looked = func() {
+		s.session.record("finished")
+		s.printed(2, "second")
+		s.Wake()
+	}
+	s.session.mu.Unlock()
+	s.Wake()
+	c.want(`{"type":"record","seq":1,"kind":"finished"}`, "log 2 0 second")
 }
 
 func TestWhatEndsAConnection(t *testing.T) {
