@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import click
 
 from sentinel import __version__
 from sentinel.api.build import Build, StepStatus
-from sentinel.api.conditions import ConditionType, get_condition
+from sentinel.api.conditions import ConditionType, Phase, get_condition
+from sentinel.backoff import Backoff
 from sentinel.cli.cluster import build_argument, run
 from sentinel.cli.options import duration
 from sentinel.cli.podlog import PodLog
 from sentinel.cli.printer import Printer
 from sentinel.cli.results import NoResultsApi, OwnStore, ResultsApi
+from sentinel.cli.wait import PATIENCE
 from sentinel.config.findings import visible
-from sentinel.errors import GoneError, InfrastructureError, NotYet
+from sentinel.errors import GoneError, InfrastructureError, NotYet, TransientError
 from sentinel.kube.client import Kube
-from sentinel.kube.errors import Forbidden, NotFound
+from sentinel.kube.errors import Forbidden, NotFound, Unavailable
 from sentinel.kube.resources import BUILDS
 from sentinel.layout import BOXKIT
 from sentinel.plan.names import BOX
@@ -36,6 +38,10 @@ MOST_LINES = 100_000
 """Lines of a pod's log that are read at once."""
 LOOK_EVERY = 0.2
 """Seconds between two looks at the Build: for its pod to appear, and for its end."""
+AGAIN = Backoff(first=0.2, longest=5.0)
+"""Pauses between two tries to read a pod's log."""
+ANSWERS_WITHIN = 10.0
+"""Seconds that a box whose steps run may take to answer; without --follow nothing is printed after them."""
 
 
 @click.command()
@@ -61,10 +67,10 @@ async def print_logs(
         namespace = namespace or kube.namespace
         begin = None if since is None else datetime.now(UTC) - timedelta(seconds=since)
         printer = Printer(sys.stdout.buffer, only=only, since=begin, terminal=sys.stdout.isatty())
-        build = await _read(kube, name, namespace)
-        if not _finished(build):
-            await _live(kube, build, printer, only=only, follow=follow)
-            build = await _read(kube, name, namespace)
+        followed = _Followed(kube, await _read(kube, name, namespace))
+        if not _finished(followed.build):
+            await _live(kube, followed, printer, only=only, follow=follow)
+        build = followed.build
         _check_step(build, only, printer)
         if _finished(build):
             await _stored(kube, build, printer)
@@ -79,6 +85,35 @@ async def _read(kube: Kube, name: str, namespace: str) -> Build:
         ) from None
 
 
+class _Followed:
+    """A Build that is read again and again; `build` is what the last answer had."""
+
+    def __init__(self, kube: Kube, build: Build) -> None:
+        self.build = build
+        self._kube = kube
+        self._answered = asyncio.get_running_loop().time()
+
+    async def look(self) -> Build:
+        """Read it; an API server that restarts is waited for, as `sentinel wait` does it.
+
+        Raises GoneError where the Build was deleted, TransientError after PATIENCE seconds without an answer.
+        """
+        known, now = self.build, asyncio.get_running_loop().time
+        try:
+            found = await _read(self._kube, known.name, known.namespace)
+        except TransientError:
+            if now() - self._answered > PATIENCE:
+                raise
+            return known
+        self._answered = now()
+        if found.uid != known.uid:
+            raise GoneError(
+                f"Build {known.name} was deleted, and another one of its name was created"
+            )
+        self.build = found
+        return found
+
+
 def _check_step(build: Build, only: str, printer: Printer) -> None:
     """Raises GoneError where the Build has steps and none of them is the wanted one."""
     if build.status.steps and not any(printer.names(step) for step in build.status.steps):
@@ -91,18 +126,19 @@ def _finished(build: Build) -> bool:
     return finished is not None and finished.status == "True"
 
 
-async def _live(kube: Kube, build: Build, printer: Printer, *, only: str, follow: bool) -> None:
+async def _live(
+    kube: Kube, followed: _Followed, printer: Printer, *, only: str, follow: bool
+) -> None:
     """Print logs from the box until the build is over; without `follow` until nothing comes for a moment."""
-    current = build
     denied: list[Forbidden] = []
 
     async def connect() -> ByteStream:
-        pod = current.status.pod
+        pod = followed.build.status.pod
         if pod is None or not pod.name:
             raise NotYet("the build has no pod yet")
         try:
             return await kube.exec(
-                namespace=current.namespace, pod=pod.name, container=BOX, command=ATTACH
+                namespace=followed.build.namespace, pod=pod.name, container=BOX, command=ATTACH
             )
         except NotFound as e:
             raise NotYet(e.message) from e
@@ -114,66 +150,92 @@ async def _live(kube: Kube, build: Build, printer: Printer, *, only: str, follow
         ran = {
             o for o, step in session.state.steps.items() if step.state in ("running", "finished")
         }
-        printer.take(current.status.steps, ordinal, offset, data, ran=ran)
+        printer.take(followed.build.status.steps, ordinal, offset, data, ran=ran)
 
     async with Session(connect, on_log=heard) as session:
-        quiet = 0
-        while not _finished(current) and session.state.closed is None:
+        quiet, silent = 0, 0.0
+        while not _finished(followed.build) and session.state.closed is None:
             if denied:
-                await _by_pod_log(kube, current, printer, follow=follow, denied=denied[0])
+                await _by_pod_log(kube, followed, printer, follow=follow, denied=denied[0])
                 return
             seen = printer.bytes
-            _check_step(current, only, printer)
+            _check_step(followed.build, only, printer)
             await asyncio.sleep(LOOK_EVERY)
-            with suppress(NotFound):
-                current = await _read(kube, build.name, build.namespace)
+            await followed.look()
+            if session.welcome is None and _runs(followed.build) and silent < ANSWERS_WITHIN:
+                # There is a box, and it has what its steps have printed: it is only slow to answer.
+                silent += LOOK_EVERY
+                continue
             quiet = quiet + 1 if printer.bytes == seen else 0
             if not follow and quiet * LOOK_EVERY >= 1.0:
                 return
-    while follow and not _finished(current):
+    while follow and not _finished(followed.build):
         await asyncio.sleep(LOOK_EVERY)
-        current = await _read(kube, build.name, build.namespace)
+        await followed.look()
+
+
+def _runs(build: Build) -> bool:
+    """Whether steps run, so that there is a box with what they have printed."""
+    return build.status.phase in (Phase.RUNNING, Phase.FINISHING)
 
 
 async def _by_pod_log(
-    kube: Kube, build: Build, printer: Printer, *, follow: bool, denied: Forbidden
+    kube: Kube, followed: _Followed, printer: Printer, *, follow: bool, denied: Forbidden
 ) -> None:
     """Print the logs from the pod's own log; with `follow` until the build is over.
 
     Raises `denied`, the refusal of the exec, where the caller may not read that either.
     """
-    pod, log = build.status.pod, PodLog()
+    pod, log = followed.build.status.pod, PodLog()
     if pod is None:
         raise denied
 
     async def take(data: bytes) -> None:
-        nonlocal build
         if log.step == 0:
-            build = await _read(kube, build.name, build.namespace)
-        for ordinal, part in log.feed(data, build.status.steps):
+            await followed.look()
+        steps = followed.build.status.steps
+        for ordinal, part in log.feed(data, steps):
             ran = set(range(1, ordinal + 1))
-            have = printer.have(ordinal)
-            printer.take(build.status.steps, ordinal, have, part, ran=ran)
+            printer.take(steps, ordinal, printer.have(ordinal), part, ran=ran)
             printer.complete(ordinal)
 
-    namespace, name = build.namespace, pod.name
-    try:
-        if not follow:
-            printed = await kube.logs(
-                namespace=namespace, pod=name, container=BOX, tail_lines=MOST_LINES
-            )
-            await take(printed)
-            return
-        async with aclosing(kube.follow(namespace=namespace, pod=name, container=BOX)) as data:
-            async for piece in data:
-                await take(piece)
-    except Forbidden:
-        raise denied from None
-    except NotFound:
-        pass
-    while not _finished(build):
+    namespace, name = followed.build.namespace, pod.name
+    taken = tried = 0
+    while not _finished(followed.build):
+        # Every try begins with the first byte of the log.
+        known = taken
+        tried += 1
+        try:
+            if not follow:
+                printed = await kube.logs(
+                    namespace=namespace, pod=name, container=BOX, tail_lines=MOST_LINES
+                )
+                await take(printed)
+                return
+            async with aclosing(kube.follow(namespace=namespace, pod=name, container=BOX)) as data:
+                async for piece in data:
+                    fresh, known = piece[known:], max(known - len(piece), 0)
+                    taken += len(fresh)
+                    if fresh:
+                        tried = 1
+                        await take(fresh)
+            break
+        except Forbidden:
+            raise denied from None
+        except NotFound:
+            break
+        except NotYet:
+            if not follow:
+                return
+        except Unavailable:
+            # The connection was cut, or silent for long.
+            if not follow:
+                raise
+        await asyncio.sleep(AGAIN.pause(tried))
+        await followed.look()
+    while follow and not _finished(followed.build):
         await asyncio.sleep(LOOK_EVERY)
-        build = await _read(kube, build.name, build.namespace)
+        await followed.look()
 
 
 async def _stored(kube: Kube, build: Build, printer: Printer) -> None:

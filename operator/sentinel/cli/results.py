@@ -23,8 +23,9 @@ from sentinel.store.objects import ObjectStore
 
 API_SERVICE = f"{RESULTS.version}.{RESULTS.group}"
 SHOW_API = f"`kubectl get apiservice {API_SERVICE}`"
-AGAIN = Backoff(first=0.5, longest=3.0, tries=4)
-"""Pauses where the API does not answer, or a stream is cut: it goes on where it was."""
+AGAIN = Backoff(first=0.5, longest=3.0, tries=7)
+"""Pauses where the API does not answer, or a stream is cut: it goes on where it was. Together they last for some 12 s,
+in which the only pod of the results server is replaced."""
 PIECE = 512 * 1024
 TAIL_BYTES = 64 * 1024
 

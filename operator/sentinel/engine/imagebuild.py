@@ -31,7 +31,7 @@ from sentinel.engine.dockerbuild import (
 )
 from sentinel.engine.ourstep import Verdict, check_allowed, failed, secret_values, step_environment
 from sentinel.engine.uploads import context_of
-from sentinel.errors import InfrastructureError, SentinelError, UserError
+from sentinel.errors import InfrastructureError, NotYet, SentinelError, UserError
 from sentinel.image.reference import Reference, is_digest
 from sentinel.kube.errors import (
     AlreadyExists,
@@ -227,7 +227,7 @@ async def _follow(attempt: Attempt, step: PlanStep, pod: Json) -> tuple[str, str
                 )
             ) as chunks:
                 await output.take(chunks)
-        except Unavailable:
+        except (NotYet, Unavailable):
             # What was noted is not noted again.
             await attempt.tools.clock.sleep(PAUSE)
         except ApiError as e:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from sentinel.clock import Clock, SystemClock
-from sentinel.errors import NotYet
+from sentinel.errors import NotYet, SentinelError
 from sentinel.kube import errors, watch
 from sentinel.kube.download import download
 from sentinel.kube.exec import HEARTBEAT, ExecStream, open_exec
@@ -362,25 +362,27 @@ class Kube:
         try:
             return await self._transport.bytes(request, accept="*/*")
         except errors.ApiError as error:
-            if "is waiting to start" in error.message or "host assigned" in error.message:
-                raise NotYet(error.message) from error
-            raise
+            raise _of_log(error) from error
 
     async def follow(
         self, *, namespace: str, pod: str, container: str, silence: float = FOLLOW_SILENCE
     ) -> AsyncGenerator[bytes, None]:
         """A container's output from its beginning, as it comes, until the container has ended.
 
-        Raises Unavailable when the connection breaks or is silent for `silence` seconds: begin again.
+        Raises NotYet before the container has started, and Unavailable when the connection breaks or is silent for
+        `silence` seconds: begin again.
         """
         path = PODS.path(namespace=namespace, name=pod, subresource="log")
         what = _what("follow logs of", PODS, namespace, pod) + f" container {container}"
         request = Request(
             "GET", path, what, selection(more={"container": container, "follow": "true"})
         )
-        async with self._transport.stream(request, silence=silence, accept="*/*") as content:
-            async for chunk in content.iter_any():
-                yield chunk
+        try:
+            async with self._transport.stream(request, silence=silence, accept="*/*") as content:
+                async for chunk in content.iter_any():
+                    yield chunk
+        except errors.ApiError as error:
+            raise _of_log(error) from error
 
     def download(
         self,
@@ -420,6 +422,13 @@ class Kube:
             command=command,
             heartbeat=heartbeat,
         )
+
+
+def _of_log(error: errors.ApiError) -> SentinelError:
+    """The error of a request for a container's output: NotYet where the container has not started."""
+    if "is waiting to start" in error.message or "host assigned" in error.message:
+        return NotYet(error.message)
+    return error
 
 
 def _what(

@@ -195,7 +195,8 @@ async def _watch_forever(
 ) -> None:
     """Offer every Build that `selector` has, and each change of it.
 
-    A watch without a resourceVersion begins with all that there are.
+    A watch without a resourceVersion begins with all that there are, in no order. Until a bookmark says that all of them
+    came, a watch that breaks is begun from the start: a version of one of them would skip the others.
     """
     version = ""
     while True:
@@ -204,7 +205,8 @@ async def _watch_forever(
                 kube.watch(BUILDS, namespace=namespace, labels=selector, resource_version=version)
             ) as changes:
                 async for kind, raw in changes:
-                    version = str(raw["metadata"].get("resourceVersion", version))
+                    if version or kind == "BOOKMARK":
+                        version = str(raw["metadata"].get("resourceVersion", version))
                     if kind == "BOOKMARK":
                         continue
                     _offer(outbox, raw, deleted=kind == "DELETED")

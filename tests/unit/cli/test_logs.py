@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 from tests.unit.cli.conftest import Cluster, Sentinel, ended
 
 from sentinel.backoff import Backoff
-from sentinel.cli import results
+from sentinel.cli import logs, results
 from sentinel.clock import rfc3339
+from sentinel.errors import NotYet
 from sentinel.kube.errors import Forbidden, Unavailable
+from sentinel.session.frames import encode_json, encode_log
 
 
 def test_following_without_a_right_to_exec_or_to_the_pod_s_log_is_an_error(
@@ -173,3 +176,95 @@ def test_what_a_running_build_has_printed_is_read_from_the_pod_s_log(
     cluster.fail("exec", "hello-1", Forbidden("exec pods team/hello-1: no", status=403))
     cluster.output["hello-1"] = CONSOLE
     assert sentinel("logs", "hello").stdout == SHOWN
+
+
+def test_a_cut_or_silent_pod_log_is_read_on_where_it_was(
+    cluster: Cluster, sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "AGAIN", Backoff(first=0, longest=0))
+    raw = cluster.build(status={"phase": "Running", "pod": {"name": "hello-1"}, "steps": STEPS})
+    cluster.fail("exec", "hello-1", Forbidden("exec pods team/hello-1: no", status=403))
+    cluster.fail("follow", "hello-1", NotYet("box is waiting to start: PodInitializing"))
+    cluster.output["hello-1"] = CONSOLE
+    whole = cluster.follow
+    lengths = iter([len(CONSOLE) // 2, len(CONSOLE) // 4, 2 * len(CONSOLE)])
+
+    async def cut(**words: Any) -> AsyncIterator[bytes]:
+        length = 0
+        async for piece in whole(**words):
+            if not length:
+                length = next(lengths)
+            yield piece[:length]
+            if len(piece) >= length:
+                raise Unavailable("no output for 100 s")
+            length -= len(piece)
+        raw["status"].update(finished())
+
+    monkeypatch.setattr(cluster, "follow", cut)
+    cluster.results = {}
+    done = sentinel("logs", "-f", "hello")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, SHOWN, "")
+
+
+def test_following_goes_on_when_the_api_server_has_restarted(
+    cluster: Cluster, sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "LOOK_EVERY", 0.0)
+    cluster.results = {"a-1": b"one\n", "b-2": b"two\n"}
+    cluster.build()
+
+    def restart() -> None:
+        cluster.fail("get", "hello", Unavailable("connection refused"), times=3)
+        cluster.change("builds", "hello", status=finished())
+
+    cluster.script = [lambda: None, lambda: None, restart]
+    done = sentinel("logs", "-f", "hello")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "▶ a\none\n▶ b\ntwo\n", "")
+
+
+def test_another_build_of_the_name_is_not_followed(
+    cluster: Cluster, sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "LOOK_EVERY", 0.0)
+    cluster.build()
+    cluster.script = [lambda: None, lambda: cluster.build(metadata={"uid": "new"})]
+    done = sentinel("logs", "-f", "hello")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "Build hello was deleted, and another one of its name was created" in done.stderr
+
+
+class Box:
+    """What an attach to a box gives: the greeting and the log of step 1, and then nothing more."""
+
+    def __init__(self) -> None:
+        welcome = {"type": "welcome", "protocol": 1, "version": "1", "seq": 0, "build": "b"}
+        welcome |= {"attempt": 1, "protocols": {"min": 1, "max": 1}}
+        self._said = [encode_json(welcome), encode_log(1, 0, b"one\n")]
+
+    async def read(self) -> bytes:
+        if self._said:
+            return self._said.pop(0)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def write(self, data: bytes) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+def test_without_follow_a_box_that_is_slow_to_answer_is_waited_for(
+    cluster: Cluster, sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "LOOK_EVERY", 0.1)
+    cluster.build(status={"phase": "Running", "pod": {"name": "hello-1"}, "steps": STEPS})
+
+    async def exec_(**_: Any) -> Box:
+        # A second of silence was taken for the end of the log.
+        if len(cluster.got) < 15:
+            raise NotYet("the kubelet is busy")
+        return Box()
+
+    monkeypatch.setattr(cluster, "exec", exec_)
+    assert sentinel("logs", "hello").stdout == "▶ a\none\n"

@@ -352,9 +352,12 @@ async def test_logs_of_a_container_that_has_not_started_are_not_there_yet(
     kube: Kube, server: Server
 ) -> None:
     text = 'container "box" in pod "a" is waiting to start: PodInitializing'
-    server.answers(failure(400, "BadRequest", text))
+    server.answers(failure(400, "BadRequest", text), failure(400, "BadRequest", text))
     with pytest.raises(NotYet, match="waiting to start"):
         await kube.logs(namespace="ci", pod="a", container="box")
+    with pytest.raises(NotYet, match="waiting to start"):
+        async for _ in kube.follow(namespace="ci", pod="a", container="box"):
+            pass
 
 
 async def test_two_hundred_requests_at_once_do_not_wait_for_each_other(
