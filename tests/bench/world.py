@@ -110,11 +110,11 @@ class Made:
     def pod(self) -> str:
         return AttemptId("", self.name, self.raw["metadata"]["uid"], 1).pod
 
-    async def records(self) -> list[AnyRecord]:
+    async def records(self, *, seconds: float = 180) -> list[AnyRecord]:
         """The whole journal, heard by an attach of our own beside the operator's."""
         heard: list[AnyRecord] = []
         async with Session(self._connect, on_record=heard.append) as session:
-            async with asyncio.timeout(180):
+            async with asyncio.timeout(seconds):
                 await session.wait_for(lambda state: state.closed is not None)
         return heard
 

@@ -64,6 +64,7 @@ def main() -> int:
     wanted = parser.parse_args()
     if unknown := [each for each in wanted.parts if each not in PARTS]:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    OUT.parent.mkdir(exist_ok=True)
     lab = Lab.load()
     build_image(lab)
     install(lab, quiet=True)
@@ -75,7 +76,6 @@ def main() -> int:
         began = time.monotonic()
         measured |= asyncio.run(_measure(lab, part, wanted.count or count))
         say(f"== {name}: {time.monotonic() - began:.0f} s")
-        OUT.parent.mkdir(exist_ok=True)
         OUT.write_text(json.dumps(result | measured, indent=1) + "\n")
     show(measured, GOALS)
     say(json.dumps(measured, indent=1))

@@ -83,7 +83,8 @@ class FaultyStore:
     def strike(self, method: str, path: str) -> Fault | None:
         """The fault of a request, which is counted."""
         with self._lock:
-            for fault in self.faults:
+            # A copy: others add and remove meanwhile, and a fault that the loop skips is a request that passes.
+            for fault in list(self.faults):
                 if fault.only(method, path) and not 0 < fault.times <= fault.struck:
                     fault.struck += 1
                     return fault

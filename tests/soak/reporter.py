@@ -23,11 +23,13 @@ from tests.bench.figures import at_most, say
 from tests.bench.world import World
 from tests.install import NAMESPACE, install
 from tests.kubectl import Kubectl
+from tests.kubectl import until as wait
 from tests.soak.ground import seconds_of, until
 
 GOALS = at_most({"reporter.ratio": 1.05, "reporter.lost": 0.0, "reporter.disordered": 0.0})
 MODES = ("dead", "slow", "500", "flapping")
 DEPLOYMENT = "deployment/sentinel-reporter"
+LEASE = "sentinel-reporter"
 SELECTOR = "app.kubernetes.io/component=reporter"
 TOKENS = "soak-report-tokens"
 SLOW = 8.0
@@ -43,12 +45,15 @@ EVENTS = (
 class Receiver:
     """Keeps what it has answered with 200: by run, each report once, in the order in which they came."""
 
+    namespace: str
     mode: str = "well"
     runs: dict[str, dict[str, str]] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, path: str, key: str, body: dict[str, Any]) -> None:
+        if body["namespace"] != self.namespace:
+            return
         words = (path.partition("?")[0].rpartition("/")[2], body.get("stepSafeId", ""))
         with self._lock:
             self.runs.setdefault(body["runId"], {}).setdefault(key, " ".join(filter(None, words)))
@@ -66,7 +71,7 @@ class Receiver:
 
 async def measure(here: World, *, count: int) -> dict[str, Any]:
     """`reporter`: medians in seconds and their ratio, and how many runs lost reports or got them in another order."""
-    receiver = Receiver()
+    receiver = Receiver(here.namespace)
     with _served(here, receiver) as url:
         try:
             await asyncio.to_thread(_install, here, url)
@@ -187,12 +192,29 @@ def _install(here: World, url: str) -> None:
     )
     more = {"reports.werckerAPI.url": url, "reports.existingSecret": TOKENS}
     install(here.lab, quiet=True, more=more)
+    _until_it_leads(Kubectl(here.lab))
+
+
+def _until_it_leads(kubectl: Kubectl) -> None:
+    """Wait for the reporter to hold its Lease, and to have noted when it first began: it is ready before."""
+
+    def leads() -> bool:
+        lease = kubectl.get("lease", LEASE, namespace=NAMESPACE) or {"spec": {}}
+        pods = kubectl.list("pods", namespace=NAMESPACE, selector=SELECTOR)
+        began = kubectl.get("configmap", "sentinel-reports-0", namespace=NAMESPACE) or {}
+        holder = lease["spec"].get("holderIdentity")
+        return (
+            "since.wercker" in began.get("data", {})
+            and [each["metadata"]["name"] for each in pods] == [holder]
+        )
+
+    wait(leads, what="the reporter leads", timeout=110)
 
 
 def _remove(here: World) -> None:
     """Install without a reporter, and delete what a reporter leaves for its successor."""
     install(here.lab, quiet=True)
-    kept = [("lease", "sentinel-reporter"), ("secret", TOKENS)]
+    kept = [("lease", LEASE), ("secret", TOKENS)]
     kept += [("configmap", f"sentinel-reports-{n}") for n in range(8)]
     for kind, name in kept:
         Kubectl(here.lab)("delete", kind, name, "-n", NAMESPACE, "--ignore-not-found")
@@ -202,7 +224,9 @@ def _scale(here: World, replicas: int) -> None:
     kubectl = Kubectl(here.lab)
     kubectl("scale", DEPLOYMENT, "-n", NAMESPACE, f"--replicas={replicas}")
     if replicas:
+        # What starting it costs is not what it costs a build.
         kubectl("rollout", "status", DEPLOYMENT, "-n", NAMESPACE, "--timeout=110s")
+        _until_it_leads(kubectl)
     else:
         pods = ("pods", "-n", NAMESPACE, "-l", SELECTOR)
         kubectl("wait", *pods, "--for=delete", "--timeout=110s")

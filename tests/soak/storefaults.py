@@ -34,6 +34,7 @@ GOALS = at_most(
 MIB = 1024**2
 SIZE = 8 * MIB
 WITHIN = 400.0
+STEP_SECONDS = 15
 URL_SECONDS = 20
 
 
@@ -89,7 +90,8 @@ async def measure(here: World, *, count: int) -> dict[str, Any]:
 
 async def _measure(here: World, store: FaultyStore) -> dict[str, Any]:
     code = f'head -c {SIZE} /dev/urandom | tee "$WERCKER_OUTPUT_DIR/big" | sha256sum; date >"$WERCKER_CACHE_DIR/now"'
-    url = here.project([code, "sleep 1; echo the last word"])
+    # The second step lasts until every fault has begun, however busy the machine is with all of these builds.
+    url = here.project([code, f"sleep {STEP_SECONDS}; echo the last word"])
     tasks = {}
     async with asyncio.TaskGroup() as group:
         for name, case in cases().items():
@@ -128,12 +130,11 @@ async def _one(here: World, store: FaultyStore, name: str, case: Case, url: str)
     case.fault.only = only
     began = time.monotonic()
     store.faults.append(case.fault)
-    if case.seconds:
-        asyncio.get_running_loop().call_later(case.seconds, store.faults.remove, case.fault)
+    ending = asyncio.create_task(_remove(store, case.fault, after=case.seconds or WITHIN))
     raw = await made.until(_finished, seconds=WITHIN)
     seconds = time.monotonic() - began
-    if case.fault in store.faults:
-        store.faults.remove(case.fault)
+    ending.cancel()
+    await asyncio.gather(ending, return_exceptions=True)
     found = await asyncio.to_thread(_stored, here.lab, raw)
     return {
         "ended": raw["status"]["phase"],
@@ -143,6 +144,14 @@ async def _one(here: World, store: FaultyStore, name: str, case: Case, url: str)
         "pod": "kept" if await _there(here, made) else "deleted",
         **found,
     }
+
+
+async def _remove(store: FaultyStore, fault: Fault, *, after: float) -> None:
+    """End a fault after so many seconds, or when cancelled."""
+    try:
+        await asyncio.sleep(after)
+    finally:
+        store.faults.remove(fault)
 
 
 def _finished(raw: dict[str, Any]) -> bool:
