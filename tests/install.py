@@ -158,6 +158,11 @@ def install(
         print(done.stdout)
 
 
+REPLACED = ("operator", "reporter", "results", "store")
+"""Components whose old pods must be gone: the API server keeps its connections to an old results server, which answers
+from the old store."""
+
+
 def await_leader(kubectl: Kubectl, *, within: float = 240) -> None:
     """Wait until every rollout has ended, the pods that it replaced are gone, and an operator of the new ones leads.
 
@@ -170,7 +175,7 @@ def await_leader(kubectl: Kubectl, *, within: float = 240) -> None:
         # Deployments come before pods: a rollout that has ended has marked all old pods for deletion.
         found = kubectl.list("deployments,pods", namespace=NAMESPACE, selector=release)
         deployments = [each for each in found if each["kind"] == "Deployment"]
-        pods = [each for each in found if component(each) in ("operator", "reporter")]
+        pods = [each for each in found if component(each) in REPLACED]
         lease = kubectl.get("lease", "sentinel-operator", namespace=NAMESPACE) or {"spec": {}}
         leads = lease["spec"].get("holderIdentity") in {pod["metadata"]["name"] for pod in pods}
         leaving = [pod for pod in pods if pod["metadata"].get("deletionTimestamp")]

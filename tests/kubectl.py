@@ -77,6 +77,14 @@ class Kubectl:
             time.sleep(0.2)
 
 
+def until(holds: Callable[[], object], *, what: str, timeout: float = 300) -> None:
+    """Wait until `holds`. Raises AssertionError with `what` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        time.sleep(0.2)
+
+
 def condition(raw: dict[str, Any], type_: str) -> dict[str, Any]:
     """A condition of an object, {} if it has none of that type."""
     found = (c for c in raw.get("status", {}).get("conditions", []) if c["type"] == type_)

@@ -37,7 +37,7 @@ from tests.install import (
     install,
     restore,
 )
-from tests.kubectl import Kubectl, KubectlError, finished
+from tests.kubectl import Kubectl, KubectlError, finished, until
 from tests.lab import git, services
 from tests.lab import lab as the_lab
 from tests.lab.cluster import CERTS
@@ -196,17 +196,19 @@ class Builds:
 
     def apply(self, name: str, *, url: str, ref: str = "", **spec: Any) -> None:
         """Apply a Build of that project; other fields of the spec as given. It is not committed unless asked."""
+        self.kubectl.apply(self.body(name, url=url, ref=ref, **spec))
+
+    def body(self, name: str, *, url: str, ref: str = "", **spec: Any) -> dict[str, Any]:
+        """The Build that `apply` applies."""
         source: dict[str, Any] = {"url": url, **({"ref": ref} if ref else {})}
         source |= spec.pop("git", {})
         body = {"source": {"git": source}, "image": {"commit": "never"}, **spec}
-        self.kubectl.apply(
-            {
-                "apiVersion": API_VERSION,
-                "kind": "Build",
-                "metadata": {"name": name, "namespace": self.namespace},
-                "spec": body,
-            }
-        )
+        return {
+            "apiVersion": API_VERSION,
+            "kind": "Build",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": body,
+        }
 
     def secret(self, name: str, *, type_: str = "Opaque", **data: str) -> None:
         self.kubectl.apply(
@@ -239,6 +241,19 @@ class Builds:
         return self.kubectl.list(
             "pods", namespace=self.namespace, selector=f"sentinel.wercker.com/build={name}"
         )
+
+    def await_rights(self, account: str, verb: str, resource: str, *, namespace: str = "") -> None:
+        """Until a service account may do that: the API server hears of Roles and bindings by a watch of its own."""
+        who = f"--as=system:serviceaccount:{self.namespace}:{account}"
+        ask = ("auth", "can-i", verb, resource, "-n", namespace or self.namespace, who)
+
+        def may() -> bool:
+            try:
+                return self.kubectl(*ask).strip() == "yes"
+            except KubectlError:
+                return False
+
+        until(may, what=f"{account} may {verb} {resource}", timeout=60)
 
     def evict(self, name: str) -> None:
         """Evict the build's pod through the API that drains use.

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.cluster.conftest import Builds
 from tests.install import environ
+from tests.kubectl import until
 from tests.lab import git
 
 TEXT = """\
@@ -52,7 +54,7 @@ def cache(builds: Builds, *args: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,
         env={**environ(builds.lab), **access(builds)},
     )
     return done.stdout
@@ -64,6 +66,7 @@ def events(builds: Builds, name: str) -> str:
     return "\n".join(each["message"] for each in found if each["involvedObject"]["name"] == name)
 
 
+@pytest.mark.timeout(900)
 def test_what_a_passed_build_leaves_is_there_for_the_next(builds: Builds) -> None:
     url = builds.project(TEXT.format(registry=builds.lab.registry))
     repository = git.path(builds.lab, Path(url).stem)
@@ -111,7 +114,11 @@ def test_what_a_passed_build_leaves_is_there_for_the_next(builds: Builds) -> Non
     assert printed[0].startswith("cache starts empty (Invalid): ")
     assert printed[1:] == ["mounted: *", "cached: "]
     assert (broken["restored"], broken["saved"]) == ("Invalid", "Saved")
-    assert "the cache starts empty: " in events(builds, "broken")
+    # Events are written beside the build, and may be late.
+    until(
+        lambda: "the cache starts empty: " in events(builds, "broken"),
+        what="an event on the cache that is broken",
+    )
 
     rows = cache(builds, "ls").splitlines()
     assert len(rows) == 2

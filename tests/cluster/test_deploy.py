@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.cluster.conftest import API_VERSION, Builds
 from tests.cluster.test_bad_input import message
 from tests.kubectl import condition
@@ -51,19 +52,18 @@ fresh:
 """
 
 
-def child(builds: Builds, name: str, parent: str, pipeline: str, **spec: Any) -> None:
-    """Apply a Build with that parent and no source."""
+def child(builds: Builds, name: str, parent: str, pipeline: str, **spec: Any) -> dict[str, Any]:
+    """A Build with that parent and no source."""
     body = {"parent": {"name": parent}, "pipeline": pipeline, "image": {"commit": "never"}}
-    builds.kubectl.apply(
-        {
-            "apiVersion": API_VERSION,
-            "kind": "Build",
-            "metadata": {"name": name, "namespace": builds.namespace},
-            "spec": {**body, **spec},
-        }
-    )
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Build",
+        "metadata": {"name": name, "namespace": builds.namespace},
+        "spec": {**body, **spec},
+    }
 
 
+@pytest.mark.timeout(900)
 def test_deploys_go_on_from_image_output_and_source_of_their_parents(builds: Builds) -> None:
     url = builds.project(YML.format(box=f"{builds.lab.registry}/box/debian:12"), private=True)
     builds.secret(
@@ -72,26 +72,35 @@ def test_deploys_go_on_from_image_output_and_source_of_their_parents(builds: Bui
         username=builds.lab.git_user,
         password=builds.lab.git_password,
     )
-    # All of them before their parents, and the last first: each waits, and none holds what its parent needs.
+    # All of them before their parents, and the last first: each waits, and none holds what its parent needs. A parent
+    # must appear within 30 s, so that each half is one command.
     inputs = [{"name": "b", "directory": "one"}, {"name": "d", "directory": "two"}]
-    child(builds, "both", "d", "fresh", inputs=inputs)
-    child(builds, "e", "d", "after")
-    child(builds, "d", "b", "deploy", deployTarget="production", image={"commit": "end"})
-    child(builds, "of-broken", "broken", "deploy")
-    child(builds, "of-nothing", "nobody", "deploy")
-    child(builds, "of-itself", "of-itself", "deploy")
+    commit = {"commit": "end"}
+    builds.kubectl.apply(
+        child(builds, "of-nothing", "nobody", "deploy"),
+        child(builds, "both", "d", "fresh", inputs=inputs),
+        child(builds, "e", "d", "after"),
+        child(builds, "d", "b", "deploy", deployTarget="production", image=commit),
+        child(builds, "of-broken", "broken", "deploy"),
+        child(builds, "of-itself", "of-itself", "deploy"),
+    )
+    login = {"secretRef": {"name": "git"}}
+    builds.kubectl.apply(
+        builds.body("broken", url=url, pipeline="broken", git=login),
+        builds.body("b", url=url, git=login, image=commit),
+    )
     waiting = builds.kubectl.wait_for(
         "build",
-        "d",
+        "of-nothing",
         namespace=builds.namespace,
-        until=lambda raw: "b" in condition(raw, "Succeeded").get("message", ""),
+        until=lambda raw: (
+            "nobody, the parent, does not exist yet"
+            in condition(raw, "Succeeded").get("message", "")
+        ),
     )
     assert waiting["status"]["phase"] == "Queued"
-    assert "does not exist yet" in condition(waiting, "Succeeded")["message"]
-    builds.apply("broken", url=url, pipeline="broken", git={"secretRef": {"name": "git"}})
-    builds.apply("b", url=url, git={"secretRef": {"name": "git"}}, image={"commit": "end"})
 
-    built, deployed = builds.finish("b", timeout=150), builds.finish("d", timeout=150)
+    built, deployed = builds.finish("b", timeout=300), builds.finish("d", timeout=300)
     assert deployed["status"]["phase"] == "Succeeded", message(deployed)
     image = built["status"]["image"]
     reference = f"{image['repository']}@{image['digest']}"
@@ -102,10 +111,10 @@ def test_deploys_go_on_from_image_output_and_source_of_their_parents(builds: Bui
     assert deployed["status"]["box"]["digest"] == image["digest"]
     assert deployed["status"]["source"] == built["status"]["source"]
 
-    after = builds.finish("e", timeout=150)
+    after = builds.finish("e", timeout=300)
     assert after["status"]["phase"] == "Succeeded", message(after)
     assert builds.log(after, "look") == "deployed\nfrom the image\n"
-    both = builds.finish("both", timeout=150)
+    both = builds.finish("both", timeout=300)
     assert both["status"]["phase"] == "Succeeded", message(both)
     assert builds.log(both, "look").endswith("echo from the output\ndeployed\none\ntwo\n")
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -59,9 +60,12 @@ def directory(sentinel: Lab) -> None:
     )
 
 
-@pytest.fixture
-def access(directory: None, lab: Lab, kubectl: Kubectl) -> Iterator[dict[str, str]]:
-    """The environment in which `sentinel logs` and `sentinel cache` read that store, over a port-forward."""
+@contextmanager
+def access(lab: Lab, kubectl: Kubectl) -> Iterator[dict[str, str]]:
+    """The environment in which `sentinel cache` reads that store, over a port-forward.
+
+    One command long: it ends with the first connection that the store closes for being idle.
+    """
     secret = kubectl.get("secret", f"{NAME}-key", namespace=NAMESPACE)
     assert secret is not None
     command = [
@@ -75,11 +79,18 @@ def access(directory: None, lab: Lab, kubectl: Kubectl) -> Iterator[dict[str, st
     with subprocess.Popen(
         [*command, f"service/{NAME}", ":8080", "--address=127.0.0.1"],
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     ) as process:
         try:
             assert process.stdout is not None
-            line = next(text for text in process.stdout if text.startswith("Forwarding from "))
+            printed = ""
+            for line in process.stdout:
+                printed += line
+                if line.startswith("Forwarding from "):
+                    break
+            else:
+                raise AssertionError(printed)
             yield {
                 "SENTINEL_STORE__URL": f"http://{line.split()[2]}",
                 "SENTINEL_STORE__KEY": base64.b64decode(secret["data"]["current"]).decode(),
@@ -88,24 +99,25 @@ def access(directory: None, lab: Lab, kubectl: Kubectl) -> Iterator[dict[str, st
             process.terminate()
 
 
-def sentinel_command(builds: Builds, access: dict[str, str], *args: str) -> str:
+def sentinel_command(builds: Builds, *args: str) -> str:
     """What the command prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sentinel", *args, "-n", builds.namespace],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        env={**os.environ, **environ(builds.lab), **access},
-    )
+    with access(builds.lab, builds.kubectl) as variables:
+        done = subprocess.run(
+            [sys.executable, "-m", "sentinel", *args, "-n", builds.namespace],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            env={**os.environ, **environ(builds.lab), **variables},
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.alone
-def test_logs_output_and_cache_are_kept_in_a_directory(
-    builds: Builds, access: dict[str, str]
-) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("directory")
+def test_logs_output_and_cache_are_kept_in_a_directory(builds: Builds) -> None:
     url = builds.project(TEXT.format(box=f"{builds.lab.registry}/box/debian:12"))
 
     def build(name: str, size: int) -> dict[str, Any]:
@@ -114,29 +126,27 @@ def test_logs_output_and_cache_are_kept_in_a_directory(
     first = build("first", 3_000_000)
     assert first["status"]["phase"] == "Succeeded", json.dumps(first["status"])
     assert first["status"]["results"]["output"]["sizeBytes"] > 3_000_000
-    work = sentinel_command(builds, access, "logs", "first", "--step", "work")
+    work = sentinel_command(builds, "logs", "first", "--step", "work")
     digest = work.splitlines()[-1]
     assert len(digest.split()[0]) == 64
-    refused = sentinel_command(builds, access, "logs", "first", "--step", "without a signature")
+    refused = sentinel_command(builds, "logs", "first", "--step", "without a signature")
     assert refused == "403\n" * 3
 
     # The child's source is the output of its parent.
-    child(builds, "deploy", "first", "deploy")
+    builds.kubectl.apply(child(builds, "deploy", "first", "deploy"))
     assert builds.finish("deploy")["status"]["phase"] == "Succeeded"
-    assert sentinel_command(builds, access, "logs", "deploy", "--step", "read").strip() == digest
+    assert sentinel_command(builds, "logs", "deploy", "--step", "read").strip() == digest
 
     # The store has room for one such output more, not for a larger one.
     full = build("full", 6_000_000)
     assert full["status"]["cache"]["restored"] == "Hit"
-    assert sentinel_command(builds, access, "logs", "full", "--step", "work").startswith(
-        "cached: kept\n"
-    )
+    assert sentinel_command(builds, "logs", "full", "--step", "work").startswith("cached: kept\n")
     assert (full["status"]["phase"], condition(full, "Succeeded")["reason"]) == (
         "Errored",
         "StoreFailed",
     )
     assert "507: the store's disk is full" in condition(full, "Succeeded")["message"]
 
-    rows = sentinel_command(builds, access, "cache", "ls").splitlines()
+    rows = sentinel_command(builds, "cache", "ls").splitlines()
     assert [row.split()[1:3] for row in rows[1:]] == [["build", "-"]]
-    assert "1 removed." in sentinel_command(builds, access, "cache", "clear", "--yes")
+    assert "1 removed." in sentinel_command(builds, "cache", "clear", "--yes")

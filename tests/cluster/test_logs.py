@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from tests.cluster.conftest import Builds
 from tests.install import environ
 
@@ -25,11 +26,12 @@ def logs(builds: Builds, *args: str) -> subprocess.CompletedProcess[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=400,
         env=environ(builds.lab),
     )
 
 
+@pytest.mark.timeout(900)
 def test_a_build_followed_from_its_creation_and_read_again_after_its_end(builds: Builds) -> None:
     builds.apply("b", url=builds.project(TEXT.format(registry=builds.lab.registry)))
     live = logs(builds, "-f")

@@ -7,9 +7,9 @@ import importlib.util
 import json
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,7 @@ import pytest
 from kubernetes import client
 from tests.cluster.conftest import Builds
 from tests.install import NAMESPACE, ROOT, install
-from tests.kubectl import Kubectl
+from tests.kubectl import Kubectl, until
 from tests.lab.state import Lab
 
 TOKENS = "test-report-tokens"
@@ -63,6 +63,10 @@ class Receiver:
         }
         return list(found.values())
 
+    def has_all(self, uid: str) -> bool:
+        """Whether both have the last report of a run."""
+        return "runcompleted" in self.wercker(uid) and "completed" in self.events(uid)
+
     def states(self, commit: str) -> list[str]:
         """The commit statuses of a commit; a repeated one counts once."""
         found = [
@@ -81,10 +85,12 @@ def receiver(sentinel: Lab, kubectl: Kubectl) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if not found.down:
+            # Looked at once: what is answered with 200 must have been received.
+            down = found.down
+            if not down:
                 headers = {key.lower(): value for key, value in self.headers.items()}
                 found.received.append(Received(self.path, headers, body))
-            self.send_response(503 if found.down else 200)
+            self.send_response(503 if down else 200)
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
@@ -117,6 +123,13 @@ def receiver(sentinel: Lab, kubectl: Kubectl) -> Iterator[Receiver]:
                 "reports.existingSecret": TOKENS,
                 "reports.namespaceSecrets": "true",
             },
+        )
+        # A reporter is ready as a standby. It reports what ends after its first start, which it notes here.
+        kubectl.wait_for(
+            "configmap",
+            "sentinel-reports-0",
+            namespace=NAMESPACE,
+            until=lambda raw: "since.wercker" in raw.get("data", {}),
         )
         yield found
     finally:
@@ -158,6 +171,8 @@ def scheduler(builds: Builds, sample: ModuleType, tmp_path: Path) -> Iterator[An
     settings = client.Configuration(host=cluster["server"])
     settings.ssl_ca_cert = str(ca)
     settings.api_key = {"authorization": f"Bearer {token}"}
+    for verb in ("create", "get", "patch", "watch"):
+        builds.await_rights("wercker-api", verb, "builds.sentinel.wercker.com")
     with client.ApiClient(settings) as api_client:
         yield sample.Runs(namespace, api_client=api_client)
 
@@ -182,13 +197,6 @@ build:
         code: echo "$WERCKER_RESULT"
 """
 SETUP = "setup environment"
-
-
-def until(condition: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.2)
 
 
 def golden(first: str, second: str, third: str, *, how: str, after_ran: bool) -> list[str]:
@@ -228,7 +236,21 @@ def golden(first: str, second: str, third: str, *, how: str, after_ran: bool) ->
     return [*before, *running, *ended, *after, "runcompleted"]
 
 
-@pytest.mark.timeout(600)
+def only_pod(builds: Builds, component: str) -> str:
+    """The name of a component's pod, once those before it are gone."""
+    names: list[str] = []
+
+    def alone() -> bool:
+        selector = f"app.kubernetes.io/component={component}"
+        pods = builds.kubectl.list("pods", namespace=NAMESPACE, selector=selector)
+        names[:] = [each["metadata"]["name"] for each in pods]
+        return len(names) == 1
+
+    until(alone, what=f"one pod of the {component}")
+    return names[0]
+
+
+@pytest.mark.timeout(1200)
 def test_reports_of_runs_across_restarts(
     builds: Builds, scheduler: Any, sample: ModuleType, receiver: Receiver
 ) -> None:
@@ -251,35 +273,38 @@ def test_reports_of_runs_across_restarts(
     with pytest.raises(sample.OtherRun):
         scheduler.start("58F1pass", {**spec("pass"), "pipeline": "deploy"})
 
-    assert scheduler.wait("58F1pass", seconds=120).result == "passed"
-    failed = scheduler.wait("58F1fail", seconds=120)
+    assert scheduler.wait("58F1pass", seconds=300).result == "passed"
+    failed = scheduler.wait("58F1fail", seconds=300)
     assert (failed.result, failed.phase, failed.reason) == ("failed", "Failed", "ExitCode")
     commit = failed.commit
-    until(lambda: any(each.endswith("completed") for each in receiver.wercker(uids["pass"])))
+    until(lambda: "runcompleted" in receiver.wercker(uids["pass"]), what="all reports of a run")
 
-    second = builds.get("run-58f1wait")["status"]["steps"][1]["id"]
-    until(lambda: f"runstepstarted {second}" in receiver.wercker(uids["wait"]))
+    planned = builds.kubectl.wait_for(
+        "build",
+        "run-58f1wait",
+        namespace=builds.namespace,
+        until=lambda raw: raw.get("status", {}).get("steps"),
+    )
+    second = planned["status"]["steps"][1]["id"]
+    until(
+        lambda: f"runstepstarted {second}" in receiver.wercker(uids["wait"]),
+        what="the report that the second step began",
+        timeout=300,
+    )
 
     # The receiver, the operator and the reporter go away while a run is under way.
     receiver.down = True
-    for component in ("operator", "reporter"):
-        builds.kubectl(
-            "delete",
-            "pod",
-            "-n",
-            NAMESPACE,
-            "-l",
-            f"app.kubernetes.io/component={component}",
-            "--wait=false",
-        )
+    # Their end is waited for: the run is cancelled, and its end counted and reported, by those that come after them.
+    parts = "app.kubernetes.io/component in (operator,reporter)"
+    builds.kubectl("delete", "pod", "-n", NAMESPACE, "-l", parts, "--timeout=200s", timeout=210)
     scheduler.cancel("58F1wait")
-    cancelled = scheduler.wait("58F1wait", seconds=120)
+    cancelled = scheduler.wait("58F1wait", seconds=300)
     assert (cancelled.result, cancelled.reason) == ("aborted", "Cancelled")
     receiver.down = False
 
     for how, uid in uids.items():
-        until(lambda uid=uid: "runcompleted" in receiver.wercker(uid), 120)
-        until(lambda uid=uid: "completed" in receiver.events(uid), 120)
+        # A receiver that was down is tried again after a pause that grew as long as it was down.
+        until(partial(receiver.has_all, uid), what=f"all reports of run {how}", timeout=400)
         steps = builds.get(f"run-58f1{how}")["status"]["steps"]
         ids = [each["id"] for each in steps]
         # Whether after-steps follow a cancel is not what this is about.
@@ -290,8 +315,8 @@ def test_reports_of_runs_across_restarts(
             *ids, how=how, after_ran=after_ran
         )
         assert receiver.events(uid)[0] == "started"
-    until(lambda: len(receiver.states(commit)) >= 2)
-    assert set(receiver.states(commit)) >= {"pending", "failure"}
+    due = {"pending", "success", "failure", "error"}
+    until(lambda: due <= set(receiver.states(commit)), what=f"commit statuses {due}", timeout=400)
 
     def misconfigured() -> bool:
         events = builds.kubectl.list("events.events.k8s.io", namespace=builds.namespace)
@@ -300,16 +325,13 @@ def test_reports_of_runs_across_restarts(
             for each in events
         )
 
-    until(misconfigured)
+    until(misconfigured, what="an event on the Secret that cannot be used")
     for component, series in (
         ("operator", 'sentinel_builds_finished_total{phase="Cancelled",reason="Cancelled"}'),
         ("operator", 'sentinel_api_requests_total{code="200",method="GET"}'),
         ("reporter", 'sentinel_reports_total{receiver="wercker",result="taken"}'),
     ):
-        (pod,) = builds.kubectl.list(
-            "pods", namespace=NAMESPACE, selector=f"app.kubernetes.io/component={component}"
-        )
-        name = pod["metadata"]["name"]
+        name = only_pod(builds, component)
         path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}:8080/proxy/metrics"
         assert series in builds.kubectl("get", "--raw", path)
 

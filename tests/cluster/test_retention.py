@@ -82,7 +82,7 @@ def prune(builds: Builds, repository: str, *, dry_run: bool) -> str:
     def ended(raw: dict[str, Any]) -> bool:
         return any(condition(raw, each).get("status") == "True" for each in ("Complete", "Failed"))
 
-    raw = builds.kubectl.wait_for("job", name, namespace=builds.namespace, until=ended)
+    raw = builds.kubectl.wait_for("job", name, namespace=builds.namespace, until=ended, timeout=300)
     text = builds.kubectl("logs", f"job/{name}", "-n", builds.namespace)
     assert condition(raw, "Complete").get("status") == "True", text
     return text
@@ -136,6 +136,7 @@ def tags(builds: Builds, name: str) -> list[str]:
         return []
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("cleaned")
 def test_what_a_deleted_build_left_goes_with_the_charts_job(builds: Builds) -> None:
     forget_other_clusters(builds)

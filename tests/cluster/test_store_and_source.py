@@ -146,7 +146,7 @@ def test_a_ref_on_the_labs_server_becomes_a_commit(
         credentials=None,
         paths=["wercker.yml", "ewok.yml"],
         cache_dir=tmp_path,
-        deadline=Deadline(60),
+        deadline=Deadline(240),
     )
     assert found == Resolved(
         commit=commit,
@@ -163,7 +163,7 @@ def test_the_labs_private_half_wants_the_password(lab: Lab, project: str, tmp_pa
     allowed = Policy.make(plain_http=[url.split("/")[2]])
     more: dict[str, Any] = {
         "cache_dir": tmp_path,
-        "deadline": Deadline(60),
+        "deadline": Deadline(240),
         "policy": allowed,
     }
     found = resolve(url=url, ref="main", credentials=right, paths=[], **more)

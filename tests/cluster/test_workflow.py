@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.conftest import API_VERSION, Builds
 from tests.cluster.test_recovery import operator_pod
 from tests.install import NAMESPACE
-from tests.kubectl import condition, finished
+from tests.kubectl import condition, finished, until
 
 YML = """\
 box: {box}
@@ -51,6 +51,7 @@ def kill_operator(builds: Builds) -> None:
 
 
 @pytest.mark.alone
+@pytest.mark.timeout(1200)
 def test_a_workflow_of_four_pipelines(builds: Builds) -> None:
     kubectl, namespace = builds.kubectl, builds.namespace
     box = f"{builds.lab.registry}/box/debian:12"
@@ -71,10 +72,8 @@ def test_a_workflow_of_four_pipelines(builds: Builds) -> None:
             }
         )
 
-    def run(until: Any, timeout: float = 150) -> dict[str, Any]:
-        return kubectl.wait_for(
-            "workflowrun", "r", namespace=namespace, until=until, timeout=timeout
-        )
+    def run(holds: Any) -> dict[str, Any]:
+        return kubectl.wait_for("workflowrun", "r", namespace=namespace, until=holds, timeout=400)
 
     mode("bad")
     kubectl.apply(
@@ -89,7 +88,7 @@ def test_a_workflow_of_four_pipelines(builds: Builds) -> None:
             },
         }
     )
-    run(lambda raw: raw.get("status", {}).get("progress", "").startswith("1/"))
+    run(lambda raw: raw.get("status", {}).get("progress", "0/").partition("/")[0] != "0")
     kill_operator(builds)
     failed = run(finished)
     assert failed["status"]["phase"] == "Failed"
@@ -123,5 +122,8 @@ def test_a_workflow_of_four_pipelines(builds: Builds) -> None:
     # The first resync of a new leader is its start; the Builds go with the run. This one hands its Lease over.
     old = operator_pod(builds)["metadata"]["name"]
     kubectl("delete", "pod", old, "-n", NAMESPACE, "--wait=false")
-    for kind in ("workflowrun", "build"):
-        kubectl("wait", "--for=delete", kind, "--all", "-n", namespace, "--timeout=110s")
+    until(
+        lambda: not kubectl.list("workflowruns,builds", namespace=namespace),
+        what="the run and its Builds are deleted",
+        timeout=400,
+    )

@@ -203,10 +203,9 @@ def _until_it_leads(kubectl: Kubectl) -> None:
         pods = kubectl.list("pods", namespace=NAMESPACE, selector=SELECTOR)
         began = kubectl.get("configmap", "sentinel-reports-0", namespace=NAMESPACE) or {}
         holder = lease["spec"].get("holderIdentity")
-        return (
-            "since.wercker" in began.get("data", {})
-            and [each["metadata"]["name"] for each in pods] == [holder]
-        )
+        return "since.wercker" in began.get("data", {}) and [
+            each["metadata"]["name"] for each in pods
+        ] == [holder]
 
     wait(leads, what="the reporter leads", timeout=110)
 

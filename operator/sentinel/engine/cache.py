@@ -34,8 +34,8 @@ CACHE = "cache"
 """What it is called in the journal."""
 
 FOUND_WITHIN = 15.0
-"""Seconds for looking whether there is a cache. The build is prepared meanwhile. A store that is slow for a moment, or an
-operator that is, costs no more than this; without the cache a build takes minutes longer."""
+"""Seconds for looking whether there is a cache. The build is prepared meanwhile. A store or an operator that is slow
+for a moment costs no more than this; without its cache a build takes minutes longer."""
 
 URL_SECONDS = 1800
 """For which a URL is valid beside the time that a pod may be pending."""

@@ -195,8 +195,8 @@ async def _watch_forever(
 ) -> None:
     """Offer every Build that `selector` has, and each change of it.
 
-    A watch without a resourceVersion begins with all that there are, in no order. Until a bookmark says that all of them
-    came, a watch that breaks is begun from the start: a version of one of them would skip the others.
+    A watch without a resourceVersion begins with all that there are, in no order. Until a bookmark says that all of
+    them came, a watch that breaks is begun from the start: a version of one of them would skip the others.
     """
     version = ""
     while True:
