@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ RELEASE = "sentinel"
 IMAGE = "sentinel:dev"
 STORE_SECRET = "sentinel-store"
 PRIVATE_REGISTRY = "registry.lab:5001"
+OPERATOR = "app.kubernetes.io/component=operator"
+"""The label selector of the operator's pods."""
 _configured: list[Lab] = []
 """The lab, while the release has other settings than the tests' own."""
 SHARED = "SENTINEL_TEST_SHARED"
@@ -167,23 +170,23 @@ def await_leader(kubectl: Kubectl, *, within: float = 240) -> None:
     """Wait until every rollout has ended, the pods that it replaced are gone, and an operator of the new ones leads.
 
     `helm --wait` does not wait for that: it returns once the new pods are ready, while an old operator may still lead
-    and take a Build with the old settings.
+    and take a Build with the old settings. For the agents of a few nodes it does not even wait that long.
     """
     deadline = time.monotonic() + within
     release = f"app.kubernetes.io/instance={RELEASE}"
     while True:
         # Deployments come before pods: a rollout that has ended has marked all old pods for deletion.
-        found = kubectl.list("deployments,pods", namespace=NAMESPACE, selector=release)
-        deployments = [each for each in found if each["kind"] == "Deployment"]
+        found = kubectl.list("deployments,daemonsets,pods", namespace=NAMESPACE, selector=release)
+        workloads = [each for each in found if each["kind"] != "Pod"]
         pods = [each for each in found if component(each) in REPLACED]
         lease = kubectl.get("lease", "sentinel-operator", namespace=NAMESPACE) or {"spec": {}}
         leads = lease["spec"].get("holderIdentity") in {pod["metadata"]["name"] for pod in pods}
         leaving = [pod for pod in pods if pod["metadata"].get("deletionTimestamp")]
-        if leads and not leaving and all(rolled_out(each) for each in deployments):
+        if leads and not leaving and all(rolled_out(each) for each in workloads):
             return
         if time.monotonic() > deadline:
             states = [(pod["metadata"]["name"], pod["status"]["phase"]) for pod in pods]
-            behind = [each["metadata"]["name"] for each in deployments if not rolled_out(each)]
+            behind = [each["metadata"]["name"] for each in workloads if not rolled_out(each)]
             raise SystemExit(
                 f"no operator of the last rollout leads after {within:.0f} s: pods {states}, "
                 f"Lease {lease['spec']}, rollouts that go on: {behind}"
@@ -197,12 +200,50 @@ def component(raw: dict[str, Any]) -> str:
     return str(labels.get("app.kubernetes.io/component", ""))
 
 
-def rolled_out(deployment: dict[str, Any]) -> bool:
-    """Whether all pods of a Deployment are of its newest template and available, as `kubectl rollout status` has it."""
-    status, wanted = deployment.get("status", {}), deployment["spec"]["replicas"]
-    counts = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")}
-    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
-    return seen and counts == {wanted}
+def rolled_out(workload: dict[str, Any]) -> bool:
+    """Whether all pods of a Deployment or DaemonSet are of its newest template and available, as `kubectl rollout
+    status` has it."""
+    status = workload.get("status", {})
+    if status.get("observedGeneration", 0) < workload["metadata"]["generation"]:
+        return False
+    if workload["kind"] == "DaemonSet":
+        names = ("updatedNumberScheduled", "numberAvailable")
+        return all(status.get(name, 0) >= status["desiredNumberScheduled"] for name in names)
+    names = ("replicas", "updatedReplicas", "availableReplicas")
+    return {status.get(name, 0) for name in names} == {workload["spec"]["replicas"]}
+
+
+def leader(kubectl: Kubectl) -> str:
+    """The name of the pod that leads. Beside it there may be one that a rollout has replaced."""
+    await_leader(kubectl)
+    lease = kubectl.get("lease", "sentinel-operator", namespace=NAMESPACE)
+    assert lease is not None
+    return str(lease["spec"]["holderIdentity"])
+
+
+def scale_operator(kubectl: Kubectl, replicas: int, *, within: float = 240) -> None:
+    """Have that many operators: wait until one leads, or until none is left."""
+    deployment = "deployment/sentinel-operator"
+    kubectl("scale", deployment, "-n", NAMESPACE, f"--replicas={replicas}")
+    if replicas:
+        await_leader(kubectl, within=within)
+        return
+    deadline = time.monotonic() + within
+    while pods := kubectl.list("pods", namespace=NAMESPACE, selector=OPERATOR):
+        if time.monotonic() > deadline:
+            names = [pod["metadata"]["name"] for pod in pods]
+            raise SystemExit(f"the operator is not gone after {within:.0f} s: {names}")
+        time.sleep(0.5)
+
+
+@contextmanager
+def without_operator(kubectl: Kubectl) -> Iterator[None]:
+    """No operator runs while the block does. Afterwards one leads, whatever happened."""
+    try:
+        scale_operator(kubectl, 0)
+        yield
+    finally:
+        scale_operator(kubectl, 1)
 
 
 def restore() -> None:

@@ -22,7 +22,7 @@ class Kubectl:
 
     lab: Lab
 
-    def __call__(self, *args: str, stdin: str | None = None, timeout: float = 240) -> str:
+    def __call__(self, *args: str, stdin: str | None = None, timeout: float = 270) -> str:
         """What kubectl prints. Raises KubectlError."""
         done = subprocess.run(
             [f"{self.lab.bin}/kubectl", "--kubeconfig", self.lab.kubeconfig, *args],
@@ -65,15 +65,25 @@ class Kubectl:
         until: Callable[[dict[str, Any]], Any],
         timeout: float = 300,
     ) -> dict[str, Any]:
-        """The object once `until` holds. Raises AssertionError with its last state after `timeout` seconds."""
+        """The object once `until` holds. Raises AssertionError with its last state after `timeout` seconds.
+
+        A read that fails is repeated: the API server of a busy machine does not answer every request in time.
+        """
         deadline = time.monotonic() + timeout
+        found: dict[str, Any] | None = None
+        problem = ""
         while True:
-            found = self.get(kind, name, namespace=namespace)
+            try:
+                found, problem = self.get(kind, name, namespace=namespace), ""
+            except KubectlError as error:
+                problem = f"; the last read failed: {error}"
             if found is not None and until(found):
                 return found
             if time.monotonic() > deadline:
                 state = json.dumps((found or {}).get("status"), indent=1)
-                raise AssertionError(f"{kind} {name} did not get there in {timeout:.0f} s: {state}")
+                raise AssertionError(
+                    f"{kind} {name} did not get there in {timeout:.0f} s: {state}{problem}"
+                )
             time.sleep(0.2)
 
 

@@ -12,6 +12,7 @@
     │   ├── NotYet                too early: the container is not there yet
     │   └── Conflict              the object was changed meanwhile: read it again
     ├── GoneError                 the thing we acted for is not there any more, or is not ours
+    │   └── TakenOver             another operator has gone on with it: two act at once
     ├── BoxEnded                  the box closed its session or its container ended: the pod's status tells why
     ├── ParentPending             the Build waits for another one: it is driven again when there is news of that
     ├── NewerPlan                 a newer operator planned the attempt: leave its pod alone
@@ -82,6 +83,10 @@ class Conflict(TransientError):
 
 class GoneError(SentinelError):
     """What we acted for was deleted, ended or belongs to another attempt: stop without a trace."""
+
+
+class TakenOver(GoneError):
+    """Another operator acts for the same Build, and is further."""
 
 
 class BoxEnded(SentinelError):

@@ -38,8 +38,8 @@ from tests.lab.state import Lab
 STEPS = 20
 """Counting steps; one more prints what they counted."""
 BOXKIT = ["/run/sentinel/kit/boxkit", "attach"]
-HANG = 240.0
-"""Seconds after which a build that has not ended hangs. It takes ten with nothing in its way."""
+HANG = 360.0
+"""Seconds after which a build that has not ended hangs. It takes ten with nothing in its way, on an idle machine."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,17 +15,16 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.install import IMAGE, NAMESPACE, ROOT
+from tests.install import IMAGE, NAMESPACE, OPERATOR, ROOT, scale_operator
 from tests.kubectl import Kubectl
 from tests.lab.state import Lab
 
-DEPLOYMENT = "deployment/sentinel-operator"
-SELECTOR = "app.kubernetes.io/component=operator"
+SELECTOR = OPERATOR
 STARTED_WITHIN = 240.0
 """Seconds until a new process must lead: a busy machine takes its time to import what it needs."""
 
 
-_away: list[str] = []
+_away: list[Lab] = []
 """Not empty while the installed operator is away: a block within a block changes nothing."""
 
 
@@ -36,22 +35,13 @@ async def in_its_stead(lab: Lab) -> AsyncIterator[None]:
         yield
         return
     kubectl = Kubectl(lab)
-
-    def scale(replicas: int) -> None:
-        kubectl("scale", DEPLOYMENT, "-n", NAMESPACE, f"--replicas={replicas}")
-        if replicas:
-            kubectl("rollout", "status", DEPLOYMENT, "-n", NAMESPACE, "--timeout=220s")
-        else:
-            pods = ("pods", "-n", NAMESPACE, "-l", SELECTOR)
-            kubectl("wait", *pods, "--for=delete", "--timeout=220s")
-
-    _away.append(DEPLOYMENT)
+    _away.append(lab)
     try:
-        await asyncio.to_thread(scale, 0)
+        await asyncio.to_thread(scale_operator, kubectl, 0)
         yield
     finally:
         _away.clear()
-        await asyncio.shield(asyncio.to_thread(scale, 1))
+        await asyncio.shield(asyncio.to_thread(scale_operator, kubectl, 1))
 
 
 @dataclass(kw_only=True)

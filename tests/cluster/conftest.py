@@ -19,11 +19,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from tests.cluster import diagnosis
@@ -45,6 +45,11 @@ from tests.lab.shell import LabError
 from tests.lab.state import Lab
 
 API_VERSION = "sentinel.wercker.com/v1alpha1"
+WAITS = "until [ -e /go ]; do sleep 0.1; done"
+"""A script that runs until `Builds.release`."""
+
+
+T = TypeVar("T")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,6 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.cluster)
+            # More than the longest single wait, so that a test which hangs says in which one.
             item.add_marker(pytest.mark.timeout(600))
             if installs(item):
                 item.add_marker(pytest.mark.alone)
@@ -271,6 +277,25 @@ class Builds:
             if "(NotFound)" not in str(error):
                 raise
 
+    def printed(self, name: str) -> str:
+        """What the build's box has printed, "" while the kubelet cannot give it: it follows the box by some time."""
+        (pod,) = self.pods(name)
+        where = ("-n", self.namespace, "-c", "box")
+        try:
+            return self.kubectl("logs", pod["metadata"]["name"], *where)
+        except KubectlError:
+            return ""
+
+    def release(self, name: str) -> None:
+        """End what a step of the build waits for in `WAITS`."""
+        (pod,) = self.pods(name)
+        where = ("-n", self.namespace, "-c", "box")
+        self.kubectl("exec", pod["metadata"]["name"], *where, "--", "touch", "/go")
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events in the namespace. The operator writes them without waiting: wait for one with `eventually`."""
+        return self.kubectl.list("events.events.k8s.io", namespace=self.namespace)
+
     def stored(self, raw: dict[str, Any], key: str) -> bytes:
         """An object of that build's from the object store; `key` is below its prefix."""
         with self._store() as client:
@@ -316,6 +341,18 @@ class Builds:
 def builds(sentinel: Lab, kubectl: Kubectl, namespace: str) -> Builds:
     """Builds in a fresh namespace, with Sentinel installed."""
     return Builds(sentinel, kubectl, namespace)
+
+
+@pytest.fixture
+def gate(builds: Builds) -> Iterator[str]:
+    """A label no node has: pods that select it wait, until a test gives it to every node."""
+    name = f"chaos-gate-{uuid.uuid4().hex[:8]}"
+    yield name
+    builds.kubectl("label", "nodes", "--all", f"{name}-")
+
+
+def open_gate(builds: Builds, gate: str) -> None:
+    builds.kubectl("label", "nodes", "--all", f"{gate}=open", "--overwrite")
 
 
 REGISTRY_PASSWORD = "lab-registry-password"
@@ -378,6 +415,24 @@ def _until_it_listens(address: str, port: int) -> None:
         except OSError:
             assert time.monotonic() < deadline, f"nothing listens on {address}:{port}"
             time.sleep(0.05)
+
+
+def eventually(holds: Callable[[], T], *, within: float = 120) -> T:
+    """What `holds` gives as soon as that is true. Raises AssertionError with its last value.
+
+    A kubectl that fails is repeated, as in `Kubectl.wait_for`.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        last: object
+        try:
+            found = last = holds()
+            if found:
+                return found
+        except KubectlError as error:
+            last = error
+        assert time.monotonic() < deadline, f"it did not come to hold in {within:.0f} s: {last!r}"
+        time.sleep(0.2)
 
 
 def steps(raw: dict[str, Any]) -> list[tuple[str, str, str]]:

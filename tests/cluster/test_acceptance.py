@@ -76,7 +76,7 @@ def test_a_spec_as_deep_as_the_server_takes_it_stops_no_other_build(builds: Buil
     builds.kubectl("create", "-n", namespace, "-f", "-", stdin=text)
     try:
         builds.kubectl(
-            "wait", "build/deeper", "-n", namespace, "--for=condition=Finished", "--timeout=110s"
+            "wait", "build/deeper", "-n", namespace, "--for=condition=Finished", "--timeout=240s"
         )
         path = "jsonpath={.status.conditions[?(@.type=='Succeeded')].message}"
         message = builds.kubectl("get", "build", "deeper", "-n", namespace, "-o", path)

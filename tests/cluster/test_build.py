@@ -7,7 +7,7 @@ import json
 import tarfile
 from typing import Any
 
-from tests.cluster.conftest import Builds, steps
+from tests.cluster.conftest import Builds, eventually, steps
 from tests.kubectl import condition
 
 from sentinel.plan.names import FINISHED_LABEL
@@ -201,5 +201,8 @@ def test_kubectl_shows_a_build_as_a_person_reads_it(builds: Builds) -> None:
     assert table[1].split()[:3] == ["hello-42", "Failed", "1/1"]
     described = builds.kubectl("describe", "build", "hello-42", "-n", builds.namespace)
     assert "step 'break' failed: exited with code 3" in described
-    for reason in ("Accepted", "Started", "StepFailed", "Finished"):
+    reasons = {"Accepted", "Started", "StepFailed", "Finished"}
+    eventually(lambda: reasons <= {each["reason"] for each in builds.events()})
+    described = builds.kubectl("describe", "build", "hello-42", "-n", builds.namespace)
+    for reason in reasons:
         assert reason in described.partition("Events:")[2]

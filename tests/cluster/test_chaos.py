@@ -44,11 +44,11 @@ def test_faults_change_nothing_that_builds_say(sentinel: Lab, tmp_path: Path) ->
         text=True,
     )
     try:
-        said, _ = process.communicate(timeout=1000)
+        said, _ = process.communicate(timeout=900)
     except subprocess.TimeoutExpired:
         # Not a kill: the installed operator has to come back.
         process.terminate()
-        said, _ = process.communicate(timeout=180)
+        said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     found = json.loads((tmp_path / "chaos.json").read_text())
     assert found.keys() == COUNTS.keys()

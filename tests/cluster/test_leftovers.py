@@ -7,13 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import Builds
-from tests.cluster.test_reasons import running, shows, until, verdict, wait
-from tests.install import NAMESPACE, install
+from tests.cluster.conftest import Builds, eventually
+from tests.cluster.test_reasons import running, shows, verdict, wait
+from tests.install import NAMESPACE, OPERATOR, install, without_operator
 from tests.kubectl import condition
 from tests.lab.state import Lab
-
-OPERATOR = "app.kubernetes.io/component=operator"
 
 
 def left(builds: Builds) -> list[str]:
@@ -38,25 +36,18 @@ def test_a_build_deleted_with_orphans_leaves_nothing(builds: Builds) -> None:
     builds.apply("b", url=builds.script("sleep 1000", name="long"))
     wait(builds, running("long"))
     builds.kubectl("delete", "build", "b", "-n", builds.namespace, "--cascade=orphan")
-    until(lambda: left(builds) == [])
+    eventually(lambda: left(builds) == [])
 
 
 @pytest.mark.alone
 def test_a_pod_orphaned_while_no_operator_watched_goes_with_the_resync(builds: Builds) -> None:
     builds.apply("b", url=builds.script("sleep 1000", name="long"))
     wait(builds, running("long"))
-    deployment = "deployment/sentinel-operator"
-    builds.kubectl("scale", deployment, "-n", NAMESPACE, "--replicas=0")
-    try:
-        builds.kubectl(
-            "wait", "pod", "-n", NAMESPACE, "-l", OPERATOR, "--for=delete", "--timeout=90s"
-        )
+    with without_operator(builds.kubectl):
         builds.kubectl("delete", "build", "b", "-n", builds.namespace, "--cascade=orphan")
         assert left(builds) != []
-    finally:
-        builds.kubectl("scale", deployment, "-n", NAMESPACE, "--replicas=1")
     # The first resync of a new leader is its start.
-    until(lambda: left(builds) == [])
+    eventually(lambda: left(builds) == [])
 
 
 @pytest.mark.alone
@@ -64,11 +55,9 @@ def test_a_deleted_namespace_is_not_an_error_in_the_log(builds: Builds) -> None:
     for name in ("a", "b", "c"):
         builds.apply(name, url=builds.script("sleep 1000", name="long"))
     for name in ("a", "b"):
-        builds.kubectl.wait_for(
-            "build", name, namespace=builds.namespace, until=running("long"), timeout=120
-        )
+        builds.kubectl.wait_for("build", name, namespace=builds.namespace, until=running("long"))
     since = now()
-    builds.kubectl("delete", "namespace", builds.namespace, "--timeout=90s")
+    builds.kubectl("delete", "namespace", builds.namespace, "--timeout=240s")
     marker = f"after-{builds.namespace}"
     other = Builds(builds.lab, builds.kubectl, marker)
     builds.kubectl("create", "namespace", marker)
@@ -89,7 +78,7 @@ def hasty(sentinel: Lab) -> None:
     more = {
         "operator.maxBuilds": "4",
         "operator.resyncSeconds": "10",
-        "operator.prepareSeconds": "20",
+        "operator.prepareSeconds": "30",
     }
     install(sentinel, quiet=True, more=more)
 
@@ -104,7 +93,7 @@ def test_a_finished_build_lives_as_long_as_its_ttl(builds: Builds) -> None:
     patch = ("patch", "build", "patched", "-n", builds.namespace, "--type=merge", "-p")
     builds.kubectl(*patch, '{"spec":{"ttlAfterFinished":"5s"}}')
     names = ("get", "builds", "-n", builds.namespace, "-o", "name")
-    until(lambda: builds.kubectl(*names).split() == ["build.sentinel.wercker.com/kept"])
+    eventually(lambda: builds.kubectl(*names).split() == ["build.sentinel.wercker.com/kept"])
 
 
 @pytest.mark.usefixtures("hasty")
@@ -114,7 +103,7 @@ def test_builds_that_wait_for_a_node_stop_no_other_build(builds: Builds) -> None
         builds.apply(f"b{n}", url=url, pod={"nodeSelector": {"no-such-label": "x"}})
     for n in range(4):
         builds.kubectl.wait_for(
-            "build", f"b{n}", namespace=builds.namespace, until=shows("Unschedulable"), timeout=120
+            "build", f"b{n}", namespace=builds.namespace, until=shows("Unschedulable")
         )
     # They would be all slots there are.
     assert verdict(builds.run("other", url=url)) == ("Succeeded", "Passed")
@@ -132,26 +121,25 @@ def test_builds_that_wait_for_a_node_stop_no_other_build(builds: Builds) -> None
 
 
 def being_prepared(raw: dict[str, Any]) -> bool:
+    """Whether it has begun; the count of crashes is there as long as it lasts, `prepareSeconds` at most."""
     return bool(raw.get("status", {}).get("crashes"))
 
 
 @pytest.mark.usefixtures("hasty")
 def test_a_source_that_never_answers_delays_no_other_build(builds: Builds) -> None:
-    """Cancel and delete act at once; without them the deadline of the preparation does."""
+    """Cancel and delete act at once; without them the deadline of the preparation does, as SourceUnavailable."""
     with socket.create_server((builds.lab.gateway, 0)) as silent:
         url = f"http://{builds.lab.gateway}:{silent.getsockname()[1]}/silent.git"
         # A namespace has two slots: the third begins when the second is cancelled.
         for name in ("slow", "cancelled", "deleted"):
             builds.apply(name, url=url)
-            builds.kubectl.wait_for(
-                "build", name, namespace=builds.namespace, until=being_prepared, timeout=10
-            )
+            builds.kubectl.wait_for("build", name, namespace=builds.namespace, until=being_prepared)
             if name == "cancelled":
                 patch = ("patch", "build", name, "-n", builds.namespace, "--type=merge", "-p")
                 builds.kubectl(*patch, '{"spec":{"cancel":true}}')
-                assert verdict(builds.finish(name, timeout=10)) == ("Cancelled", "Cancelled")
-        builds.kubectl("delete", "build", "deleted", "-n", builds.namespace, "--timeout=10s")
+                assert verdict(builds.finish(name)) == ("Cancelled", "Cancelled")
+        builds.kubectl("delete", "build", "deleted", "-n", builds.namespace, "--timeout=240s")
         raw = builds.finish("slow")
     assert verdict(raw) == ("Errored", "SourceUnavailable")
-    assert "within 20 s (setting prepare_seconds)" in condition(raw, "Succeeded")["message"]
+    assert "within 30 s (setting prepare_seconds)" in condition(raw, "Succeeded")["message"]
     assert "crashes" not in raw["status"]

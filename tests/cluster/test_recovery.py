@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import Builds, steps
-from tests.install import NAMESPACE
+from tests.cluster.conftest import WAITS, Builds, eventually, steps
+from tests.install import NAMESPACE, OPERATOR, leader
 from tests.kubectl import condition
 
 
@@ -16,31 +16,33 @@ def running(step: str) -> Any:
 
 
 def operator_pod(builds: Builds) -> dict[str, Any]:
-    selector = "app.kubernetes.io/component=operator"
-    return builds.kubectl.list("pods", namespace=NAMESPACE, selector=selector)[0]
+    """The pod of the operator that leads."""
+    name = leader(builds.kubectl)
+    pods = builds.kubectl.list("pods", namespace=NAMESPACE, selector=OPERATOR)
+    return next(pod for pod in pods if pod["metadata"]["name"] == name)
 
 
 @pytest.mark.alone
 def test_a_killed_operator_s_successor_goes_on_and_no_step_runs_twice(builds: Builds) -> None:
     builds.secret("tokens", api="v3ry-s3cret-value")
+    codes = {n: f"echo {n} >> /count; {WAITS if n == 2 else 'sleep 1'}" for n in range(1, 7)}
     text = (
         f"box: {builds.lab.registry}/box/debian:12\nbuild:\n  steps:\n"
         + "".join(
-            f"    - script: {{name: count {n}, code: 'echo {n} >> /count; sleep 2'}}\n"
-            for n in range(1, 7)
+            f"    - script: {{name: count {n}, code: '{code}'}}\n" for n, code in codes.items()
         )
         + "    - script: {name: show, code: 'echo $(cat /count) \"$TOKEN\"'}\n"
     )
     token = {"secretKeyRef": {"name": "tokens", "key": "api"}}
     builds.apply("b", url=builds.project(text), env=[{"name": "TOKEN", "valueFrom": token}])
-    builds.kubectl.wait_for(
-        "build", "b", namespace=builds.namespace, until=running("count 2"), timeout=120
-    )
+    builds.kubectl.wait_for("build", "b", namespace=builds.namespace, until=running("count 2"))
     name = operator_pod(builds)["metadata"]["name"]
     builds.kubectl("delete", "pod", name, "-n", NAMESPACE, "--grace-period=0", "--force")
+    # Steps end and begin while no operator is there.
+    builds.release("b")
     # What it was started with does not matter any more: the plan is in the pod, the values are in the box.
     builds.kubectl("delete", "secret", "tokens", "-n", builds.namespace)
-    raw = builds.finish("b", timeout=120)
+    raw = builds.finish("b")
     assert raw["status"]["phase"] == "Succeeded", raw["status"]
     assert {state for _, state, _ in steps(raw)} == {"Passed"}
     assert builds.log(raw, "show") == "1 2 3 4 5 6 ****\n"
@@ -66,6 +68,7 @@ def test_a_cancel_ends_the_running_step_and_skips_the_rest(builds: Builds) -> No
     )
     builds.apply("b", url=builds.project(text))
     builds.kubectl.wait_for("build", "b", namespace=builds.namespace, until=running("long"))
+    eventually(lambda: "begun\n" in builds.printed("b"))
     patch = '{"spec":{"cancel":true}}'
     builds.kubectl("patch", "build", "b", "-n", builds.namespace, "--type=merge", "-p", patch)
     raw = builds.finish("b")
@@ -82,5 +85,5 @@ def test_a_deleted_build_leaves_no_pod(builds: Builds) -> None:
     builds.kubectl.wait_for("build", "b", namespace=builds.namespace, until=running("long"))
     pod = builds.pods("b")[0]["metadata"]["name"]
     builds.kubectl("delete", "build", "b", "-n", builds.namespace)
-    builds.kubectl("wait", "pod", pod, "-n", builds.namespace, "--for=delete", "--timeout=110s")
+    builds.kubectl("wait", "pod", pod, "-n", builds.namespace, "--for=delete", "--timeout=240s")
     assert builds.pods("b") == []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.cluster.conftest import Builds, steps
-from tests.cluster.test_reasons import shows, until, verdict, wait
-from tests.kubectl import condition
+from tests.cluster.conftest import Builds, eventually, open_gate, steps
+from tests.cluster.test_reasons import shows, verdict, wait
+from tests.kubectl import KubectlError, condition
 
 PING = r"printf 'PING\r\nQUIT\r\n' | nc redis 6379 | grep PONG"
 LIMITED = {
@@ -37,6 +37,17 @@ def quota(builds: Builds, limits: dict[str, str]) -> None:
         namespace=builds.namespace,
         until=lambda raw: limits.keys() <= raw.get("status", {}).get("hard", {}).keys(),
     )
+
+
+def denied(builds: Builds, *arguments: str) -> bool:
+    """Whether the API server denies that: the quota is in force for admission, and not only in its status."""
+    try:
+        builds.kubectl(*arguments, "-n", builds.namespace)
+    except KubectlError as error:
+        if "exceeded quota" not in str(error):
+            raise
+        return True
+    return False
 
 
 def limit_range(builds: Builds, **limits: Any) -> None:
@@ -83,11 +94,13 @@ def test_a_quota_on_limits_names_the_fields_of_a_build_that_states_none(builds: 
     assert "source.resources" not in message
 
 
-def test_our_default_requests_yield_to_a_smaller_default_limit(builds: Builds) -> None:
+def test_our_default_requests_yield_to_a_smaller_default_limit(builds: Builds, gate: str) -> None:
     limit_range(builds, default={"cpu": "40m", "memory": "48Mi"})
-    builds.apply("b", url=builds.script("sleep 5", box=f"{builds.lab.registry}/box/busybox:1"))
-    wait(builds, shows("Ready"))
+    url = builds.script("true", box=f"{builds.lab.registry}/box/busybox:1")
+    builds.apply("b", url=url, pod={"nodeSelector": {gate: "open"}})
+    wait(builds, shows("Unschedulable"))
     assert resources(builds)["box"]["requests"] == {"cpu": "40m", "memory": "48Mi"}
+    open_gate(builds, gate)
     assert verdict(builds.finish("b")) == ("Succeeded", "Passed")
 
 
@@ -104,8 +117,8 @@ def test_a_limit_range_with_defaults_satisfies_the_quota(builds: Builds) -> None
 def test_a_quota_that_is_too_small_is_shown_and_waited_for(builds: Builds) -> None:
     quota(builds, {"requests.memory": "100Mi"})
     builds.apply("b", url=builds.script("true"))
-    wait(builds, shows("QuotaExceeded"))
-    message = condition(builds.get("b"), "PodReady")["message"]
+    raw = wait(builds, shows("QuotaExceeded"))
+    message = condition(raw, "PodReady")["message"]
     assert "limited: requests.memory=100Mi" in message
     assert "Raise ResourceQuota few, lower the resources in spec.pod" in message
     quota(builds, {"requests.memory": "1Gi"})
@@ -115,14 +128,13 @@ def test_a_quota_that_is_too_small_is_shown_and_waited_for(builds: Builds) -> No
 def test_a_quota_on_image_commits_is_waited_for_after_the_steps(builds: Builds) -> None:
     quota(builds, {"count/imagecommits.sentinel.wercker.com": "0"})
     builds.apply("b", url=builds.script("true"), image={"commit": "end"})
-    wait(
+    raw = wait(
         builds,
         lambda raw: (
             "has to wait for the namespace's quota"
             in condition(raw, "Succeeded").get("message", "")
         ),
     )
-    raw = builds.get("b")
     assert condition(raw, "Succeeded")["status"] == "Unknown"
     assert steps(raw) == [("step", "Passed", "Passed")]
     builds.kubectl("delete", "resourcequota", "few", "-n", builds.namespace)
@@ -135,14 +147,15 @@ def test_a_commit_that_a_quota_never_lets_in_leaves_the_steps_passed_and_no_pod(
     builds: Builds,
 ) -> None:
     quota(builds, {"count/imagecommits.sentinel.wercker.com": "0"})
+    # The pod must start within that time too.
     raw = builds.run(
-        url=builds.script("true"), image={"commit": "end"}, timeouts={"pending": "20s"}
+        url=builds.script("true"), image={"commit": "end"}, timeouts={"pending": "45s"}
     )
     assert verdict(raw) == ("Errored", "QuotaExceeded")
     assert "ImageCommit b-" in condition(raw, "Succeeded")["message"]
     assert steps(raw) == [("step", "Passed", "Passed")]
     assert builds.log(raw, "step") == ""
-    until(lambda: builds.pods("b") == [])
+    eventually(lambda: builds.pods("b") == [])
 
 
 def test_pod_security_names_the_fields_to_set_and_with_them_the_build_succeeds(
@@ -182,9 +195,14 @@ def test_a_build_applied_together_with_its_namespace_waits_for_the_default_accou
     builds: Builds,
 ) -> None:
     """The account is kept away by a quota, as if the controller had not come to it yet."""
+    here = ("-n", builds.namespace)
     quota(builds, {"count/serviceaccounts": "0"})
-    builds.kubectl("delete", "serviceaccount", "default", "-n", builds.namespace)
+    eventually(lambda: denied(builds, "create", "serviceaccount", "another", "--dry-run=server"))
+    # In a new namespace it may not be there yet, and then the quota keeps it away.
+    builds.kubectl("delete", "serviceaccount", "default", "--ignore-not-found", *here)
     builds.apply("b", url=builds.script("true"))
     wait(builds, shows("ServiceAccountMissing"))
-    builds.kubectl("delete", "resourcequota", "few", "-n", builds.namespace)
+    builds.kubectl("delete", "resourcequota", "few", *here)
+    # The controller tries again later each time; a change of the namespace makes it look at once.
+    builds.kubectl("label", "namespace", builds.namespace, "changed=yes")
     assert verdict(builds.finish("b")) == ("Succeeded", "Passed")

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import Builds
+from tests.cluster.conftest import WAITS, Builds
 from tests.cluster.test_reasons import verdict
-from tests.install import NAMESPACE, await_leader
+from tests.install import NAMESPACE, await_leader, without_operator
 from tests.kubectl import Kubectl, KubectlError, finished
 from tests.unit.engine.world import plan
 
@@ -26,7 +25,6 @@ from sentinel.plan.names import (
 )
 
 MALLORY = "--as=mallory"
-WAITS = "until [ -e /go ]; do sleep 0.1; done"
 FOREIGN = "kube-system"
 DEPLOYMENT = "deployment/sentinel-operator"
 KINDS = "pods,configmaps,secrets,roles,rolebindings,imagecommits"
@@ -90,24 +88,8 @@ def forged_plan() -> str:
     )
 
 
-@contextmanager
-def without_operator(kubectl: Kubectl) -> Iterator[None]:
-    """Nobody drives Builds while the block runs."""
-    where = (DEPLOYMENT, "-n", NAMESPACE)
-    kubectl("scale", *where, "--replicas=0")
-    operators = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=operator")
-    kubectl("wait", *operators, "--for=delete", "--timeout=110s")
-    try:
-        yield
-    finally:
-        kubectl("scale", *where, "--replicas=1")
-        kubectl("rollout", "status", *where, "--timeout=110s")
-        await_leader(kubectl)
-
-
 def restart(kubectl: Kubectl) -> None:
     kubectl("rollout", "restart", DEPLOYMENT, "-n", NAMESPACE)
-    kubectl("rollout", "status", DEPLOYMENT, "-n", NAMESPACE, "--timeout=110s")
     await_leader(kubectl)
 
 
@@ -259,9 +241,7 @@ def test_the_key_is_rotated_while_a_build_runs(builds: Builds, kubectl: Kubectl)
             "patch", "secret", "sentinel-plan-key", "-n", NAMESPACE, "--type=merge", "-p", patch
         )
         restart(kubectl)
-        (pod,) = builds.pods("b")
-        name = pod["metadata"]["name"]
-        kubectl("exec", name, "-c", "box", "-n", builds.namespace, "--", "touch", "/go")
+        builds.release("b")
         builds.apply("after", url=builds.script("true"))
 
         assert verdict(builds.finish("b")) == ("Succeeded", "Passed")

@@ -151,6 +151,8 @@ async def _add(attempt: Attempt, container: Json) -> None:
             body=[test, add],
             kind="json",
         )
+    except NotFound as e:
+        raise InfrastructureError("the build's pod is gone", reason=Reason.POD_DELETED) from e
     except (Forbidden, Invalid) as e:
         # Pod security of the namespace among others.
         raise UserError(

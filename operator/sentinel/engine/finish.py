@@ -15,6 +15,7 @@ from typing import Any
 from sentinel.api.build import OutputStatus, Results
 from sentinel.api.conditions import ConditionType
 from sentinel.api.reasons import Reason
+from sentinel.backoff import Backoff
 from sentinel.clock import rfc3339
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.cache import may_save, note_saved, save_cache
@@ -28,7 +29,7 @@ from sentinel.engine.status import settled
 from sentinel.engine.summary import summary
 from sentinel.engine.uploads import OUTPUT, artifacts_of
 from sentinel.engine.usage import used_in_all
-from sentinel.errors import BoxEnded, InfrastructureError, InternalError
+from sentinel.errors import BoxEnded, Conflict, InfrastructureError, InternalError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import Conflict as ApiConflict
 from sentinel.kube.errors import Invalid, NotFound
@@ -37,6 +38,7 @@ from sentinel.layout import OUTPUT_DIR, report_artifacts
 from sentinel.plan.cache import SAVED_WITHIN
 from sentinel.plan.keys import step_log
 from sentinel.plan.names import FINISHED_LABEL, AttemptId
+from sentinel.retry import retry
 from sentinel.session.client import Session
 from sentinel.session.messages import Collect
 from sentinel.session.records import CollectFailed
@@ -48,6 +50,9 @@ CLOSED_WITHIN = 360.0
 
 COLLECTED_WITHIN = 3600.0
 """Seconds for the output, of which boxkit takes half for the upload at most."""
+
+AGAIN = Backoff(first=0.5, longest=5.0, tries=5)
+"""Between two tries of writing why a build ended."""
 
 OUTPUT_LIMIT = 5000 * 1024 * 1024
 """Bytes of a build's output; wercker's own limit (wercker.md "Output, reports and cache")."""
@@ -207,8 +212,15 @@ async def finish(run: Run, outcome: Outcome, *, logs_safe: bool) -> None:
         run.writer.change(steps=steps)
     attempt = run.writer.attempt
     if attempt:
-        # The reason is written before the pod goes.
-        await run.writer.flush()
+        # The reason is written before the pod goes. To begin again from the top after a lost answer could lose it: the
+        # pod that shows it may be gone by then.
+        await retry(
+            run.writer.flush,
+            clock=run.tools.clock,
+            backoff=AGAIN,
+            what=f"writing how build {run.build.namespace}/{run.build.name} ends",
+            unless=(Conflict,),
+        )
         if not logs_safe and run.writer.holds(ConditionType.POD_READY):
             logs_safe = await salvage_logs(run, attempt, reason=reason, message=message)
         await _put_away(run, attempt, logs_safe=logs_safe, outcome=outcome)

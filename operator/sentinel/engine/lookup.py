@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sentinel.api.build import Build, PodSettings
@@ -97,7 +97,8 @@ class Lookup:
         named = {name: each for name, each in named.items() if name not in ours}
         if not wanted and not named:
             return [local_image(box.image) for box in images], ours
-        request = await self._request(list(named.values()), source=source)
+        known = self._known(named.values())
+        request = await self._request(list(named.values()), known=known, source=source)
         request = request.model_copy(
             update={
                 "images": tuple(map(_wanted, wanted)),
@@ -117,20 +118,21 @@ class Lookup:
             },
         )
         found_steps = {
-            name: ours[name] if name in ours else self._step_facts(request, found)
+            name: ours[name] if name in ours else self._step_facts(found, known)
             for name, found in zip(named, answer.steps, strict=True)
         }
         return facts or [local_image(box.image) for box in images], ours | found_steps
 
     async def find_step(self, step: StepWanted, *, source: PlanSource) -> StepFacts:
         """One step again, its archive on the shelf. Raises as `find_facts` does."""
-        request = await self._request([step], source=source)
+        known = self._known([step])
+        request = await self._request([step], known=known, source=source)
         resolver = self.tools.resolver
         async with resolver.session(
             namespace=self.build.namespace, build=self.build.name
         ) as session:
             answer = await session.facts(request)
-        return self._step_facts(request, answer.steps[0])
+        return self._step_facts(answer.steps[0], known)
 
     async def find_image(self, name: str, *, keys: Keychain, source: PlanSource) -> ImageFacts:
         """One image, looked up with these credentials. Raises as `find_facts` does.
@@ -139,7 +141,7 @@ class Lookup:
         """
         default = self.tools.settings.images.default_registry
         wanted = self._image(name, parse_reference(name, default_registry=default), keys)
-        request = await self._request([], source=source)
+        request = await self._request([], known={}, source=source)
         images = (_wanted(wanted),)
         request = request.model_copy(update={"images": images, "logins": logins_of(keys)})
         resolver = self.tools.resolver
@@ -213,7 +215,23 @@ class Lookup:
         self.tools.known.keep_image(self.build.namespace, wanted.name, wanted.login, facts)
         return facts
 
-    async def _request(self, steps: Sequence[StepWanted], *, source: PlanSource) -> FactsRequest:
+    def _known(self, steps: Iterable[StepWanted]) -> dict[KnownStep, StepFacts]:
+        """What earlier Builds found of these steps, and is on the shelf.
+
+        It is held until the answer is there: another Build may replace it among the tools meanwhile.
+        """
+        return {
+            known: facts
+            for step in steps
+            for known, facts in self.tools.known.steps(
+                self.build.namespace, step.owner, step.name
+            ).items()
+            if self.tools.shelf.has(known.digest)
+        }
+
+    async def _request(
+        self, steps: Sequence[StepWanted], *, known: Collection[KnownStep], source: PlanSource
+    ) -> FactsRequest:
         """What the resolver must know about steps, and where images come from."""
         settings = self.tools.settings
         rules = settings.steps
@@ -222,12 +240,7 @@ class Lookup:
             default_registry=settings.images.default_registry,
             architecture=architecture_of(self.build.spec.pod),
             steps=tuple(steps),
-            known_steps=tuple(
-                known
-                for step in dict.fromkeys(steps)
-                for known in self.tools.known.steps(self.build.namespace, step.owner, step.name)
-                if self.tools.shelf.has(known.digest)
-            ),
+            known_steps=tuple(known),
             rules=StepRules(
                 registry=rules.registry,
                 standard=rules.standard,
@@ -263,14 +276,16 @@ class Lookup:
         """The facts of those that are standard steps, which need no look-up."""
         return _shipped(named) if self.tools.settings.steps.standard else {}
 
-    def _step_facts(self, request: FactsRequest, found: StepFound) -> StepFacts:
+    def _step_facts(
+        self, found: StepFound, known_steps: Mapping[KnownStep, StepFacts]
+    ) -> StepFacts:
         namespace = self.build.namespace
         if found.standard or not found.digest:
             raise InternalError(f"the resolver gave no archive of step {found.owner}/{found.name}")
         if found.kept:
-            versions = self.tools.known.steps(namespace, found.owner, found.name)
-            for known, facts in versions.items():
-                if known.digest == found.digest and known in request.known_steps:
+            for known, facts in known_steps.items():
+                named = (known.owner, known.name) == (found.owner, found.name)
+                if named and known.digest == found.digest:
                     warnings = tuple(dict.fromkeys((*found.warnings, *facts.warnings)))
                     return replace(facts, warnings=warnings)
             raise InternalError(

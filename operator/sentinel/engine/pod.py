@@ -83,13 +83,19 @@ def vanished(run: Run, number: int) -> InfrastructureError | None:
 
 
 async def ensure_pod(attempt: Attempt) -> None:
-    """Create the attempt's pod if it is not there. Raises UserError for what the cluster will never take.
+    """Create the attempt's pod if it is not there. Raises UserError for what the cluster will never take, and
+    InfrastructureError PodDeleted where it was there.
 
     What would stop the build at its first step stops it here, before anything runs: a missing Secret.
     """
     seen = attempt.seen()
     if seen is not None and not seen.deleted and attempt.run.owns(seen):
         return
+    if attempt.writer.attempt == attempt.plan.attempt:
+        # Read a moment ago, and deleted since: never is there a second pod under an attempt's number.
+        loss = vanished(attempt.run, attempt.plan.attempt)
+        if loss is not None:
+            raise loss
     await attempt.run.unless_cancelled(_await(attempt.environment))
     if attempt.writer.attempt != attempt.plan.attempt:
         attempt.writer.begin_attempt(attempt.plan)

@@ -35,7 +35,7 @@ from sentinel.api.reasons import Reason
 from sentinel.api.usage import UsageStatus
 from sentinel.clock import Clock, rfc3339
 from sentinel.engine.board import Board, Seen
-from sentinel.errors import Conflict, GoneError, TransientError
+from sentinel.errors import Conflict, GoneError, TakenOver, TransientError
 from sentinel.kube.client import Kube
 from sentinel.kube.errors import NotFound
 from sentinel.kube.resources import BUILDS
@@ -348,7 +348,7 @@ class StatusWriter:
             return
         theirs = BuildStatus.model_validate(seen.raw.get("status") or {})
         if theirs.pod is not None and theirs.pod.attempt > max(self.attempt, 0):
-            raise GoneError(
+            raise TakenOver(
                 f"attempt {theirs.pod.attempt} of Build {'/'.join(self._key)} is another's"
             )
         self._respect(theirs)
@@ -366,7 +366,7 @@ class StatusWriter:
         finished = get_condition(theirs.conditions, ConditionType.FINISHED)
         written = get_condition(self._written.conditions, ConditionType.FINISHED)
         if finished is not None and finished.status == "True" and written is None:
-            raise GoneError(f"Build {name} was finished by another operator")
+            raise TakenOver(f"Build {name} was finished by another operator")
         if end is not None and end != _end(self.status.conditions):
             raise Conflict(f"how Build {name} ends was decided by another operator: {end[1]}")
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -27,9 +28,10 @@ from sentinel.errors import (
     NewerPlan,
     ParentPending,
     SentinelError,
+    TakenOver,
     TransientError,
 )
-from sentinel.kube.errors import NotFound
+from sentinel.kube.errors import Forbidden, NotFound
 from sentinel.kube.resources import BUILDS
 from sentinel.plan.names import FINISHED_LABEL, AttemptId
 
@@ -42,10 +44,36 @@ MOST_CRASHES = 5
 """A build that the operator failed with so often ends as Errored, reason Internal. They are counted in its status: an
 operator that was killed by a build must not begin to count again."""
 
+MOST_REFUSALS = 6
+"""How often in a row the API server may forbid something before that counts as a crash: one that has just started
+refuses everything until it has read its roles. With the pauses that is about a minute."""
+
 MOST_ENDED = 4096
 """How many builds are remembered that have ended: a list that was on its way may still offer one as it was."""
 
 MakeRun = Callable[[dict[str, Any]], Run]
+
+
+@dataclass(kw_only=True)
+class _Failures:
+    """What went wrong with a build since it last went well. `why` is that of the last crash."""
+
+    tried: int = 0
+    crashes: int = 0
+    refusals: int = 0
+    why: str = ""
+
+    def add(self, error: Exception) -> bool:
+        """Count one. Whether it is a crash, and not something that passes."""
+        self.tried += 1
+        self.refusals += isinstance(error, Forbidden)
+        refused = isinstance(error, Forbidden) and self.refusals <= MOST_REFUSALS
+        if refused or isinstance(error, TransientError):
+            return False
+        self.crashes += 1
+        # Of what is no error of ours only the type: its text may hold secrets.
+        self.why = str(error) if isinstance(error, SentinelError) else type(error).__name__
+        return True
 
 
 class Supervisor:
@@ -205,6 +233,8 @@ class Supervisor:
     async def _tell(self, raw: dict[str, Any]) -> None:
         try:
             await self._queue(self._make_run(raw))
+        except GoneError as e:
+            log.info("build %s/%s is not shown as Queued: %s", *key_of(raw), e.message)
         except Exception:
             # It is a word for people; the build gets its turn all the same.
             log.warning("build %s/%s is not shown as Queued", *key_of(raw), exc_info=True)
@@ -249,7 +279,7 @@ class Supervisor:
             self._held.hold(raw, on=pending.parent, within=pending.within)
 
     async def _keep_driving(self, raw: dict[str, Any]) -> None:
-        tried, crashes, why = 0, 0, ""
+        failures = _Failures()
         namespace, name = key_of(raw)
         uid = raw["metadata"]["uid"]
         if self._telling is not None and self._telling[0] == uid:
@@ -266,11 +296,11 @@ class Supervisor:
                 self._runs[uid] = run
                 if raw.get("spec", {}).get("cancel"):
                     run.cancelled.set()
-                crashes = max(crashes, run.writer.status.crashes or 0)
-                if crashes >= MOST_CRASHES:
+                failures.crashes = max(failures.crashes, run.writer.status.crashes or 0)
+                if failures.crashes >= MOST_CRASHES:
                     run.invalid = InternalError(
-                        f"the operator crashed {crashes} times on this Build: "
-                        f"{why or 'it was killed while preparing it'}. See its log; please report it",
+                        f"the operator crashed {failures.crashes} times on this Build: "
+                        f"{failures.why or 'it was killed while preparing it'}. See its log; please report it",
                         reason=Reason.INTERNAL,
                     )
                 await self._drive(run)
@@ -280,21 +310,16 @@ class Supervisor:
                 # The slot is free; the next event or resync offers a build again that a newer operator planned.
                 self._set_aside(raw, e)
                 return
-            except TransientError as e:
-                log.warning("build %s/%s: %s; retrying", namespace, name, e.message)
-                if self._went_well(began):
-                    tried = 0
             except Exception as e:
                 if self._went_well(began):
-                    tried, crashes = 0, 0
-                crashes += 1
-                # Of what is no error of ours only the type: its text may hold secrets.
-                why = str(e) if isinstance(e, SentinelError) else type(e).__name__
-                log.exception("build %s/%s: retrying", namespace, name)
-                await self._note_crashes(uid, crashes)
+                    failures = _Failures()
+                if failures.add(e):
+                    log.exception("build %s/%s: retrying", namespace, name)
+                    await self._note_crashes(uid, failures.crashes)
+                else:
+                    log.warning("build %s/%s: %s; retrying", namespace, name, e)
             self._park(uid, False)
-            tried += 1
-            await self._tools.clock.sleep(BACKOFF.pause(tried))
+            await self._tools.clock.sleep(BACKOFF.pause(failures.tried))
             try:
                 raw = await self._tools.kube.get(BUILDS, namespace=namespace, name=name)
                 self._tools.builds.offer(raw)
@@ -305,7 +330,9 @@ class Supervisor:
 
     def _set_aside(self, raw: dict[str, Any], why: SentinelError) -> None:
         """A build's task ends, and not because the build has ended."""
-        level = logging.INFO if isinstance(why, ParentPending) else logging.WARNING
+        # A Build that was deleted may be missed here before its deletion is heard of.
+        worrying = isinstance(why, (TakenOver, NewerPlan))
+        level = logging.WARNING if worrying else logging.INFO
         log.log(level, "build %s/%s: %s", *key_of(raw), why.message)
         if isinstance(why, ParentPending):
             self._pending[raw["metadata"]["uid"]] = raw, why

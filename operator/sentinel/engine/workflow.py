@@ -25,6 +25,7 @@ from sentinel.engine.status import without_blanks
 from sentinel.errors import (
     CancelledByUser,
     Conflict,
+    GoneError,
     InfrastructureError,
     InternalError,
     SentinelError,
@@ -35,7 +36,7 @@ from sentinel.kube.errors import AlreadyExists, ApiError, NotFound
 from sentinel.kube.events import Recorder
 from sentinel.kube.resources import BUILDS, WORKFLOW_RUNS
 from sentinel.plan.names import instance_label
-from sentinel.plan.refusals import classify_refusal, refused
+from sentinel.plan.refusals import FOREVER, classify_refusal, refused
 from sentinel.plan.workflow import RUN_UID_LABEL, asks_for, decide, owned_by, pipelines_of, summary
 from sentinel.resolver.client import raise_failure
 from sentinel.resolver.messages import WorkflowRequest
@@ -60,7 +61,10 @@ class Reconciler:
             return
         if raw["metadata"].get("deletionTimestamp"):
             return
-        await _One(self._tools, self._recorder, raw).go()
+        try:
+            await _One(self._tools, self._recorder, raw).go()
+        except GoneError as e:
+            log.info("%s", e.message)
 
     async def give_up(self, key: Key, why: str) -> None:
         """End a run that we failed with again and again."""
@@ -270,6 +274,8 @@ class _One:
             if e.status == 401:
                 raise TransientError(e.message) from e
             refusal = classify_refusal(e.status, e.text, refused(body))
+            if refusal.verdict == "wait" and refusal.grace < FOREVER:
+                raise  # counted: it may pass, and else it ends the run
             if refusal.verdict == "wait":
                 raise TransientError(refusal.message) from e
             return refusal.reason.error(refusal.message)
@@ -310,7 +316,10 @@ class _One:
             "spec": self._raw["spec"],
             "status": without_blanks(status),
         }
-        self._raw = await self._tools.kube.replace(WORKFLOW_RUNS, body, subresource="status")
+        try:
+            self._raw = await self._tools.kube.replace(WORKFLOW_RUNS, body, subresource="status")
+        except NotFound as e:
+            raise GoneError(f"WorkflowRun {self._run.namespace}/{self._run.name} is gone") from e
 
     def _say(self, reason: str, note: str, *, warn: bool = False) -> None:
         self._recorder.record(

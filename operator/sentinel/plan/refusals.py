@@ -21,6 +21,9 @@ FOREVER = float("inf")
 ACCOUNT_GRACE = 10.0
 """Seconds that a named service account may take to appear after a Build that was applied together with it."""
 
+RIGHTS_GRACE = 30.0
+"""Seconds until the API server must know our rights: one that has just started has not read them yet."""
+
 _QUOTA = re.compile(r"exceeded quota: (\S+?),")
 _UNLIMITED = re.compile(r"failed quota: \S+ must specify (.+)$", re.DOTALL)
 _MUST_SPECIFY = re.compile(r"([a-z./-]+) for: ([a-z0-9,-]+)")
@@ -122,7 +125,8 @@ def classify_refusal(status: int, text: str, of: Refused) -> Refusal:
             reason=Reason.INTERNAL,
             message=f"the operator is not allowed to create {of}: {text}. Upgrade the release's RBAC together with its "
             "image",
-            verdict="fail",
+            verdict="wait",
+            grace=RIGHTS_GRACE,
         )
     if status == 400 and "strict decoding error" in text and (unknown := _UNKNOWN.findall(text)):
         fields = ", ".join(_field_of_path(each, of) for each in unknown[:8])

@@ -54,7 +54,7 @@ class Shelf:
             return None
         path = self.directory / digest
         if await asyncio.to_thread(_sha256, path) != digest:
-            del self._sizes[digest]
+            self._sizes.pop(digest, None)
             return None
         return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ from sentinel.engine.attempt import Attempt
 from sentinel.engine.build import run_build
 from sentinel.engine.run import Run
 from sentinel.errors import Conflict, GoneError, NewerPlan
+from sentinel.kube.errors import NotFound, Unavailable
+from sentinel.kube.resources import Resource
 from sentinel.plan.model import VERSION
 from sentinel.plan.names import FINISHED_LABEL, AttemptId
 
@@ -105,6 +108,69 @@ async def test_a_pod_that_vanished_before_any_step_is_replaced(prepared: list[in
     assert server.created == [("pods", AttemptId("ns", "b", UID, 2).pod)]
     assert phase(server) == ("Succeeded", "Passed")
     assert server.build["status"]["pod"]["attempt"] == 2
+
+
+class Vanishing(Server):
+    """The attempt's pod is deleted while it is read, and the watch is faster than the answer."""
+
+    run: Run
+
+    async def get(
+        self, resource: Resource, *, name: str, namespace: str | None = None
+    ) -> dict[str, Any]:
+        raw = await super().get(resource, name=name, namespace=namespace)
+        if name in self.pods and name.endswith("-1"):
+            self.run.tools.pods.offer(self.pods.pop(name), deleted=True)
+        return raw
+
+    async def delete(self, resource: Resource, *, name: str, **_: Any) -> None:
+        with suppress(NotFound):
+            await super().delete(resource, name=name)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_pod_that_vanishes_while_it_is_read_is_lost_and_not_made_again(
+    prepared: list[int], begun: bool
+) -> None:
+    server = Vanishing(status_of(ready=True, begun=begun))
+    server.add_pod(plan())
+    server.run = run_of(server)
+    await run_build(server.run)
+    assert lost(server.run) == [(1, "PodDeleted", not begun)]
+    second = AttemptId("ns", "b", UID, 2).pod
+    assert server.created == ([] if begun else [("pods", second)])
+    assert phase(server) == (("Errored", "PodDeleted") if begun else ("Succeeded", "Passed"))
+
+
+class Cutting(Server):
+    """The first three writes of a status that says how the build ends get no answer."""
+
+    cuts = 3
+
+    async def replace(
+        self, resource: Resource, body: dict[str, Any], *, subresource: str = ""
+    ) -> dict[str, Any]:
+        ends = [c for c in body["status"]["conditions"] if c["type"] == "Succeeded"]
+        if self.cuts and ends[0]["status"] == "False":
+            self.cuts -= 1
+            raise Unavailable("the connection was cut")
+        return await super().replace(resource, body, subresource=subresource)
+
+
+async def test_why_a_build_ended_is_written_again_where_the_answer_was_lost(
+    prepared: list[int],
+) -> None:
+    """A second look at the pod could find that it is gone, and not that it was evicted."""
+    server = Cutting(status_of(ready=True, begun=True))
+    name = server.add_pod(plan())
+    evicted = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    status = server.pods[name]["status"]
+    server.pods[name]["status"] = {**status, "conditions": [*status["conditions"], evicted]}
+    server.boxes[name].open_for()
+    server.boxes[name].record("closed", pending=[], reason="Stopped")
+    await run_build(run_of(server))
+    assert server.cuts == 0
+    assert phase(server) == ("Errored", "PodEvicted")
 
 
 async def test_a_pod_that_vanished_after_steps_may_have_begun_is_not(prepared: list[int]) -> None:

@@ -15,7 +15,7 @@ from sentinel.api.build import PodStatus
 from sentinel.engine.attempt import Attempt
 from sentinel.engine.containers import kill_container, run_container
 from sentinel.engine.ourstep import Verdict
-from sentinel.kube.errors import Forbidden
+from sentinel.kube.errors import Forbidden, NotFound
 from sentinel.kube.resources import Resource
 from sentinel.plan.model import PlanStep
 from sentinel.resolver.messages import FactsAnswer, FactsRequest, ImageFound
@@ -173,6 +173,16 @@ async def test_a_container_that_the_namespace_forbids_fails_the_step() -> None:
 
     assert verdict.exit_code == 1
     assert 'violates PodSecurity "restricted:latest"' in verdict.message
+
+
+async def test_a_pod_that_goes_while_a_container_is_added_fails_the_step() -> None:
+    api = Api()
+    attempt = begin(api)
+    api.refusal = NotFound("no pod")
+
+    verdict = await run_container(attempt, step("docker-run", "db", image="redis"))
+
+    assert verdict == Verdict(1, "the build's pod is gone")
 
 
 async def test_nothing_is_added_to_a_pod_that_took_the_place_of_ours() -> None:

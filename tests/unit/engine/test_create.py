@@ -24,6 +24,7 @@ from sentinel.errors import (
 from sentinel.kube.errors import AlreadyExists, from_status
 from sentinel.kube.resources import CONFIG_MAPS, PODS, Resource
 from sentinel.plan.model import PlanImage
+from sentinel.plan.refusals import RIGHTS_GRACE
 
 QUOTA = 'configmaps "c" is forbidden: exceeded quota: few, requested: count/configmaps=1'
 TOO_SMALL = (
@@ -108,6 +109,24 @@ async def test_an_account_that_appears_late_is_waited_for(account: str, passes: 
             await create(run, PODS, body("Pod"), within=900)
         assert caught.value.reason is Reason.SERVICE_ACCOUNT_MISSING
         assert clock.elapsed < 20
+
+
+@pytest.mark.parametrize(("times", "passes"), [(3, True), (9, False)])
+async def test_a_right_that_the_server_has_not_read_yet_is_waited_for(
+    times: int, passes: bool
+) -> None:
+    """An API server that has just started."""
+    text = 'pods is forbidden: User "system:serviceaccount:s:o" cannot create resource "pods"'
+    clock = Hasty()
+    run = run_of(Refusing(*(no(403, text) for _ in range(times))), clock=clock)
+
+    if passes:
+        assert await create(run, PODS, body("Pod"), within=900) == body("Pod")
+        return
+    with pytest.raises(InfrastructureError) as caught:
+        await create(run, PODS, body("Pod"), within=900)
+    assert caught.value.reason is Reason.INTERNAL
+    assert RIGHTS_GRACE <= clock.elapsed < 2 * RIGHTS_GRACE
 
 
 async def test_refused_resources_are_tried_without_our_defaults() -> None:

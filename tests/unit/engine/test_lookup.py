@@ -16,8 +16,16 @@ from sentinel.engine.lookup import architecture_of
 from sentinel.engine.run import Run
 from sentinel.errors import InternalError, UserError
 from sentinel.image.dockerconfig import Credential
-from sentinel.plan.model import ImageFacts, PlanSource
-from sentinel.resolver.messages import FactsAnswer, FactsRequest, ImageFound, ImageWanted
+from sentinel.plan.model import ImageFacts, PlanSource, StepFacts
+from sentinel.resolver.messages import (
+    FactsAnswer,
+    FactsRequest,
+    ImageFound,
+    ImageWanted,
+    KnownStep,
+    StepFound,
+)
+from sentinel.resolver.shelf import Known
 from sentinel.settings import Settings, StepSettings
 
 DIGEST = "sha256:" + "a" * 64
@@ -167,6 +175,42 @@ async def test_a_resolver_that_keeps_what_it_was_not_given_is_not_believed() -> 
 
     with pytest.raises(InternalError):
         await find(run_with(), Liar(), Box(id="debian:12"))
+
+
+async def test_what_another_build_finds_meanwhile_does_not_change_an_answer() -> None:
+    """A step was published again: the other Build notes that while this one waits for an answer to what it sent."""
+    known = Known()
+    old, new = (
+        KnownStep(
+            registry="r", owner="acme", name="hi", version="1.0.0", mark=mark, digest=mark * 64
+        )
+        for mark in ("a", "b")
+    )
+    known.keep_step("ns", old, StepFacts(version="1.0.0", digest=old.digest))
+
+    class Slow:
+        async def facts(self, request: FactsRequest) -> FactsAnswer:
+            assert request.known_steps == (old,)
+            known.keep_step("ns", new, StepFacts(version="1.0.0", digest=new.digest))
+            found = StepFound(owner="acme", name="hi", digest=old.digest, kept=True)
+            return FactsAnswer(steps=(found,))
+
+    run = run_with(local=True)
+    run.tools = replace(run.tools, known=known, shelf=cast(Any, Full()))
+    config = load(b"box: x\nbuild:\n  steps:\n    - acme/hi\n").config
+    assert config is not None
+    steps = config.pipelines["build"].steps
+    _, facts = await lookup_of(run).find_facts(
+        cast(Any, Slow()), images=[Box(id="x")], logins={}, steps=steps, source=SOURCE
+    )
+    assert [each.digest for each in facts.values()] == [old.digest]
+
+
+class Full:
+    """A shelf that has every archive."""
+
+    def has(self, digest: str) -> bool:
+        return True
 
 
 @pytest.mark.parametrize(

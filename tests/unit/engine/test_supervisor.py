@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -16,8 +17,16 @@ from sentinel.api.build import BuildStatus
 from sentinel.api.reasons import Reason
 from sentinel.engine.board import Board
 from sentinel.engine.run import Run, Tools
-from sentinel.engine.supervisor import MOST_CRASHES, Supervisor
-from sentinel.errors import GoneError, InternalError, NewerPlan, SentinelError, TransientError
+from sentinel.engine.supervisor import MOST_CRASHES, MOST_REFUSALS, Supervisor
+from sentinel.errors import (
+    GoneError,
+    InternalError,
+    NewerPlan,
+    SentinelError,
+    TakenOver,
+    TransientError,
+)
+from sentinel.kube.errors import Forbidden
 from sentinel.kube.resources import BUILDS, CONFIG_MAPS, SECRETS, Resource
 from sentinel.plan.names import FINISHED_LABEL, PLAN_ANNOTATION, AttemptId
 from sentinel.plan.seal import seal_plan, sign_object
@@ -308,6 +317,60 @@ async def test_a_build_that_is_another_s_is_let_go(world: Any) -> None:
     assert await w.settle() == ["a"]
     assert len(w.supervisor._active) == 0
     assert w.clock.slept == []
+
+
+@pytest.mark.parametrize(("error", "loud"), [(GoneError, False), (TakenOver, True)])
+async def test_a_build_that_was_deleted_is_not_a_warning_and_a_second_operator_is(
+    world: Any, caplog: pytest.LogCaptureFixture, error: type[SentinelError], loud: bool
+) -> None:
+    """A write that finds the Build deleted may come before the watch says so."""
+    caplog.set_level(logging.INFO)
+    w = world()
+    w.errors["a"] = [error("Build ns/a is gone")]
+    w.supervisor.offer(build("a"))
+    await w.settle()
+    assert "ns/a is gone" in caplog.text
+    assert any(each.levelno >= logging.WARNING for each in caplog.records) is loud
+
+
+async def test_a_build_that_is_gone_before_it_is_shown_as_queued_is_not_a_warning(
+    world: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    w = world(limit=1)
+
+    async def queue(run: Run) -> None:
+        raise GoneError("Build ns/b is gone")
+
+    w.supervisor._queue = queue
+    w.supervisor.offer(build("a"))
+    w.supervisor.offer(build("b"))
+    await w.settle()
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+async def test_an_api_server_that_does_not_know_our_roles_yet_is_not_our_mistake(
+    world: Any,
+) -> None:
+    w = world()
+    w.errors["a"] = [Forbidden("pods is forbidden", status=403)] * MOST_REFUSALS
+    w.kube.builds["a"] = build("a", version=2)
+    w.supervisor.offer(build("a"))
+    await w.settle()
+    assert len(w.started) == MOST_REFUSALS + 1
+    assert w.started[-1].invalid is None
+    assert w.started[-1].writer.status.crashes is None
+
+
+async def test_a_right_that_stays_missing_ends_the_build_and_says_which(world: Any) -> None:
+    w = world()
+    w.errors["a"] = [Forbidden("pods is forbidden", status=403)] * (MOST_REFUSALS + MOST_CRASHES)
+    w.kube.builds["a"] = build("a", version=2)
+    w.supervisor.offer(build("a"))
+    for _ in range(3):
+        await w.settle()
+    problem = w.started[-1].invalid
+    assert isinstance(problem, InternalError)
+    assert "pods is forbidden" in problem.message
 
 
 async def test_a_build_that_a_newer_operator_planned_frees_its_slot_until_it_is_offered_again(

@@ -386,6 +386,21 @@ async def test_what_the_api_server_denies(text: str, phase: str) -> None:
     assert await w.go() == ["run-1-build"]
 
 
+async def test_a_right_that_the_server_does_not_know_yet_fails_no_pipeline() -> None:
+    text = 'builds is forbidden: User "system:serviceaccount:s:o" cannot create resource "builds"'
+    w = World()
+    w.failing["create"] = [Forbidden(text, status=403, text=text)]
+    with pytest.raises(Forbidden):
+        await w.go()
+    assert await w.go() == ["run-1-build"]
+
+
+async def test_a_run_that_is_deleted_while_it_is_looked_at_is_let_go() -> None:
+    w = World()
+    w.failing["replace"] = [NotFound("no run")]
+    assert await w.go() == []
+
+
 async def test_env_files_come_with_the_answer() -> None:
     text = YML.replace("      - name: build\n", "      - name: build\n        envFile: E\n")
     w = World()

@@ -8,7 +8,13 @@ import pytest
 
 from sentinel.api.reasons import Reason
 from sentinel.plan.observe import observe
-from sentinel.plan.refusals import FOREVER, Refused, classify_refusal, refused
+from sentinel.plan.refusals import (
+    FOREVER,
+    RIGHTS_GRACE,
+    Refused,
+    classify_refusal,
+    refused,
+)
 from sentinel.plan.start import why_not_started
 
 POD = Refused(
@@ -101,8 +107,8 @@ TOO_SMALL = (
             'roles.rbac.authorization.k8s.io "r" is forbidden: User "system:serviceaccount:s:sentinel-operator" cannot '
             'create resource "roles" in API group "rbac.authorization.k8s.io" in the namespace "a"',
             Reason.INTERNAL,
-            "fail",
-            0.0,
+            "wait",
+            RIGHTS_GRACE,
             False,
         ),
     ],
