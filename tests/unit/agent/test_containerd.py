@@ -150,6 +150,27 @@ async def test_a_dead_agents_box_that_is_still_being_paused_is_thawed_when_it_is
     assert (fake.task, fake.leases) == (2, {})
 
 
+@pytest.mark.parametrize("state", [2, 4])
+async def test_a_state_that_containerd_does_not_know_is_asked_for_again(state: int) -> None:
+    """On a busy node the shim does not answer in time, and containerd says UNKNOWN: the box has not ended."""
+    fake = FakeContainerd(labels=LABELS, task=2)
+
+    class Clock(Hasty):
+        async def sleep(self, seconds: float) -> None:
+            fake.task = state
+            await super().sleep(seconds)
+
+    async with runtime(fake, clock=Clock()) as containerd:
+        box = await containerd.locate(identity())
+        if state == 2:
+            fake.task = 0
+        async with containerd.frozen(box, commit="c1"):
+            assert fake.task == 4
+            # The next to be asked is whether it is paused.
+            fake.task = 0 if state == 4 else 4
+        assert (fake.task, fake.leases) == (2, {})
+
+
 async def test_a_box_whose_pausing_does_not_end_keeps_its_note() -> None:
     fake = FakeContainerd(task=5, leases={"sentinel-c1": {COMMIT_LABEL: "c1", CONTAINER_LABEL: ID}})
     async with runtime(fake, clock=Hasty()) as containerd:

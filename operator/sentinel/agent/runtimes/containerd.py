@@ -32,6 +32,7 @@ from sentinel.agent.runtimes.containerd_api import (
     TASK_PAUSED,
     TASK_PAUSING,
     TASK_RUNNING,
+    TASK_UNKNOWN,
     Containerd,
 )
 from sentinel.agent.runtimes.freezing import COMMIT_LABEL, Note, State
@@ -249,6 +250,11 @@ class ContainerdRuntime:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return State.OTHER
             raise _failure("asking for the box's state", error) from error
+        if status == TASK_UNKNOWN:
+            # containerd gives the container's shim two seconds to answer, and then makes no error of it.
+            raise RuntimeFailure(
+                "containerd could not find out the box's state: its shim did not answer in time"
+            )
         return _STATES.get(status, State.OTHER)
 
     async def pause(self, container: str) -> None:

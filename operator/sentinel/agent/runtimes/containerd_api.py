@@ -74,7 +74,7 @@ _SCALARS = {
     "uint32": descriptor_pb2.FieldDescriptorProto.TYPE_UINT32,
 }
 
-TASK_RUNNING, TASK_PAUSED, TASK_PAUSING = 2, 4, 5
+TASK_UNKNOWN, TASK_RUNNING, TASK_PAUSED, TASK_PAUSING = 0, 2, 4, 5
 
 
 class Containerd:
