@@ -20,7 +20,8 @@ LOOK_AGAIN = 120.0
 """Seconds after which a Build that waits is looked at without news."""
 
 MOST_NEWS = 4096
-"""How many Builds are remembered of which there was news: it may be what the one waits for that is about to be held."""
+"""How many Builds are remembered of which there was news: it may be what those wait for that are about to be held. And
+how many of those that have heard of some."""
 
 
 @dataclass
@@ -37,7 +38,12 @@ class Held:
         self._release = release
         self._waiting: dict[str, _Waiting] = {}
         self._by_key: dict[Key, set[str]] = {}
-        self._news: OrderedDict[Key, None] = OrderedDict()
+        self._count = 0
+        self._news: OrderedDict[Key, int] = OrderedDict()
+        """The number of the last news of a Build. Several may wait for it, each with a moment of its own between its
+        look and `hold`."""
+        self._heard: OrderedDict[str, int] = OrderedDict()
+        """The number of the last news when a Build was held, or let go: by uid."""
 
     def __contains__(self, uid: str) -> bool:
         return uid in self._waiting
@@ -46,7 +52,8 @@ class Held:
         """Keep a Build until there is news of Build `on`, or `within` seconds have passed."""
         uid = raw["metadata"]["uid"]
         self.drop(uid)
-        soon = self._news.pop(on, self) is None
+        soon = self._news.get(on, 0) > self._heard.get(uid, 0)
+        self._hear(uid)
         delay = 0.0 if soon else min(within, LOOK_AGAIN * random.uniform(0.8, 1.2))  # noqa: S311
         loop = asyncio.get_running_loop()
         timer = loop.call_later(max(0.0, delay), self._let_go, uid)
@@ -60,14 +67,20 @@ class Held:
     def news(self, raw: dict[str, Any]) -> None:
         """A Build has appeared, ended, or is gone: drive those that wait for it."""
         key = key_of(raw)
-        waiting = sorted(self._by_key.get(key, ()))
-        for uid in waiting:
+        self._count += 1
+        self._news[key] = self._count
+        self._news.move_to_end(key)
+        if len(self._news) > MOST_NEWS:
+            self._news.popitem(last=False)
+        for uid in sorted(self._by_key.get(key, ())):
+            self._hear(uid)
             self._let_go(uid)
-        if not waiting:
-            self._news[key] = None
-            self._news.move_to_end(key)
-            if len(self._news) > MOST_NEWS:
-                self._news.popitem(last=False)
+
+    def _hear(self, uid: str) -> None:
+        self._heard[uid] = self._count
+        self._heard.move_to_end(uid)
+        if len(self._heard) > MOST_NEWS:
+            self._heard.popitem(last=False)
 
     def drop(self, uid: str) -> bool:
         """Forget a Build. Whether it was held."""

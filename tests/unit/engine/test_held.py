@@ -106,6 +106,52 @@ async def test_news_that_came_while_it_looked_is_not_missed(world: Any) -> None:
     assert await w.settle() == ["a", "a"]
 
 
+async def test_news_that_came_while_several_looked_is_missed_by_none(world: Any) -> None:
+    w = world()
+    both = asyncio.Event()
+
+    async def drive(run: Any) -> None:
+        w.started.append(run)
+        if len(w.started) <= 2:
+            if len(w.started) == 2:
+                w.supervisor.gone(finished("p"))
+                both.set()
+            await both.wait()
+            raise pending()
+        await run.may_end.wait()
+
+    w.supervisor._drive = drive
+    w.supervisor.offer(build("a"))
+    w.supervisor.offer(build("b"))
+    assert sorted(await w.settle()) == ["a", "a", "b", "b"]
+
+
+async def test_news_reaches_one_that_looks_and_one_that_waits(world: Any) -> None:
+    w = world()
+
+    async def drive(run: Any) -> None:
+        w.started.append(run)
+        if run.name == "b" and len(w.started) == 2:
+            w.supervisor.gone(finished("p"))
+        if len(w.started) <= 2:
+            raise pending()
+        await run.may_end.wait()
+
+    w.supervisor._drive = drive
+    w.supervisor.offer(build("a"))
+    assert await w.settle() == ["a"]
+    w.supervisor.offer(build("b"))
+    assert sorted(await w.settle()) == ["a", "a", "b", "b"]
+
+
+async def test_old_news_drives_it_once(world: Any) -> None:
+    w = world()
+    w.supervisor.gone(finished("p"))
+    w.errors["a"] = [pending(), pending(), pending()]
+    w.supervisor.offer(build("a"))
+    assert await w.settle() == ["a", "a"]
+
+
 async def test_it_is_looked_at_again_when_its_time_is_over(world: Any) -> None:
     w = world()
     w.errors["a"] = [pending(within=0.01)]
