@@ -131,10 +131,15 @@ async def _one(here: World, store: FaultyStore, name: str, case: Case, url: str)
     began = time.monotonic()
     store.faults.append(case.fault)
     ending = asyncio.create_task(_remove(store, case.fault, after=case.seconds or WITHIN))
-    raw = await made.until(_finished, seconds=WITHIN)
+    try:
+        raw = await made.until(_finished, seconds=WITHIN)
+    except TimeoutError as e:
+        # It counts as wrong; what the others did is worth knowing.
+        return {"ended": "not", "reason": str(e), "output": "", "logs": "", "pod": "kept"}
+    finally:
+        ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
     seconds = time.monotonic() - began
-    ending.cancel()
-    await asyncio.gather(ending, return_exceptions=True)
     found = await asyncio.to_thread(_stored, here.lab, raw)
     return {
         "ended": raw["status"]["phase"],
