@@ -124,6 +124,16 @@ class Policy:
             self.check(address, host=host, port=port)
         return addresses
 
+    def check_proxied(self, host: str, port: int) -> None:
+        """The same for a server that a proxy connects to. A name that has no address here is for the proxy to resolve.
+
+        The proxy resolves the others as well, perhaps to something else: it has to have rules of its own. Blocking.
+        """
+        try:
+            self.resolve(host, port)
+        except Unresolved:
+            return
+
     def check_name(self, host: str, port: int) -> None:
         """Denied for names that mean this machine whatever a name server answers, and for refused literals."""
         name = host.lower().rstrip(".")

@@ -376,3 +376,82 @@ def test_the_network_policies_let_in_what_tests_and_scrapes(lab: Lab, tmp_path: 
     first, second = found["NetworkPolicy", "x-sentinel-operator"]["spec"]["ingress"]
     assert second == scrape
     assert first["from"][0]["podSelector"]["matchLabels"].items() <= test.items()
+
+
+def environment_of(found: Manifests, kind: str, name: str, container: str) -> dict[str, Any]:
+    """The variables of a container, each with its value or where it comes from."""
+    spec = found[kind, name]["spec"]
+    if kind == "CronJob":
+        spec = spec["jobTemplate"]["spec"]
+    (chosen,) = (c for c in spec["template"]["spec"]["containers"] if c["name"] == container)
+    names = [each["name"] for each in chosen["env"]]
+    assert len(names) == len(set(names)), (
+        "server-side apply refuses a list with the same name twice"
+    )
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in chosen["env"]}
+
+
+OUTBOUND = {
+    "operator": ("Deployment", "x-sentinel-operator"),
+    "resolver": ("Deployment", "x-sentinel-operator"),
+    "agent": ("DaemonSet", "x-sentinel-agent"),
+    "reporter": ("Deployment", "x-sentinel-reporter"),
+    "results": ("Deployment", "x-sentinel-results"),
+    "prune": ("CronJob", "x-sentinel-prune"),
+}
+"""The containers that connect to servers outside the cluster."""
+
+
+def test_one_authority_and_one_proxy_reach_every_container(lab: Lab, tmp_path: Path) -> None:
+    everything = merged(EVERYTHING, {"retention": {"prune": {"enabled": True}}})
+    plain = render(lab, tmp_path, everything)
+    proxies = {"http": "http://plain:3128", "https": "http://secure:3128"}
+    direct = "localhost,127.0.0.1,169.254.169.254,169.254.170.2,169.254.170.23,.svc,.cluster.local"
+    found = render(lab, tmp_path, merged(everything, {"ca": "PEM", "proxy": proxies}))
+    named = {"caConfigMap": "authorities", "proxy": {**proxies, "existingSecret": "proxy-login"}}
+    secret = render(lab, tmp_path, merged(everything, named))
+    for container, (kind, name) in OUTBOUND.items():
+        known = environment_of(plain, kind, name, container)
+        assert not {"http_proxy", "https_proxy", "no_proxy", "SENTINEL_CA"} & known.keys()
+
+        known = environment_of(found, kind, name, container)
+        assert (known["http_proxy"], known["https_proxy"]) == tuple(proxies.values())
+        assert known["no_proxy"] == direct
+        # The resolver is sent the authorities with each request.
+        assert known.get("SENTINEL_CA", "PEM") == "PEM"
+        assert ("SENTINEL_CA" in known) == (container != "resolver")
+
+        known = environment_of(secret, kind, name, container)
+        for scheme in ("http", "https"):
+            assert known[f"{scheme}_proxy"] == {
+                "secretKeyRef": {"name": "proxy-login", "key": scheme, "optional": True}
+            }
+        if container != "resolver":
+            reference = {"configMapKeyRef": {"name": "authorities", "key": "ca.crt"}}
+            assert known["SENTINEL_CA"] == reference
+    # Of the Secret build pods know nothing.
+    assert variables(secret)["SENTINEL_PROXY__HTTPS"] == "http://secure:3128"
+
+
+def test_a_variable_of_extra_env_takes_the_place_of_the_proxys(lab: Lab, tmp_path: Path) -> None:
+    values = {
+        "proxy": {"https": "http://secure:3128"},
+        "resolver": {"extraEnv": [{"name": "HTTPS_PROXY", "value": "http://other:1"}]},
+        "operator": {"extraEnv": [{"name": "no_proxy", "value": "*"}]},
+    }
+    found = render(lab, tmp_path, values)
+    resolver = environment_of(found, "Deployment", "x-sentinel-operator", "resolver")
+    assert (resolver.get("https_proxy"), resolver["HTTPS_PROXY"]) == (None, "http://other:1")
+    operator = environment_of(found, "Deployment", "x-sentinel-operator", "operator")
+    assert (operator["https_proxy"], operator["no_proxy"]) == ("http://secure:3128", "*")
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [{"https": "http://u:p@proxy:3128"}, {"http": "https://proxy:3128"}, {"noProxy": ["a,b"]}],
+)
+def test_a_proxy_with_a_login_or_of_another_kind_is_refused(
+    lab: Lab, tmp_path: Path, proxy: dict[str, Any]
+) -> None:
+    with pytest.raises(AssertionError, match="proxy"):
+        render(lab, tmp_path, {"proxy": proxy})

@@ -153,6 +153,40 @@ subjects:
 {{- end }}
 {{- end }}
 
+{{- /* The authorities of your own. */ -}}
+{{- define "sentinel.caEnv" -}}
+{{- if .Values.caConfigMap }}
+- name: SENTINEL_CA
+  valueFrom: {configMapKeyRef: {name: {{ .Values.caConfigMap }}, key: ca.crt}}
+{{- else if .Values.ca }}
+- {name: SENTINEL_CA, value: {{ .Values.ca | quote }}}
+{{- end }}
+{{- end }}
+
+{{- /* The proxies of a container of ours, as variables that programs know. `extraEnv` is the container's own, whose variables
+go before them. Metadata services are link-local: AWS's libraries ask them for credentials. */ -}}
+{{- define "sentinel.proxyEnv" -}}
+{{- $own := list }}
+{{- range .extraEnv }}{{ $own = append $own (lower .name) }}{{ end }}
+{{- $proxy := .root.Values.proxy }}
+{{- range $scheme := list "http" "https" }}
+{{- $name := printf "%s_proxy" $scheme }}
+{{- if has $name $own }}
+{{- else if $proxy.existingSecret }}
+- name: {{ $name }}
+  valueFrom: {secretKeyRef: {name: {{ $proxy.existingSecret }}, key: {{ $scheme }}, optional: true}}
+{{- else }}
+{{- with get $proxy $scheme }}
+- {name: {{ $name }}, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and (or $proxy.existingSecret $proxy.http $proxy.https) (not (has "no_proxy" $own)) }}
+{{- $metadata := list "localhost" "127.0.0.1" "169.254.169.254" "169.254.170.2" "169.254.170.23" }}
+- {name: no_proxy, value: {{ concat $metadata $proxy.noProxy | join "," | quote }}}
+{{- end }}
+{{- end }}
+
 {{- define "sentinel.sourceCAEnv" -}}
 {{- if .Values.source.caConfigMap -}}
 - name: SENTINEL_SOURCE__CA

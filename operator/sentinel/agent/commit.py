@@ -225,6 +225,7 @@ async def _pusher(
                 credentials=keychain,
                 insecure=images.insecure_registries,
                 policy=tools.settings.registry_policy(),
+                ca=tools.settings.ca,
             )
         )
         for keychain in (push, pull)

@@ -154,6 +154,7 @@ class _Prune:
             credentials=_logins(rules.docker_config),
             insecure=settings.images.insecure_registries,
             policy=policy,
+            ca=settings.ca,
         ) as client:
             found: dict[str, tuple[Reference, list[Candidate]]] = {}
             for each in repositories:

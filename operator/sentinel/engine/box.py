@@ -133,8 +133,16 @@ async def _open(attempt: Attempt) -> None:
         attempt.report.noticed(message="; ".join(resolved.warnings))
     try:
         store = attempt.tools.store is not None
-        ca = attempt.tools.settings.store.ca
-        await session.open(open_message(attempt.plan, resolved, store=store, ca=ca))
+        settings = attempt.tools.settings
+        await session.open(
+            open_message(
+                attempt.plan,
+                resolved,
+                store=store,
+                ca=settings.store.ca,
+                proxy=settings.store_proxy(),
+            )
+        )
     except RequestRefused as e:
         if e.code == "PrepareFailed":
             remedy = (

@@ -113,8 +113,14 @@ def first_failure(steps: Sequence[PlanStep], state: SessionState) -> PlanStep | 
     return None
 
 
-def open_message(plan: Plan, environment: ResolvedEnvironment, *, store: bool, ca: str) -> Open:
-    """What opens the box for the plan's attempt. `store`: logs get URLs of an object store; `ca` is its authority."""
+def open_message(
+    plan: Plan, environment: ResolvedEnvironment, *, store: bool, ca: str = "", proxy: str = ""
+) -> Open:
+    """What opens the box for the plan's attempt.
+
+    `store`: logs get URLs of an object store; `ca` is its authority, `proxy` the way to it, whatever the image and the
+    build's variables name.
+    """
     return Open(
         build=plan.uid,
         attempt=plan.attempt,
@@ -142,6 +148,7 @@ def open_message(plan: Plan, environment: ResolvedEnvironment, *, store: bool, c
         ),
         store=store,
         ca=ca,
+        proxy=proxy,
     )
 
 

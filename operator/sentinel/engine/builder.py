@@ -24,6 +24,7 @@ from sentinel.plan.names import (
     UID_LABEL,
     label_value,
 )
+from sentinel.plan.pod import proxies
 from sentinel.settings import Settings
 
 Object = dict[str, Any]
@@ -89,6 +90,7 @@ def make_builder(
         "dest": CONTEXT_DIR,
         # Our own store, which may be a Service of the cluster.
         "network": _ANYWHERE.to_json(),
+        **({"ca": settings.store.ca} if settings.store.ca else {}),
     }
     data = {
         "fetch": json.dumps(fetch),
@@ -163,7 +165,7 @@ def _context(name: str, settings: Settings) -> Object:
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": [PYTHON, "-I", "-m", "sentinel.source.fetch"],
-        "env": [_from_secret(FETCH_VARIABLE, name, "fetch")],
+        "env": [_from_secret(FETCH_VARIABLE, name, "fetch"), *proxies(settings)],
         "volumeMounts": [
             {"name": "context", "mountPath": "/context"},
             {"name": "tmp", "mountPath": TMP_DIR},

@@ -121,6 +121,7 @@ async def _copy(attempt: Attempt, push: Push) -> str:
         insecure_registries=tuple(settings.images.insecure_registries),
         default_registry=settings.images.default_registry,
         registries=settings.registry_policy().to_json(),
+        registries_ca=settings.ca,
     )
     resolver = attempt.tools.resolver
     async with resolver.session(

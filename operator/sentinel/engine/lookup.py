@@ -257,6 +257,7 @@ class Lookup:
             ca=settings.source.ca,
             network=settings.network.policy().to_json(),
             registries=settings.registry_policy().to_json(),
+            registries_ca=settings.ca,
         )
 
     async def _project(

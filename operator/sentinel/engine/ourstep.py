@@ -74,7 +74,8 @@ async def step_environment(attempt: Attempt, step: PlanStep) -> dict[str, str]:
 async def exchanged(attempt: Attempt, login: Credential | EcrKeys) -> Credential:
     """A login as a registry takes it: Amazon's keys are exchanged for a password."""
     if isinstance(login, EcrKeys):
-        return await ecr_login(login, policy=attempt.tools.settings.registry_policy())
+        settings = attempt.tools.settings
+        return await ecr_login(login, policy=settings.registry_policy(), ca=settings.ca)
     return login
 
 

@@ -48,7 +48,8 @@ async def logins(run: Run, wanted: WantedImages) -> dict[str, Credential]:
         keys = _amazon(box, reference, values)
         login = login_of(box, values=values)
         if keys is not None:
-            login = await ecr_login(keys, policy=run.tools.settings.registry_policy())
+            settings = run.tools.settings
+            login = await ecr_login(keys, policy=settings.registry_policy(), ca=settings.ca)
         if login is not None:
             found[reference.name] = login
     return found

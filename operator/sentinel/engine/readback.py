@@ -56,6 +56,7 @@ async def _compare(attempt: Attempt, ended: ImageCommit, *, wanted_by: str) -> s
         insecure_registries=tuple(settings.insecure_registries),
         default_registry=settings.default_registry,
         registries=attempt.tools.settings.registry_policy().to_json(),
+        registries_ca=attempt.tools.settings.ca,
     )
     resolver = attempt.tools.resolver
     async with resolver.session(

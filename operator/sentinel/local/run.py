@@ -250,7 +250,7 @@ class LocalRun:
         return outcome
 
     async def _open(self, session: Session, planned: Planned) -> None:
-        message = open_message(planned.plan, planned.environment, store=False, ca="")
+        message = open_message(planned.plan, planned.environment, store=False)
         restored = Copy(source=FETCHED_CACHE, target=CACHE_DIR)
         try:
             await session.open(replace(message, copies=(*message.copies, restored)))

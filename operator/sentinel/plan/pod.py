@@ -213,6 +213,8 @@ class _Spec:
                 "entries": CACHE_ENTRIES,
                 "seconds": CACHE_RESTORED_WITHIN,
             }
+            if proxy := self.settings.store_proxy():
+                fetch["cache"]["proxy"] = proxy
         if self.settings.store.ca and (steps or self.plan.cache.size or self.plan.source.outputs):
             fetch["storeCa"] = self.settings.store.ca  # public as well
         fetch |= self.plan.source.fetched
@@ -234,7 +236,7 @@ class _Spec:
             # The kubelet expands $(NAME) in values: a branch may be called that.
             "env": [
                 {"name": FETCH_VARIABLE, "value": exact(json.dumps(fetch, sort_keys=True))},
-                *_proxies(self.settings),
+                *proxies(self.settings),
             ],
             "volumeMounts": mounts,
             "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -272,6 +274,7 @@ class _Spec:
         aliases += [name for name in container_aliases(self.plan) if name not in aliases]
         secrets = dict.fromkeys(
             (
+                *self.settings.image_pull_secrets,
                 *self.plan.image.pull_secrets,
                 *(ref.name for ref in said.image_pull_secrets),
                 *container_secrets(self.plan, self.build),
@@ -302,8 +305,8 @@ def _tools(settings: Settings) -> Object:
     }
 
 
-def _proxies(settings: Settings) -> list[Object]:
-    """The proxies as git wants them: in lower case, past none but those the operator names."""
+def proxies(settings: Settings) -> list[Object]:
+    """The proxies of the fetcher, as variables: those of the settings, whatever the Build sets for its steps."""
     proxy = settings.proxy
     values = {"http_proxy": proxy.http, "https_proxy": proxy.https}
     if any(values.values()):

@@ -37,7 +37,7 @@ class RegistryClient:
     """Talks to all registries of one keychain.
 
     `insecure` are host or host:port of registries that speak plain http; loopback always does. `policy` says which
-    addresses may be connected to, None for all.
+    addresses may be connected to, None for all. `ca`: certificates (PEM) of authorities besides the system's.
     """
 
     def __init__(
@@ -47,9 +47,10 @@ class RegistryClient:
         insecure: Sequence[str] = (),
         patience: Patience = DEFAULT_PATIENCE,
         policy: Policy | None = None,
+        ca: str = "",
     ) -> None:
         self._transport = Transport(
-            credentials=credentials, insecure=insecure, patience=patience, policy=policy
+            credentials=credentials, insecure=insecure, patience=patience, policy=policy, ca=ca
         )
 
     async def __aenter__(self) -> Self:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from sentinel.api.reasons import Reason
+from sentinel.egress import proxies_for
 from sentinel.errors import InfrastructureError, UserError
 from sentinel.image.dockerconfig import Credential
 from sentinel.network import Denied, Policy, Unresolved
 from sentinel.plan.logins import ecr_host
 from sentinel.text import printable
+from sentinel.trust import bundle
 
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -53,15 +56,15 @@ class EcrKeys:
         return ecr_host(self.registry_id, self.region)
 
 
-async def ecr_login(keys: EcrKeys, *, policy: Policy) -> Credential:
-    """User and password for the registry.
+async def ecr_login(keys: EcrKeys, *, policy: Policy, ca: str = "") -> Credential:
+    """User and password for the registry. `ca`: certificates (PEM) of authorities besides the system's.
 
     Raises UserError: ImageAuthFailed where Amazon denies it, RegistryNotAllowed where the policy denies the connection;
     InfrastructureError(RegistryUnavailable).
     """
     try:
         async with asyncio.timeout(_CALL_SECONDS):
-            token = await asyncio.to_thread(_token, keys, policy)
+            token = await asyncio.to_thread(_token, keys, policy, ca)
     except TimeoutError:
         raise _unavailable(keys, f"no answer within {_CALL_SECONDS:g} s") from None
     try:
@@ -73,23 +76,32 @@ async def ecr_login(keys: EcrKeys, *, policy: Policy) -> Credential:
     return Credential(username=username, password=password)
 
 
-def _token(keys: EcrKeys, policy: Policy) -> str:
+def _token(keys: EcrKeys, policy: Policy, ca: str) -> str:
     # 0.2 s and 20 MB that only builds with such keys should pay.
     import boto3  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    from botocore.httpsession import where  # noqa: PLC0415
 
-    limits = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 3})
+    endpoint = (
+        os.environ.get("AWS_ENDPOINT_URL_ECR") or f"https://api.ecr.{keys.region}.amazonaws.com"
+    )
+    proxies = proxies_for(endpoint)
+    limits = Config(
+        connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 3}, proxies=proxies
+    )
     client: Any = boto3.session.Session().client(
         "ecr",
         region_name=keys.region,
         aws_access_key_id=keys.access_key,
         aws_secret_access_key=keys.secret_key,
+        verify=bundle(ca, where()) if ca.strip() else None,
         config=limits,
     )
     try:
         place = urlsplit(client.meta.endpoint_url)
-        policy.resolve(place.hostname or "", place.port or 443)
+        check = policy.check_proxied if proxies else policy.resolve
+        check(place.hostname or "", place.port or 443)
         answer = client.get_authorization_token()
         return str(answer["authorizationData"][0]["authorizationToken"])
     except Denied as error:

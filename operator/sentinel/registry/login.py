@@ -6,7 +6,7 @@ Not here: when to log in (`transport.py`), and the form of challenges and tokens
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
 
@@ -25,14 +25,13 @@ class Logins:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        request: Callable[..., Awaitable[aiohttp.ClientResponse]],
         *,
         credentials: Keychain,
         is_insecure: Callable[[Reference], bool],
-        check: Callable[[str], None],
     ) -> None:
-        self._check = check
-        self._session = session
+        """`request` sends one request without following redirects (`hosts.Connections`)."""
+        self._request = request
         self._credentials = credentials
         self._is_insecure = is_insecure
         self._challenges: dict[str, Challenge] = {}
@@ -79,7 +78,6 @@ class Logins:
                 f"{challenge.realm[:100]!r}",
                 reason=Reason.IMAGE_AUTH_FAILED,
             )
-        self._check(challenge.realm)
         status, body = await self._ask(scopes, challenge, credential)
         if status in TRY_AGAIN:
             raise aiohttp.ClientError(f"its token server answers HTTP {status}")
@@ -107,15 +105,15 @@ class Logins:
                 "client_id": "sentinel",
                 "refresh_token": credential.identity_token,
             }
-            call = self._session.post(challenge.realm, data=form, allow_redirects=False)
+            response = await self._request("POST", challenge.realm, headers={}, data=form)
         else:
-            call = self._session.get(
+            response = await self._request(
+                "GET",
                 challenge.realm,
                 params=[*service, *(("scope", scope) for scope in scopes)],
                 headers={"Authorization": basic(credential)} if credential else {},
-                allow_redirects=False,
             )
-        async with call as response:
+        async with response:
             try:
                 return response.status, await read_bounded(response, limit=_TOKEN_LIMIT)
             except TooLong:

@@ -22,14 +22,13 @@ from sentinel.image.reference import Reference
 from sentinel.network import Denied, Policy
 from sentinel.registry.answers import TRY_AGAIN, TooLong, read_bounded, registry_words
 from sentinel.registry.auth import is_usable_realm, parse_challenges
-from sentinel.registry.hosts import CheckedResolver, check_url
+from sentinel.registry.hosts import Connections, about_proxy
 from sentinel.registry.login import Logins
 from sentinel.registry.pace import Pace, TooSlow
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 _MAX_RETRY_AFTER = 30.0
-_MAX_HEADERS = 64
 
 Body = Callable[[], AsyncIterator[bytes]]
 """Opens a body from its start: called once per try, so that no half-read stream is ever sent again."""
@@ -88,7 +87,7 @@ class Answer:
 
 
 class Transport:
-    """An async context manager around two connection pools: one for questions, one for bodies."""
+    """An async context manager around the connections to registries."""
 
     def __init__(
         self,
@@ -97,45 +96,28 @@ class Transport:
         insecure: Sequence[str] = (),
         patience: Patience = DEFAULT_PATIENCE,
         policy: Policy | None = None,
+        ca: str = "",
     ) -> None:
         self._policy = policy
+        self._ca = ca
         self._credentials = credentials
         self._insecure = frozenset(insecure)
         self._patience = patience
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(
-            total=None,
-            sock_connect=self._patience.connect_seconds,
-            sock_read=self._patience.read_seconds,
-        )
-        resolver = CheckedResolver(self._policy) if self._policy is not None else None
-        # No decompression: a layer is passed on as it is, and a small answer cannot unfold into a large one.
-        self._session = aiohttp.ClientSession(
-            timeout=timeout,
-            max_headers=_MAX_HEADERS,
-            auto_decompress=False,
-            headers={"Accept-Encoding": "identity"},
-            connector=aiohttp.TCPConnector(resolver=resolver),
+        self._connections = Connections(
+            policy=self._policy,
+            ca=self._ca,
+            connect_seconds=self._patience.connect_seconds,
+            read_seconds=self._patience.read_seconds,
         )
         self._logins = Logins(
-            self._session,
-            credentials=self._credentials,
-            is_insecure=self.is_insecure,
-            check=self._check,
-        )
-        # aiohttp sends a PUT again by itself when a kept-alive connection turns out dead, and by then the body is
-        # half read. A connection that was never used cannot be stale.
-        self._uploads = aiohttp.ClientSession(
-            timeout=timeout,
-            max_headers=_MAX_HEADERS,
-            connector=aiohttp.TCPConnector(force_close=True, resolver=resolver),
+            self._connections.request, credentials=self._credentials, is_insecure=self.is_insecure
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
-        await self._uploads.close()
+        await self._connections.close()
 
     def base_url(self, reference: Reference) -> str:
         """Scheme and host: https, or http for loopback (as with Docker) and registries listed as insecure."""
@@ -253,16 +235,15 @@ class Transport:
         """One request, with redirects. Credentials never leave the registry's own host, nor https."""
         url = urljoin(self.base_url(request.reference), request.url)
         for _ in range(_MAX_REDIRECTS):
-            self._check(url)
             headers = dict(request.headers)
             if authorization and self._is_registry(request, url):
                 headers["Authorization"] = authorization
-            session, data = self._session, None
+            data = None
             if request.body is not None:
-                session, data = self._uploads, _counted(request.body(), pace)
+                data = _counted(request.body(), pace)
                 headers["Content-Length"] = str(request.size)
-            response = await session.request(
-                request.method, url, headers=headers, data=data, allow_redirects=False
+            response = await self._connections.request(
+                request.method, url, upload=data is not None, headers=headers, data=data
             )
             target = response.headers.get("Location", "")
             if response.status not in _REDIRECTS or not target:
@@ -275,10 +256,6 @@ class Transport:
                     reason=Reason.IMAGE_NOT_FOUND,
                 )
         raise aiohttp.ClientError(f"more than {_MAX_REDIRECTS} redirects")
-
-    def _check(self, url: str) -> None:
-        if self._policy is not None:
-            check_url(self._policy, url)
 
     def _denied(self, request: Request, error: Denied) -> SentinelError:
         return UserError(
@@ -307,11 +284,14 @@ async def _counted(body: AsyncIterator[bytes], pace: Pace) -> AsyncIterator[byte
         pace.moved(len(part))
 
 
-def describe(error: BaseException) -> tuple[str, bool]:
+def describe(error: BaseException) -> tuple[str, bool]:  # noqa: PLR0911 - a table
     """A transport error for a person, and whether trying again is pointless."""
+    if isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
+        return about_proxy(error)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return (
-            f"its certificate is not trusted ({error.certificate_error}); add its CA to the trust store",
+            f"its certificate is not trusted ({error.certificate_error}); an administrator can add its authority to "
+            "the chart's value ca",
             True,
         )
     if isinstance(error, aiohttp.ClientSSLError):

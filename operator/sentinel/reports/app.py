@@ -114,7 +114,12 @@ async def _run(settings: Settings) -> None:
             )
         )
         theirs = await stack.enter_async_context(
-            Sender(settings.network.policy(), clock=clock, timeout=settings.reports.timeout_seconds)
+            Sender(
+                settings.network.policy(),
+                clock=clock,
+                timeout=settings.reports.timeout_seconds,
+                ca=settings.ca,
+            )
         )
 
         async def send(post: Post, *, ours_: bool, secret: bool) -> Answer:

@@ -1,27 +1,27 @@
 """POSTs to receivers, where the address rules allow it, and never more than a few bytes of an answer.
 
-A host's addresses are checked as they are resolved and the connection goes to a checked one (`sentinel.network`).
-Redirects are not followed: they would carry a token to another host.
+A host's addresses are checked as they are resolved and the connection goes to a checked one (`sentinel.network`), or to
+the environment's proxy (`sentinel.egress`). Redirects are not followed: they would carry a token to another host.
 """
 
 from __future__ import annotations
 
 import asyncio
 import email.utils
-import socket
-import ssl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from sentinel.clock import Clock
+from sentinel.egress import UnusableProxy
 from sentinel.network import Denied, Policy, Unresolved
+from sentinel.registry.hosts import CheckedResolver, about_proxy, by_way_of, find_way
 from sentinel.reports.post import Post
 from sentinel.source.address import parse_web_address
+from sentinel.trust import trusting
 
 _RESOLVER_THREADS = 8
 _MOST_ANSWER = 4096
@@ -51,22 +51,25 @@ class Sender:
         self._ca = ca
         self._pool = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="reports-dns")
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._session: aiohttp.ClientSession | None = None
+        self._direct: aiohttp.ClientSession | None = None
+        self._proxied: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        context = ssl.create_default_context()
-        if self._ca.strip():
-            context.load_verify_locations(cadata=self._ca)
-        self._session = aiohttp.ClientSession(
+        self._direct = self._session(CheckedResolver(self._policy, self._pool))
+        # Whatever address the proxy has, it is an administrator's choice.
+        self._proxied = self._session(None)
+        return self
+
+    def _session(self, resolver: CheckedResolver | None) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                resolver=_Checked(self._policy, self._pool), ssl=context, limit=_AT_ONCE
+                resolver=resolver, ssl=trusting(self._ca), limit=_AT_ONCE
             ),
             timeout=aiohttp.ClientTimeout(total=self._timeout),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "sentinel-reporter"},
         )
-        return self
 
     async def __aexit__(
         self,
@@ -74,13 +77,14 @@ class Sender:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._direct, self._proxied):
+            if session is not None:
+                await session.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def send(self, post: Post, *, secret: bool) -> Answer:
         """The receiver's answer. `secret`: the request holds a token. Raises NotSent."""
-        assert self._session is not None  # noqa: S101 - entered
+        assert self._direct is not None and self._proxied is not None  # noqa: S101 - entered
         try:
             address = parse_web_address(post.url)
         except ValueError as error:
@@ -91,11 +95,15 @@ class Sender:
                 f"no token is sent to {host} by plain http: use https, or list the host in network.plainHttp"
             )
         try:
-            self._policy.check_name(host, port)
+            proxy = await find_way(address.url, self._policy, self._pool)
+            session = self._direct if proxy is None else self._proxied
             async with (
                 self._slots,
-                self._session.post(
-                    post.url, data=post.body, headers=dict(post.headers), allow_redirects=False
+                session.post(
+                    post.url,
+                    data=post.body,
+                    allow_redirects=False,
+                    **by_way_of(proxy, address.url, post.headers),
                 ) as response,
             ):
                 await response.content.read(_MOST_ANSWER)
@@ -121,39 +129,14 @@ class Sender:
             return 0.0
 
 
-class _Checked(AbstractResolver):
-    """Resolves names in threads, and gives only addresses that the policy allows."""
-
-    def __init__(self, policy: Policy, pool: ThreadPoolExecutor) -> None:
-        self._policy = policy
-        self._pool = pool
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._policy.resolve, host, port
-        )
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in found
-        ]
-
-    async def close(self) -> None:
-        pass
-
-
 def _why(error: Exception) -> str:
     """What went wrong, without addresses: a tenant must not learn what a name resolves to in the cluster."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "its certificate is not trusted"
+    if isinstance(error, UnusableProxy):
+        return str(error)
+    if isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
+        return about_proxy(error)[0]
     if isinstance(error, aiohttp.ClientConnectorDNSError | Unresolved):
         return "the name could not be resolved"
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from enum import StrEnum
 
+from sentinel.egress import VARIABLES
 from sentinel.settings import ResolverSettings
 
 
@@ -30,7 +31,8 @@ EXIT_CODES = {Limit.MEMORY: 81, Limit.DISK: 82, Limit.FILES: 83, Limit.ANSWER: 8
 KEPT = (
     *("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("GIT_SSL_CAINFO", "GIT_SSL_CAPATH"),
-    *("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"),
+    *VARIABLES,
+    *(name.upper() for name in VARIABLES),
 )
 """What a child keeps of the environment: where programs and certificates are, and proxies."""
 

@@ -19,7 +19,7 @@ from sentinel.resolver.messages import Answer, GitWanted, SourceAnswer, SourceRe
 from sentinel.resolver.server import Server
 from sentinel.resolver.work import Done, work
 from sentinel.settings import ResolverSettings
-from sentinel.source.http import system_context
+from sentinel.trust import trusting
 
 
 def serve(settings: ResolverSettings) -> None:
@@ -39,7 +39,7 @@ def _warm_up(settings: ResolverSettings) -> None:
     What a child does not write to stays shared with the server; this saves it a fifth of its page faults. Nothing of
     asyncio: it would be inherited.
     """
-    system_context()
+    trusting()
     if settings.scratch:
         Path(settings.scratch).mkdir(parents=True, exist_ok=True)
     nowhere = GitWanted(url="file:///nonexistent/project.git", ref="")

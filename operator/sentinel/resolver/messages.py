@@ -171,7 +171,8 @@ class ProjectWanted(Message):
 class FactsRequest(Message):
     """What registries say of a build's images and steps.
 
-    `network` is for steps; `registries` for images: it allows the registries that the operator's settings name.
+    `network` and `ca` are for steps; `registries` and `registries_ca` for images: the former allows the registries that
+    the operator's settings name. `…ca` are certificates (PEM) that are trusted besides the system's.
     """
 
     kind: Literal["facts"] = "facts"
@@ -187,6 +188,7 @@ class FactsRequest(Message):
     ca: str = ""
     network: Network = {}
     registries: Network = {}
+    registries_ca: str = ""
 
 
 class PushedRequest(Message):
@@ -208,6 +210,7 @@ class PushedRequest(Message):
     insecure_registries: tuple[str, ...] = ()
     default_registry: str = "docker.io"
     registries: Network = {}
+    registries_ca: str = ""
 
 
 class CopyRequest(Message):
@@ -222,6 +225,7 @@ class CopyRequest(Message):
     insecure_registries: tuple[str, ...] = ()
     default_registry: str = "docker.io"
     registries: Network = {}
+    registries_ca: str = ""
 
 
 Request = Annotated[

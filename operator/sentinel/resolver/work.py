@@ -111,9 +111,10 @@ async def _pushed(request: PushedRequest) -> Done:
     insecure, default = request.insecure_registries, request.default_registry
     policy = Policy.from_json(request.registries)
     push, pull = keychain_of(request.push_logins), keychain_of(request.pull_logins)
+    ca = request.registries_ca
     async with (
-        RegistryClient(credentials=push, insecure=insecure, policy=policy) as client,
-        RegistryClient(credentials=pull, insecure=insecure, policy=policy) as reader,
+        RegistryClient(credentials=push, insecure=insecure, policy=policy, ca=ca) as client,
+        RegistryClient(credentials=pull, insecure=insecure, policy=policy, ca=ca) as reader,
     ):
         try:
             await check_pushed(
@@ -136,9 +137,10 @@ async def _copied(request: CopyRequest) -> Done:
     insecure, default = request.insecure_registries, request.default_registry
     policy = Policy.from_json(request.registries)
     push, pull = keychain_of(request.push_logins), keychain_of(request.pull_logins)
+    ca = request.registries_ca
     async with (
-        RegistryClient(credentials=push, insecure=insecure, policy=policy) as client,
-        RegistryClient(credentials=pull, insecure=insecure, policy=policy) as reader,
+        RegistryClient(credentials=push, insecure=insecure, policy=policy, ca=ca) as client,
+        RegistryClient(credentials=pull, insecure=insecure, policy=policy, ca=ca) as reader,
     ):
         await copy_image(
             parse_reference(request.source, default_registry=default),
@@ -185,6 +187,7 @@ async def _images(request: FactsRequest) -> tuple[ImageFound, ...]:
         credentials=keychain,
         insecure=request.insecure_registries,
         policy=Policy.from_json(request.registries),
+        ca=request.registries_ca,
     ) as client:
 
         async def one(wanted: ImageWanted) -> ImageFound:

@@ -6,10 +6,9 @@ joined by two underscores: SENTINEL_STORE__ENDPOINT.
 
 from __future__ import annotations
 
-import ssl
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sentinel.network import Policy
@@ -20,7 +19,9 @@ from sentinel.settings.proxy import ProxySettings
 from sentinel.settings.reports import ReportSettings
 from sentinel.settings.results import ResultsSettings
 from sentinel.settings.retention import RetentionSettings
+from sentinel.settings.source import SourceSettings
 from sentinel.settings.store import CacheSettings, StoreSettings
+from sentinel.trust import check_authorities
 
 
 class NetworkSettings(BaseModel):
@@ -64,58 +65,6 @@ class NetworkSettings(BaseModel):
         return Policy.make(
             denied=self.cluster_ranges, allowed=self.allowed, plain_http=self.plain_http
         )
-
-
-class SourceSettings(BaseModel):
-    """Where projects come from."""
-
-    ca: Annotated[
-        str,
-        Field(
-            max_length=65536,
-            description="Certificates (PEM) of authorities that git servers' certificates are checked against, besides "
-            "the system's. They are in every build pod.",
-        ),
-    ] = ""
-    max_gib: Annotated[
-        int, Field(ge=1, description="Disk that a checkout may take, in GiB; more fails the build.")
-    ] = 10
-    resources: Annotated[
-        dict[str, dict[str, str]],
-        Field(
-            description="Requests and limits of the init container that fetches the source, as in a container. Where "
-            "the namespace's LimitRange does not allow them, its defaults are taken."
-        ),
-    ] = {
-        "requests": {"cpu": "50m", "memory": "64Mi"},
-        "limits": {"cpu": "1", "memory": "1Gi"},
-    }
-    security_context: Annotated[
-        dict[str, Any],
-        Field(
-            description="securityContext of that init container. Where the cluster assigns user ids (OpenShift), "
-            "leave out runAsUser and runAsGroup."
-        ),
-    ] = {
-        "runAsNonRoot": True,
-        "runAsUser": 65532,
-        "runAsGroup": 65532,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-    @field_validator("ca")
-    @classmethod
-    def _holds_certificates(cls, text: str) -> str:
-        if text.strip():
-            try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-            except ssl.SSLError as error:
-                raise ValueError(
-                    f"source.ca holds no certificates in PEM form ({error.reason or error})"
-                ) from error
-        return text
 
 
 class StepSettings(BaseModel):
@@ -235,7 +184,10 @@ class ResolverSettings(BaseModel):
 class Settings(BaseSettings):
     """Settings of operator and agent."""
 
-    model_config = SettingsConfigDict(env_prefix="SENTINEL_", env_nested_delimiter="__")
+    # What is wrong is printed at the start, and a value may be a secret.
+    model_config = SettingsConfigDict(
+        env_prefix="SENTINEL_", env_nested_delimiter="__", hide_input_in_errors=True
+    )
 
     image: Annotated[
         str, Field(description="The operator's own image, for the init containers of pods.")
@@ -243,6 +195,13 @@ class Settings(BaseSettings):
     image_pull_policy: Annotated[str, Field(description="Pull policy of that image.")] = (
         "IfNotPresent"
     )
+    image_pull_secrets: Annotated[
+        list[str],
+        Field(
+            description="Secrets that build pods pull that image with. Each namespace of Builds has to have them; the "
+            "kubelet goes on without one that is missing."
+        ),
+    ] = []
     namespaces: Annotated[
         list[str], Field(description="Namespaces to watch; empty: all of them.")
     ] = []
@@ -352,6 +311,15 @@ class Settings(BaseSettings):
     network: Annotated[NetworkSettings, Field(description="Where builds may connect.")] = (
         NetworkSettings()
     )
+    ca: Annotated[
+        str,
+        Field(
+            max_length=32768,
+            description="Certificates (PEM) of authorities that all servers' certificates are checked against, besides "
+            "the system's: git, archives, steps, registries, the store, receivers of reports. They are in every build "
+            "pod. source.ca and store.ca count besides.",
+        ),
+    ] = ""
     source: Annotated[SourceSettings, Field(description="Sources.")] = SourceSettings()
     steps: Annotated[StepSettings, Field(description="Steps.")] = StepSettings()
     resolver: Annotated[ResolverSettings, Field(description="The resolver.")] = ResolverSettings()
@@ -409,6 +377,32 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(description="debug, info, warning or error.")] = "info"
     log_format: Annotated[str, Field(pattern="^(text|json)$", description="text or json.")] = "text"
 
+    @field_validator("ca")
+    @classmethod
+    def _holds_certificates(cls, text: str) -> str:
+        try:
+            check_authorities(text)
+        except ValueError as error:
+            raise ValueError(f"ca {error}") from error
+        return text
+
+    @model_validator(mode="after")
+    def _ca_is_for_all(self) -> Self:
+        """`ca` is part of `source.ca` and `store.ca` from here on. Both stand in one variable of build pods."""
+        if self.ca.strip():
+            self.source = _with_authorities(self.source, self.ca)
+            self.store = _with_authorities(self.store, self.ca)
+        if len(self.source.ca) + len(self.store.ca) > _MOST_AUTHORITIES:
+            raise ValueError(
+                f"ca (twice), source.ca and store.ca have more than {_MOST_AUTHORITIES} characters together: give "
+                "authorities of your own only, not a copy of the system's"
+            )
+        return self
+
+    def store_proxy(self) -> str:
+        """The proxy by which build pods reach the store, "" for none: the server of a directory is in the cluster."""
+        return self.proxy.of(self.store.endpoint_url) if self.store.bucket else ""
+
     def registry_policy(self) -> Policy:
         """Where registry clients may connect: `network`, and the registries that the settings of `images` name."""
         images = self.images
@@ -419,3 +413,17 @@ class Settings(BaseSettings):
         return Policy.make(
             denied=self.network.cluster_ranges, allowed=[*self.network.allowed, *allowed]
         )
+
+
+_MOST_AUTHORITIES = 98304
+"""The kernel takes 128 KiB as one variable of a process."""
+
+_S = TypeVar("_S", SourceSettings, StoreSettings)
+
+
+def _with_authorities(settings: _S, ca: str) -> _S:
+    """The same with `ca` in its own; a validator may be called again."""
+    if ca.strip() in settings.ca:
+        return settings
+    joined = "\n".join(text.strip() for text in (settings.ca, ca) if text.strip())
+    return settings.model_copy(update={"ca": f"{joined}\n"})

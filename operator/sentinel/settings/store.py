@@ -71,6 +71,11 @@ class StoreSettings(BaseModel):
     ] = ""
 
     @property
+    def endpoint_url(self) -> str:
+        """Where an S3 server is reached, with AWS's own address for it."""
+        return self.endpoint or f"https://{self.bucket}.s3.{self.region}.amazonaws.com"
+
+    @property
     def configured(self) -> bool:
         """Whether there is a store."""
         return bool(self.bucket or self.url)

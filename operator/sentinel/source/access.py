@@ -8,13 +8,13 @@ connects to the checked addresses.
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from sentinel import network
 from sentinel.api.reasons import Reason
+from sentinel.egress import Proxy, passwords, proxy_for
 from sentinel.errors import UserError
 from sentinel.source.address import Address, holds_login, parse_web_address, without_query
 from sentinel.source.gitcommand import environment, write_ca_file, write_ssh_files
@@ -105,7 +105,7 @@ class Access:
         self._policy = policy or network.STRICT
         self._routes: dict[tuple[str, str, int], list[str]] = {}
         # The scratch directory's name is not a secret, but does not help the reader.
-        self.hidden = (password, token, username if password else "", scratch)
+        self.hidden = (password, token, username if password else "", scratch, *passwords())
 
     def offers(self, address: Address) -> bool:
         """Whether there is a credential for the server of that address."""
@@ -136,6 +136,7 @@ class Access:
             ca_file=self.ca_file,
             allow_file=self._allow_file,
             pinned=self._route(at),
+            proxy=_proxy(at),
             instead_of=address.url if moved else "",
         )
 
@@ -149,12 +150,9 @@ class Access:
 
     def _resolve(self, address: Address) -> list[str]:
         host, port = address.hostname, address.port_number
-        if address.is_http and _proxied(address):
-            # curl may still think that this host is to be reached without the proxy: it reads no_proxy differently.
-            try:
-                return self._policy.resolve(host, port)
-            except network.Unresolved:
-                return []
+        if _proxy(address) is not None:
+            self._policy.check_proxied(host, port)
+            return []
         found = self._policy.resolve(host, port)
         if _is_literal(host):
             return []
@@ -180,15 +178,11 @@ def _is_literal(host: str) -> bool:
     return True
 
 
-def _proxied(address: Address) -> bool:
-    if not any(
-        os.environ.get(name)
-        for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
-    ):
-        return False
-    from sentinel.source.http import proxy_for  # noqa: PLC0415 - slow to import, and rare
-
-    return proxy_for(address) is not None
+def _proxy(address: Address) -> Proxy | None:
+    """The proxy for that address; ssh and git:// take none."""
+    if not address.is_http:
+        return None
+    return proxy_for(address.scheme, address.hostname, address.port_number)
 
 
 def _reachable(addresses: list[str], port: int) -> str:

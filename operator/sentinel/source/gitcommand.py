@@ -14,18 +14,12 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sentinel.egress import Proxy
 from sentinel.source.address import SCHEMES, Address
 
 _KEPT = (
     "PATH",
     "TMPDIR",
-    "http_proxy",
-    "https_proxy",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
     "GIT_SSL_CAINFO",
     "GIT_SSL_CAPATH",
     "SSL_CERT_FILE",
@@ -60,15 +54,16 @@ def environment(
     allow_file: bool = False,
     inherited: Mapping[str, str] | None = None,
     pinned: Sequence[str] = (),
+    proxy: Proxy | None = None,
     instead_of: str = "",
 ) -> dict[str, str]:
     """The whole environment of git and its children, secrets included: never print it.
 
-    Of our own environment only the path, proxies and certificate authorities are passed on. The user name and
-    password are offered to `address`'s scheme, host and port only. A `token` is sent as `Authorization: Bearer`,
-    unasked, instead of them. `ca_file` replaces the system's authorities. `pinned` are the addresses to connect to, in
-    place of what name servers answer git; `address` is used where the repository's URL is `instead_of`. No redirect is
-    followed: it would lead to an address that was not checked.
+    Of our own environment only the path and certificate authorities are passed on. Without `proxy` git connects
+    directly. The user name and password are offered to `address`'s scheme, host and port only. A `token` is sent as
+    `Authorization: Bearer`, unasked, instead of them. `ca_file` replaces the system's authorities. `pinned` are the
+    addresses to connect to, in place of what name servers answer git; `address` is used where the repository's URL is
+    `instead_of`. No redirect is followed: it would lead to an address that was not checked.
     """
     source = os.environ if inherited is None else inherited
     result = {name: source[name] for name in _KEPT if source.get(name)}
@@ -89,6 +84,9 @@ def environment(
         ("core.bigFileThreshold", "16m"),
         ("pack.threads", "2"),
     ]
+    if proxy is not None:
+        # Only the one that counts, and no no_proxy: whether there is a proxy for this server is decided already.
+        result[f"{address.scheme}_proxy"] = proxy.full_url
     if ca_file:
         # The variable would win over the setting.
         result.pop("GIT_SSL_CAINFO", None)

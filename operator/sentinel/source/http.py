@@ -5,8 +5,8 @@ The address is a tenant's and so may be its server. Therefore: every hop's host 
 http or goes from https to http; credentials go to the one origin they were given for; a server that trickles is cut
 off; and errors hold no query string, which is where presigned URLs have their secret, and nothing of a body.
 
-Blocking, standard library only. Proxies of the environment are used; they then resolve names, and only literal
-addresses are checked here.
+Blocking, standard library only. Proxies of the environment are used (`sentinel.egress`). They resolve names themselves;
+what a name means here is checked all the same.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ import contextlib
 import hashlib
 import http.client
 import os
+import re
 import socket
 import ssl
 import threading
-import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import BinaryIO
-from urllib.parse import unquote, urljoin
+from urllib.parse import urljoin
 
 from sentinel import network
+from sentinel.egress import Proxy, proxy_for
 from sentinel.source.address import Address, parse_web_address, without_query
 from sentinel.source.failure import Deadline
+from sentinel.trust import trusting
 
 SILENCE = 30.0
 """Seconds that a server may send nothing, and the window in which it must send MIN_BYTES."""
@@ -39,6 +40,8 @@ MAX_REDIRECTS = 5
 _CHUNK = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TICK = 0.25
+_BY_PROXY = re.compile(r"Tunnel connection failed: (\d{3})")
+"""What http.client raises where a proxy does not connect."""
 
 
 class HttpError(Exception):
@@ -89,17 +92,11 @@ class Answer:
 
 def tls_context(*, ca_file: str = "", ca: str = "") -> ssl.SSLContext:
     """How servers are verified: by the system's authorities ($SSL_CERT_FILE), and by those given (PEM) as well."""
-    if not ca_file and not ca:
-        return system_context()
+    if not ca_file:
+        return trusting(ca)
     context = ssl.create_default_context()
-    context.load_verify_locations(cafile=ca_file or None, cadata=ca or None)
+    context.load_verify_locations(cafile=ca_file, cadata=ca or None)
     return context
-
-
-@cache
-def system_context() -> ssl.SSLContext:
-    """The system's authorities: reading them takes 30 ms, so a process does it once, and its forks not at all."""
-    return ssl.create_default_context()
 
 
 class Client:
@@ -189,16 +186,16 @@ class Client:
         self, address: Address, deadline: Deadline, headers: dict[str, str]
     ) -> tuple[http.client.HTTPConnection, str]:
         """A connection and the request's target."""
-        proxy = proxy_for(address)
         host, port, target = address.hostname, address.port_number, address.target
+        proxy = proxy_for(address.scheme, host, port)
         if proxy is None:
             addresses = self._policy.resolve(host, port)
         else:
-            # The proxy resolves names, and is the operator's own choice.
-            self._policy.check_name(host, port)
-            addresses = [proxy.hostname]
+            # The proxy's own address is not checked: it is an administrator's choice.
+            self._policy.check_proxied(host, port)
+            addresses = [proxy.host]
         seconds = deadline.left(SILENCE)
-        place = (host, port) if proxy is None else (proxy.hostname, proxy.port_number)
+        place = (host, port) if proxy is None else (proxy.host, proxy.port)
         connection: http.client.HTTPConnection
         if address.scheme == "https":
             connection = http.client.HTTPSConnection(*place, timeout=seconds, context=self._tls)
@@ -331,18 +328,8 @@ def _followed(address: Address, location: str) -> str:
     return target
 
 
-def proxy_for(address: Address) -> Address | None:
-    """The environment's proxy for that address."""
-    found = urllib.request.getproxies_environment()
-    url = found.get(address.scheme) or found.get("all", "")
-    if not url or urllib.request.proxy_bypass(f"{address.hostname}:{address.port_number}"):
-        return None
-    return parse_web_address(url if "://" in url else f"http://{url}")
-
-
-def _proxy_login(proxy: Address) -> dict[str, str]:
-    login = WebLogin(username=unquote(proxy.username), password=unquote(proxy.password))
-    return {"Proxy-Authorization": login.header} if login.header else {}
+def _proxy_login(proxy: Proxy) -> dict[str, str]:
+    return {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
 
 
 def _why(error: Exception) -> str:
@@ -354,6 +341,8 @@ def _why(error: Exception) -> str:
         return "ended the connection in the middle"
     if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
         return f"cannot be reached: {os.strerror(error.errno)}"
+    if refused := _BY_PROXY.match(str(error)):
+        return f"cannot be reached: the proxy answered with HTTP {refused[1]}"
     # Not str(error): it may quote what the server sent.
     name = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None
     return f"cannot be reached: {name or type(error).__name__}"

@@ -248,5 +248,5 @@ def _advice(code: int, headers: Any, now: float) -> str:
 def _advice_for(error: Any) -> str:
     """What to do where the server was not reached."""
     if isinstance(error, ssl.SSLError):
-        return ". Put the authority of the server's certificate into store.ca"
+        return ". Put the authority of the server's certificate into store.ca or ca"
     return ". Check that the store's pod runs, store.url, its name in DNS, and network policies"

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sentinel.api.reasons import Reason
+from sentinel.egress import proxies_for
 from sentinel.errors import GoneError, InfrastructureError
 from sentinel.store.objects import LONGEST, PUT_SECONDS, SLOWEST, ObjectInfo, ObjectStore
+from sentinel.trust import bundle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -56,18 +56,6 @@ def encryption(settings: StoreSettings) -> dict[str, str]:
     return found
 
 
-def _trusted(ca: str) -> str:
-    """A file with `ca` and the authorities that botocore trusts by itself. It stays as long as the process."""
-    import atexit  # noqa: PLC0415 - only where there is one
-
-    from botocore.httpsession import where  # noqa: PLC0415
-
-    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
-        file.write(f"{Path(where()).read_text()}\n{ca}\n")
-    atexit.register(Path(file.name).unlink, missing_ok=True)
-    return file.name
-
-
 class S3Store(ObjectStore):
     """One bucket."""
 
@@ -83,7 +71,9 @@ class S3Store(ObjectStore):
     def connect(cls, settings: StoreSettings) -> S3Store:
         """The bucket that the settings name."""
         import boto3  # noqa: PLC0415 - 0.2 s and 20 MB that are not needed without a bucket
+        import botocore.session  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
+        from botocore.httpsession import where  # noqa: PLC0415
 
         # Other servers than AWS refuse what boto3 does by default: checksums since 1.36, buckets as host names.
         custom: dict[str, Any] = {}
@@ -95,14 +85,18 @@ class S3Store(ObjectStore):
         style = settings.addressing_style
         if style == "auto":
             style = "path" if settings.endpoint else "auto"
-        client = boto3.session.Session().client(
+        core = botocore.session.get_session()
+        if settings.ca.strip():
+            # Of the session: it holds for the servers that credentials come from as well.
+            core.set_config_variable("ca_bundle", bundle(settings.ca, where()))
+        client = boto3.session.Session(botocore_session=core).client(
             "s3",
             endpoint_url=settings.endpoint or None,
             region_name=settings.region,
             aws_access_key_id=settings.access_key_id.get_secret_value() or None,
             aws_secret_access_key=settings.secret_access_key.get_secret_value() or None,
-            verify=_trusted(settings.ca) if settings.ca else None,
             config=Config(
+                proxies=proxies_for(settings.endpoint_url),
                 signature_version="s3v4",
                 s3={"addressing_style": style},
                 max_pool_connections=_WORKERS,
@@ -264,11 +258,9 @@ def _advice_for(error: Exception) -> str:
     from botocore import exceptions  # noqa: PLC0415 - see from_settings
 
     if isinstance(error, exceptions.SSLError):
-        return (
-            "Put the authority of the server's certificate into store.ca, or correct store.endpoint"
-        )
+        return "Put the authority of the server's certificate into store.ca or ca, or correct store.endpoint"
     if isinstance(error, exceptions.NoCredentialsError):
         return "Set store.existingSecret, or give the service account access by itself"
     if isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)):
-        return "Check store.endpoint, its name in DNS, and network policies"
+        return "Check store.endpoint, its name in DNS, network policies, and proxy"
     return ""

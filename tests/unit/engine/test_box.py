@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.unit.engine.world import plan
 
 from sentinel.engine.board import Board
 from sentinel.engine.box import connector
-from sentinel.engine.boxsteps import stale
+from sentinel.engine.boxsteps import open_message, stale
 from sentinel.errors import NotYet
 from sentinel.kube.errors import NotFound
 from sentinel.layout import BOXKIT
+from sentinel.plan.environment import ResolvedEnvironment
 
 
 class FakeKube:
@@ -99,3 +101,13 @@ def test_the_source_of_the_build_that_left_the_image_goes(base_path: str, emptie
 def test_what_is_restored_to_is_not_emptied_beside_it() -> None:
     assert "/pipeline/cache" not in stale("/pipeline/source", cached=True)
     assert "/pipeline/cache" in stale("/pipeline/source", cached=False)
+
+
+def test_the_proxy_of_uploads_is_the_operators_whatever_the_build_sets() -> None:
+    environment = ResolvedEnvironment(env=(("https_proxy", "http://evil:1"),), masks=())
+
+    message = open_message(
+        plan("build"), environment, store=True, ca="PEM", proxy="http://proxy:3128"
+    ).message()
+
+    assert (message["proxy"], message["ca"]) == ("http://proxy:3128", "PEM")

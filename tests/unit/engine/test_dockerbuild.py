@@ -7,9 +7,11 @@ import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.lab import tls
 from tests.unit.engine.world import UID, plan
 
 from sentinel.api.reasons import Reason
@@ -292,3 +294,23 @@ async def test_of_output_that_is_too_long_the_end_is_kept() -> None:
     assert "lines left out" in notes.text
     assert len(notes.text) < 10_000
     assert log.error() == "last"
+
+
+def test_the_context_is_fetched_as_the_store_is_reached(tmp_path: Path) -> None:
+    """Behind the proxy, and from a server of a private authority. With the latter alone it failed."""
+    pem = tls.certificates(tmp_path, "s3.example.com").authority.read_text()
+    settings = Settings(
+        engine={"buildkit": {"address": "tcp://b:1", "tls_secret": "c"}},  # type: ignore[arg-type]
+        proxy={"https": "http://proxy:3128"},  # type: ignore[arg-type]
+        ca=pem,
+    )
+    of = plan("build")
+
+    pod, secret = make_builder(
+        of, of.steps[0], settings=settings, words=["build"], url="", sha256="", login="{}"
+    )
+
+    fetch = json.loads(base64.b64decode(secret["data"]["fetch"]))
+    assert pem.strip() in fetch["ca"]
+    context = pod["spec"]["initContainers"][0]
+    assert {"name": "https_proxy", "value": "http://proxy:3128"} in context["env"]

@@ -171,7 +171,7 @@ async def test_amazons_keys_are_exchanged_for_a_login_of_the_image(
 ) -> None:
     asked: list[EcrKeys] = []
 
-    async def exchanged(keys: EcrKeys, *, policy: Policy) -> Credential:
+    async def exchanged(keys: EcrKeys, *, policy: Policy, ca: str) -> Credential:
         asked.append(keys)
         return Credential(username="AWS", password="token")
 

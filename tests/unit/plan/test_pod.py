@@ -398,3 +398,14 @@ def test_the_init_container_restores_a_cache_and_its_secret_may_be_missing() -> 
     # One that is only saved costs the pod nothing.
     only_saved = replace(plan(), cache=replace(cache, size=0, save=True))
     assert make_pod(only_saved, build=build(), settings=settings()) == without
+
+
+def test_our_own_image_is_pulled_with_the_operators_secrets_besides_the_builds() -> None:
+    said = build(image={"pullSecretRefs": [{"name": "registry"}]})
+
+    pod = make_pod(
+        plan(said), build=said, settings=settings(image_pull_secrets=["sentinel-image", "registry"])
+    )
+
+    names = [each["name"] for each in pod["spec"]["imagePullSecrets"]]
+    assert names == ["sentinel-image", "registry"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.unit.plan.examples import BOX, DIGEST, REDIS, UID, YML, build, plan, 
 from sentinel.api.reasons import Reason
 from sentinel.errors import UserError
 from sentinel.plan.environment import resolve
-from sentinel.plan.model import ImageFacts, PlanService
+from sentinel.plan.model import ImageFacts, PlanCache, PlanService
 from sentinel.plan.pod import make_pod
 
 DB = ImageFacts(
@@ -211,6 +212,31 @@ def test_git_in_the_init_container_goes_through_the_proxy_and_nothing_else_of_th
         {"name": "https_proxy", "value": "http://proxy:3129"},
         {"name": "no_proxy", "value": ".internal"},
     ]
+
+
+def test_a_build_cannot_choose_the_fetchers_proxy_and_its_pod_holds_no_login(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A Build's own variables are its steps' alone; the operator's own proxy, which has a login, is in no pod."""
+    monkeypatch.setenv("https_proxy", "http://ci:hidden@own:3128")
+    env = [{"name": name, "value": "http://evil:1"} for name in ("https_proxy", "HTTP_PROXY")]
+    said = build(env=env)
+    known = settings(
+        proxy={"https": "http://proxy:3129", "no_proxy": ["10.0.0.0/8"]},
+        store={"bucket": "b", "endpoint": "https://s3.example.com"},
+    )
+    made = plan(said, with_settings=known)
+    cached = replace(made, cache=PlanCache(key="k", size=1))
+
+    pod = make_pod(cached, build=said, settings=known)
+
+    variables = pod["spec"]["initContainers"][0]["env"]
+    assert variables[1:] == [
+        {"name": "https_proxy", "value": "http://proxy:3129"},
+        {"name": "no_proxy", "value": "10.0.0.0/8"},
+    ]
+    assert json.loads(variables[0]["value"])["cache"]["proxy"] == "http://proxy:3129"
+    assert "evil" not in json.dumps(pod) and "hidden" not in json.dumps(pod)
 
 
 def test_a_directory_store_is_reached_past_the_proxy() -> None:

@@ -19,8 +19,13 @@ _HTPASSWD = f"{USER}:$2b$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/c
 
 
 @contextmanager
-def registry(root: Path, *, login: bool = False) -> Iterator[str]:
-    """Run a registry with its data in `root`; gives host:port. With `login` it wants USER and PASSWORD."""
+def registry(
+    root: Path, *, login: bool = False, tls: tuple[Path, Path] | None = None
+) -> Iterator[str]:
+    """Run a registry with its data in `root`; gives host:port. With `login` it wants USER and PASSWORD.
+
+    `tls`: a certificate and its key, to serve https with.
+    """
     program = shutil.which("docker-registry") or shutil.which("registry")
     assert program, "there is no registry to test against: install Debian's docker-registry"
     config: dict[str, object] = {
@@ -37,7 +42,9 @@ def registry(root: Path, *, login: bool = False) -> Iterator[str]:
         config["auth"] = {"htpasswd": {"realm": "tests", "path": str(root / "htpasswd")}}
     for _ in range(5):
         port = _free_port()
-        http = {"addr": f"127.0.0.1:{port}"}
+        http: dict[str, object] = {"addr": f"127.0.0.1:{port}"}
+        if tls:
+            http["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
         (root / "config.yml").write_text(json.dumps({**config, "http": http}))
         with (root / "log").open("wb") as log:
             process = subprocess.Popen(

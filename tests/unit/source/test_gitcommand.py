@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sentinel.egress import Proxy
 from sentinel.source.address import clean, holds_login, parse_address, valid_ref, without_query
 from sentinel.source.complaint import Kind, diagnose, explain, quote
 from sentinel.source.gitcommand import environment, write_ssh_files
@@ -185,10 +186,15 @@ def test_the_environment_of_git_is_ours_alone() -> None:
         "HOME": "/home/somebody",
         "AWS_SECRET_ACCESS_KEY": "x",
         "GIT_DIR": "/",
-        "https_proxy": "p",
+        "http_proxy": "http://not-asked-for:1",
+        "no_proxy": "h",
     }
     env = environment(
-        address=parse_address("https://h:1/p"), username="u", password="hidden", inherited=inherited
+        address=parse_address("https://h:1/p"),
+        username="u",
+        password="hidden",
+        proxy=Proxy(host="p", port=3128),
+        inherited=inherited,
     )
     count = int(env.pop("GIT_CONFIG_COUNT"))
     config = {
@@ -197,7 +203,7 @@ def test_the_environment_of_git_is_ours_alone() -> None:
     ssh = env.pop("GIT_SSH_COMMAND")
     assert env == {
         "PATH": "/bin",
-        "https_proxy": "p",
+        "https_proxy": "http://p:3128",
         "SENTINEL_GIT_USERNAME": "u",
         "SENTINEL_GIT_PASSWORD": "hidden",
         "GIT_TERMINAL_PROMPT": "0",

@@ -42,6 +42,12 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
+    def handle_expect_100(self) -> bool:
+        # What is written is buffered, and the client waits for this before it sends the body.
+        going_on = super().handle_expect_100()
+        self.wfile.flush()
+        return going_on
+
     def handle_any(self) -> None:
         self.server.headers.append({k.lower(): v for k, v in self.headers.items()})
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

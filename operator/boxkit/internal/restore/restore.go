@@ -32,6 +32,7 @@ type Task struct {
 	Bytes   int64   `json:"bytes"` // of the files, at most
 	Entries int     `json:"entries"`
 	CA      string  `json:"ca"`      // PEM, besides the system's
+	Proxy   string  `json:"proxy"`   // URL of the proxy to the store, or ""
 	Seconds float64 `json:"seconds"` // for all of it
 }
 
@@ -169,7 +170,7 @@ func (t Task) once(ctx context.Context) (Report, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	body, err := get(ctx, cancel, t.CA, strings.TrimSpace(string(url)))
+	body, err := t.get(ctx, cancel, strings.TrimSpace(string(url)))
 	if err != nil {
 		return Report{}, err
 	}
@@ -207,13 +208,13 @@ type object struct {
 	failed error // of the connection
 }
 
-func get(ctx context.Context, cancel context.CancelFunc, ca, url string) (*object, error) {
+func (t Task) get(ctx context.Context, cancel context.CancelFunc, url string) (*object, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, &answered{text: "the URL cannot be used"}
 	}
 	request.Header.Set("Accept-Encoding", "identity")
-	response, err := store.NewClient("", ca, "").Do(request)
+	response, err := store.NewClient("", t.CA, t.Proxy).Do(request)
 	if err != nil {
 		return nil, &passing{store.WithoutURL(err)}
 	}

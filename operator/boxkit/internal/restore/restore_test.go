@@ -178,3 +178,24 @@ func TestABrokenConnectionIsTriedAgain(t *testing.T) {
 		t.Errorf("%+v, %s", report, names(t, dest))
 	}
 }
+
+func TestTheStoreIsReachedThroughTheProxy(t *testing.T) {
+	var asked string
+	packed := archive(t)
+	report, _ := run(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.String()
+		_, _ = w.Write(packed)
+	}, func(task *Task) {
+		address, err := os.ReadFile(task.URLFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		task.Proxy, _, _ = strings.Cut(string(address), "/cache")
+		if err := os.WriteFile(task.URLFile, []byte("http://store.invalid/cache?signature=secret"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if report.State != Hit || asked != "http://store.invalid/cache?signature=secret" {
+		t.Errorf("%+v, and the proxy was asked for %q", report, asked)
+	}
+}
