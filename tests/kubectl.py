@@ -37,8 +37,19 @@ class Kubectl:
         return done.stdout
 
     def apply(self, *objects: dict[str, Any]) -> None:
-        """Create or change objects."""
-        self("apply", "-f", "-", stdin="\n---\n".join(json.dumps(each) for each in objects))
+        """Create or change objects. In a namespace that was made just now, a pod waits for the service account."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self("apply", "-f", "-", stdin="\n---\n".join(json.dumps(each) for each in objects))
+            except KubectlError as error:
+                # The API server itself waits for a second or two.
+                missing = 'serviceaccount "default" not found' in str(error)
+                if not missing or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
 
     def get(self, kind: str, name: str, *, namespace: str | None = None) -> dict[str, Any] | None:
         """An object, or None if there is none."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.conftest import REGISTRY_PASSWORD, Builds, steps
+from tests.cluster.test_recovery import operator_pod
 from tests.install import NAMESPACE, PRIVATE_REGISTRY
 
 YML = """\
@@ -236,9 +237,7 @@ build:
         namespace=builds.namespace,
         until=lambda raw: raw.get("status", {}).get("currentStep") == "push",
     )
-    selector = "app.kubernetes.io/component=operator"
-    (pod,) = builds.kubectl.list("pods", namespace=NAMESPACE, selector=selector)
-    name = pod["metadata"]["name"]
+    name = operator_pod(builds)["metadata"]["name"]
     builds.kubectl("delete", "pod", name, "-n", NAMESPACE, "--grace-period=0", "--force")
     raw = builds.finish("b", timeout=120)
 

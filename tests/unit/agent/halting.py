@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
+from sentinel.agent.failures import RuntimeFailure
+from sentinel.agent.runtimes.freezing import Freezer, State
 from sentinel.agent.threads import Threads
 from sentinel.clock import SystemClock
 
@@ -32,6 +34,14 @@ class HaltingThreads(Threads):
     async def halted(self, commit: asyncio.Task[None]) -> None:
         """Wait until that commit's box is frozen. A commit that ends before is an AssertionError."""
         waiting = asyncio.create_task(self._halted.wait())
-        async with asyncio.timeout(150):
-            await asyncio.wait({commit, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({commit, waiting}, return_when=asyncio.FIRST_COMPLETED)
         assert waiting.done(), "the commit ended before the box was frozen"
+
+
+async def state_of(runtime: Any, container: str) -> State:
+    """What a container does, asked until the runtime can say it."""
+    while True:
+        try:
+            return await cast(Freezer, runtime).state(container)
+        except RuntimeFailure:
+            await asyncio.sleep(0.2)
