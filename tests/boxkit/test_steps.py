@@ -292,3 +292,34 @@ async def test_the_functions_of_wercker_init(box: Box, shell: list[str]) -> None
 async def test_sudo_is_nothing_for_root(box: Box, shell: list[str]) -> None:
     await box.run("sudo echo done", shell=shell)
     assert box.log(1) == b"done\n"
+
+
+async def test_steps_may_come_one_at_a_time(box: Box) -> None:
+    """With a commit between two of them: the shell goes on, and the rest is skipped after a failure."""
+    steps = [script(1, "export A=1"), script(2, 'exit "$((A + 2))"'), script(3, "true")]
+    async with box.session() as session:
+        await session.open(box.open())
+        await session.start(steps[:1])
+        await session.wait_for(lambda state: state.done([1]))
+        await session.start(steps[1:2])
+        await session.wait_for(lambda state: state.done([2]))
+        await session.start(steps)
+        state = await session.wait_for(lambda state: state.done([1, 2, 3]))
+    ends = [(step.state, step.reason, step.exit) for step in state.steps.values()]
+    assert ends == [
+        ("finished", "Passed", 0),
+        ("finished", "ExitCode", 3),
+        ("skipped", "Skipped", None),
+    ]
+
+
+async def test_a_cancel_between_two_steps_skips_what_comes_then(box: Box) -> None:
+    steps = [script(1, "true"), script(2, "true")]
+    async with box.session() as session:
+        await session.open(box.open())
+        await session.start(steps[:1])
+        await session.wait_for(lambda state: state.done([1]))
+        await session.cancel("spec.cancel was set")
+        await session.start(steps)
+        state = await session.wait_for(lambda state: state.done([1, 2]))
+    assert [step.reason for step in state.steps.values()] == ["Passed", "Cancelled"]

@@ -17,6 +17,7 @@ import kopf
 
 from sentinel import __version__
 from sentinel.agent.commit import run_commit
+from sentinel.agent.indexes import PREFIX as INDEX_PREFIX
 from sentinel.agent.queue import TOGETHER, Queue
 from sentinel.agent.runtimes.base import Runtime
 from sentinel.agent.runtimes.containerd import ContainerdRuntime
@@ -132,10 +133,12 @@ async def start(runtime: Runtime, settings: Settings) -> None:
 
 
 def empty_spool(spool: Path) -> None:
-    """Make the spool, and remove the layers that a dead predecessor left in it."""
+    """Make the spool, and remove the layers and indexes that a dead predecessor left in it."""
     spool.mkdir(parents=True, exist_ok=True)
     for left in spool.glob(f"{PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
+    for index in spool.glob(f"{INDEX_PREFIX}*"):
+        index.unlink(missing_ok=True)
 
 
 async def work_forever(queue: Queue, tools: Tools) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from threading import Event
+from typing import IO
 
+from sentinel.agent.boxindex import IndexWriter
 from sentinel.agent.excluded import excluded_places
 from sentinel.agent.failures import CommitFailure
 from sentinel.agent.layer import PlainLayer, write_layer
@@ -59,14 +61,22 @@ async def copied(
     most: int,
     stop: Event,
     tools: Tools,
+    since: IO[bytes] | None = None,
+    index: IndexWriter | None = None,
 ) -> tuple[PlainLayer, Freeze]:
-    """The changes in a file of `most` bytes, copied while the box is frozen, for `freeze_seconds` at most."""
+    """The changes in a file of `most` bytes, copied while the box is frozen, for `freeze_seconds` at most.
+
+    `since` and `index` as in `write_layer`.
+    """
     limit = tools.settings.freeze_seconds
     async with tools.walks, tools.runtime.frozen(box, commit=commit.uid) as freeze:
         try:
             async with asyncio.timeout(limit) as clock:
                 plain = await tools.threads.run(
-                    lambda: write_layer(upper, path, most=most, stop=stop), stop
+                    lambda: write_layer(
+                        upper, path, most=most, stop=stop, since=since, index=index
+                    ),
+                    stop,
                 )
         except TimeoutError as error:
             if not clock.expired():

@@ -10,14 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
+from typing import IO
 
 from sentinel.agent.authorise import Permit, authorise
+from sentinel.agent.boxindex import IndexWriter
 from sentinel.agent.changes import copied, measured
 from sentinel.agent.failures import CommitFailure, CommitRefused, RuntimeFailure
-from sentinel.agent.image import build_image, check_layers, scratch_base
+from sentinel.agent.image import MAX_LAYERS, build_image, check_layers, scratch_base
+from sentinel.agent.indexes import LARGEST
 from sentinel.agent.layer import PlainLayer, compress_layer, packed_at_most
 from sentinel.agent.push import Pusher
+from sentinel.agent.runtimes.base import BaseImage, Box
 from sentinel.agent.secrets import read_keychain
 from sentinel.agent.status import CommitStatus
 from sentinel.agent.tally import gib
@@ -135,21 +140,37 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
         if spec.scratch_from:
             base = scratch_base(base)
         check_layers(base.manifest)
+        previous = await _previous(stack, box, spec, pusher, tools)
         upper, size, stop = await measured(spec, box, tools)
         await pusher.push_base(base)
         tar = size.tar_bytes + size.tar_bytes // 8 + _SLACK
         gzip = spec.compression == "gzip"
-        needed = tar + (packed_at_most(tar) if gzip else 0)
+        indexed = min(LARGEST, tar - size.apparent_bytes) if spec.remember else 0
+        needed = tar + (packed_at_most(tar) if gzip else 0) + indexed
         if not tools.spool.fits(needed, owner=commit.namespace):
             waiting = f"waiting for {gib(needed)} of disk space in the node's spool, which other commits use"
             await status.write(ImageCommitStatus(phase=CommitPhase.CLAIMED, message=waiting))
         space = await stack.enter_async_context(
             tools.spool.reserved(needed, owner=commit.namespace)
         )
+        index = None
+        if spec.remember:
+            index = IndexWriter(space.folder / "index", most=indexed)
+            stack.callback(index.close)
         plain, freeze = await copied(
-            commit, box, upper, space.folder / "layer.tar", most=tar, stop=stop, tools=tools
+            commit,
+            box,
+            upper,
+            space.folder / "layer.tar",
+            most=tar,
+            stop=stop,
+            tools=tools,
+            since=previous.index if previous else None,
+            index=index,
         )
-        space.shrink(plain.size + (packed_at_most(plain.size) if gzip else 0))
+        if previous and plain.incremental:
+            base = previous.image
+        space.shrink(plain.size + (packed_at_most(plain.size) if gzip else 0) + indexed)
         await status.write(
             ImageCommitStatus(
                 phase=CommitPhase.PUSHING, frozen_milliseconds=round(freeze.seconds * 1000)
@@ -163,7 +184,7 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
         )
         if layer.path != plain.path:
             plain.path.unlink()
-            space.shrink(layer.size)
+            space.shrink(layer.size + indexed)
         image = build_image(
             base_config=base.config,
             base=base.manifest,
@@ -173,6 +194,12 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
             created_by=f"sentinel: pod {commit.namespace}/{spec.pod_name}",
         )
         digest = await pusher.push_image(image, layer, tag=spec.tags[0])
+        if index is not None:
+            index.close()
+        if index is not None and index.complete:
+            tools.indexes.keep(box.id, digest, index.path)
+        elif spec.previous or spec.remember:
+            tools.indexes.forget(box.id)
         tags = [PushedTag(name=spec.tags[0], pushed=True)]
         moving = spec.tags[1:]
         if moving and not await is_wanted(commit, tools):
@@ -187,6 +214,7 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
         layer_bytes=layer.size,
         layer_digest=layer.digest,
         digest=digest,
+        onto=spec.previous if plain.incremental else "",
         tags=tags,
         excluded=[
             ExcludedPath(path=path, entries=entries) for path, entries in upper.excluded.items()
@@ -195,8 +223,32 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Previous:
+    """The image of the box's last commit, and the index of what the box was then."""
+
+    image: BaseImage
+    index: IO[bytes]
+
+
+async def _previous(
+    stack: AsyncExitStack, box: Box, spec: ImageCommitSpec, pusher: Pusher, tools: Tools
+) -> _Previous | None:
+    """What the layer can stand on besides the box's own image: None where the node does not know what the box was at
+    its last commit, the image is gone, or has no room for a layer more."""
+    index = tools.indexes.open(box.id, spec.previous)
+    if index is None:
+        return None
+    stack.callback(index.close)
+    image = await pusher.read_pushed(spec.previous)
+    if image is None or len(image.manifest.layers) >= MAX_LAYERS:
+        return None
+    return _Previous(image=image, index=index)
+
+
 def _summary(plain: PlainLayer, upper: UpperDir, *, size: int) -> str:
-    parts = [f"{count_of(plain.entries, 'change')} in a layer of {gib(size)}"]
+    since = " since the last commit" if plain.incremental else ""
+    parts = [f"{count_of(plain.entries, 'change')}{since} in a layer of {gib(size)}"]
     if plain.dropped:
         parts.append("left out: " + ", ".join(str(each) for each in plain.dropped))
     if upper.excluded:

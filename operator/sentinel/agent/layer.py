@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import stat
 import tarfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,11 +21,15 @@ from pathlib import Path
 from threading import Event
 from typing import IO
 
+from sentinel.agent.boxindex import IndexReader, IndexWriter, content_hash, young_since
 from sentinel.agent.failures import CommitFailure
+from sentinel.agent.increment import Change, Increment, NotAnIncrement, everything
 from sentinel.agent.packer import Gzip
 from sentinel.agent.tally import gib, shown
 from sentinel.agent.upperdir import WHITEOUT, UpperDir, UpperEntry, capability, opened
 from sentinel.api.reasons import CommitReason
+
+log = logging.getLogger(__name__)
 
 _PART = 1024 * 1024
 _BLOCK = tarfile.BLOCKSIZE
@@ -53,7 +59,8 @@ SOCKETS = "sockets"
 @dataclass(frozen=True, kw_only=True)
 class PlainLayer:
     """An uncompressed layer in a file. `diff_id` is its digest. `dropped` are entries that were left out, `setuid`
-    counts files with set-id bits or capabilities, which are kept."""
+    counts files with set-id bits or capabilities, which are kept. `incremental`: it stands on the image of the commit
+    before, not on the box's."""
 
     path: Path
     diff_id: str
@@ -61,6 +68,7 @@ class PlainLayer:
     entries: int
     dropped: tuple[LeftOut, ...]
     setuid: int
+    incremental: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +82,67 @@ class PackedLayer:
     compression: str
 
 
-def write_layer(upper: UpperDir, path: Path, *, most: int, stop: Event) -> PlainLayer:
+def write_layer(
+    upper: UpperDir,
+    path: Path,
+    *,
+    most: int,
+    stop: Event,
+    since: IO[bytes] | None = None,
+    index: IndexWriter | None = None,
+) -> PlainLayer:
     """Write the tar of an upper directory, of `most` bytes. The same changes give the same bytes.
+
+    `since` is the index that an earlier commit of the box has written: the tar then holds what changed after it, if a
+    layer can express that. `index` is written for the next one.
 
     Where only a directory of it is walked (`upper.root`), that is the root of the layer, which has nothing below it:
     marks of deletions are left out.
 
     Raises CommitFailure: TooBig, Unsupported, RuntimeError when a file changed meanwhile, NoSpace, Deadline.
     """
+    young = young_since(time.time())
+    if since is not None:
+        try:
+            changes = Increment(upper, IndexReader(since), young=young).changes()
+            layer = _write(upper, changes, path, most=most, stop=stop, young=young, index=index)
+            return replace(layer, incremental=True)
+        except NotAnIncrement as why:
+            log.info("the layer holds everything that the box changed: %s", why)
+        except CommitFailure as error:
+            # Deletions are not part of what was measured.
+            if error.why is not CommitReason.TOO_BIG:
+                raise
+            log.info("the layer holds everything that the box changed: %s", error)
+        if index is not None:
+            index.restart()
+    changes = everything(upper)
+    return _write(upper, changes, path, most=most, stop=stop, young=young, index=index)
+
+
+def _write(
+    upper: UpperDir,
+    changes: Iterator[Change],
+    path: Path,
+    *,
+    most: int,
+    stop: Event,
+    young: int,
+    index: IndexWriter | None,
+) -> PlainLayer:
     with _out_of_space(path), path.open("wb", buffering=_PART) as file:
-        writer = _Writer(file, root=upper.root, most=most, stop=stop)
-        for entry in upper.walk():
-            writer.add(entry)
+        writer = _Writer(
+            file, root=upper.root, most=most, stop=stop, young=None if index is None else young
+        )
+        for change in changes:
+            content = change.content
+            if change.entry is None:
+                writer.delete(change.gone)
+                continue
+            if change.write:
+                content = writer.add(change.entry, mark=change.mark)
+            if index is not None and change.index:
+                index.add(change.entry, content)
         writer.finish()
     return PlainLayer(
         path=path,
@@ -136,8 +193,12 @@ def compress_layer(layer: PlainLayer, path: Path, *, compression: str, stop: Eve
 class _Writer:
     """Writes entries to a tar, hashing as it goes."""
 
-    def __init__(self, file: IO[bytes], *, root: str, most: int, stop: Event) -> None:
+    def __init__(
+        self, file: IO[bytes], *, root: str, most: int, stop: Event, young: int | None
+    ) -> None:
         self._file = file
+        self._young = young
+        self._contents: dict[int, bytes] = {}
         self._root = root
         self._most = most
         self._stop = stop
@@ -146,8 +207,11 @@ class _Writer:
         self.size = self.entries = self.setuid = 0
         self.dropped: dict[str, LeftOut] = {}
 
-    def add(self, entry: UpperEntry) -> None:
-        """One entry, and for an opaque directory its mark; devices, sockets and reserved names are left out."""
+    def add(self, entry: UpperEntry, *, mark: bool = True) -> bytes:
+        """One entry, and for an opaque directory its mark; devices, sockets and reserved names are left out.
+
+        Gives a digest of what a file holds whose ctime is not before `young`, b"" for all others.
+        """
         place = self._place(entry)
         if entry.is_whiteout:
             if not self._root:
@@ -156,10 +220,10 @@ class _Writer:
             self._drop(RESERVED, entry)
         elif entry.is_directory:
             self._header(_member(entry, tarfile.DIRTYPE, name=f"{place}/"))
-            if entry.opaque and not self._root:
+            if entry.opaque and mark and not self._root:
                 self._header(_marker(f"{place}/{_OPAQUE_MARK}"))
         elif entry.is_file:
-            self._add_file(entry, place)
+            return self._add_file(entry, place)
         elif stat.S_ISLNK(entry.info.st_mode):
             member = _member(entry, tarfile.SYMTYPE, name=place)
             member.linkname = os.readlink(entry.name, dir_fd=entry.parent)
@@ -168,6 +232,11 @@ class _Writer:
             self._header(_member(entry, tarfile.FIFOTYPE, name=place))
         else:
             self._drop(SOCKETS if stat.S_ISSOCK(entry.info.st_mode) else DEVICES, entry)
+        return b""
+
+    def delete(self, path: str) -> None:
+        """The mark of something that an earlier layer has and the box deleted."""
+        self._header(_marker(f"{_beside(path)}{WHITEOUT}{path.rpartition('/')[2]}"))
 
     def _place(self, entry: UpperEntry) -> str:
         """The entry's path in the layer."""
@@ -181,14 +250,14 @@ class _Writer:
         """The two empty blocks at a tar's end."""
         self._put(bytes(2 * _BLOCK))
 
-    def _add_file(self, entry: UpperEntry, place: str) -> None:
+    def _add_file(self, entry: UpperEntry, place: str) -> bytes:
         inode = entry.info.st_dev << 64 | entry.info.st_ino
         first = self._links.get(inode)
         if first is not None:
             member = _member(entry, tarfile.LNKTYPE, name=place)
             member.linkname = first
             self._header(member)
-            return
+            return self._contents.get(inode, b"")
         if entry.info.st_nlink > 1:
             self._links[inode] = place
         with opened(entry) as descriptor:
@@ -201,9 +270,13 @@ class _Writer:
             if capabilities or entry.info.st_mode & (stat.S_ISUID | stat.S_ISGID):
                 self.setuid += 1
             self._header(member)
-            self._copy(descriptor, entry)
+            young = self._young is not None and entry.info.st_ctime_ns >= self._young
+            content = self._copy(descriptor, entry, content_hash() if young else None)
+        if content and inode in self._links:
+            self._contents[inode] = content
+        return content
 
-    def _copy(self, descriptor: int, entry: UpperEntry) -> None:
+    def _copy(self, descriptor: int, entry: UpperEntry, hashed: hashlib.blake2b | None) -> bytes:
         """Exactly as many bytes as the header says: a file that grew is cut, one that shrank is an error."""
         left = entry.info.st_size
         while left:
@@ -215,8 +288,11 @@ class _Writer:
                     CommitReason.RUNTIME_ERROR, f"{shown(entry.path)} shrank while it was read"
                 )
             self._put(part)
+            if hashed is not None:
+                hashed.update(part)
             left -= len(part)
         self._put(bytes(-entry.info.st_size % _BLOCK))
+        return hashed.digest() if hashed is not None else b""
 
     def _header(self, member: tarfile.TarInfo) -> None:
         self.entries += 1

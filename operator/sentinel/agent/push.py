@@ -14,8 +14,8 @@ from sentinel.agent.image import NewImage
 from sentinel.agent.layer import PackedLayer
 from sentinel.agent.runtimes.base import BaseImage, Box, Runtime
 from sentinel.api.imagecommit import PushedTag
-from sentinel.api.reasons import CommitReason
-from sentinel.errors import SentinelError
+from sentinel.api.reasons import CommitReason, Reason
+from sentinel.errors import SentinelError, UserError
 from sentinel.image import manifest as images
 from sentinel.image.manifest import Descriptor, Manifest
 from sentinel.image.reference import Reference
@@ -77,6 +77,20 @@ class Pusher:
             return
         for entry in images.choose_platform(parsed, platform=platform, what=str(base))[:_VARIANTS]:
             yield await self.reader.get_image_manifest(base.pinned(entry.digest))
+
+    async def read_pushed(self, digest: str) -> BaseImage | None:
+        """An image that was pushed here before, None if it is gone."""
+        try:
+            manifest = await self.client.get_image_manifest(self.target.pinned(digest))
+            config = await self.client.get_blob(
+                self.target, manifest.config, limit=images.CONFIG_LIMIT
+            )
+        except UserError as error:
+            if error.reason is not Reason.IMAGE_NOT_FOUND:
+                raise
+            log.info("%s of %s is gone: %s", digest, self.target.name, error)
+            return None
+        return BaseImage(config=config, manifest=manifest)
 
     async def push_base(self, image: BaseImage) -> None:
         """Bring the base image's layers into the repository; those that are there cost one HEAD each.

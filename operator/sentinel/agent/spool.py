@@ -41,11 +41,15 @@ class Reservation:
 
 
 class Spool:
-    """A directory of which `most` bytes may be used, whatever the disk has; 0 for no such limit."""
+    """A directory of which `most` bytes may be used, whatever the disk has; 0 for no such limit.
+
+    `kept` are bytes of files in it that stay between commits (`indexes.py`).
+    """
 
     def __init__(self, folder: Path, *, most: int = 0) -> None:
-        self._folder = folder
-        self._most = most
+        self.folder = folder
+        self.most = most
+        self.kept = 0
         self._reserved: list[Reservation] = []
         self._changes = asyncio.Event()
 
@@ -63,7 +67,7 @@ class Spool:
         try:
             # A thread whose commit was given up may still make a file there. The next agent removes what is left.
             with tempfile.TemporaryDirectory(
-                dir=self._folder, prefix=PREFIX, ignore_cleanup_errors=True
+                dir=self.folder, prefix=PREFIX, ignore_cleanup_errors=True
             ) as folder:
                 reservation = Reservation(Path(folder), owner, size, self)
                 self._reserved.append(reservation)
@@ -84,7 +88,7 @@ class Spool:
         if size > space:
             raise CommitFailure(
                 CommitReason.NO_SPACE,
-                f"making a layer of the box's changes takes up to {gib(size)} at {self._folder} on the node, which "
+                f"making a layer of the box's changes takes up to {gib(size)} at {self.folder} on the node, which "
                 f"has {gib(space)}",
             )
         taken = sum(each.size for each in self._reserved)
@@ -93,7 +97,7 @@ class Spool:
 
     def _space(self) -> int:
         """Bytes that all commits together may use now: what the disk has free, and what they use already."""
-        place = os.statvfs(self._folder)
+        place = os.statvfs(self.folder)
         used = sum(path.stat().st_size for each in self._reserved for path in each.folder.iterdir())
         space = place.f_bavail * place.f_frsize + used
-        return min(space, self._most) if self._most else space
+        return min(space, self.most - self.kept) if self.most else space

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from sentinel.agent.indexes import Indexes
 from sentinel.agent.runtimes.base import Runtime
 from sentinel.agent.spool import Spool
 from sentinel.agent.status import CommitStatus
@@ -40,7 +41,11 @@ class Tools:
     boot_id: str
     spool: Spool
     threads: Threads
+    indexes: Indexes = field(init=False)
     walks: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "indexes", Indexes(self.spool))
 
 
 def status_of(raw: dict[str, Any], tools: Tools) -> CommitStatus:

@@ -103,6 +103,15 @@ class UpperDir:
             for rule in dict.fromkeys(self._excluded.values())
         }
 
+    @property
+    def stopped(self) -> bool:
+        """Whether reading is to end."""
+        return self._stop.is_set()
+
+    def leaves_out(self, path: str) -> bool:
+        """Whether a walk passes over this path, whatever is there."""
+        return path in self._residue or path in self._excluded
+
     def measure(self) -> Size:
         """Count without opening a file: cheap enough to do before the box is frozen. Raises CommitFailure(TooBig)."""
         tally = Tally(self._limits)

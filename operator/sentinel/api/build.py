@@ -6,7 +6,7 @@ patterns and limits, or as CEL in `crd.py`; what needs to look outside (images, 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
@@ -30,6 +30,10 @@ from sentinel.errors import UserError
 
 Text = Annotated[str, Field(max_length=1024)]
 Variable = Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+CommitWhen: TypeAlias = Literal["never", "end", "onFailure", "eachStep"]
+"""When a box becomes an image."""
 
 
 class Application(Model):
@@ -87,8 +91,12 @@ class Image(Model):
         ),
     ] = ""
     commit: Annotated[
-        Literal["never", "end"],
-        Field(description="never: no image; end: commit the box after the last main step."),
+        CommitWhen,
+        Field(
+            description="never: no image. end: the box after the last main step that ran. onFailure: the same, "
+            "of builds that failed only. eachStep: the box after every main step, tagged `<build uid>-step<number>`; "
+            "each image has one layer more, of what that step changed, and keeps what a later step deletes."
+        ),
     ] = "end"
     push_secret_ref: Annotated[
         LocalRef | None, Field(description="A kubernetes.io/dockerconfigjson Secret to push with.")
@@ -225,6 +233,27 @@ class BuildSpec(Model):
     pod: Annotated[PodSettings, Field(description="About the build's pod.")] = PodSettings()
 
 
+class StepImage(Model):
+    """The image of the box as a step left it, or why there is none. The build does not fail for that."""
+
+    digest: Annotated[
+        str, Field(description="Digest of the image in the repository of status.image.")
+    ] = ""
+    layer_bytes: Annotated[
+        int | None,
+        Field(
+            description="Size of the layer that was added, in bytes.",
+            json_schema_extra={"format": "int64"},
+        ),
+    ] = None
+    reason: Annotated[str, Field(description="Why there is no image, a word of a closed list.")] = (
+        ""
+    )
+    message: Annotated[
+        str, Field(max_length=256, description="Why there is no image, for people.")
+    ] = ""
+
+
 class StepStatus(Model):
     """How one step stands."""
 
@@ -243,6 +272,10 @@ class StepStatus(Model):
     message: Annotated[str, Field(max_length=1024, description="What it reported.")] = ""
     start_time: Annotated[str, Field(description="When it started.")] = ""
     completion_time: Annotated[str, Field(description="When it ended.")] = ""
+    image: Annotated[
+        StepImage | None,
+        Field(description="The box after it, with spec.image.commit eachStep or onFailure."),
+    ] = None
 
 
 class SourceStatus(Model):

@@ -121,6 +121,22 @@ class ImageCommitSpec(Model):
     repository: Annotated[
         str, Field(min_length=1, max_length=1024, description="Where to push, without a tag.")
     ]
+    previous: Annotated[
+        str,
+        Field(
+            max_length=71,
+            pattern=r"^(sha256:[0-9a-f]{64})?$",
+            description="Digest of an image in the repository that an earlier commit made of the same box. Where the "
+            "agent knows what the box was then, the layer holds what changed since and goes on top of that image.",
+        ),
+    ] = ""
+    remember: Annotated[
+        bool,
+        Field(
+            description="Another commit of the box may name this one's image as `previous`: the agent keeps a list of "
+            "the box's files."
+        ),
+    ] = False
     tags: Annotated[
         list[Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]],
         Field(
@@ -224,6 +240,12 @@ class ImageCommitStatus(Model):
     ] = 0
     layer_digest: Annotated[str, Field(description="Digest of the new layer.")] = ""
     digest: Annotated[str, Field(description="Digest of the pushed manifest.")] = ""
+    onto: Annotated[
+        str,
+        Field(
+            description="The image that the layer was put on: `previous` of the spec, or empty for the box's own."
+        ),
+    ] = ""
     tags: Annotated[list[PushedTag], Field(description="Each tag, and whether it was pushed.")] = []
     excluded: Annotated[
         list[ExcludedPath], Field(description="What each of excludePaths left out.")

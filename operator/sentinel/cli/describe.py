@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from sentinel.api.build import StepStatus
+from sentinel.api.build import StepImage, StepStatus
 from sentinel.api.conditions import Phase
 from sentinel.api.reasons import Blame, Reason, read_reason
 from sentinel.cli.cluster import Found, build_argument, connect, read, run
@@ -121,11 +121,15 @@ def _rows(found: Found, step: StepStatus | None, *, now: datetime) -> Iterator[t
             yield "Remedy", known.remedy
     if step is not None:
         yield "Step", _failure(step, now=now)
-    if status.image is not None:
+    if status.image is not None and status.image.digest:
         tags = f" ({', '.join(status.image.tags)})" if status.image.tags else ""
         yield "Image", visible(f"{status.image.repository}@{status.image.digest}{tags}")
     elif found.finished and found.phase is Phase.SUCCEEDED:
         yield "Image", "none"
+    if images := [
+        _image(number, each) for number, each in enumerate(status.steps, 1) if each.image
+    ]:
+        yield "Images", "\n".join(images)
 
 
 def _phase(found: Found, *, now: datetime) -> str:
@@ -185,6 +189,13 @@ def _next(found: Found, step: StepStatus | None) -> str:
     if found.phase is Phase.SUCCEEDED:
         return f"sentinel logs {found.address}"
     return f"sentinel retry {found.address}"
+
+
+def _image(number: int, step: StepStatus) -> str:
+    """The image of the box after a step, or why there is none."""
+    image = step.image or StepImage()
+    what = image.digest or f"none: {image.reason}: {image.message}"
+    return f"{number} {_label(step)}: {visible(what)}"
 
 
 def _argument(step: StepStatus) -> str:

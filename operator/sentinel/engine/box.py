@@ -183,7 +183,7 @@ def _follow(attempt: Attempt, state: SessionState, record: AnyRecord) -> None:
             _note_opened(attempt)
         case Started() | Finished() | Skipped():
             before = {step.id: step.state for step in attempt.writer.status.steps}
-            steps = step_statuses(attempt.plan.steps, state)
+            steps = step_statuses(attempt.plan.steps, state, before=attempt.writer.status.steps)
             running = next((step.display_name for step in steps if step.state == "Running"), "")
             usage = used_by_steps(attempt.writer.status.usage, state)
             attempt.writer.change(steps=steps, current_step=running, running=True, usage=usage)

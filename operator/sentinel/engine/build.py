@@ -28,6 +28,7 @@ from sentinel.engine.prepare import prepare
 from sentinel.engine.run import Outcome, Run
 from sentinel.engine.salvage import output_kept
 from sentinel.engine.services import blame_services
+from sentinel.engine.stepimages import run_each
 from sentinel.errors import (
     BoxEnded,
     CancelledByUser,
@@ -156,9 +157,9 @@ async def _steps(attempt: Attempt) -> Outcome:
         await run.unless_cancelled(open_box(attempt))
         await run.unless_cancelled(services_tried(attempt.session, attempt.plan))
         await mark_begun(attempt)
-    state = await guarded(
-        run_main(attempt.session, attempt.plan), _pass_on_cancel(attempt), do_ours(attempt)
-    )
+    each = attempt.plan.image.commit == "eachStep"
+    steps = run_each(attempt) if each else run_main(attempt.session, attempt.plan)
+    state = await guarded(steps, _pass_on_cancel(attempt), do_ours(attempt))
     if was_stopped(attempt.plan.steps, state):
         raise BoxEnded("the box was stopped while its steps ran")
     outcome = judge(attempt.plan.steps, state)

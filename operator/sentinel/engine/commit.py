@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from sentinel.api import API_VERSION
-from sentinel.api.build import ImageStatus
+from sentinel.api.build import ImageStatus, StepImage, StepStatus
 from sentinel.api.imagecommit import (
     ACTIVE,
     ACTIVE_LABEL,
@@ -34,6 +35,7 @@ from sentinel.engine.look import until
 from sentinel.engine.readback import Problem, read_back
 from sentinel.engine.rollout import agents_roll_out
 from sentinel.engine.run import Outcome
+from sentinel.engine.status import MESSAGE_LIMIT, with_image
 from sentinel.errors import (
     CancelledByUser,
     InfrastructureError,
@@ -43,6 +45,7 @@ from sentinel.errors import (
 )
 from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import IMAGE_COMMITS
+from sentinel.plan.model import PlanStep
 from sentinel.plan.names import BOX, BRANCH_LABEL, instance_label
 from sentinel.plan.pod import owner_reference
 from sentinel.source.address import without_query
@@ -79,6 +82,8 @@ class CommitRequest:
     """One commit of the box. `name` is the ImageCommit's; `step` the ordinal of the step that asks, 0 for the end.
 
     `scratch_from` are directories, of which the first that is not empty is pushed without the rest of the box.
+    `previous` is the digest of the image that an earlier commit made of the box, which this one may stand on;
+    `remember`: there will be another one.
     """
 
     name: str
@@ -89,24 +94,31 @@ class CommitRequest:
     exclude_paths: tuple[str, ...] = ()
     scratch_from: tuple[str, ...] = ()
     step: int = 0
+    previous: str = ""
+    remember: bool = False
 
 
 async def commit(attempt: Attempt, outcome: Outcome) -> Outcome:
     """The outcome after the box was committed and pushed: unchanged, or failed where a green build has no image."""
-    if attempt.plan.image.commit == "never":
+    image = attempt.plan.image
+    if image.commit == "never" or (image.commit == "onFailure" and outcome.succeeded):
         return outcome
+    last = _last_ended(attempt) if image.commit != "end" else None
     request = CommitRequest(
         name=attempt.id.commit,
         repository=attempt.plan.image.repository,
-        tags=tuple(tags_of(attempt, outcome)),
+        tags=tuple(tags_of(attempt, outcome, step=last if image.commit == "eachStep" else None)),
         push_secret=attempt.plan.image.push_secret,
-        config=ImageConfig(labels=_image_labels(attempt, outcome)),
+        config=image_labels(attempt, passed=outcome.succeeded),
         exclude_paths=attempt.plan.image.exclude_paths,
+        previous=_before(attempt, last) if image.commit == "eachStep" else "",
     )
     ended = await commit_box(attempt, request)
     if not isinstance(ended, ImageCommit):
+        _note_step(attempt, last, StepImage(reason=ended[0], message=ended[1][:MESSAGE_LIMIT]))
         return _unless_red(outcome, *ended)
     status = ended.status
+    _note_step(attempt, last, StepImage(digest=status.digest, layer_bytes=status.layer_bytes))
     tags = [tag.name for tag in status.tags if tag.pushed]
     attempt.writer.change(
         image=ImageStatus(repository=attempt.plan.image.repository, digest=status.digest, tags=tags)
@@ -122,6 +134,37 @@ async def commit(attempt: Attempt, outcome: Outcome) -> Outcome:
             outcome, message=f"{outcome.message}; tags not written: {', '.join(missing)}"
         )
     return outcome
+
+
+def _last_ended(attempt: Attempt) -> PlanStep | None:
+    """The main step that ended the main steps: the one that failed, else the last one."""
+    known = attempt.session.state.steps
+    ran = [
+        step
+        for step in attempt.plan.steps
+        if step.phase == "main"
+        and step.ordinal in known
+        and known[step.ordinal].state == "finished"
+    ]
+    return ran[-1] if ran else None
+
+
+def _before(attempt: Attempt, last: PlanStep | None) -> str:
+    """The image that the build's own goes on top of: the latest of a step before `last`, whose image it is."""
+    own = last.id if last is not None else ""
+    return last_digest([step for step in attempt.writer.status.steps if step.id != own])
+
+
+def _note_step(attempt: Attempt, step: PlanStep | None, image: StepImage) -> None:
+    if step is not None:
+        attempt.writer.change(steps=with_image(attempt.writer.status.steps, step.id, image))
+
+
+def last_digest(steps: Sequence[StepStatus]) -> str:
+    """The image of the latest step that has one, "" for none."""
+    return next(
+        (step.image.digest for step in reversed(steps) if step.image and step.image.digest), ""
+    )
 
 
 async def commit_box(attempt: Attempt, request: CommitRequest) -> ImageCommit | Problem:
@@ -179,11 +222,13 @@ def not_in_image(status: ImageCommitStatus) -> str:
     return "; ".join(found)
 
 
-def tags_of(attempt: Attempt, outcome: Outcome) -> list[str]:
-    """The build's own tag, then the ones that move: `green` or `red`, and `latest` as the operator set it."""
+def tags_of(attempt: Attempt, outcome: Outcome, *, step: PlanStep | None = None) -> list[str]:
+    """The build's own tag and that of the `step` whose image it is too, then the ones that move: `green` or `red`, and
+    `latest` as the operator set it."""
     colour = "green" if outcome.succeeded else "red"
     latest = ["latest"] if outcome.succeeded or attempt.plan.image.latest == "every" else []
-    return [attempt.id.uid, colour, *latest]
+    own = [attempt.id.uid] if step is None else [attempt.id.uid, attempt.id.step_tag(step.ordinal)]
+    return [*own, colour, *latest]
 
 
 def _unless_red(outcome: Outcome, reason: Reason, message: str) -> Outcome:
@@ -250,6 +295,8 @@ async def _ask(attempt: Attempt, request: CommitRequest, *, pod: dict[str, Any])
             "pullSecretRefs": [{"name": secret} for secret in pull_secrets(attempt)],
             "excludePaths": list(request.exclude_paths),
             "scratchFrom": list(request.scratch_from),
+            **({"previous": request.previous} if request.previous else {}),
+            **({"remember": True} if request.remember else {}),
             "deadline": rfc3339(attempt.tools.clock.now() + QUEUED),
             "timeoutSeconds": round(TIMEOUT.total_seconds()),
             **({"pushSecretRef": {"name": request.push_secret}} if request.push_secret else {}),
@@ -290,16 +337,18 @@ def _check_request(there: dict[str, Any], ours: dict[str, Any]) -> None:
         )
 
 
-def _image_labels(attempt: Attempt, outcome: Outcome) -> dict[str, str]:
+def image_labels(attempt: Attempt, *, passed: bool) -> ImageConfig:
+    """What an image of a box says of its build."""
     plan = attempt.plan
-    return {
+    labels = {
         "org.opencontainers.image.revision": plan.source.revision,
         "org.opencontainers.image.source": without_query(plan.source.url),
         "com.wercker.build": plan.uid,
         "com.wercker.pipeline": plan.pipeline,
-        "com.wercker.result": "passed" if outcome.succeeded else "failed",
+        "com.wercker.result": "passed" if passed else "failed",
         **({BRANCH_LABEL: plan.source.branch} if plan.source.branch else {}),
     }
+    return ImageConfig(labels=labels)
 
 
 async def _wait(attempt: Attempt, raw: dict[str, Any]) -> ImageCommit:

@@ -45,14 +45,22 @@ async def _compare(attempt: Attempt, ended: ImageCommit, *, wanted_by: str) -> s
     pull = await references.named_keychain(
         pull_secrets(attempt), wanted_by="spec.image.pullSecretRefs"
     )
+    onto = ended.status.onto
+    if onto and onto != ended.spec.previous:
+        return f"it stands on {onto[:80]!r}, which it was not to be put on"
+    base, readers = attempt.plan.box.reference, pull
+    if ended.spec.scratch_from:
+        base = ""
+    elif onto:
+        base, readers = f"{ended.spec.repository}@{onto}", push
     request = PushedRequest(
         repository=ended.spec.repository,
         digest=ended.status.digest,
         layer=ended.status.layer_digest,
-        base="" if ended.spec.scratch_from else attempt.plan.box.reference,
+        base=base,
         architecture=await _architecture(attempt, ended.spec.node_name),
         push_logins=logins_of(push),
-        pull_logins=logins_of(pull),
+        pull_logins=logins_of(readers),
         insecure_registries=tuple(settings.insecure_registries),
         default_registry=settings.default_registry,
         registries=attempt.tools.settings.registry_policy().to_json(),

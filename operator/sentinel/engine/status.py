@@ -20,6 +20,7 @@ from sentinel.api.build import (
     PodStatus,
     Results,
     SourceStatus,
+    StepImage,
     StepStatus,
 )
 from sentinel.api.cache import CacheStatus
@@ -68,9 +69,24 @@ def pending_steps(steps: Sequence[PlanStep]) -> list[StepStatus]:
     return [_step_status(step, None) for step in steps]
 
 
-def step_statuses(steps: Sequence[PlanStep], state: SessionState) -> list[StepStatus]:
-    """Every step of the plan as the journal tells it."""
-    return [_step_status(step, state.steps.get(step.ordinal)) for step in steps]
+def step_statuses(
+    steps: Sequence[PlanStep], state: SessionState, *, before: Sequence[StepStatus] = ()
+) -> list[StepStatus]:
+    """Every step of the plan as the journal has it, with the images that it has `before`."""
+    images = {step.id: step.image for step in before}
+    return [
+        _step_status(step, state.steps.get(step.ordinal)).model_copy(
+            update={"image": images.get(step.id)}
+        )
+        for step in steps
+    ]
+
+
+def with_image(steps: Sequence[StepStatus], step_id: str, image: StepImage) -> list[StepStatus]:
+    """The steps, of which one has this image."""
+    return [
+        step.model_copy(update={"image": image}) if step.id == step_id else step for step in steps
+    ]
 
 
 def progress(steps: list[StepStatus]) -> str:

@@ -11,14 +11,17 @@ import posixpath
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from sentinel.api.build import PodContainer
+from sentinel.api.build import CommitWhen, PodContainer
 from sentinel.layout import BASE_PATH, OUTPUT_DIR
 from sentinel.plan.names import AttemptId
 from sentinel.plan.source import PlanOutput as PlanOutput  # noqa: PLC0414 - a part of the Plan
 from sentinel.plan.source import PlanSource as PlanSource  # noqa: PLC0414
 
-VERSION = 3
-"""The newest that is read."""
+VERSION = 4
+"""The newest that is read: that of a plan with `commit` onFailure or eachStep."""
+
+INHERITED = 3
+"""That of a plan whose source is the parent's."""
 
 COMMON = 2
 """That of a plan which nothing needs that came later: the release before this one drives it too."""
@@ -138,7 +141,7 @@ class PlanService:
 class PlanImage:
     """What to commit and where to push. `commit` "never": nothing of this is used."""
 
-    commit: Literal["never", "end"] = "never"
+    commit: CommitWhen = "never"
     repository: str = ""
     push_secret: str = ""
     pull_secrets: tuple[str, ...] = ()

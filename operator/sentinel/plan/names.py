@@ -108,6 +108,14 @@ class AttemptId:
         """The ImageCommit of a step that pushes."""
         return self._named(str(self.attempt), f"step{ordinal}")
 
+    def step_image(self, ordinal: int) -> str:
+        """The ImageCommit of the box as a step left it."""
+        return self._named(str(self.attempt), f"after{ordinal}")
+
+    def step_tag(self, ordinal: int) -> str:
+        """The tag of that image."""
+        return f"{self.uid}-step{ordinal}"
+
     def push_secret(self, ordinal: int) -> str:
         """The Secret with the login of a step that pushes, while it does. The Build's."""
         return self._named(f"push{ordinal}")

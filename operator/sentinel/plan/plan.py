@@ -28,10 +28,13 @@ from sentinel.plan.internal import (
 from sentinel.plan.interpolate import VARIABLE_LIMIT, size_of
 from sentinel.plan.model import (
     COMMON,
+    INHERITED,
     VERSION,
     ImageFacts,
     Plan,
     PlanCache,
+    PlanImage,
+    PlanSource,
     PlanStep,
     StepFacts,
 )
@@ -119,13 +122,20 @@ def make_plan(
         results_prefix=attempt_results(build, source, settings=settings, attempt=attempt),
         cache=cache,
         deploy=is_deploy(build),
-        # An older operator would fetch the wrong files for another attempt.
-        version=VERSION if source.inherited else COMMON,
+        version=_version(source, image),
         image_notes=image_notes(wanted, (box, *services)),
     )
     check_scratch(plan, build.spec.pod.box)
     check_repository(plan, own_repository(build, source=source, settings=settings))
     return plan
+
+
+def _version(source: PlanSource, image: PlanImage) -> int:
+    """The first version of the Plan that knows what this one needs."""
+    if image.commit in ("onFailure", "eachStep"):
+        return VERSION
+    # An older operator would fetch the wrong files for another attempt.
+    return INHERITED if source.inherited else COMMON
 
 
 def _steps(facts: Facts, found: Mapping[str, StepFacts]) -> tuple[PlanStep, ...]:

@@ -39,7 +39,7 @@ def plan_image(build: Build, *, source: PlanSource, settings: Settings) -> PlanI
             reason=Reason.COMMIT_UNSUPPORTED,
         )
     return PlanImage(
-        commit="end",
+        commit=spec.commit,
         repository=repository,
         push_secret=spec.push_secret_ref.name if spec.push_secret_ref else "",
         pull_secrets=tuple(ref.name for ref in spec.pull_secret_refs),

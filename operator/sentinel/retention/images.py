@@ -1,8 +1,9 @@
 """Images that builds pushed and nothing uses any more.
 
-Only manifests that no tag but those of builds points at may go: `<uid>` of a Build, and `<uid>-<attempt>-<name>-<hash>`
-of what its steps built. A digest is deleted with all its tags, so one that `latest`, `green`, `red`, a branch or any
-other tag points at stays. So does what an existing Build's status names or its steps built, and what a pod runs.
+Only manifests that no tag but those of builds points at may go: `<uid>` of a Build, `<uid>-step<number>` of its box
+after a step, and `<uid>-<attempt>-<name>-<hash>` of what its steps built. A digest is deleted with all its tags, so one
+that `latest`, `green`, `red`, a branch or any other tag points at stays. So does what an existing Build's status names
+or its steps built, its boxes after steps among them, and what a pod runs.
 
 The tags are read first, then the Builds and pods (`Used`): an image whose Build is created meanwhile is not among the
 candidates. Not here: which repositories, and the order of all that (`cli/prune.py`).
@@ -44,7 +45,7 @@ AT_ONCE = 4
 
 _UID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _BUILD_TAG = re.compile(_UID)
-_STEP_TAG = re.compile(rf"({_UID})-[0-9]+(?:-[a-z0-9-]+)?-[0-9a-f]{{8}}")
+_STEP_TAG = re.compile(rf"({_UID})-(?:step[0-9]+|[0-9]+(?:-[a-z0-9-]+)?-[0-9a-f]{{8}})")
 _PINNED = re.compile(r"sha256:[0-9a-f]{64}")
 
 

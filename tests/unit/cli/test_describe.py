@@ -180,6 +180,19 @@ def test_an_image_and_a_message_of_many_lines(cluster: Cluster, sentinel: Sentin
     assert lines[16] == "          …"
 
 
+def test_images_of_steps_and_why_there_is_none(cluster: Cluster, sentinel: Sentinel) -> None:
+    steps = [
+        {"id": "a-1", "name": "script", "displayName": "get", "image": {"digest": "sha256:1"}},
+        {"id": "b-2", "name": "test", "image": {"reason": "PushFailed", "message": "no\x1b[2J"}},
+        {"id": "c-3", "name": "after", "phase": "after"},
+    ]
+    cluster.build(status=ended("Succeeded", "Passed", "2 steps", steps=steps))
+    lines = sentinel("describe", "hello").stdout.splitlines()
+    at = lines.index("Images:   1 get: sha256:1")
+    assert lines[at + 1] == "          2 test: none: PushFailed: no\ufffd[2J"
+    assert not any("after" in line for line in lines[at:])
+
+
 def test_a_step_s_name_that_a_shell_or_a_terminal_would_obey_is_not_pasted(
     cluster: Cluster, sentinel: Sentinel
 ) -> None:

@@ -389,3 +389,38 @@ async def test_a_commit_that_no_agent_takes_waits_for_a_rollout_and_is_then_with
     assert server.looks == rolling + 1
     # An agent that comes later finds nothing to push.
     assert server.deleted == [("imagecommits", server.made[0]["metadata"]["name"])]
+
+
+STEP_LAYER = digest_of(b"an earlier step's layer")
+EARLIER = manifest(BASE_LAYER, STEP_LAYER)
+ON_TOP = manifest(BASE_LAYER, STEP_LAYER, LAYER)
+ONTO: dict[str, tuple[str, bytes, str]] = {
+    "on the earlier image": (digest_of(EARLIER), ON_TOP, ""),
+    "on the box's image": ("", GOOD, ""),
+    "not what it says": (digest_of(EARLIER), GOOD, "are not those of"),
+    "not what it says not": ("", ON_TOP, "are not those of"),
+    "on another image": (digest_of(BASE), GOOD, "which it was not to be put on"),
+}
+
+
+@pytest.mark.parametrize("case", ONTO)
+async def test_a_layer_stands_on_the_box_s_image_or_on_the_one_before(case: str) -> None:
+    onto, image, words = ONTO[case]
+    async with registry(GOOD, BASE, EARLIER, ON_TOP) as host:
+        server = Committing(succeeded(digest_of(image), onto=onto))
+        run, the_plan, _ = about_to_commit(server, host=host)
+        request = CommitRequest(
+            name="b-1-after2",
+            repository=f"{host}/ns/app",
+            tags=("t",),
+            previous=digest_of(EARLIER),
+            remember=True,
+        )
+        ended = await commit_box(attempt_of(run, the_plan), request)
+    spec = server.made[0]["spec"]
+    assert (spec["previous"], spec["remember"]) == (digest_of(EARLIER), True)
+    if words:
+        assert isinstance(ended, tuple)
+        assert words in ended[1]
+    else:
+        assert isinstance(ended, ImageCommit)

@@ -81,7 +81,11 @@ PLANS = st.builds(
     ).map(tuple),
     steps=st.lists(STEPS, max_size=3).map(tuple),
     variables=st.lists(VARIABLES, max_size=6).map(tuple),
-    image=st.builds(PlanImage, commit=st.sampled_from(["never", "end"]), repository=TEXT),
+    image=st.builds(
+        PlanImage,
+        commit=st.sampled_from(["never", "end", "onFailure", "eachStep"]),
+        repository=TEXT,
+    ),
     pending_timeout=SECONDS,
     deploy=st.booleans(),
 )

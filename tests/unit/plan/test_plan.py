@@ -17,7 +17,7 @@ from sentinel.plan import options
 from sentinel.plan.environment import resolve
 from sentinel.plan.images import wanted_images
 from sentinel.plan.links import exposed
-from sentinel.plan.model import PlanImage, PlanStep, StepFacts
+from sentinel.plan.model import VERSION, PlanImage, PlanStep, StepFacts
 from sentinel.plan.options import check_options
 
 
@@ -459,6 +459,15 @@ def test_where_the_box_is_pushed(
     spec: dict[str, Any], said: dict[str, Any], image: PlanImage
 ) -> None:
     assert plan(build(image=spec), with_settings=settings(**said)).image == image
+
+
+@pytest.mark.parametrize("commit", ["onFailure", "eachStep"])
+def test_a_plan_that_older_operators_cannot_follow_says_so(commit: str) -> None:
+    made = plan(build(image={"repository": "r/x", "commit": commit}))
+    assert (made.image.commit, made.version) == (commit, VERSION)
+    assert plan(build(image={"repository": "r/x", "commit": "end"})).version < VERSION
+    # Without a repository there is nothing to commit.
+    assert plan(build(image={"commit": commit})).version < VERSION
 
 
 def test_a_read_only_box_cannot_be_committed() -> None:

@@ -135,6 +135,22 @@ async def test_what_another_tag_points_at_stays(client: RegistryClient, host: st
     assert plain in await tagged_otherwise(client, repository)
 
 
+async def test_boxes_of_steps_stay_as_long_as_their_build(
+    client: RegistryClient, host: str
+) -> None:
+    repository = parse_repository(f"{host}/eachstep/app")
+    for number in (1, 2):
+        await push_box(client, repository, f"{uid(1)}-step{number}", days=100)
+    await push_box(client, repository, uid(1), f"{uid(1)}-step3", days=100)
+    await push_box(client, repository, uid(2), days=1)
+
+    there = Referred(uids={uid(1)})
+    assert await stale(client, repository, builds=there, keep_last=1, keep_days=30) == {}
+    found = await stale(client, repository, keep_last=2, keep_days=30)
+    assert sorted(found) == [f"{uid(1)}-step1", f"{uid(1)}-step2"]
+    assert f"{uid(1)} {uid(1)}-step3" in await stale(client, repository, keep_last=1, keep_days=30)
+
+
 async def test_what_builds_and_pods_use_stays(client: RegistryClient, host: str) -> None:
     repository = parse_repository(f"{host}/used/app")
     digests = [await push_box(client, repository, uid(n), days=100 - n) for n in range(6)]
