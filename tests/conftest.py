@@ -9,10 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A machine that runs other tests too is slow now and then; how fast the code is belongs in the benchmarks.
-settings.register_profile("sentinel", deadline=None)
+settings.register_profile(
+    "sentinel",
+    # A machine that runs other tests too is slow now and then; how fast the code is belongs in the benchmarks.
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    # The same examples in every run, so that a run fails for what was changed; `make fuzz` looks for others.
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
+)
 settings.load_profile("sentinel")
 
 Once = Callable[[str, Callable[[], None]], None]

@@ -27,7 +27,7 @@ if turn < 2:
 """
 
 
-@pytest.mark.timeout(120)  # it imports the whole operator twice
+@pytest.mark.timeout(300)  # it imports the whole operator twice
 def test_an_operator_that_lost_the_lease_restarts_in_the_same_process() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE],
@@ -125,7 +125,7 @@ getattr(roles, sys.argv[2]).main([])
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("module", "role"),
     [

@@ -30,7 +30,8 @@ type Uploads struct {
 	files   map[string]*logUpload
 	client  *http.Client
 	slots   chan struct{}
-	busy    sync.WaitGroup
+	busy    int        // uploads under way
+	ended   *sync.Cond // one of them has ended; a WaitGroup must not be added to while it is waited for
 	journal *journal.Journal
 	store   bool // there is one: every log is wanted
 }
@@ -53,12 +54,14 @@ type logUpload struct {
 
 // NewUploads has nothing to do yet. What becomes of logs is written to j.
 func NewUploads(j *journal.Journal) *Uploads {
-	return &Uploads{
+	u := &Uploads{
 		targets: map[string]wire.Target{},
 		files:   map[string]*logUpload{},
 		slots:   make(chan struct{}, uploadsAtOnce),
 		journal: j,
 	}
+	u.ended = sync.NewCond(&u.mu)
+	return u
 }
 
 // Refresh takes new URLs and tries again what failed with the old ones.
@@ -94,11 +97,20 @@ func (u *Uploads) try(ctx context.Context, what string) {
 	}
 	file.state = logActive
 	client := u.client
-	u.busy.Go(func() {
+	u.busy++
+	go func() {
+		defer u.end()
 		u.slots <- struct{}{}
 		defer func() { <-u.slots }()
 		u.upload(ctx, what, file, target, client)
-	})
+	}()
+}
+
+func (u *Uploads) end() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.busy--
+	u.ended.Broadcast()
 }
 
 func (u *Uploads) upload(ctx context.Context, what string, file *logUpload, target wire.Target, client *http.Client) {
@@ -157,7 +169,13 @@ func (f *logUpload) put(ctx context.Context, client *http.Client, to wire.Target
 }
 
 // Wait returns when no upload is under way.
-func (u *Uploads) Wait() { u.busy.Wait() }
+func (u *Uploads) Wait() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for u.busy > 0 {
+		u.ended.Wait()
+	}
+}
 
 // Expect says whether there is a store, so that logs without a URL are waited for.
 func (u *Uploads) Expect(store bool) {

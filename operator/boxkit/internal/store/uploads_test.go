@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -157,6 +158,26 @@ func TestAURLThatComesDuringAnUploadIsTriedNext(t *testing.T) {
 	d.at("log/1", "/2")
 	close(release)
 	d.want([]string{}, "uploaded")
+}
+
+func TestUploadsMayBeginWhileTheyAreWaitedFor(t *testing.T) {
+	d := newDesk(t)
+	waiting := make(chan struct{})
+	go func() {
+		defer close(waiting)
+		for len(d.kinds()) < 100 {
+			d.Wait()
+		}
+	}()
+	for n := range 100 {
+		what := fmt.Sprintf("log/%d", n)
+		d.at(what, fmt.Sprintf("/%d", n))
+		d.add(what, "text")
+	}
+	<-waiting
+	if got := d.Pending(); len(got) > 0 {
+		t.Errorf("pending: %q", got)
+	}
 }
 
 func TestALogThatWasChangedIsNotPut(t *testing.T) {
