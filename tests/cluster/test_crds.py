@@ -152,11 +152,20 @@ def test_kubectl_names_a_misspelt_field(served: Kubectl, namespace: str) -> None
     [
         (
             {"source": {}},
-            "source must say where the project comes from: set exactly one of source.git and source.archive",
+            "source must say where the project comes from: set exactly one of source.git, source.archive and "
+            "source.upload",
         ),
         (
             {"source": {"git": {"url": "http://h/p.git"}, "archive": {"url": "http://h/p.tar"}}},
-            "set exactly one of source.git and source.archive",
+            "set exactly one of source.git, source.archive and source.upload",
+        ),
+        (
+            {"source": {"upload": {"sha256": "a" * 64, "size": 1}}},
+            "source.upload needs config",
+        ),
+        (
+            {"source": {"upload": {"sha256": "a" * 64, "size": 1 << 30}}, "config": "box: x"},
+            "spec.source.upload.size: Invalid value",
         ),
         (
             {"source": {"archive": {"url": "http://h/p.tar", "sha256": "A" * 64}}},

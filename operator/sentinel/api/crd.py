@@ -146,12 +146,24 @@ def _build() -> Schema:
             "a Build needs a source: set source.git or source.archive, or parent to go on from another Build",
         ),
         _rule(
+            "!has(self.source) || !has(self.source.upload) || (has(self.config) && self.config != '')",
+            "source.upload needs config: wercker.yml is read before the directory arrives; "
+            "`sentinel run --cluster` sets both",
+        ),
+        _rule(
             "!has(self.inputs) || (has(self.parent) && !has(self.source))",
             "inputs are the source of a Build with a parent: set parent, and leave out source",
         ),
     ]
     fields = spec["properties"]
     _shared_rules(fields)
+    fields["source"]["x-kubernetes-validations"] = [
+        _rule(
+            "[has(self.git), has(self.archive), has(self.upload)].filter(each, each).size() == 1",
+            "source must say where the project comes from: set exactly one of source.git, source.archive and "
+            "source.upload",
+        )
+    ]
     return _definition(
         kind="Build",
         plural="builds",
@@ -174,12 +186,6 @@ def _build() -> Schema:
 
 def _shared_rules(fields: Schema) -> None:
     """The rules of what Builds and WorkflowRuns have in common."""
-    fields["source"]["x-kubernetes-validations"] = [
-        _rule(
-            "has(self.git) != has(self.archive)",
-            "source must say where the project comes from: set exactly one of source.git and source.archive",
-        )
-    ]
     variable = fields["env"]["items"]
     variable["x-kubernetes-validations"] = [
         _rule(
@@ -203,7 +209,16 @@ def _workflowrun() -> Schema:
             "retry can only grow",
         ),
     ]
-    _shared_rules(spec["properties"])
+    fields = spec["properties"]
+    _shared_rules(fields)
+    # A directory is sent to one pod, and a run has the pods of many Builds.
+    del fields["source"]["properties"]["upload"]
+    fields["source"]["x-kubernetes-validations"] = [
+        _rule(
+            "has(self.git) != has(self.archive)",
+            "source must say where the project comes from: set exactly one of source.git and source.archive",
+        )
+    ]
     return _definition(
         kind="WorkflowRun",
         plural="workflowruns",

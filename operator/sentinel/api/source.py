@@ -76,11 +76,44 @@ class ArchiveSource(Model):
     ] = None
 
 
+MAX_UPLOAD = 512 * 1024 * 1024
+"""Bytes of a packed directory."""
+
+
+class UploadSource(Model):
+    """A directory that `sentinel run --cluster` packs and streams into the build's pod. It is kept nowhere else."""
+
+    sha256: Annotated[
+        str,
+        Field(
+            min_length=64,
+            max_length=64,
+            pattern=r"^[0-9a-f]{64}$",
+            description="Digest of the packed directory, in lower-case hexadecimal.",
+        ),
+    ]
+    size: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MAX_UPLOAD,
+            description="Its size in bytes.",
+            json_schema_extra={"format": "int64"},
+        ),
+    ]
+
+
 class Source(Model):
-    """Where the project comes from: exactly one of the two."""
+    """Where the project comes from: exactly one of them."""
 
     git: Annotated[GitSource | None, Field(description="A git repository.")] = None
     archive: Annotated[ArchiveSource | None, Field(description="An archive to download.")] = None
+    upload: Annotated[
+        UploadSource | None,
+        Field(
+            description="A directory that is sent to the build's pod, as `sentinel run --cluster` does; needs `config`."
+        ),
+    ] = None
 
 
 class Input(Model):

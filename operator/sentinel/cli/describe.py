@@ -188,6 +188,8 @@ def _next(found: Found, step: StepStatus | None) -> str:
         return f"sentinel logs {found.address} --step {_argument(step)}"
     if found.phase is Phase.SUCCEEDED:
         return f"sentinel logs {found.address}"
+    if (found.spec.get("source") or {}).get("upload"):
+        return f"sentinel run --cluster -n {visible(found.namespace)}   (in the directory)"
     return f"sentinel retry {found.address}"
 
 

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import click
 
-from sentinel.api import API_VERSION, GROUP
+from sentinel.api import API_VERSION
 from sentinel.cli.cluster import Exit, Found, build_argument, connect, read, run
-from sentinel.cli.logs import print_logs
-from sentinel.cli.wait import result, until_finished
+from sentinel.cli.create import Json, create_numbered, metadata_of
+from sentinel.cli.wait import result
+from sentinel.cli.watch import watch as follow
 from sentinel.config.findings import visible
 from sentinel.errors import SentinelError
 from sentinel.kube.client import Kube
-from sentinel.kube.errors import AlreadyExists
 from sentinel.kube.resources import BUILDS
-from sentinel.plan.names import INSTANCE_LABEL
 from sentinel.plan.workflow import pinned
-
-Json = dict[str, Any]
-
-MOST_NAMES = 100
-"""How many names are tried, with one request each."""
-_NAME_LENGTH = 253
-_NOT_COPIED = re.compile(
-    rf"([^/]*\.)?{re.escape(GROUP)}/|app\.kubernetes\.io/(managed-by|instance)$|([^/]*\.)?argoproj\.io/"
-)
-"""Our own labels, and those by which Helm and Argo find what they manage: they might delete the retry."""
 
 
 @click.command()
@@ -45,7 +33,7 @@ def retry(ctx: click.Context, build: str, namespace: str, new_name: str, watch: 
     if not watch:
         click.echo(f"`sentinel logs -f {address}` follows it", err=True)
         return
-    found = run(_watch(made), trouble=trouble)
+    found = run(follow(made["metadata"]["name"], made["metadata"]["namespace"]), trouble=trouble)
     click.echo(result(found), err=True)
     ctx.exit(found.exit)
 
@@ -59,14 +47,7 @@ def again(found: Found, name: str) -> Json:
     spec = {key: value for key, value in found.spec.items() if key != "cancel"}
     if isinstance(spec.get("source"), dict):
         spec["source"] = pinned(spec["source"], found.status.source)
-    metadata: Json = {"name": name, "namespace": found.namespace}
-    labels = found.raw["metadata"].get("labels") or {}
-    if kept := {
-        key: value
-        for key, value in labels.items()
-        if key == INSTANCE_LABEL or not _NOT_COPIED.match(key)
-    }:
-        metadata["labels"] = kept
+    metadata = metadata_of(found, name)
     return {"apiVersion": API_VERSION, "kind": "Build", "metadata": metadata, "spec": spec}
 
 
@@ -91,6 +72,11 @@ async def _retry(name: str, namespace: str, new_name: str) -> tuple[Found, Json]
             raise SentinelError(
                 f"Build {name} has not finished; `sentinel cancel {found.address}` stops it"
             )
+        if (found.spec.get("source") or {}).get("upload"):
+            raise SentinelError(
+                f"the directory that Build {name} was run with is not kept; `sentinel run --cluster -n "
+                f"{visible(found.namespace)}` in the directory runs it again"
+            )
         if new_name:
             return found, await kube.create(BUILDS, again(found, new_name))
         return found, await _create(kube, found)
@@ -99,23 +85,6 @@ async def _retry(name: str, namespace: str, new_name: str) -> tuple[Found, Json]
 async def _create(kube: Kube, found: Found) -> Json:
     """The first of <name>-retry-1, -2, … that is free; a retry of a retry counts on."""
     base, last = re.fullmatch(r"(.*?)(?:-retry-([0-9]{1,6}))?", found.name, re.DOTALL).groups()  # type: ignore[union-attr]
-    first = int(last or 0) + 1
-    for number in range(first, first + MOST_NAMES):
-        ending = f"-retry-{number}"
-        name = base[: _NAME_LENGTH - len(ending)].rstrip("-.") + ending
-        try:
-            return await kube.create(BUILDS, again(found, name))
-        except AlreadyExists:
-            continue
-    raise SentinelError(f"{MOST_NAMES} retries of {base} are there; choose another name: --name")
-
-
-async def _watch(made: Json) -> Found:
-    name, namespace = made["metadata"]["name"], made["metadata"]["namespace"]
-    try:
-        await print_logs(name, namespace, follow=True)
-    except SentinelError as e:
-        # The caller may have no access to the box or the store. The result counts.
-        click.echo(e.message, err=True)
-    async with await connect() as kube:
-        return await until_finished(kube, name, namespace)
+    return await create_numbered(
+        kube, base, "retry", lambda name: again(found, name), first=int(last or 0) + 1
+    )

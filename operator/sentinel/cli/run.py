@@ -14,18 +14,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from sentinel.cli.envfile import ENV_FILE, read_given
 from sentinel.cli.exits import Exit
 from sentinel.errors import SentinelError, UserError
 
 if TYPE_CHECKING:
     from sentinel.engine.outcome import Outcome
-    from sentinel.local.environ import Given
     from sentinel.local.run import LocalRun
     from sentinel.local.view import View
     from sentinel.settings import Settings
 
-ENV_FILE = "ENVIRONMENT"
+LOCAL_ONLY = {
+    "only": "--step",
+    "first": "--from",
+    "last": "--until",
+    "shell_on_failure": "--shell-on-failure",
+    "commit": "--commit",
+    "pull": "--pull",
+    "network": "--network",
+    "boxkit": "--boxkit",
+    "output": "--output",
+}
+"""Options that --cluster does not have."""
+CLUSTER_ONLY = {"namespace": "--namespace", "name": "--name"}
 
 
 @click.command()
@@ -68,6 +81,20 @@ ENV_FILE = "ENVIRONMENT"
     show_default=True,
     help="human: steps that passed are folded on a terminal. lines: all of every log. json: one event on a line.",
 )
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Run it as a Build on the cluster of the kubeconfig, which gets the directory through the API server.",
+)
+@click.option(
+    "-n",
+    "--namespace",
+    default="",
+    help="With --cluster: the Build's namespace. Default: the one of the kubeconfig's current context.",
+)
+@click.option(
+    "--name", default="", help="With --cluster: the Build's name. Default: one after the directory."
+)
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -86,13 +113,34 @@ def run(
     network: str,
     boxkit: str,
     output: str,
+    cluster: bool,
+    namespace: str,
+    name: str,
 ) -> None:
-    """Run a pipeline of the project in FOLDER on this machine's Docker Engine.
+    """Run a pipeline of the project in FOLDER on this machine's Docker Engine, or on a cluster.
 
     Steps are named by their number, or by their name. Ctrl-C cancels: steps are stopped, after-steps run. Once more
     stops everything at once. Exit code: 0 if the build succeeded, 1 if it failed, 2 if it errored, 3 if it was
     cancelled.
     """
+    _check_options(ctx, LOCAL_ONLY if cluster else CLUSTER_ONLY, cluster=cluster)
+    if cluster:
+        from sentinel.cli.runcluster import Wanted as OnCluster  # noqa: PLC0415
+        from sentinel.cli.runcluster import run_on_cluster  # noqa: PLC0415
+
+        ctx.exit(
+            run_on_cluster(
+                OnCluster(
+                    folder=folder,
+                    namespace=namespace,
+                    name=name,
+                    pipeline=pipeline,
+                    target=deploy_target,
+                    env_file=env_file,
+                    use_cache=not no_cache,
+                )
+            )
+        )
     # Imported here: start-up is felt. To collect garbage while thousands of classes are made is a sixth of it.
     gc.disable()
     from sentinel.local.docker import Docker  # noqa: PLC0415
@@ -129,7 +177,7 @@ def run(
             pipeline=pipeline,
             target=deploy_target,
             selection=Selection(only=only, first=first, last=last),
-            given=_given(env_file, folder),
+            given=read_given(env_file, folder),
         )
         settings, cancel, docker = _settings(), asyncio.Event(), Docker.connect()
         try:
@@ -146,6 +194,18 @@ def run(
             docker.close()
 
     ctx.exit(_exit_of(work))
+
+
+def _check_options(ctx: click.Context, refused: dict[str, str], *, cluster: bool) -> None:
+    """Raises UsageError for options of the other way to run."""
+    given = [
+        option
+        for parameter, option in refused.items()
+        if ctx.get_parameter_source(parameter) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        how = "cannot be combined with --cluster" if cluster else "needs --cluster"
+        raise click.UsageError(f"{', '.join(given)} {how}")
 
 
 def _exit_of(work: Callable[[], Coroutine[Any, Any, Outcome]]) -> Exit:
@@ -216,20 +276,3 @@ def _view(output: str) -> View:
     # no-color.org
     colour = terminal and not os.environ.get("NO_COLOR")
     return Lines(out, sys.stderr.buffer, terminal=terminal, colour=colour)
-
-
-def _given(env_file: Path | None, folder: Path) -> Given:
-    """The variables of the file, and of the caller's environment. Raises UserError for a file that is not text."""
-    from sentinel.config.decode import SIZE_LIMIT, DocumentError, decode  # noqa: PLC0415
-    from sentinel.local.environ import given_variables  # noqa: PLC0415
-
-    path = env_file or folder / ENV_FILE
-    text = ""
-    if path.is_file():
-        with path.open("rb") as file:
-            data = file.read(SIZE_LIMIT + 1)
-        try:
-            text = decode(data)
-        except DocumentError as e:
-            raise UserError(f"{path}: {e.diagnostic.message}") from e
-    return given_variables(text, os.environ)

@@ -93,6 +93,12 @@ async def inherit(run: Run) -> Inherited | None:
     origin, config = await family.origin(parent)
     found = parent.status.source or SourceStatus()
     outputs, notes = await family.outputs(parent, builds)
+    if origin.spec.source.upload is not None and not outputs:
+        raise UserError(
+            f"Build {parent.name}, the parent, has no output, and the directory that {origin.name} was run with is not "
+            "kept: put into $WERCKER_OUTPUT_DIR what a deploy needs, or set spec.source",
+            reason=Reason.SOURCE_NOT_FOUND,
+        )
     return Inherited(
         image=image,
         source=_pinned(origin.spec.source, found),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -36,7 +36,7 @@ from sentinel.kube.resources import CORE_EVENTS, NODES, PODS
 from sentinel.plan.environment import ResolvedEnvironment
 from sentinel.plan.observe import PodView, observe
 from sentinel.plan.pod import make_pod, sign_pod
-from sentinel.plan.start import StartProblem, why_not_started, why_silent
+from sentinel.plan.start import StartProblem, waits_for_upload, why_not_started, why_silent
 from sentinel.session.client import Session
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,9 @@ async def watch_pod(attempt: Attempt) -> None:
             await report_dead_services(attempt, view, dead)
         now = tools.clock.monotonic()
         spoken_to = session.state.opened is not None or run.writer.begun
-        problem = (why_silent if spoken_to else why_not_started)(view, now=now, since=since)
+        problem = (why_silent if spoken_to else partial(_why_not_started, attempt))(
+            view, now=now, since=since
+        )
         if problem is None:
             since.clear()
         else:
@@ -257,6 +259,13 @@ async def _look(attempt: Attempt, seen: Seen | None) -> PodView:
     with suppress(ApiError):
         node = await attempt.tools.kube.get(NODES, name=view.node)
     return observe(seen.raw, events=events, node=node)
+
+
+def _why_not_started(
+    attempt: Attempt, view: PodView, *, now: float, since: Mapping[Reason, float]
+) -> StartProblem | None:
+    size = attempt.plan.source.upload
+    return why_not_started(view, now=now, since=since) or waits_for_upload(view, size=size)
 
 
 def _patience(session: Session) -> float:

@@ -29,7 +29,9 @@ async def resolve_source(run: Run, session: Session) -> tuple[PlanSource, Config
     Findings go to the status; errors of the wanted pipeline end the build.
     """
     spec, settings, inherited = run.build.spec, run.tools.settings, run.inherited
-    git, archive = await wanted_of(run.source, run.references)
+    git, archive = None, None
+    if run.source.upload is None:
+        git, archive = await wanted_of(run.source, run.references)
     request = SourceRequest(
         git=git,
         archive=archive,
@@ -59,7 +61,10 @@ async def resolve_source(run: Run, session: Session) -> tuple[PlanSource, Config
 async def wanted_of(
     source: Source, references: References
 ) -> tuple[GitWanted | None, ArchiveWanted | None]:
-    """What the resolver is to look at: exactly one of them. Raises UserError InvalidSpec and SecretNotFound."""
+    """What the resolver is to look at: exactly one of them. Raises UserError InvalidSpec and SecretNotFound.
+
+    Not for an upload, of which the resolver sees nothing.
+    """
     match source.git, source.archive:
         case GitSource() as git, None:
             _refuse_password(git.url, field="spec.source.git")
@@ -80,6 +85,13 @@ async def wanted_of(
 
 def found_of(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceStatus]:
     """What is built, for the Plan and for the status."""
+    if source.upload is not None:
+        # It is sent to the pod: all that is known of it stands in the Build.
+        sent = source.upload
+        return (
+            PlanSource(url="", digest=sent.sha256, upload=sent.size),
+            SourceStatus(digest=f"sha256:{sent.sha256}"),
+        )
     if source.git is not None:
         if not answer.commit:
             raise InternalError("the resolver gave no commit for a repository")
@@ -104,7 +116,7 @@ def found_of(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceSt
                 subject=answer.subject,
             ),
         )
-    assert source.archive is not None  # noqa: S101 - one of the two, as `wanted_of` has checked
+    assert source.archive is not None  # noqa: S101 - the last kind, as `wanted_of` has checked
     if not answer.digest:
         raise InternalError("the resolver gave no digest for an archive")
     return (

@@ -49,14 +49,16 @@ class PlanOutput:
 class PlanSource:
     """The commit to check out, or the archive to unpack. `secret` names a Secret with credentials, or is empty.
 
-    An archive has a `digest` (sha256, hexadecimal) and no commit. With `outputs` these are the source's files, and the
-    rest is what they were built from and where wercker.yml is. `parent_image` is the image of spec.parent, as
-    repository@digest, "" without one; `inherited`: the Build has no source but its parent's.
+    An archive has a `digest` (sha256, hexadecimal) and no commit. One that is sent to the pod has no URL either, and
+    its size in bytes in `upload`. With `outputs` these are the source's files, and the rest is what they were built
+    from and where wercker.yml is. `parent_image` is the image of spec.parent, as repository@digest, "" without one;
+    `inherited`: the Build has no source but its parent's.
     """
 
     url: str
     commit: str = ""
     digest: str = ""
+    upload: int = 0
     ref: str = ""
     branch: str = ""
     tag: str = ""
@@ -84,6 +86,8 @@ class PlanSource:
         """What the init container needs to know to fetch it, besides the URL and where to."""
         if self.outputs:
             return {"outputsDir": OUTPUTS_DIR, "outputs": [each.fetched for each in self.outputs]}
+        if self.upload:
+            return {"sha256": self.digest, "upload": self.upload}
         if self.digest:
             return {"sha256": self.digest}
         return {
@@ -103,6 +107,12 @@ class PlanSource:
 
     def again(self, spec: Source) -> PlanSource:
         """The same with what grants something taken from the Build's spec. Raises LookupError for another kind."""
+        if self.upload:
+            if spec.upload is None:
+                raise LookupError("it is for another kind of source")
+            return replace(
+                self, url="", secret="", digest=spec.upload.sha256, upload=spec.upload.size
+            )
         place = spec.archive if self.digest else spec.git
         if place is None:
             raise LookupError("it is for another kind of source")
@@ -118,7 +128,8 @@ class PlanSource:
         """The same for people: the beginning of a commit, `archive sha256:…`, or whose output it is."""
         if self.outputs:
             return f"output of {', '.join(each.build for each in self.outputs)}"
-        return f"archive sha256:{self.digest[:12]}" if self.digest else self.commit[:12]
+        kind = "upload" if self.upload else "archive"
+        return f"{kind} sha256:{self.digest[:12]}" if self.digest else self.commit[:12]
 
 
 def secret_of(place: GitSource | ArchiveSource) -> str:

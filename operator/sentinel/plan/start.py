@@ -71,6 +71,18 @@ def why_not_started(
     return StartProblem(reason=reason, message=message, verdict=verdict, grace=grace)
 
 
+def waits_for_upload(view: PodView, *, size: int) -> StartProblem | None:
+    """That the init container is there for a directory of `size` bytes to arrive; None where it is not."""
+    if not size or not view.fetch_running:
+        return None
+    return StartProblem(
+        reason=Reason.PENDING,
+        message=f"waiting for the directory: {size} bytes, which `sentinel run --cluster` sends to pod {view.name}",
+        verdict="wait",
+        grace=_UNTIL_PENDING_TIMEOUT,
+    )
+
+
 def why_silent(view: PodView, *, now: float, since: Mapping[Reason, float]) -> StartProblem | None:
     """What keeps a box that ran from answering, or None where its pod shows nothing. As `why_not_started`."""
     if view.node_ready is not False:

@@ -46,7 +46,14 @@ def read_source(request: Sourced, scratch: Path, paths: Sequence[str]) -> Read:
         answer, files, root = _archive(request, request.archive, scratch, paths)
         what = f"{without_query(request.archive.url)} (archive sha256:{answer.digest[:12]})"
         return answer, files, root, what
-    raise UserError("there is no source to resolve", reason=Reason.INVALID_SPEC)
+    if request.config:
+        # The source is sent to the build's pod later.
+        return SourceAnswer(), {}, (), "spec.config"
+    raise UserError(
+        "spec.source.upload needs spec.config: wercker.yml is read before the directory arrives. `sentinel run "
+        "--cluster` sets both",
+        reason=Reason.INVALID_SPEC,
+    )
 
 
 def _git(

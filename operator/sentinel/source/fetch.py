@@ -81,20 +81,10 @@ def fetch(task: Task) -> None:
     try:
         (dest.parent / "cache").mkdir(parents=True, exist_ok=True)
         _make_empty(dest)
-        if task.sha256 or task.steps or task.outputs:
-            # Slow to import, and most builds have neither.
-            from sentinel.source.delivery import (  # noqa: PLC0415
-                place_outputs,
-                place_steps,
-                unpack_source,
-            )
-        if task.outputs:
-            place_outputs(task, deadline)
-        elif task.sha256:
-            unpack_source(task, deadline)
-        else:
-            check_out(task, deadline)
+        _place_source(task, deadline)
         if task.steps:
+            from sentinel.source.delivery import place_steps  # noqa: PLC0415
+
             for step, _ in task.steps:
                 _make_empty(dest.parent / step)
             place_steps(
@@ -119,6 +109,24 @@ def fetch(task: Task) -> None:
             installing.kill()
             installing.wait()
         raise
+
+
+def _place_source(task: Task, deadline: Deadline) -> None:
+    """The project into `task.dest`. What most builds do not need is slow to import."""
+    if task.outputs:
+        from sentinel.source.delivery import place_outputs  # noqa: PLC0415
+
+        place_outputs(task, deadline)
+    elif task.upload:
+        from sentinel.source.upload import unpack_upload  # noqa: PLC0415
+
+        unpack_upload(task, deadline)
+    elif task.sha256:
+        from sentinel.source.delivery import unpack_source  # noqa: PLC0415
+
+        unpack_source(task, deadline)
+    else:
+        check_out(task, deadline)
 
 
 def main() -> int:

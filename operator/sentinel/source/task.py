@@ -50,15 +50,16 @@ class Task:
     missing directory; kit: where boxkit installs itself, "" for nowhere; secret_dir: mounted Secret or "";
     ignore_file: what is not copied, "" for nothing; ca: certificates in PEM to trust besides the system's; max_bytes:
     of disk; network: a `network.Policy` as JSON. With sha256, 64 hexadecimal digits, url is an archive's, and
-    there is no commit. steps: (id, digest) of those whose archives are in steps_dir; standard_steps: (id, name) of
-    those that are in our image. outputs: those of other builds, which are the source then; outputs_dir has a file
-    `<index>.url` for each. cache: a task for `boxkit restore`, or empty;
-    store_ca: as ca, for the object store.
+    there is no commit; with upload, its bytes, the archive is sent to the pod and has no url. steps: (id, digest) of
+    those whose archives are in steps_dir; standard_steps: (id, name) of those that are in our image. outputs: those of
+    other builds, which are the source then; outputs_dir has a file `<index>.url` for each. cache: a task for
+    `boxkit restore`, or empty; store_ca: as ca, for the object store.
     """
 
-    url: str
     commit: str
+    url: str = ""
     sha256: str = ""
+    upload: int = 0
     ref: str = ""
     branch: str = ""
     tag: str = ""
@@ -105,6 +106,8 @@ class Task:
                 raise _none(f"{digest!r} is not a sha256")
         if not task.sha256 and not task.outputs and not is_commit(task.commit):
             raise _none(f"{task.commit!r} is not a full commit id")
+        if not task.url and not task.upload and not task.outputs:
+            raise _none("says neither where the source is nor that it is sent")
         if any(name and not valid_ref(name) for name in (task.ref, task.branch, task.tag)):
             raise _none("a ref in it is none git would accept")
         return task

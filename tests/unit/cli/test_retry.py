@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.cli.conftest import Cluster, Sentinel, ended
 
-from sentinel.cli import retry, wait
+from sentinel.cli import wait, watch
 from sentinel.errors import GoneError
 
 GIT = {"url": "https://x/y.git", "ref": "main", "secretRef": {"name": "login"}}
@@ -136,7 +136,7 @@ def test_watch_follows_and_ends_with_the_result(
         cluster.change("builds", name, status=ended("Failed", "ExitCode", "no"))
         raise GoneError("its logs are in the store")
 
-    monkeypatch.setattr(retry, "print_logs", print_logs)
+    monkeypatch.setattr(watch, "print_logs", print_logs)
     cluster.build(status=ended("Failed", "ExitCode"))
     done = sentinel("retry", "hello", "--watch")
     assert (done.exit_code, done.stdout) == (1, "hello-retry-1\n")

@@ -253,6 +253,16 @@ async def test_a_parent_may_be_applied_a_moment_after_its_child() -> None:
     assert error.reason is Reason.PARENT_NOT_FOUND
 
 
+async def test_a_directory_is_not_kept_so_only_its_output_can_be_gone_on_from() -> None:
+    sent = {"source": {"upload": {"sha256": SHA, "size": 7}}, "config": "box: x"}
+    found = await inherited(parent(**sent))
+    assert found.source is not None and found.source.upload is not None
+    assert (found.config, [each.build for each in found.outputs]) == ("box: x", ["p"])
+    error = await refused(parent(output=False, **sent))
+    assert error.reason is Reason.SOURCE_NOT_FOUND
+    assert "the directory that p was run with is not kept" in error.message
+
+
 async def test_output_that_was_not_kept_is_an_error_and_not_another_source() -> None:
     run, _ = run_with(parent())
     run.tools = replace(run.tools, store=cast(Any, Store({})))
