@@ -14,6 +14,7 @@ VERBS = {
     "cancel": "sentinel.cli.cancel",
     "check": "sentinel.cli.check",
     "completion": "sentinel.cli.completion",
+    "deploy": "sentinel.cli.deploy",
     "describe": "sentinel.cli.describe",
     "detect": "sentinel.cli.detect",
     "env": "sentinel.cli.env",
