@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.cluster.conftest import REGISTRY_PASSWORD, Builds, steps
-from tests.cluster.test_reasons import until
+from tests.cluster.conftest import REGISTRY_PASSWORD, Builds, eventually, steps
 from tests.install import PRIVATE_REGISTRY
 from tests.kubectl import condition
 
@@ -77,7 +76,7 @@ def test_boxes_of_other_users_and_with_nothing_but_a_shell(builds: Builds) -> No
     accepted = condition(raw["user"], "Accepted")["message"]
     assert "runs as user 1000:1000: /pipeline, /report and base-path are volumes" in accepted
     assert "service my_db is not a DNS name" in accepted
-    until(lambda: "Notice" in events(builds, "user"))
+    eventually(lambda: "Notice" in events(builds, "user"))
     assert builds.log(raw["root"], "who") == "0\n"
     assert builds.log(raw["other"], "who") == "2000\n3000\nhello\n/go/src/x\n"
     assert builds.log(raw["dash"], "shell") == "\x1b[1;34mvalue\x1b[m\n"

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.cluster.test_reasons import until
+from tests.cluster.conftest import eventually
 from tests.kubectl import Kubectl, KubectlError
 
 from sentinel.api.crd import crds
@@ -82,7 +82,7 @@ def test_the_server_has_no_complaint_about_the_schemas(served: Kubectl) -> None:
 )
 def test_kubectl_explains_the_fields(served: Kubectl, field: str, says: str) -> None:
     # What it prints comes from the OpenAPI document, which follows the definitions some time later.
-    until(lambda: says in explained(served, field))
+    eventually(lambda: says in explained(served, field))
 
     assert "<empty>" not in explained(served, field)
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cluster.conftest import Builds
-from tests.cluster.test_reasons import until
+from tests.cluster.conftest import Builds, eventually
 from tests.install import NAMESPACE, RELEASE, ROOT, environ, install, render
 from tests.kubectl import Kubectl, KubectlError, condition
 from tests.lab.state import Lab
@@ -182,7 +181,7 @@ def test_a_rollout_with_two_replicas_ends_and_an_operator_always_leads(builds: B
         path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}:8080/proxy"
         assert kubectl("get", "--raw", f"{path}/livez") == "ok"
         expected = "leading" if pod["metadata"]["name"] == leader(kubectl) else "standby"
-        until(
+        eventually(
             lambda path=path, expected=expected: (
                 kubectl("get", "--raw", f"{path}/readyz") == expected
             )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
-from tests.cluster.conftest import Builds
+from tests.cluster.conftest import Builds, eventually
 from tests.kubectl import condition
 
 SERVICES = """\
@@ -107,10 +105,7 @@ def test_the_last_words_of_a_service_that_died_are_in_the_builds_log(builds: Bui
         url=builds.project(DYING.format(registry=builds.lab.registry)),
         env=[{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "api"}}}],
     )
-    deadline = time.monotonic() + 240
-    while "service dies ended with exit code 3" not in events(builds):
-        assert time.monotonic() < deadline, events(builds)
-        time.sleep(0.2)
+    eventually(lambda: "service dies ended with exit code 3" in events(builds), within=240)
     (pod,) = builds.pods("b")
     name = pod["metadata"]["name"]
     builds.kubectl("exec", "-n", builds.namespace, name, "-c", "box", "--", "touch", "/go")
