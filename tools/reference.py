@@ -512,6 +512,7 @@ NEEDED = {
     "describe": "`get` on builds; for more, `get` on builds/log of results.sentinel.wercker.com or on pods/log, and `list` on events",
     "logs": "`get` on builds, and on builds/log of results.sentinel.wercker.com; while it runs, `create` on pods/exec, else `get` on pods/log",
     "output": "`get` on builds, and on builds/output of results.sentinel.wercker.com",
+    "diff": "`get` on builds; to pull from their registry",
     "shell": "`get` on builds, `create` on pods/exec",
     "top": "`list` on builds; for CPU and memory, `list` on pods of metrics.k8s.io",
     "wait": "`get` on builds",

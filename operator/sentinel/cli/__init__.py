@@ -17,6 +17,7 @@ VERBS = {
     "deploy": "sentinel.cli.deploy",
     "describe": "sentinel.cli.describe",
     "detect": "sentinel.cli.detect",
+    "diff": "sentinel.cli.diff",
     "env": "sentinel.cli.env",
     "list": "sentinel.cli.listing:list_",
     "logs": "sentinel.cli.logs",

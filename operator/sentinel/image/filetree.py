@@ -1,0 +1,150 @@
+"""The files of an image as its layers give them, and how two images differ. Pure: entries in, values out.
+
+Layers come from strangers: nothing is written anywhere, nothing recurses, and the number of entries is bounded. Not
+here: reading archives (`source/tarreader.py`) and registries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from sentinel.errors import UserError
+
+WHITEOUT = ".wh."
+_OPAQUE = ".wh..wh..opq"
+
+MOST_ENTRIES = 5_000_000
+"""Of all layers of an image together."""
+
+Kind = Literal["added", "changed", "removed"]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What is at a path. `what` is the digest of a file's content, or where a link leads."""
+
+    kind: str
+    mode: int = 0o755
+    what: str = ""
+
+
+@dataclass(slots=True)
+class Node:
+    """A place in a tree; `layer` is the number of the last one that wrote it."""
+
+    file: File
+    layer: int = 0
+    below: dict[str, Node] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One path that differs. A directory's ends in a slash."""
+
+    kind: Kind
+    path: str
+
+
+class FileTree:
+    """The files of an image, laid layer by layer: `begin`, then `add` for each entry in the layer's order."""
+
+    def __init__(self) -> None:
+        self.root = Node(File("dir"))
+        self._layer = 0
+        self._entries = 0
+
+    def begin(self) -> None:
+        """The next layer."""
+        self._layer += 1
+
+    def add(self, path: str, file: File) -> None:
+        """An entry of the layer: a file or directory, or the mark of a deletion. Raises UserError for too many."""
+        self._entries += 1
+        if self._entries > MOST_ENTRIES:
+            raise UserError(f"the image has more than {MOST_ENTRIES} entries")
+        *folders, name = _parts(path) or [""]
+        if not name:
+            return
+        folder = self._folder(folders)
+        if name == _OPAQUE:
+            self._hide(folder)
+        elif name.startswith(WHITEOUT):
+            folder.below.pop(name.removeprefix(WHITEOUT), None)
+        else:
+            known = folder.below.get(name)
+            if file.kind == "hardlink":
+                file = self._linked(file)
+            if known is not None and known.file.kind == file.kind == "dir":
+                known.file, known.layer = file, self._layer
+            else:
+                folder.below[name] = Node(file, self._layer)
+
+    def _folder(self, parts: list[str]) -> Node:
+        """The directory at a path, made where a layer leaves it out."""
+        node = self.root
+        for part in parts:
+            inner = node.below.get(part)
+            if inner is None or inner.file.kind != "dir":
+                inner = node.below[part] = Node(File("dir"))
+            inner.layer = self._layer
+            node = inner
+        return node
+
+    def _hide(self, folder: Node) -> None:
+        """Drop what earlier layers have below a directory, wherever in this layer the mark is."""
+        folders = [folder]
+        while folders:
+            node = folders.pop()
+            for name, inner in list(node.below.items()):
+                if inner.layer != self._layer:
+                    del node.below[name]
+                elif inner.file.kind == "dir":
+                    folders.append(inner)
+
+    def _linked(self, link: File) -> File:
+        node: Node | None = self.root
+        for part in _parts(link.what):
+            node = node.below.get(part) if node is not None else None
+        return replace(node.file) if node is not None else link
+
+
+def differences(before: FileTree, after: FileTree) -> Iterator[Difference]:
+    """How one image differs from another, sorted by path. Owners and times do not count."""
+    stack = [("", before.root, after.root)]
+    while stack:
+        path, old, new = stack.pop()
+        if path:
+            yield from _one(path, old, new)
+        stack += [
+            (f"{path}/{name}", old.below.get(name, _NOTHING), new.below.get(name, _NOTHING))
+            for name in sorted({*old.below, *new.below}, reverse=True)
+        ]
+
+
+_NOTHING = Node(File("nothing"))
+
+
+def _one(path: str, old: Node, new: Node) -> Iterator[Difference]:
+    if old is _NOTHING:
+        yield Difference("added", _shown(path, new))
+    elif new is _NOTHING:
+        yield Difference("removed", _shown(path, old))
+    elif old.file != new.file:
+        yield Difference("changed", _shown(path, new))
+
+
+def _shown(path: str, node: Node) -> str:
+    return f"{path}/" if node.file.kind == "dir" else path
+
+
+def _parts(path: str) -> list[str]:
+    """The names of a path; what leads upwards stays at the root, as in a runtime that unpacks below a directory."""
+    found: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            found[-1:] = []
+        elif part not in ("", "."):
+            found.append(part)
+    return found
