@@ -57,7 +57,7 @@ DONE = {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "available
 def test_an_installation_is_done_when_no_old_operator_can_take_a_build(
     monkeypatch: pytest.MonkeyPatch, too_early: list[dict[str, Any]]
 ) -> None:
-    ended = [deployment(**DONE), pod("new"), pod("r", "results", deletionTimestamp="now")]
+    ended = [deployment(**DONE), pod("new"), pod("a", "agent", deletionTimestamp="now")]
     looks = iter([(too_early, "old"), (ended, "new")])
     holder = ""
 
