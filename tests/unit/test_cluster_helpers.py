@@ -29,6 +29,15 @@ def deployment(**status: int) -> dict[str, Any]:
     }
 
 
+def daemon_set(*, available: int) -> dict[str, Any]:
+    counts = {"desiredNumberScheduled": 1, "updatedNumberScheduled": 1}
+    return {
+        "kind": "DaemonSet",
+        "metadata": {"name": "sentinel-agent", "generation": 1},
+        "status": {"observedGeneration": 1, "numberAvailable": available, **counts},
+    }
+
+
 def pod(name: str, component: str = "operator", **metadata: str) -> dict[str, Any]:
     labels = {"app.kubernetes.io/component": component}
     return {
@@ -52,12 +61,18 @@ DONE = {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "available
         # Another one leads, which nobody knows.
         [deployment(**DONE), pod("newer")],
         [deployment(**DONE), pod("old"), pod("away", "reporter", deletionTimestamp="now")],
+        [deployment(**DONE), pod("old"), pod("away", "results", deletionTimestamp="now")],
+        # For the agent of one node helm does not wait.
+        [deployment(**DONE), daemon_set(available=0), pod("old")],
     ],
 )
 def test_an_installation_is_done_when_no_old_operator_can_take_a_build(
     monkeypatch: pytest.MonkeyPatch, too_early: list[dict[str, Any]]
 ) -> None:
-    ended = [deployment(**DONE), pod("new"), pod("a", "agent", deletionTimestamp="now")]
+    ended = [
+        *(deployment(**DONE), daemon_set(available=1), pod("new")),
+        pod("a", "agent", deletionTimestamp="now"),
+    ]
     looks = iter([(too_early, "old"), (ended, "new")])
     holder = ""
 
