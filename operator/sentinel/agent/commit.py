@@ -10,19 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
-from typing import IO
 
 from sentinel.agent.authorise import Permit, authorise
 from sentinel.agent.boxindex import IndexWriter
 from sentinel.agent.changes import copied, measured
 from sentinel.agent.failures import CommitFailure, CommitRefused, RuntimeFailure
-from sentinel.agent.image import MAX_LAYERS, build_image, check_layers, scratch_base
+from sentinel.agent.image import build_image, check_layers, scratch_base
 from sentinel.agent.indexes import LARGEST
 from sentinel.agent.layer import PlainLayer, compress_layer, packed_at_most
+from sentinel.agent.previous import find_previous
 from sentinel.agent.push import Pusher
-from sentinel.agent.runtimes.base import BaseImage, Box
 from sentinel.agent.secrets import read_keychain
 from sentinel.agent.status import CommitStatus
 from sentinel.agent.tally import gib
@@ -140,7 +138,7 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
         if spec.scratch_from:
             base = scratch_base(base)
         check_layers(base.manifest)
-        previous = await _previous(stack, box, spec, pusher, tools)
+        previous = await find_previous(stack, box, spec, pusher=pusher, indexes=tools.indexes)
         upper, size, stop = await measured(spec, box, tools)
         await pusher.push_base(base)
         tar = size.tar_bytes + size.tar_bytes // 8 + _SLACK
@@ -221,29 +219,6 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
         ],
         left_out=[str(each) for each in plain.dropped],
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Previous:
-    """The image of the box's last commit, and the index of what the box was then."""
-
-    image: BaseImage
-    index: IO[bytes]
-
-
-async def _previous(
-    stack: AsyncExitStack, box: Box, spec: ImageCommitSpec, pusher: Pusher, tools: Tools
-) -> _Previous | None:
-    """What the layer can stand on besides the box's own image: None where the node does not know what the box was at
-    its last commit, the image is gone, or has no room for a layer more."""
-    index = tools.indexes.open(box.id, spec.previous)
-    if index is None:
-        return None
-    stack.callback(index.close)
-    image = await pusher.read_pushed(spec.previous)
-    if image is None or len(image.manifest.layers) >= MAX_LAYERS:
-        return None
-    return _Previous(image=image, index=index)
 
 
 def _summary(plain: PlainLayer, upper: UpperDir, *, size: int) -> str:

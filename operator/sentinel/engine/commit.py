@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from sentinel.api import API_VERSION
-from sentinel.api.build import ImageStatus, StepImage, StepStatus
+from sentinel.api.build import ImageStatus, StepImage
 from sentinel.api.imagecommit import (
     ACTIVE,
     ACTIVE_LABEL,
@@ -35,7 +34,7 @@ from sentinel.engine.look import until
 from sentinel.engine.readback import Problem, read_back
 from sentinel.engine.rollout import agents_roll_out
 from sentinel.engine.run import Outcome
-from sentinel.engine.status import MESSAGE_LIMIT, with_image
+from sentinel.engine.stepnotes import ended_with, latest_digest, note_image, without_image
 from sentinel.errors import (
     CancelledByUser,
     InfrastructureError,
@@ -103,22 +102,26 @@ async def commit(attempt: Attempt, outcome: Outcome) -> Outcome:
     image = attempt.plan.image
     if image.commit == "never" or (image.commit == "onFailure" and outcome.succeeded):
         return outcome
-    last = _last_ended(attempt) if image.commit != "end" else None
+    step = ended_with(attempt) if image.commit != "end" else None
+    each = image.commit == "eachStep"
     request = CommitRequest(
         name=attempt.id.commit,
         repository=attempt.plan.image.repository,
-        tags=tuple(tags_of(attempt, outcome, step=last if image.commit == "eachStep" else None)),
+        tags=tuple(tags_of(attempt, outcome, step=step if each else None)),
         push_secret=attempt.plan.image.push_secret,
         config=image_labels(attempt, passed=outcome.succeeded),
         exclude_paths=attempt.plan.image.exclude_paths,
-        previous=_before(attempt, last) if image.commit == "eachStep" else "",
+        previous=latest_digest(attempt, but=step) if each else "",
     )
     ended = await commit_box(attempt, request)
     if not isinstance(ended, ImageCommit):
-        _note_step(attempt, last, StepImage(reason=ended[0], message=ended[1][:MESSAGE_LIMIT]))
+        if step is not None:
+            note_image(attempt, step, without_image(*ended))
         return _unless_red(outcome, *ended)
     status = ended.status
-    _note_step(attempt, last, StepImage(digest=status.digest, layer_bytes=status.layer_bytes))
+    if step is not None:
+        made = StepImage(digest=status.digest, layer_bytes=status.layer_bytes)
+        note_image(attempt, step, made)
     tags = [tag.name for tag in status.tags if tag.pushed]
     attempt.writer.change(
         image=ImageStatus(repository=attempt.plan.image.repository, digest=status.digest, tags=tags)
@@ -134,37 +137,6 @@ async def commit(attempt: Attempt, outcome: Outcome) -> Outcome:
             outcome, message=f"{outcome.message}; tags not written: {', '.join(missing)}"
         )
     return outcome
-
-
-def _last_ended(attempt: Attempt) -> PlanStep | None:
-    """The main step that ended the main steps: the one that failed, else the last one."""
-    known = attempt.session.state.steps
-    ran = [
-        step
-        for step in attempt.plan.steps
-        if step.phase == "main"
-        and step.ordinal in known
-        and known[step.ordinal].state == "finished"
-    ]
-    return ran[-1] if ran else None
-
-
-def _before(attempt: Attempt, last: PlanStep | None) -> str:
-    """The image that the build's own goes on top of: the latest of a step before `last`, whose image it is."""
-    own = last.id if last is not None else ""
-    return last_digest([step for step in attempt.writer.status.steps if step.id != own])
-
-
-def _note_step(attempt: Attempt, step: PlanStep | None, image: StepImage) -> None:
-    if step is not None:
-        attempt.writer.change(steps=with_image(attempt.writer.status.steps, step.id, image))
-
-
-def last_digest(steps: Sequence[StepStatus]) -> str:
-    """The image of the latest step that has one, "" for none."""
-    return next(
-        (step.image.digest for step in reversed(steps) if step.image and step.image.digest), ""
-    )
 
 
 async def commit_box(attempt: Attempt, request: CommitRequest) -> ImageCommit | Problem:

@@ -20,7 +20,6 @@ from sentinel.api.build import (
     PodStatus,
     Results,
     SourceStatus,
-    StepImage,
     StepStatus,
 )
 from sentinel.api.cache import CacheStatus
@@ -79,13 +78,6 @@ def step_statuses(
             update={"image": images.get(step.id)}
         )
         for step in steps
-    ]
-
-
-def with_image(steps: Sequence[StepStatus], step_id: str, image: StepImage) -> list[StepStatus]:
-    """The steps, of which one has this image."""
-    return [
-        step.model_copy(update={"image": image}) if step.id == step_id else step for step in steps
     ]
 
 

@@ -21,11 +21,10 @@ from sentinel.engine.commit import (
     CommitRequest,
     commit_box,
     image_labels,
-    last_digest,
     not_in_image,
 )
 from sentinel.engine.deadline import steps_done
-from sentinel.engine.status import MESSAGE_LIMIT, with_image
+from sentinel.engine.stepnotes import image_of, latest_digest, note_image, without_image
 from sentinel.errors import CancelledByUser, InfrastructureError, UserError
 from sentinel.plan.model import PlanStep
 from sentinel.session.journal import SessionState
@@ -67,17 +66,17 @@ async def _commit_step(attempt: Attempt, step: PlanStep, following: PlanStep) ->
     `following` must not have been given to the box before this has ended: the box would not be the step's any more.
     """
     earlier = attempt.writer.status.steps
-    if _of(earlier, step) is not None:
+    if image_of(attempt, step) is not None:
         return
     if following.ordinal in attempt.session.state.steps:
-        image = StepImage(
-            reason=Reason.COMMIT_FAILED, message="the next step began before the box was committed"
+        image = without_image(
+            Reason.COMMIT_FAILED, "the next step began before the box was committed"
         )
     elif (why := _given_up(earlier)) is not None:
-        image = StepImage(reason=Reason.SKIPPED, message=why)
+        image = without_image(Reason.SKIPPED, why)
     else:
         image = await _pushed(attempt, step)
-    attempt.writer.change(steps=with_image(attempt.writer.status.steps, step.id, image))
+    note_image(attempt, step, image)
     if image.digest and attempt.writer.status.image is None:
         # The digests of steps are of no use without it, and a build may end without an image of its own.
         attempt.writer.change(image=ImageStatus(repository=attempt.plan.image.repository))
@@ -99,27 +98,19 @@ async def _pushed(attempt: Attempt, step: PlanStep) -> StepImage:
         push_secret=plan.image.push_secret,
         config=image_labels(attempt, passed=True),
         exclude_paths=plan.image.exclude_paths,
-        previous=last_digest(attempt.writer.status.steps),
+        previous=latest_digest(attempt),
         remember=True,
     )
     try:
         ended = await commit_box(attempt, request)
     except (UserError, InfrastructureError) as e:
-        return _failed(e.reason or Reason.COMMIT_FAILED, e.message)
+        return without_image(e.reason or Reason.COMMIT_FAILED, e.message)
     if not isinstance(ended, ImageCommit):
-        return _failed(*ended)
+        return without_image(*ended)
     status = ended.status
     if absent := not_in_image(status):
         attempt.report.noticed(message=f"step {step.display_name!r}: {absent}")
     return StepImage(digest=status.digest, layer_bytes=status.layer_bytes)
-
-
-def _failed(reason: Reason, message: str) -> StepImage:
-    return StepImage(reason=reason, message=message[:MESSAGE_LIMIT])
-
-
-def _of(steps: Sequence[StepStatus], step: PlanStep) -> StepImage | None:
-    return next((each.image for each in steps if each.id == step.id), None)
 
 
 def _given_up(steps: Sequence[StepStatus]) -> str | None:

@@ -27,6 +27,7 @@ class Steps(Box):
     """A box whose steps pass, but for `fails`; what follows a failure or a cancel is skipped, as boxkit does."""
 
     fails: int = 0
+    late_after: int = 99
     cancelled: bool = False
 
     def __post_init__(self) -> None:
@@ -44,6 +45,9 @@ class Steps(Box):
             if self.cancelled or any(each.get("reason") != "Passed" for each in ended.values()):
                 reason = "Cancelled" if self.cancelled else "Skipped"
                 self.record("skipped", ordinal=ordinal, reason=reason, message="")
+                continue
+            if ordinal > self.late_after:
+                self.record("skipped", ordinal=ordinal, reason="BuildTimeout", message="")
                 continue
             failed = ordinal == self.fails
             self.record("started", ordinal=ordinal)
@@ -248,6 +252,18 @@ async def test_a_cancel_while_a_step_is_committed_skips_the_rest(
     assert made.server.build["status"]["phase"] == "Cancelled"
     assert made.images == [None, None, None]
     assert "image" not in made.server.build["status"]
+
+
+async def test_a_build_whose_time_is_over_between_two_steps_has_an_image_of_its_own(
+    world: Callable[..., World],
+) -> None:
+    made = world("one", "two")
+    made.box.late_after = 1
+    await run_build(made.run)
+    assert made.states == ["Passed", "Skipped"]
+    assert made.agent.tags == [(f"{UID}-step1",), (UID, "red")]
+    assert made.agent.asked[1][0].previous == digest(1)
+    assert [each and each["digest"] for each in made.images] == [digest(1), None]
 
 
 @pytest.mark.parametrize("fails", [0, 2])
