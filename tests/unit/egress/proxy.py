@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         if port is None:
             return
         self.close_connection = True
-        with socket.create_connection(("127.0.0.1", port), 10) as there:
+        with socket.create_connection(("127.0.0.1", port), 60) as there:
             self.send_response(200, "Connection established")
             self.end_headers()
             self.wfile.flush()
@@ -81,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP}
-        there = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        there = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         with contextlib.closing(there):
             path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
             there.request(self.command, path, body=body, headers=headers)
@@ -124,7 +124,7 @@ def _pump(here: socket.socket, there: socket.socket) -> None:
     """Bytes both ways until one side has ended."""
     other = {here: there, there: here}
     while True:
-        ready, _, _ = select.select([here, there], [], [], 30)
+        ready, _, _ = select.select([here, there], [], [], 60)
         if not ready:
             return
         for each in ready:

@@ -39,7 +39,7 @@ from sentinel.source.git import Resolved, resolve
 from sentinel.steps.web import Web
 from sentinel.store.s3 import S3Store
 
-QUICK = Patience(tries=1, connect_seconds=10, read_seconds=20)
+QUICK = Patience(tries=1, connect_seconds=60, read_seconds=60)
 ANY = Policy.make()
 """What the tests' servers need where a proxy connects to them: no name of theirs has an address here."""
 
@@ -95,7 +95,7 @@ def look(url: str, scratch: Path, policy: Policy = ANY, *, ca: str = "") -> Any:
 async def reporter(
     policy: Policy = ANY, *, ca: str = ""
 ) -> AsyncIterator[Callable[[str], Awaitable[int]]]:
-    async with Sender(policy, clock=SystemClock(), timeout=20, ca=ca) as sender:
+    async with Sender(policy, clock=SystemClock(), timeout=60, ca=ca) as sender:
 
         async def send(url: str) -> int:
             return (await sender.send(Post(url=url, body=b"{}", headers={}), secret=True)).status
@@ -143,7 +143,7 @@ def test_a_step_registry(web: WebServer, proxy: ProxyServer, authority: Authorit
     web.answers["/index.json"] = body(b'{"steps": []}')
     asker = Web(home="https://steps.corp.example", ca=authority.pem, policy=ANY)
     answer = asker.get_json(
-        "https://steps.corp.example/index.json", limit=1000, deadline=Deadline(30)
+        "https://steps.corp.example/index.json", limit=1000, deadline=Deadline(60)
     )
     assert answer == (200, {"steps": []})
     assert proxy.servers() == {"steps.corp.example:443"}
@@ -268,7 +268,7 @@ async def refused_everywhere(policy: Policy, scratch: Path) -> None:
     with pytest.raises(UserError, match=why):
         look("https://files.corp.example/a.tar", scratch, policy)
     with pytest.raises(UserError, match=why):
-        Web(policy=policy).get_json("https://x.corp.example/", limit=9, deadline=Deadline(30))
+        Web(policy=policy).get_json("https://x.corp.example/", limit=9, deadline=Deadline(60))
     async with RegistryClient(policy=policy, patience=QUICK) as client:
         with pytest.raises(UserError, match=why):
             await client.resolve(parse_reference("registry.corp.example/team/box:1"))
