@@ -247,3 +247,12 @@ async def test_a_box_that_another_installation_froze_is_left_alone(opened: Any) 
     async with opened("paused", {"sentinel-c1": theirs}) as node:
         assert await node.runtime.recover() == ()
         assert (node.state, list(node.notes)) == ("paused", ["sentinel-c1"])
+
+
+async def test_a_box_that_cannot_be_thawed_does_not_keep_the_agent_from_starting(
+    opened: Any,
+) -> None:
+    async with opened("paused", {"sentinel-c1": dict(NOTE)}) as node:
+        node.fail("resume", always=True)
+        assert await node.runtime.recover() == ()
+        assert (node.state, list(node.notes)) == ("paused", ["sentinel-c1"])

@@ -6,6 +6,7 @@ Not here: how a runtime pauses a container and where it keeps the notes (`Freeze
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ from sentinel.backoff import Backoff
 from sentinel.clock import Clock
 from sentinel.plan.names import INSTANCE_LABEL, instance_label
 from sentinel.retry import retry
+
+log = logging.getLogger(__name__)
 
 COMMIT_LABEL = "sentinel.wercker.com/commit"
 CONTAINER_LABEL = "sentinel.wercker.com/container"
@@ -149,9 +152,26 @@ async def frozen(
 
 
 async def recover(freezer: Freezer, *, instance: str, clock: Clock) -> tuple[str, ...]:
-    """Thaw the containers of this installation's notes, and delete the notes; gives those that were paused."""
+    """Thaw the containers of this installation's notes, and delete the notes; gives those that were paused.
+
+    A container that cannot be resumed keeps its note and does not keep the agent from starting: the other boxes of the
+    node need it. Raises RuntimeFailure where the notes cannot be read.
+    """
     notes = [note for note in await freezer.notes() if note.instance == instance]
-    return tuple([note.container for note in notes if await _thaw(freezer, note, clock)])
+    found = await asyncio.gather(*(_recovered(freezer, note, clock) for note in notes))
+    return tuple(note.container for note, paused in zip(notes, found, strict=True) if paused)
+
+
+async def _recovered(freezer: Freezer, note: Note, clock: Clock) -> bool:
+    try:
+        return await _thaw(freezer, note, clock)
+    except CommitFailure as error:
+        log.error(
+            "container %s may still be paused: %s; the agent's next start tries again",
+            note.container,
+            error,
+        )
+        return False
 
 
 async def _thaw(freezer: Freezer, note: Note, clock: Clock) -> bool:
