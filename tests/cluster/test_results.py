@@ -1,7 +1,8 @@
-"""Logs and output of a finished build with nothing but a kubeconfig: from where only the API server is reachable."""
+"""Builds, their logs and output with nothing but a kubeconfig: from where only the API server is reachable."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -185,6 +186,48 @@ def test_logs_and_output_for_those_who_may_read_builds_there_and_for_nobody_else
         refused = stranger.kubectl("get", "--raw", f"{path}/{what}")
         assert refused.returncode == 1
         assert "Forbidden" in refused.stderr
+
+
+@pytest.mark.timeout(600)
+def test_a_directory_is_run_by_those_who_may_edit_there(
+    builds: Builds, kubectl: Kubectl, people: dict[str, Person], tmp_path: Path
+) -> None:
+    """`sentinel run --cluster`: the directory reaches the pod through the API server, and its log comes back."""
+    await_api(kubectl)
+    namespace, root = builds.namespace, tmp_path / "project"
+    root.mkdir()
+    data = os.urandom(3_000_000)
+    (root / "data").write_bytes(data)
+    (root / "junk").write_text("left out")
+    (root / ".werckerignore").write_text("junk\n")
+    (root / "wercker.yml").write_text(
+        f"box: {builds.lab.registry}/box/debian:12\nbuild:\n  steps:\n    - script:\n        name: look\n"
+        "        code: sha256sum data && ls && echo the token is $TOKEN\n"
+    )
+    variables = tmp_path / "variables"
+    variables.write_text("XXX_TOKEN=v3ry-s3cret-value\n")
+    words = ("run", str(root), "--cluster", "-n", namespace, "--env-file", str(variables))
+
+    done = people["editor"].sentinel(*words, "--name", "up")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in (f"{hashlib.sha256(data).hexdigest()}  data", "wercker.yml", "the token is ****"):
+        assert line in done.stdout.splitlines(), done.stdout + done.stderr
+    assert "junk" not in done.stdout
+    raw = builds.get("up")
+    assert (
+        raw["status"]["source"]["digest"] == f"sha256:{raw['spec']['source']['upload']['sha256']}"
+    )
+    assert "v3ry-s3cret-value" not in json.dumps(raw) + done.stdout + done.stderr
+    secret = kubectl.get("secret", "up-env", namespace=namespace)
+    assert secret is not None
+    assert [each["uid"] for each in secret["metadata"]["ownerReferences"]] == [
+        raw["metadata"]["uid"]
+    ]
+
+    for name in ("viewer", "stranger"):
+        refused = people[name].sentinel(*words, "--name", f"by-{name}")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "forbidden" in refused.stderr
 
 
 def discovered(kubectl: Kubectl) -> bool:
