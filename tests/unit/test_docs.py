@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "charts/sentinel/values.schema.json").read_text())
 PAGES = [
     ROOT / "README.md",
+    ROOT / "docs" / "README.md",
     *(
         path
         for folder in ("explanation", "howto", "reference")
@@ -106,7 +107,7 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_line_is_one_of_ours(page: Path) -> None:
     wrong = {
         f"sentinel {' '.join(words)}": unknown
@@ -116,7 +117,7 @@ def test_every_command_line_is_one_of_ours(page: Path) -> None:
     assert wrong == {}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_value_is_one_of_the_charts(page: Path) -> None:
     wrong = []
     for words in commands(page, "helm"):
@@ -130,7 +131,7 @@ def test_every_value_is_one_of_the_charts(page: Path) -> None:
     assert [each for each in wrong if each] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
     wrong = []
     for target in _LINK.findall(page.read_text()):
@@ -142,6 +143,15 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if not there.exists() or (anchor and anchor not in map(slug, headings)):
             wrong.append(target)
     assert wrong == []
+
+
+def test_the_index_links_to_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {
+        (index.parent / path.partition("#")[0]).resolve()
+        for path in _LINK.findall(index.read_text())
+    }
+    assert [page.name for page in PAGES if page not in {*linked, index}] == []
 
 
 def test_pages_have_commands_values_and_links() -> None:
