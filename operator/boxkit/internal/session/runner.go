@@ -62,7 +62,7 @@ type (
 	process interface {
 		Alive() bool
 		Run(ctx context.Context, d shell.Driver) (shell.End, error)
-		HangUp(wait time.Duration)
+		HangUp(ctx context.Context)
 	}
 	// printed is what the steps print: steplog.Tap.
 	printed interface {
@@ -129,7 +129,7 @@ func (r *runner) work(ctx, working context.Context) wire.Ending {
 			r.endSkipped(d.step, d.skip, d.message)
 			continue
 		case d.after:
-			r.quiesce(r.opened.grace())
+			r.betweenPhases(working)
 		}
 		r.runStep(ctx, working, d.step)
 		if working.Err() != nil {
@@ -174,8 +174,17 @@ func (r *runner) warm(working context.Context) {
 	if len(r.opened.services) == 0 {
 		return
 	}
-	ctx, cancel := context.WithCancel(working)
+	ctx, cancel := r.untilCancel(working)
 	defer cancel()
+	services.Await(ctx, r.opened.services, func(record wire.ServiceRecord) {
+		r.journal.Append(time.Now(), record)
+	})
+	_ = services.AddHosts(services.HostsFile, r.opened.services) // the first step begins now; KeepHosts looks now and then
+}
+
+// untilCancel returns a context that ends with the parent, and when the session is cancelled.
+func (r *runner) untilCancel(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
 	go func() {
 		select {
 		case <-r.queue.cancel:
@@ -183,16 +192,26 @@ func (r *runner) warm(working context.Context) {
 		}
 		cancel()
 	}()
-	services.Await(ctx, r.opened.services, func(record wire.ServiceRecord) {
-		r.journal.Append(time.Now(), record)
-	})
-	_ = services.AddHosts(services.HostsFile, r.opened.services) // the first step begins now; KeepHosts looks now and then
+	return ctx, cancel
 }
 
-// quiesce lets the shell end by itself, so that its EXIT traps run, and stops whatever is left.
-func (r *runner) quiesce(grace time.Duration) {
+// betweenPhases ends what the main steps have left. A cancel or SIGTERM that comes meanwhile does not wait for EXIT traps.
+func (r *runner) betweenPhases(working context.Context) {
+	if r.queue.cancellation() != nil { // the after-steps run in spite of it
+		r.quiesce(working, r.opened.grace())
+		return
+	}
+	ctx, cancel := r.untilCancel(working)
+	defer cancel()
+	r.quiesce(ctx, r.opened.grace())
+}
+
+// quiesce lets the shell end by itself, so that its EXIT traps run, until ctx ends, and stops whatever is left.
+func (r *runner) quiesce(ctx context.Context, grace time.Duration) {
 	if r.shell != nil {
-		r.shell.HangUp(min(grace, trapWithin))
+		ctx, cancel := context.WithTimeout(ctx, min(grace, trapWithin))
+		defer cancel()
+		r.shell.HangUp(ctx)
 	}
 	r.stopAll(grace)
 	r.shell = nil
@@ -228,7 +247,9 @@ func (r *runner) ensureShell(ctx context.Context, phase wire.Phase) error {
 // hangUp lets go of the shell, without waiting for its end.
 func (r *runner) hangUp() {
 	if r.shell != nil {
-		r.shell.HangUp(0)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		r.shell.HangUp(ctx)
 		r.shell = nil
 	}
 }
@@ -243,7 +264,7 @@ func (r *runner) finish(ending wire.Ending, stop context.CancelFunc) {
 		limit = min(limit, terminatedUploads)
 		r.skipRest()
 	}
-	r.quiesce(grace)
+	r.quiesce(context.Background(), grace)
 	caching := r.collector.settle()
 	if ending == wire.Terminated {
 		caching = 0

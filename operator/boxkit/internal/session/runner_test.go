@@ -40,7 +40,8 @@ type fakeShells struct {
 	t     *testing.T
 	specs []shell.Spec
 	run   func(ctx context.Context, d shell.Driver) (shell.End, error)
-	fails []error // of the next starts
+	fails []error       // of the next starts
+	trap  time.Duration // that shells take to end
 }
 
 type fakeShell struct {
@@ -62,7 +63,13 @@ func (f *fakeShells) Start(_ context.Context, spec shell.Spec) (process, error) 
 
 func (s *fakeShell) Alive() bool { return !s.dead }
 
-func (s *fakeShell) HangUp(time.Duration) { s.dead = true }
+func (s *fakeShell) HangUp(ctx context.Context) {
+	s.dead = true
+	select {
+	case <-time.After(s.shells.trap):
+	case <-ctx.Done():
+	}
+}
 
 func (s *fakeShell) Run(ctx context.Context, d shell.Driver) (shell.End, error) {
 	if s.dead {
@@ -528,6 +535,61 @@ func operatorStep(ordinal int) *wire.Step {
 	spec := mainStep(ordinal)
 	spec.Kind = wire.KindOperator
 	return spec
+}
+
+func TestACancelDoesNotWaitForEXITTraps(t *testing.T) {
+	for name, stop := range map[string]func(b *bench){
+		"cancel":  func(b *bench) { b.queue.stop(&wire.Cancel{Reason: "by hand"}) },
+		"SIGTERM": func(b *bench) { close(b.term) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.shells.trap = time.Hour
+				began, stopped := time.Now(), time.Duration(-1)
+				b.stopAll = func(time.Duration) {
+					if stopped < 0 {
+						stopped = time.Since(began)
+					}
+				}
+				b.open()
+				b.start(mainStep(1), afterStep(2))
+				b.queue.close()
+				time.AfterFunc(time.Second, func() { stop(b) })
+				b.finishes()
+				if stopped != time.Second {
+					t.Errorf("the processes of the steps were stopped after %s", stopped)
+				}
+			})
+		})
+	}
+}
+
+func TestAnEXITTrapHasSomeTimeBeforeTheAfterSteps(t *testing.T) {
+	for name, cancelled := range map[string]bool{"passed": false, "cancelled before": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.shells.trap = time.Hour
+				began, stopped := time.Now(), time.Duration(-1)
+				b.stopAll = func(time.Duration) {
+					if stopped < 0 {
+						stopped = time.Since(began)
+					}
+				}
+				b.open()
+				b.start(mainStep(1), afterStep(2))
+				b.queue.close()
+				if cancelled {
+					b.queue.stop(&wire.Cancel{Reason: "by hand", After: true})
+				}
+				b.finishes()
+				if stopped != trapWithin {
+					t.Errorf("the processes of the steps were stopped after %s", stopped)
+				}
+			})
+		})
+	}
 }
 
 func TestAnOperatorsStepWaitsForTheVerdict(t *testing.T) {

@@ -82,7 +82,7 @@ func (r *room) open(argv string, change ...func(s *Spec)) (*Shell, error) {
 	defer cancel()
 	s, err := r.Start(ctx, spec)
 	if err == nil {
-		r.t.Cleanup(func() { s.HangUp(0) })
+		r.t.Cleanup(func() { s.HangUp(r.t.Context()) }) // it has ended by then
 	}
 	return s, err
 }
@@ -374,7 +374,7 @@ func TestHangingUpRunsTheStepsTrap(t *testing.T) {
 	if _, err := r.run(s, "trap 'echo trapped' EXIT"); err != nil {
 		t.Fatal(err)
 	}
-	s.HangUp(10 * time.Second)
+	s.HangUp(t.Context())
 	if s.Alive() {
 		t.Error("it lives on")
 	}

@@ -50,18 +50,18 @@ func (s *Shell) Run(ctx context.Context, d Driver) (End, error) {
 	return s.source(ctx, func(begin string) string { return d.text(begin, s.flags) }, s.trap)
 }
 
-// HangUp lets the shell end by itself, so that its EXIT trap runs, and waits so long for that. What it still answers is
-// thrown away.
-func (s *Shell) HangUp(wait time.Duration) {
+// HangUp lets the shell end by itself, so that its EXIT trap runs, and waits for that until ctx ends. What it still answers
+// is thrown away.
+func (s *Shell) HangUp(ctx context.Context) {
 	s.host.status.drain()
 	s.stdin.Close()
-	if wait <= 0 || s.dead {
+	if s.dead {
 		return
 	}
 	select {
 	case <-s.exited:
 		s.dead = true
-	case <-time.After(wait):
+	case <-ctx.Done():
 	}
 }
 
