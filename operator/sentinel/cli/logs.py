@@ -91,21 +91,23 @@ class _Followed:
     def __init__(self, kube: Kube, build: Build) -> None:
         self.build = build
         self._kube = kube
-        self._answered = asyncio.get_running_loop().time()
+        self._failing: float | None = None
+        """When the first look since the last answer failed. While a pod log is read it is long from one to the next."""
 
     async def look(self) -> Build:
         """Read it; an API server that restarts is waited for, as `sentinel wait` does it.
 
         Raises GoneError where the Build was deleted, TransientError after PATIENCE seconds without an answer.
         """
-        known, now = self.build, asyncio.get_running_loop().time
+        known, now = self.build, asyncio.get_running_loop().time()
         try:
             found = await _read(self._kube, known.name, known.namespace)
         except TransientError:
-            if now() - self._answered > PATIENCE:
+            self._failing = now if self._failing is None else self._failing
+            if now - self._failing > PATIENCE:
                 raise
             return known
-        self._answered = now()
+        self._failing = None
         if found.uid != known.uid:
             raise GoneError(
                 f"Build {known.name} was deleted, and another one of its name was created"

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from sentinel.clock import Clock, SystemClock
-from sentinel.errors import NotYet, SentinelError
+from sentinel.errors import NotYet
 from sentinel.kube import errors, watch
 from sentinel.kube.download import download
 from sentinel.kube.exec import HEARTBEAT, ExecStream, open_exec
@@ -362,7 +362,8 @@ class Kube:
         try:
             return await self._transport.bytes(request, accept="*/*")
         except errors.ApiError as error:
-            raise _of_log(error) from error
+            _check_started(error)
+            raise
 
     async def follow(
         self, *, namespace: str, pod: str, container: str, silence: float = FOLLOW_SILENCE
@@ -382,7 +383,8 @@ class Kube:
                 async for chunk in content.iter_any():
                     yield chunk
         except errors.ApiError as error:
-            raise _of_log(error) from error
+            _check_started(error)
+            raise
 
     def download(
         self,
@@ -424,11 +426,10 @@ class Kube:
         )
 
 
-def _of_log(error: errors.ApiError) -> SentinelError:
-    """The error of a request for a container's output: NotYet where the container has not started."""
+def _check_started(error: errors.ApiError) -> None:
+    """Raises NotYet where a container's output could not be read because the container has not started."""
     if "is waiting to start" in error.message or "host assigned" in error.message:
-        return NotYet(error.message)
-    return error
+        raise NotYet(error.message) from error
 
 
 def _what(

@@ -222,6 +222,33 @@ def test_following_goes_on_when_the_api_server_has_restarted(
     assert (done.exit_code, done.stdout, done.stderr) == (0, "▶ a\none\n▶ b\ntwo\n", "")
 
 
+def test_an_api_server_that_restarts_after_hours_of_a_pod_s_log_is_waited_for(
+    cluster: Cluster, sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "AGAIN", Backoff(first=0, longest=0))
+    raw = cluster.build(status={"phase": "Running", "pod": {"name": "hello-1"}, "steps": STEPS})
+    cluster.fail("exec", "hello-1", Forbidden("exec pods team/hello-1: no", status=403))
+    cluster.output["hello-1"] = CONSOLE
+    whole, cut = cluster.follow, False
+
+    async def follow(**words: Any) -> AsyncIterator[bytes]:
+        nonlocal cut
+        async for piece in whole(**words):
+            yield piece
+        if not cut:
+            cut = True
+            # Any time that has passed by now is longer than the patience.
+            monkeypatch.setattr(logs, "PATIENCE", 0.0)
+            cluster.fail("get", "hello", Unavailable("connection refused"))
+            raise Unavailable("connection reset")
+        raw["status"].update(finished())
+
+    monkeypatch.setattr(cluster, "follow", follow)
+    cluster.results = {}
+    done = sentinel("logs", "-f", "hello")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, SHOWN, "")
+
+
 def test_another_build_of_the_name_is_not_followed(
     cluster: Cluster, sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

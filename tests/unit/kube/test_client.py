@@ -360,6 +360,17 @@ async def test_logs_of_a_container_that_has_not_started_are_not_there_yet(
             pass
 
 
+async def test_an_error_of_logs_is_not_its_own_cause(kube: Kube, server: Server) -> None:
+    for call in ("logs", "follow"):
+        server.answers(failure(404, "NotFound", 'pods "a" not found'))
+        with pytest.raises(errors.NotFound) as raised:
+            if call == "logs":
+                await kube.logs(namespace="ci", pod="a", container="box")
+            async for _ in kube.follow(namespace="ci", pod="a", container="box"):
+                pass
+        assert raised.value.__cause__ is None, call
+
+
 async def test_two_hundred_requests_at_once_do_not_wait_for_each_other(
     kube: Kube, server: Server
 ) -> None:
