@@ -11,10 +11,10 @@ import socket
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from sentinel.egress import Proxy, proxy_for
 from sentinel.network import Policy
@@ -55,12 +55,17 @@ class CheckedResolver(AbstractResolver):
 async def find_way(
     url: str, policy: Policy | None, executor: Executor | None = None
 ) -> Proxy | None:
-    """The proxy for a URL, None for a direct connection. Raises Denied, ValueError, UnusableProxy.
+    """The proxy for a URL, None for a direct connection. Raises Denied, InvalidURL, UnusableProxy.
 
-    A direct connection's name is checked by the resolver; a host that is an address, for which none is asked, here.
+    A direct connection's name is checked by the resolver; a host that is an address, for which none is asked, here. It
+    is read from the URL as aiohttp does, which takes full-width digits for digits.
     """
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        parts = URL(url)
+    except ValueError:
+        # Not quoted: it may be a redirect that holds a signature.
+        raise aiohttp.InvalidURL("a URL", "it cannot be parsed") from None
+    host, port = parts.raw_host or "", parts.port or 0
     proxy = proxy_for(parts.scheme, host, port)
     if policy is not None and proxy is None:
         policy.check_name(host, port)

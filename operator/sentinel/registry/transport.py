@@ -249,7 +249,10 @@ class Transport:
             if response.status not in _REDIRECTS or not target:
                 return response
             response.release()
-            url = urljoin(url, target)
+            try:
+                url = urljoin(url, target)
+            except ValueError:
+                raise aiohttp.ClientError("it redirects to a URL that cannot be parsed") from None
             if not is_usable_realm(url, insecure=self.is_insecure(request.reference)):
                 raise UserError(
                     f"registry {request.reference.registry} redirects {request.reference} to a URL that is not https",

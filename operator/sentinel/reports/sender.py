@@ -95,7 +95,7 @@ class Sender:
                 f"no token is sent to {host} by plain http: use https, or list the host in network.plainHttp"
             )
         try:
-            proxy = await find_way(address.url, self._policy, self._pool)
+            proxy = await find_way(post.url, self._policy, self._pool)
             session = self._direct if proxy is None else self._proxied
             async with (
                 self._slots,

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from sentinel.api.reasons import Reason
-from sentinel.errors import InfrastructureError, UserError
+from sentinel.errors import InfrastructureError, SentinelError, UserError
 from sentinel.image.dockerconfig import keychain_from_docker_config
 from sentinel.image.manifest import (
     CONFIGURED_LIMIT,
@@ -173,6 +173,12 @@ async def test_registries_do_not_lead_to_addresses_of_the_cluster() -> None:
             return web.Response(status=307, headers={"Location": f"http://127.0.0.2:{port}/x"})
         if "/name/" in request.path:
             return web.Response(status=307, headers={"Location": f"http://[::1]:{port}/x"})
+        if "/wide/" in request.path:
+            # aiohttp connects to 127.0.0.2.
+            return web.Response(
+                status=307,
+                headers={"Location": f"http://１２７。0.0.2:{port}/x"},  # noqa: RUF001
+            )
         if "/token/" in request.path:
             realm = f'Bearer realm="http://127.0.0.2:{port}/token"'
             return web.Response(status=401, headers={"WWW-Authenticate": realm})
@@ -184,7 +190,7 @@ async def test_registries_do_not_lead_to_addresses_of_the_cluster() -> None:
         RegistryClient(patience=QUICK, policy=Policy.make(denied=["10.96.0.0/12"])) as strict,
     ):
         await client.get_image_manifest(parse_reference(f"{host}/plain/x:1"))
-        for path in ("redirect", "name", "token"):
+        for path in ("redirect", "name", "wide", "token"):
             with pytest.raises(UserError, match=r"denied: .* is a loopback address") as caught:
                 await client.get_image_manifest(parse_reference(f"{host}/{path}/x:1"))
             assert caught.value.reason is Reason.REGISTRY_NOT_ALLOWED
@@ -194,6 +200,20 @@ async def test_registries_do_not_lead_to_addresses_of_the_cluster() -> None:
         for registry in (host, "10.96.0.1:443", "169.254.169.254", "[::1]:5000"):
             with pytest.raises(UserError, match=r"network\.allowed"):
                 await strict.get_image_manifest(parse_reference(f"{registry}/x:1"))
+
+
+@pytest.mark.parametrize("target", ["https://[", "https://x:99999/", "https://a\\\\@b/"])
+async def test_a_redirect_to_what_is_not_a_url_is_the_registrys_fault(target: str) -> None:
+    async def leading(_: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": target})
+
+    async with (
+        serving(leading) as host,
+        RegistryClient(patience=QUICK, policy=Policy.make(allowed=["127.0.0.0/8"])) as client,
+    ):
+        with pytest.raises(SentinelError) as caught:
+            await client.look_up(parse_reference(f"{host}/a:b"))
+    assert caught.value.reason is Reason.REGISTRY_UNAVAILABLE
 
 
 def test_registries_that_the_settings_name_may_be_in_the_cluster() -> None:
