@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,7 +20,7 @@ from sentinel.cli.cluster import Found, build_argument, connect, read, run
 from sentinel.config.findings import visible
 from sentinel.errors import GoneError, UserError
 from sentinel.image.dockerconfig import NO_CREDENTIALS, Keychain, keychain_from_docker_config
-from sentinel.image.filetree import Difference, File, FileTree, differences
+from sentinel.image.filetree import MOST_PATH, File, FileTree, differences
 from sentinel.image.manifest import Descriptor
 from sentinel.image.reference import Reference, parse_reference, parse_repository
 from sentinel.registry import RegistryClient
@@ -28,7 +28,11 @@ from sentinel.source.packed import Refused, Stream, gunzip, plain, unzstd
 from sentinel.source.tarreader import read_tar
 
 MOST_BYTES = 64 * 1024**3
-"""Of one layer, unpacked."""
+"""Of all layers that are read, unpacked."""
+MOST_PACKED = 16 * 1024**3
+"""Bytes of one layer, which is in a temporary file while it is read."""
+MOST_LAYERS = 1024
+"""Of both images; runtimes take a few hundred."""
 
 _PACKED = {b"\x1f\x8b": gunzip, b"\x28\xb5\x2f\xfd": unzstd}
 """How a layer is unpacked, by its first bytes; others are not packed."""
@@ -61,26 +65,30 @@ def diff(
     BUILD has an image of each step, with spec.image.commit eachStep; `sentinel describe` shows their numbers. 0 for N
     stands for the box's own image.
     """
-    for each in run(_diff(build, namespace, (first, second), _logins(docker_config), insecure)):
+    before, after = run(_diff(build, namespace, (first, second), _logins(docker_config), insecure))
+    for each in differences(before, after):
         click.echo(f"{LETTERS[each.kind]} {visible(each.path)}")
 
 
 async def _diff(
     name: str, namespace: str, steps: tuple[int, int], logins: Keychain, insecure: bool
-) -> list[Difference]:
+) -> tuple[FileTree, FileTree]:
+    """The files of both images."""
     async with await connect() as kube:
         found = await read(kube, name, namespace)
     old, new = [_image(found, number) for number in steps]
     hosts = [old.registry, new.registry] if insecure else []
     async with RegistryClient(credentials=logins, insecure=hosts) as client:
         before, after = [(await client.get_image_manifest(each)).layers for each in (old, new)]
-        trees = FileTree(), FileTree()
-        for layer, place, of in _layers(before, after, old, new):
+        trees, left = (FileTree(), FileTree()), MOST_BYTES
+        layers = list(_layers(before, after, old, new))
+        _check(layer for layer, *_ in layers)
+        for layer, place, of in layers:
             with tempfile.TemporaryFile() as opened:
                 file = cast(BinaryIO, opened)
                 await _download(client, place, layer, file)
-                await asyncio.to_thread(_lay, file, [trees[each] for each in of])
-    return await asyncio.to_thread(lambda: list(differences(*trees)))
+                left = await asyncio.to_thread(_lay, file, [trees[each] for each in of], left)
+    return trees
 
 
 def _image(found: Found, number: int) -> Reference:
@@ -117,6 +125,17 @@ def _layers(
     yield from ((layer, new, (1,)) for layer in after[shared:])
 
 
+def _check(layers: Iterable[Descriptor]) -> None:
+    """Raises UserError for more than an image has: the registry may be anybody's."""
+    sizes = [layer.size for layer in layers]
+    if len(sizes) > MOST_LAYERS:
+        raise UserError(f"the images have more than {MOST_LAYERS} layers")
+    if max(sizes, default=0) > MOST_PACKED:
+        raise UserError(
+            f"a layer of the images has {max(sizes)} bytes; more than {MOST_PACKED // 1024**3} GiB are not read"
+        )
+
+
 async def _download(
     client: RegistryClient, place: Reference, layer: Descriptor, file: BinaryIO
 ) -> None:
@@ -132,8 +151,11 @@ async def _download(
     file.seek(0)
 
 
-def _lay(file: BinaryIO, trees: Sequence[FileTree]) -> None:
-    """Put a layer's entries into the trees. Raises UserError for what is not a layer."""
+def _lay(file: BinaryIO, trees: Sequence[FileTree], budget: int) -> int:
+    """Put a layer's entries into the trees; how much of `budget`, in bytes, is left.
+
+    Raises UserError for what is not a layer, and for more than `budget`.
+    """
     magic = file.read(4)
     file.seek(0)
     unpacked = next((each for start, each in _PACKED.items() if magic.startswith(start)), plain)
@@ -141,8 +163,8 @@ def _lay(file: BinaryIO, trees: Sequence[FileTree]) -> None:
     for tree in trees:
         tree.begin()
     try:
-        stream = Stream(pieces, budget=MOST_BYTES, compressed=unpacked is not plain)
-        for entry in read_tar(stream, max_name=4096):
+        stream = Stream(pieces, budget=budget, compressed=unpacked is not plain)
+        for entry in read_tar(stream, max_name=MOST_PATH):
             what = entry.target
             if entry.kind == "file":
                 hashed = hashlib.sha256()
@@ -151,8 +173,13 @@ def _lay(file: BinaryIO, trees: Sequence[FileTree]) -> None:
                 what = hashed.hexdigest()
             for tree in trees:
                 tree.add(entry.name, File(entry.kind, entry.mode & 0o7777, what))
+        return stream.left
     except Refused as error:
         raise UserError(f"a layer of the image cannot be read: {error.message}") from error
+    except FileNotFoundError as error:
+        raise UserError(
+            "a layer of the image is packed with zstd, and there is no program `zstd`: install it"
+        ) from error
     finally:
         pieces.close()
 

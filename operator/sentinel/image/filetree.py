@@ -1,7 +1,7 @@
 """The files of an image as its layers give them, and how two images differ. Pure: entries in, values out.
 
-Layers come from strangers: nothing is written anywhere, nothing recurses, and the number of entries is bounded. Not
-here: reading archives (`source/tarreader.py`) and registries.
+Layers come from strangers: nothing is written anywhere, nothing recurses, and the numbers of entries and characters are
+bounded, and with them memory and time. Not here: reading archives (`source/tarreader.py`) and registries.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from sentinel.errors import UserError
 WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 
-MOST_ENTRIES = 5_000_000
-"""Of all layers of an image together."""
+MOST_ENTRIES = 2_000_000
+"""Of all layers of an image together, with the directories that only a path implies: about 1 GiB of memory."""
+MOST_TEXT = 512 * 1024**2
+"""Characters of all these paths and of where links lead."""
+MOST_PATH = 4096
+"""Characters of one of them, which is what Linux takes."""
 
 Kind = Literal["added", "changed", "removed"]
 
@@ -32,10 +36,14 @@ class File:
 
 @dataclass(slots=True)
 class Node:
-    """A place in a tree; `layer` is the number of the last one that wrote it."""
+    """A place in a tree; `layer` is the number of the last one that wrote it.
+
+    `hidden` is the number of the last one in which nothing of earlier ones is below it.
+    """
 
     file: File
     layer: int = 0
+    hidden: int = 0
     below: dict[str, Node] = field(default_factory=dict)
 
 
@@ -54,6 +62,7 @@ class FileTree:
         self.root = Node(File("dir"))
         self._layer = 0
         self._entries = 0
+        self._text = 0
 
     def begin(self) -> None:
         """The next layer."""
@@ -61,9 +70,7 @@ class FileTree:
 
     def add(self, path: str, file: File) -> None:
         """An entry of the layer: a file or directory, or the mark of a deletion. Raises UserError for too many."""
-        self._entries += 1
-        if self._entries > MOST_ENTRIES:
-            raise UserError(f"the image has more than {MOST_ENTRIES} entries")
+        self._count(path, file.what)
         *folders, name = _parts(path) or [""]
         if not name:
             return
@@ -81,12 +88,25 @@ class FileTree:
             else:
                 folder.below[name] = Node(file, self._layer)
 
+    def _count(self, *texts: str) -> None:
+        """One entry more, with its path and where it leads."""
+        self._entries += 1
+        if self._entries > MOST_ENTRIES:
+            raise UserError(f"the image has more than {MOST_ENTRIES} entries")
+        for text in texts:
+            if len(text) > MOST_PATH:
+                raise UserError(f"the image has a path of more than {MOST_PATH} characters")
+            self._text += len(text)
+        if self._text > MOST_TEXT:
+            raise UserError(f"the paths of the image have more than {MOST_TEXT} characters")
+
     def _folder(self, parts: list[str]) -> Node:
         """The directory at a path, made where a layer leaves it out."""
         node = self.root
         for part in parts:
             inner = node.below.get(part)
             if inner is None or inner.file.kind != "dir":
+                self._count()
                 inner = node.below[part] = Node(File("dir"))
             inner.layer = self._layer
             node = inner
@@ -97,6 +117,10 @@ class FileTree:
         folders = [folder]
         while folders:
             node = folders.pop()
+            if node.hidden == self._layer:
+                # What this layer has added since is its own: a layer of nothing but marks takes no longer than others.
+                continue
+            node.hidden = self._layer
             for name, inner in list(node.below.items()):
                 if inner.layer != self._layer:
                     del node.below[name]
@@ -112,13 +136,15 @@ class FileTree:
 
 def differences(before: FileTree, after: FileTree) -> Iterator[Difference]:
     """How one image differs from another, sorted by path. Owners and times do not count."""
-    stack = [("", before.root, after.root)]
+    stack = [("", "", before.root, after.root)]
     while stack:
-        path, old, new = stack.pop()
+        folder, name, old, new = stack.pop()
+        path = f"{folder}/{name}" if name else ""
         if path:
             yield from _one(path, old, new)
+        # Siblings share the text of their directory's path.
         stack += [
-            (f"{path}/{name}", old.below.get(name, _NOTHING), new.below.get(name, _NOTHING))
+            (path, name, old.below.get(name, _NOTHING), new.below.get(name, _NOTHING))
             for name in sorted({*old.below, *new.below}, reverse=True)
         ]
 

@@ -119,6 +119,11 @@ class Stream:
         self.compressed = compressed
         """Whether an end that comes too early is noticed by the decompressor."""
 
+    @property
+    def left(self) -> int:
+        """How many bytes more there may be."""
+        return self._left
+
     def read(self, size: int) -> bytes:
         """Exactly `size` bytes, fewer only at the end."""
         parts = []

@@ -116,6 +116,24 @@ def test_a_step_without_an_image_says_why(sentinel: Sentinel) -> None:
 
 
 @pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(
+    ("bound", "most", "message"),
+    [
+        ("MOST_LAYERS", 1, "the images have more than 1 layers"),
+        ("MOST_PACKED", 10, "a layer of the images has "),
+        # Of all layers together: the first one alone has 10 KiB, and so have the others.
+        ("MOST_BYTES", 15_000, "the archive unpacks to more than it may"),
+    ],
+)
+def test_what_is_read_of_a_registry_is_bounded(
+    sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch, bound: str, most: int, message: str
+) -> None:
+    monkeypatch.setattr(f"sentinel.cli.diff.{bound}", most)
+    done = sentinel("diff", "hello", "1", "2")
+    assert (done.exit_code, message in done.stderr) == (1, True), done.stderr
+
+
+@pytest.mark.usefixtures("built")
 def test_a_registry_that_wants_a_login_is_named(
     sentinel: Sentinel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import ItemsView
+
 import pytest
 
 from sentinel.errors import UserError
-from sentinel.image.filetree import File, FileTree, differences
+from sentinel.image.filetree import File, FileTree, Node, differences
 
 Entries = dict[str, File]
 DIR = File("dir", 0o755)
@@ -91,8 +93,48 @@ def test_a_hard_link_is_the_file_that_it_leads_to() -> None:
 
 def test_paths_stay_in_the_tree_and_entries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert diff(tree(), tree({"../../x": file("x")})) == [("added", "/x")]
-    deep = "/".join(["d"] * 5000)
-    assert len(diff(tree(), tree({deep: file("x")}))) == 5000
+    deep = "/".join(["d"] * 2000)
+    assert len(diff(tree(), tree({deep: file("x")}))) == 2000
     monkeypatch.setattr("sentinel.image.filetree.MOST_ENTRIES", 2)
     with pytest.raises(UserError, match="more than 2 entries"):
         tree({str(number): file("") for number in range(3)})
+    with pytest.raises(UserError, match="more than 2 entries"):
+        tree({"directories/that/are/implied": file("")})
+
+
+@pytest.mark.parametrize(
+    ("path", "what", "message"),
+    [
+        ("x" * 4097, "", "a path of more than 4096 characters"),
+        ("link", "x" * 4097, "a path of more than 4096 characters"),
+        ("x" * 300, "x" * 300, "have more than 500 characters"),
+    ],
+)
+def test_the_text_of_paths_and_links_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, path: str, what: str, message: str
+) -> None:
+    monkeypatch.setattr("sentinel.image.filetree.MOST_TEXT", 500)
+    with pytest.raises(UserError, match=message):
+        tree({path: File("symlink", 0o777, what)})
+
+
+class Watched(dict[str, Node]):
+    """Counts how often all of it is looked through."""
+
+    looks = 0
+
+    def items(self) -> ItemsView[str, Node]:  # type: ignore[override]
+        self.looks += 1
+        return super().items()
+
+
+def test_a_layer_of_opaque_marks_looks_through_no_directory_twice() -> None:
+    made = tree({"a/b/c": file("x")})
+    inner = made.root.below["a"].below["b"]
+    inner.below = watched = Watched(inner.below)
+    made.begin()
+    # Else an archive of a few kilobytes takes hours.
+    for place in ("a/b/d", "a/b/.wh..wh..opq", "a/b/e", "a/.wh..wh..opq", ".wh..wh..opq") * 3:
+        made.add(place, file("y"))
+    assert watched.looks == 1
+    assert sorted(watched) == ["d", "e"]
