@@ -19,8 +19,11 @@ CHUNK = 1024 * 1024
 LEVEL = 6
 """Of gzip. 9, the default of `tarfile`, takes three times as long for some percent."""
 
-_GIT_CONFIG = re.compile(r"\.git/(modules/.+/)?config(\.worktree)?")
-"""Files that may hold credentials, which others in the namespace could read in the pod. git works without them."""
+_GIT_CONFIG = re.compile(
+    r"(.+/)?\.git/((modules|worktrees)/.+/)?(config(\.worktree)?|logs/.+)", re.DOTALL
+)
+"""Files that may hold credentials, which others in the namespace could read in the pod. git works without them. Of
+repositories within the project too. `logs` quotes URLs that `git pull` was given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ class Packed:
 def pack(
     project: Project, file: BinaryIO, *, ignore_file: str = "", most: int = MAX_UPLOAD
 ) -> Packed:
-    """Write the project's files to `file` as a tar.gz, without git's own configuration. Blocking.
+    """Write the project's files to `file` as a tar.gz, without git's own configuration and logs. Blocking.
 
     Raises UserError where it has more than `most` bytes, or a file cannot be read.
     """

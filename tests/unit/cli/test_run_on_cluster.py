@@ -324,6 +324,9 @@ def test_a_directory_that_is_too_large_is_refused_before_all_of_it_is_packed(pro
         pack(read_project(project), io.BytesIO(), most=100)
 
 
+NOBODY = ("-c", "user.name=x", "-c", "user.email=x@example.com")
+
+
 def test_a_repository_names_the_application_and_its_credentials_stay_here(
     project: Path, fleet: Fleet, sentinel: Sentinel
 ) -> None:
@@ -333,12 +336,28 @@ def test_a_repository_names_the_application_and_its_credentials_stay_here(
     ]
     for each in words:
         subprocess.run(["git", "-C", str(project), *each], check=True)
+    secret = "https://user:pass@git.example.com/acme/other.git"
+    inner = project / "vendor/other"
+    for folder in (project, inner):
+        subprocess.run(["git", "init", "-q", str(folder)], check=True)
+        (folder / ".git/logs").mkdir(exist_ok=True)
+        (folder / ".git/logs/HEAD").write_text(f"pull {secret}: Fast-forward\n")
+    subprocess.run(["git", "-C", str(inner), "remote", "add", "origin", secret], check=True)
+    (inner / "config").write_text("kept\n")
+    subprocess.run(
+        ["git", "-C", str(inner), *NOBODY, "commit", "-q", "--allow-empty", "-m", "one"], check=True
+    )
+    worktree = project / ".git/worktrees/it"
+    worktree.mkdir(parents=True)
+    (worktree / "config.worktree").write_text(f"[remote]\nurl = {secret}\n")
     assert sentinel("run", str(project), "--cluster").exit_code == 0
     assert the_build(fleet)["spec"]["application"] == {"name": "web", "owner": "acme"}
     with tarfile.open(fileobj=io.BytesIO(fleet.received[0])) as tar:
         names = tar.getnames()
-    assert ".git/HEAD" in names
-    assert ".git/config" not in names
+        texts = [(each.name, tar.extractfile(each)) for each in tar if each.isreg()]
+        leaks = [name for name, file in texts if file is not None and b"user:pass" in file.read()]
+    assert leaks == []
+    assert {".git/HEAD", "vendor/other/.git/HEAD", "vendor/other/config"} <= set(names)
 
 
 def test_an_uploaded_build_is_not_retried_without_its_directory(
