@@ -10,6 +10,8 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,9 +48,9 @@ def unpack_upload(task: Task, deadline: Deadline, *, quiet: float = QUIET_SECOND
         waiting.touch()
         _wait(task, deadline, quiet)
         waiting.unlink(missing_ok=True)
-        _verify(archive, task)
         limits = ArchiveLimits(bytes=task.max_bytes, entries=ENTRIES)
-        unpack(str(archive), task.dest, limits=limits, strip="none", readable=True)
+        with _verified(archive, task) as checked:
+            unpack(checked, task.dest, limits=limits, strip="none", readable=True)
     except Refused as error:
         raise failed(Reason.SOURCE_INVALID, f"the directory: {error.message}") from None
     finally:
@@ -139,18 +141,25 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _verify(archive: Path, task: Task) -> None:
-    """Raises UserError SourceInvalid for anything but the file that was announced."""
-    found = archive.lstat()
-    if not stat.S_ISREG(found.st_mode) or found.st_size != task.upload:
-        raise failed(
-            Reason.SOURCE_INVALID,
-            f"what arrived is no file of {task.upload} bytes, as spec.source.upload has it",
-        )
-    with archive.open("rb") as file:
+@contextmanager
+def _verified(archive: Path, task: Task) -> Iterator[str]:
+    """A path of the file that was announced, whatever another process puts in place of `archive` from now on.
+
+    Raises UserError SourceInvalid for anything else. No link is followed, and a FIFO is not waited for.
+    """
+    what = f"what arrived is not a file of {task.upload} bytes, as spec.source.upload has it"
+    try:
+        opened = os.open(archive, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        raise failed(Reason.SOURCE_INVALID, what) from None
+    with os.fdopen(opened, "rb") as file:
+        found = os.fstat(opened)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != task.upload:
+            raise failed(Reason.SOURCE_INVALID, what)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 != task.sha256:
-        raise failed(
-            Reason.SOURCE_INVALID,
-            f"what arrived has sha256 {sha256}; spec.source.upload has {task.sha256}",
-        )
+        if sha256 != task.sha256:
+            raise failed(
+                Reason.SOURCE_INVALID,
+                f"what arrived has sha256 {sha256}; spec.source.upload has {task.sha256}",
+            )
+        yield f"/proc/self/fd/{opened}"

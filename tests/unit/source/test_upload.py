@@ -23,6 +23,7 @@ from sentinel.errors import SentinelError
 from sentinel.source import upload
 from sentinel.source.failure import Deadline
 from sentinel.source.task import Task
+from sentinel.source.unpack import unpack
 from sentinel.source.upload import NotReceived, receive, unpack_upload
 
 ENTRIES = (
@@ -133,11 +134,34 @@ def test_a_file_that_another_exec_put_there_counts_only_with_the_digest(tmp_path
     assert error.reason is Reason.SOURCE_INVALID
     assert "what arrived has sha256" in error.message
     (tmp_path / "source.upload").write_bytes(b"x")
-    assert f"no file of {len(data)} bytes" in refused(of).message
+    assert f"not a file of {len(data)} bytes" in refused(of).message
     os.mkfifo(tmp_path / "source.upload")
-    assert f"no file of {len(data)} bytes" in refused(of).message
+    assert f"not a file of {len(data)} bytes" in refused(of).message
+    (tmp_path / "elsewhere").write_bytes(data)
+    (tmp_path / "source.upload").symlink_to("elsewhere")
+    assert f"not a file of {len(data)} bytes" in refused(of).message
+    (tmp_path / "elsewhere").unlink()
     assert beside(tmp_path) == ["source"]
     assert list((tmp_path / "source").iterdir()) == []
+
+
+def test_a_file_that_takes_the_archives_place_after_the_check_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = pack("tar.gz", *ENTRIES)
+    of = task(tmp_path, data)
+    archive = tmp_path / "source.upload"
+    archive.write_bytes(data)
+    (tmp_path / "source.other").write_bytes(pack("tar.gz", Made(name="other", data=b"evil")))
+
+    def replaced(*args: Any, **options: Any) -> Any:
+        (tmp_path / "source.other").rename(archive)
+        return unpack(*args, **options)
+
+    monkeypatch.setattr(upload, "unpack", replaced)
+    unpack_upload(of, Deadline(60))
+    assert [path.name for path in (tmp_path / "source").iterdir()] == ["app"]
+    assert beside(tmp_path) == ["source"]
 
 
 def test_a_hostile_archive_is_refused_as_from_anywhere(tmp_path: Path) -> None:
