@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import grpc
 import pytest
@@ -16,8 +16,10 @@ from tests.unit.agent.fake_containerd import FakeContainerd, short
 from tests.unit.agent.fake_docker import FakeDocker
 from tests.unit.clocks import Hasty
 
-from sentinel.agent.failures import CommitFailure
+from sentinel.agent.failures import CommitFailure, RuntimeFailure
 from sentinel.agent.runtimes.base import Box, Identity, Runtime
+from sentinel.agent.runtimes.freezing import Note, State, frozen
+from sentinel.api.reasons import CommitReason
 
 ID = short("box")
 STATES = ("running", "paused", "stopped", "gone")
@@ -183,6 +185,36 @@ async def test_what_a_busy_runtime_could_not_do_is_tried_again(opened: Any, call
         async with node.runtime.frozen(box(node), commit="c1"):
             assert (node.state, dict(node.notes)) == ("paused", {"sentinel-c1": NOTE})
         assert (node.state, dict(node.notes)) == ("running", {})
+
+
+async def test_a_pause_that_fails_slowly_is_not_tried_for_long() -> None:
+    """With cgroups v2 runc takes ten seconds to fail, in which the box's processes stand still."""
+    clock = Hasty()
+
+    class Slow:
+        tries = 0
+        noted = False
+
+        async def state(self, container: str) -> State:
+            return State.RUNNING
+
+        async def pause(self, container: str) -> None:
+            self.tries += 1
+            clock.elapsed += 10.0
+            raise RuntimeFailure("timed out while it froze")
+
+        async def note(self, note: Note) -> None:
+            self.noted = True
+
+        async def forget(self, key: str) -> None:
+            self.noted = False
+
+    slow = Slow()
+    with pytest.raises(CommitFailure, match="timed out while it froze") as caught:
+        async with frozen(cast(Any, slow), ID, commit="c1", instance="", clock=clock):
+            pytest.fail("the block must not run")
+    assert caught.value.why is CommitReason.RUNTIME_ERROR
+    assert (slow.tries, slow.noted) == (3, False)
 
 
 async def test_a_commit_that_is_cancelled_while_its_box_is_being_paused_thaws_it(

@@ -31,6 +31,10 @@ _FROZEN = Backoff(first=0.2, longest=2.0, tries=9)
 """Ten seconds. Freezing can fail on a busy node: with cgroups v1, runc gives up on a box whose processes get no
 processor for some milliseconds: "unable to freeze" (docs/design/2026-11-29-freezing.md)."""
 
+PAUSED_WITHIN = 30.0
+"""Seconds from the first try to pause a box to the last. One that fails slowly, as with cgroups v2, stops the box's
+processes meanwhile, and all other commits of the node wait."""
+
 _RESUMED = Backoff(first=0.2, longest=1.0, tries=60)
 """A minute: until the agent's next start nothing else makes the box run."""
 
@@ -122,6 +126,7 @@ async def frozen(
             await freezer.forget(note.key)
         return
     begun = 0.0
+    tried = clock.monotonic()
     request: asyncio.Future[None] | None = None
 
     async def pause() -> None:
@@ -129,7 +134,12 @@ async def frozen(
         begun = time.perf_counter()
         request = asyncio.ensure_future(freezer.pause(container))
         # Not broken off with us: the runtime would go on, and freeze the box after we have looked whether it is.
-        await asyncio.shield(request)
+        try:
+            await asyncio.shield(request)
+        except RuntimeFailure as error:
+            if clock.monotonic() - tried >= PAUSED_WITHIN:
+                raise CommitFailure(error.why, error.message) from error
+            raise
 
     async def thaw() -> None:
         if request is not None:
