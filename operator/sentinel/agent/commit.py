@@ -145,6 +145,7 @@ async def _commit(permit: Permit, status: CommitStatus, tools: Tools) -> ImageCo
         gzip = spec.compression == "gzip"
         indexed = min(LARGEST, tar - size.apparent_bytes) if spec.remember else 0
         needed = tar + (packed_at_most(tar) if gzip else 0) + indexed
+        tools.indexes.make_room(needed)
         if not tools.spool.fits(needed, owner=commit.namespace):
             waiting = f"waiting for {gib(needed)} of disk space in the node's spool, which other commits use"
             await status.write(ImageCommitStatus(phase=CommitPhase.CLAIMED, message=waiting))

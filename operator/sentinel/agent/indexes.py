@@ -70,6 +70,11 @@ class Indexes:
         while self._spool.kept > most or len(self._kept) > BOXES:
             self.forget(next(iter(self._kept)))
 
+    def make_room(self, size: int) -> None:
+        """Delete the oldest as long as they keep a commit that takes `size` bytes from fitting into the spool."""
+        while self._kept and size > self._spool.space():
+            self.forget(next(iter(self._kept)))
+
     def forget(self, box: str) -> None:
         """Delete the index of a box, if there is one."""
         kept = self._kept.pop(box, None)

@@ -84,7 +84,7 @@ class Spool:
 
     def fits(self, size: int, *, owner: str) -> bool:
         """Whether `reserved` would not have to wait now. Raises CommitFailure(NoSpace) as it does."""
-        space = self._space()
+        space = self.space()
         if size > space:
             raise CommitFailure(
                 CommitReason.NO_SPACE,
@@ -95,7 +95,7 @@ class Spool:
         own = sum(each.size for each in self._reserved if each.owner == owner)
         return size <= space - taken and (own == 0 or own + size <= space / 2)
 
-    def _space(self) -> int:
+    def space(self) -> int:
         """Bytes that all commits together may use now: what the disk has free, and what they use already."""
         place = os.statvfs(self.folder)
         used = sum(path.stat().st_size for each in self._reserved for path in each.folder.iterdir())

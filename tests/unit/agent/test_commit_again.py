@@ -181,3 +181,18 @@ def test_indexes_are_bounded_and_counted(tmp_path: Path) -> None:
     found.close()
     indexes.forget("box2")
     assert spool.kept == 400
+
+
+def test_an_index_gives_way_to_a_commit_that_would_not_fit(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, most=16 * 1000)
+    indexes = Indexes(spool)
+    for number in range(2):
+        path = tmp_path / "given"
+        path.write_bytes(bytes(400))
+        indexes.keep(f"box{number}", "digest", path)
+    indexes.make_room(15_200)
+    assert spool.kept == 800
+    indexes.make_room(15_600)
+    assert spool.kept == 400
+    assert indexes.open("box0", "digest") is None
+    assert spool.fits(15_600, owner="team")
