@@ -73,6 +73,11 @@ async def authorise(commit: ImageCommit, *, kube: Kube, settings: Settings, cloc
             "it is labelled as an image from scratch, and its spec has no scratchFrom: the CRD imagecommits is older "
             "than the operator. Apply the CRDs of the operator's version",
         )
+    if spec.scratch_from and (spec.previous or spec.remember):
+        raise CommitRefused(
+            CommitReason.UNSUPPORTED,
+            "an image of spec.scratchFrom has a part of the box: it cannot be combined with previous or remember",
+        )
     seconds = _seconds(commit, clock)
     identity = Identity(
         namespace=commit.namespace,

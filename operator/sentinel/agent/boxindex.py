@@ -7,6 +7,7 @@ which index is of which box (`indexes.py`).
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import stat
@@ -24,7 +25,12 @@ which takes some 35 s by default; and two changes within one tick of the clock (
 
 CONTENT_BYTES = 16
 
-_RECORD = struct.Struct(f"<QqqQIIIB{CONTENT_BYTES}sH")
+_RECORD = struct.Struct(f"<QQQQIIIB{CONTENT_BYTES}sH")
+_TIME = 2**64 - 1
+"""A box can give a file any mtime, and nanoseconds since 1970 take more than 64 bits far from today."""
+_IN_MEMORY = frozenset({0x01021994, 0x858458F6})
+"""What statfs(2) calls tmpfs and ramfs."""
+
 _OPAQUE, _WHITEOUT = 1, 2
 _NOTHING = bytes(CONTENT_BYTES)
 
@@ -45,8 +51,8 @@ class Stamp(NamedTuple):
         """Of an entry that was looked at; times in nanoseconds."""
         return cls(
             info.st_ino,
-            info.st_ctime_ns,
-            info.st_mtime_ns,
+            info.st_ctime_ns & _TIME,
+            info.st_mtime_ns & _TIME,
             info.st_size,
             info.st_mode,
             info.st_uid,
@@ -144,6 +150,18 @@ class IndexWriter:
 def content_hash() -> hashlib.blake2b:
     """What a young file's content goes through."""
     return hashlib.blake2b(digest_size=CONTENT_BYTES)
+
+
+def is_in_memory(place: Path) -> bool:
+    """Whether a file system has no disk to write to: a page that a process has mapped never gets a new time there.
+
+    True where that cannot be found out.
+    """
+    # struct statfs has some 120 bytes, and begins with the type on 64-bit processors.
+    found = (ctypes.c_ulong * 64)()
+    if ctypes.CDLL(None).statfs(os.fsencode(place), found):
+        return True
+    return found[0] in _IN_MEMORY
 
 
 def young_since(now: float, *, kernel: Path = Path("/proc/sys/vm")) -> int:

@@ -80,6 +80,7 @@ class Increment:
         self._stack = [_Folder("", None, fresh=False, hides=False)]
         self._kept: set[int] = set()
         self._written: set[int] = set()
+        self._contents: dict[int, bytes] = {}
 
     def changes(self) -> Iterator[Change]:
         """In the order of a walk. Raises NotAnIncrement, and as `UpperDir.walk` does."""
@@ -152,6 +153,15 @@ class Increment:
         return not known.content or known.content == self._content(entry)
 
     def _content(self, entry: UpperEntry) -> bytes:
+        """What a file holds now; one with several names is read once."""
+        content = self._contents.get(entry.info.st_ino)
+        if content is None:
+            content = self._read(entry)
+            if entry.info.st_nlink > 1:
+                self._contents[entry.info.st_ino] = content
+        return content
+
+    def _read(self, entry: UpperEntry) -> bytes:
         hashed = content_hash()
         with opened(entry) as descriptor:
             while part := os.read(descriptor, _PART):

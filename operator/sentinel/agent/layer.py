@@ -21,7 +21,13 @@ from pathlib import Path
 from threading import Event
 from typing import IO
 
-from sentinel.agent.boxindex import IndexReader, IndexWriter, content_hash, young_since
+from sentinel.agent.boxindex import (
+    IndexReader,
+    IndexWriter,
+    content_hash,
+    is_in_memory,
+    young_since,
+)
 from sentinel.agent.failures import CommitFailure
 from sentinel.agent.increment import Change, Increment, NotAnIncrement, everything
 from sentinel.agent.packer import Gzip
@@ -101,7 +107,7 @@ def write_layer(
 
     Raises CommitFailure: TooBig, Unsupported, RuntimeError when a file changed meanwhile, NoSpace, Deadline.
     """
-    young = young_since(time.time())
+    young = 0 if is_in_memory(upper.path) else young_since(time.time())
     if since is not None:
         try:
             changes = Increment(upper, IndexReader(since), young=young).changes()

@@ -87,7 +87,7 @@ class UpperDir:
         stop: Event,
     ) -> None:
         self.root = root
-        self._path = path
+        self.path = path
         self._limits = limits
         self._excluded = dict(excluded or {})
         self._residue = residue
@@ -131,7 +131,7 @@ class UpperDir:
         """The walk; `moving` for a box that is not frozen, whose files may go while we look."""
         prefix = f"{self.root}/" if self.root else ""
         try:
-            root = open_below(self._path, self.root)
+            root = open_below(self.path, self.root)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CommitFailure(
                 CommitReason.RUNTIME_ERROR, f"{shown(self.root)} disappeared while it was read"

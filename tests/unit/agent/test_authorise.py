@@ -119,3 +119,10 @@ async def test_where_the_crd_dropped_scratch_from_the_whole_box_is_not_pushed() 
     with pytest.raises(CommitRefused, match="the CRD imagecommits is older than the operator") as e:
         await permit(commit(active="scratch"))
     assert e.value.why is CommitReason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("more", [{"previous": "sha256:" + "1" * 64}, {"remember": True}])
+async def test_an_image_from_scratch_stands_on_no_other(more: dict[str, Any]) -> None:
+    with pytest.raises(CommitRefused, match="cannot be combined") as e:
+        await permit(commit(active="scratch", scratchFrom=["/pipeline/output"], **more))
+    assert e.value.why is CommitReason.UNSUPPORTED

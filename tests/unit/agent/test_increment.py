@@ -6,6 +6,7 @@ import mmap
 import os
 import random
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,8 +20,9 @@ from tests.unit.agent.test_layer import CHANGES, do, make_base
 from tests.unit.agent.trees import NO_LIMIT, PLENTY, apply, names, needs_root, overlay, tree
 
 from sentinel.agent.boxindex import IndexReader, IndexWriter, young_since
+from sentinel.agent.increment import Increment
 from sentinel.agent.layer import PlainLayer, write_layer
-from sentinel.agent.upperdir import UpperDir
+from sentinel.agent.upperdir import UpperDir, UpperEntry
 
 
 @dataclass
@@ -241,6 +243,63 @@ def test_a_file_that_is_written_through_a_mapping_is_noticed(tmp_path: Path) -> 
             assert made.commit() == []
 
 
+@needs_root
+def test_in_memory_a_mapping_gives_no_new_time_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentinel.agent.layer.young_since", lambda now: int((now + 60) * 1e9))
+    place = tmp_path / "memory"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)
+    try:
+        with overlay(place, base=make_base(tmp_path / "base")) as box:
+            made = commits(tmp_path, box.upper)
+            (box.merged / "db").write_bytes(bytes(4096))
+            with (box.merged / "db").open("r+b") as file, mmap.mmap(file.fileno(), 4096) as mapped:
+                mapped[:5] = b"first"
+                made.commit()
+                mapped[:6] = b"second"
+                assert made.commit() == ["db"]
+        assert (made.image / "db").read_bytes()[:6] == b"second"
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@needs_root
+def test_a_young_file_with_several_names_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with overlay(tmp_path, base=make_base(tmp_path / "base")) as box:
+        made = commits(tmp_path, box.upper)
+        (box.merged / "file").write_text("file")
+        for number in range(5):
+            (box.merged / f"link{number}").hardlink_to(box.merged / "file")
+        made.commit()
+        read: list[str] = []
+        really = Increment._read
+
+        def counted(self: Increment, entry: UpperEntry) -> bytes:
+            read.append(entry.path)
+            return really(self, entry)
+
+        monkeypatch.setattr(Increment, "_read", counted)
+        assert made.commit() == []
+        assert read == ["file"]
+
+
+@needs_root
+@pytest.mark.parametrize("seconds", [13_000_000_000, -1])
+def test_a_file_may_have_any_time(tmp_path: Path, seconds: int) -> None:
+    """2381, which is more nanoseconds than 63 bits hold, and before 1970."""
+    with overlay(tmp_path, base=make_base(tmp_path / "base")) as box:
+        made = commits(tmp_path, box.upper)
+        (box.merged / "file").write_text("file")
+        os.utime(box.merged / "file", ns=(0, seconds * 1_000_000_000))
+        made.commit()
+        assert made.commit() == []
+        assert made.layers[1].incremental
+
+
 @pytest.mark.parametrize(
     ("expire", "writeback", "young"),
     [("3000", "500", 880), ("60000", "500", -815), ("3000", "0", 0), ("", "500", 0)],
@@ -257,6 +316,7 @@ def test_which_files_are_young_follows_from_when_the_kernel_writes_to_disk(
 @needs_root
 def test_an_old_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sentinel.agent.layer.young_since", lambda now: int((now + 60) * 1e9))
+    monkeypatch.setattr("sentinel.agent.layer.is_in_memory", lambda place: False)
     with overlay(tmp_path, base=make_base(tmp_path / "base")) as box:
         made = commits(tmp_path, box.upper)
         (box.merged / "file").write_text("file")
