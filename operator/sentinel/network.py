@@ -112,11 +112,12 @@ class Policy:
 
         Denied if any of them is refused; Unresolved where there is none. Blocking: name servers are asked.
         """
+        return self._resolve(host, port, flags=socket.AI_ADDRCONFIG)
+
+    def _resolve(self, host: str, port: int, *, flags: int) -> list[str]:
         self.check_name(host, port)
         try:
-            found = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-            )
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
         except (OSError, UnicodeError) as error:
             raise Unresolved(f"could not resolve host {host}: {_why(error)}") from None
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
@@ -127,10 +128,11 @@ class Policy:
     def check_proxied(self, host: str, port: int) -> None:
         """The same for a server that a proxy connects to. A name that has no address here is for the proxy to resolve.
 
-        The proxy resolves the others as well, perhaps to something else: it has to have rules of its own. Blocking.
+        The proxy resolves the others as well, perhaps to something else: it has to have rules of its own. Addresses of
+        both families count, also of one that this machine does not have: the proxy may. Blocking.
         """
         try:
-            self.resolve(host, port)
+            self._resolve(host, port, flags=0)
         except Unresolved:
             return
 

@@ -123,3 +123,19 @@ def test_credentials_go_over_plain_http_where_a_setting_allows_it() -> None:
 def test_a_policy_crosses_processes() -> None:
     policy = Policy.make(denied=CLUSTER, allowed=["git.lab:1", "10.96.0.5"], plain_http=["x"])
     assert Policy.from_json(policy.to_json()) == policy
+
+
+def test_behind_a_proxy_addresses_of_a_family_that_we_do_not_have_count_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def look_up(host: str, port: int, *, flags: int = 0, **_: Any) -> list[Any]:
+        # A pod with IPv4 alone; the name has an IPv6 address alone.
+        if flags & socket.AI_ADDRCONFIG:
+            raise socket.gaierror(socket.EAI_ADDRFAMILY, "Address family not supported")
+        return [(socket.AF_INET6, 0, 0, "", ("fd00:ec2::254", port, 0, 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(Unresolved):
+        POLICY.resolve("meta.example", 443)
+    with pytest.raises(Denied, match="a cloud's metadata service"):
+        POLICY.check_proxied("meta.example", 443)
