@@ -130,8 +130,18 @@ class LeaderLease:
         if lease is None or self.lost.is_set():
             return
         with suppress(SentinelError):
-            spec = {"holderIdentity": "", "leaseDurationSeconds": 1}
-            await self._within(self._renew_deadline, self._write(lease, spec))
+            await self._within(self._renew_deadline, self._release(lease))
+
+    async def _release(self, lease: Json) -> None:
+        while True:
+            try:
+                await self._write(lease, {"holderIdentity": "", "leaseDurationSeconds": 1})
+                return
+            except Conflict:
+                # A renewal that was cancelled may still have reached the server. Others would then wait for its expiry.
+                lease = await self._read()
+                if not self._is_ours(lease):
+                    return
 
     async def _keep(self) -> bool:
         """Pause and renew once. False when the Lease is lost; a failed try is no loss before the deadline."""
@@ -150,7 +160,7 @@ class LeaderLease:
 
     async def _try_acquire(self) -> bool:
         try:
-            lease = await self._kube.get(LEASES, name=self._name, namespace=self._namespace)
+            lease = await self._read()
         except NotFound:
             await self._create()
             return True
@@ -185,13 +195,20 @@ class LeaderLease:
             return True
         except (Conflict, NotFound):
             # Perhaps an earlier write of ours arrived after we had given up waiting for its answer.
-            self._lease = await self._kube.get(LEASES, name=self._name, namespace=self._namespace)
-        spec = self._lease.get("spec") or {}
-        self.holder = spec.get("holderIdentity") or ""
-        if (self.holder, spec.get("leaseTransitions")) != (self._identity, self.epoch):
+            self._lease = await self._read()
+        if not self._is_ours(self._lease):
             return False
         self._lease = await self._write(self._lease, self._claim())
         return True
+
+    async def _read(self) -> Json:
+        return await self._kube.get(LEASES, name=self._name, namespace=self._namespace)
+
+    def _is_ours(self, lease: Json) -> bool:
+        """Whether we hold it, and it is the one that we acquired; notes who does."""
+        spec = lease.get("spec") or {}
+        self.holder = spec.get("holderIdentity") or ""
+        return (self.holder, spec.get("leaseTransitions")) == (self._identity, self.epoch)
 
     async def _write(self, lease: Json, spec: Json) -> Json:
         """PUT with the resourceVersion that we read: a write in between wins, and we get a Conflict."""

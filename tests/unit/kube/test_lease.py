@@ -44,6 +44,8 @@ class Leases:
         if fault == "unavailable":
             return failure(503, "ServiceUnavailable", "starting")
         answer = await self._apply(request)
+        if fault == "answer late":
+            await self.released.wait()
         if fault == "lose the answer":
             assert request.transport is not None
             request.transport.abort()
@@ -206,6 +208,23 @@ async def test_a_released_lease_is_taken_at_once(leases: Leases, candidate: Cand
     await second.acquire()
     assert 2 not in clock.slept
     assert (second.epoch, second.unreleased) == (2, False)
+
+
+async def test_a_lease_is_released_though_a_cancelled_renewal_reached_the_server(
+    leases: Leases, candidate: Candidate
+) -> None:
+    clock = Stepped()
+    first = candidate("pod-a", clock)
+    await first.acquire()
+    running = asyncio.create_task(first.run())
+    leases.faults = ["answer late"]
+    await eventually(lambda: clock.asleep(within=2) == 1)
+    clock.advance(2)
+    await eventually(lambda: leases.version == 2)
+    await stopped(running)
+    await first.release()
+    assert leases.spec["holderIdentity"] == ""
+    leases.released.set()
 
 
 async def test_release_leaves_a_lease_alone_that_is_anothers(
