@@ -1,6 +1,6 @@
 """Which proxy a connection takes: that of this process's environment, or none.
 
-http_proxy, https_proxy and no_proxy are set by whoever runs the process (in a pod, the chart's value `proxy`). No field
+http_proxy, https_proxy and no_proxy are set by the administrator (in a pod, from the chart's value `proxy`). No field
 of a Build, no repository and no server changes them. Every client of ours asks here, git included, so that no_proxy
 means the same for all of them; programs read it in different ways.
 
@@ -83,7 +83,7 @@ def parse_proxy(text: str) -> Proxy:
         raise ValueError("the proxy's URL is not http://host:port")
     if parts.scheme.lower() != "http":
         raise ValueError(
-            f"the proxy's URL begins with {parts.scheme}://: only proxies that are reached by http:// are supported"
+            f"the proxy's URL begins with {parts.scheme}://, and only http:// is supported"
         )
     return Proxy(
         host=host,

@@ -246,11 +246,11 @@ class StepImage(Model):
             json_schema_extra={"format": "int64"},
         ),
     ] = None
-    reason: Annotated[str, Field(description="Why there is no image, a word of a closed list.")] = (
-        ""
-    )
+    reason: Annotated[
+        str, Field(description="Why there is no image, as one word of a fixed list.")
+    ] = ""
     message: Annotated[
-        str, Field(max_length=256, description="Why there is no image, for people.")
+        str, Field(max_length=256, description="Why there is no image, as a readable message.")
     ] = ""
 
 
@@ -268,7 +268,7 @@ class StepStatus(Model):
         Field(description="State."),
     ] = "Pending"
     exit_code: Annotated[int | None, Field(description="Exit code of a step that ended.")] = None
-    reason: Annotated[str, Field(description="Reason, a word of a closed list.")] = ""
+    reason: Annotated[str, Field(description="Reason, one word of a fixed list.")] = ""
     message: Annotated[str, Field(max_length=1024, description="What it reported.")] = ""
     start_time: Annotated[str, Field(description="When it started.")] = ""
     completion_time: Annotated[str, Field(description="When it ended.")] = ""

@@ -56,7 +56,7 @@ class Reason(StrEnum):
     SOURCE_NOT_FOUND = (
         "SourceNotFound",
         Blame.USER,
-        "The repository, ref or archive was not found, its address is not valid, or a directory was not sent.",
+        "The repository, ref or archive was not found, its address is not valid, or a directory did not arrive.",
         "Check spec.source; the message lists refs with similar names.",
     )
     SOURCE_AUTH_FAILED = (

@@ -18,7 +18,7 @@ from sentinel.text import dns_label
 NOT_COPIED = frozenset(
     ("cancel", "config", "deployTarget", "inputs", "parent", "pipeline", "retries", "source")
 )
-"""Fields that say what the parent was. `retries` too: a deploy that has begun must not begin again by itself."""
+"""Fields that describe the parent. `retries` too: a deploy that has begun must not begin again by itself."""
 
 
 @click.command()
@@ -48,7 +48,9 @@ def deploy(
     name, place = made["metadata"]["name"], made["metadata"]["namespace"]
     click.echo(visible(name))
     if not watch:
-        click.echo(f"`sentinel logs -f -n {visible(place)} {visible(name)}` follows it", err=True)
+        click.echo(
+            f"to follow its log: sentinel logs -f -n {visible(place)} {visible(name)}", err=True
+        )
         return
     found = run(follow(name, place), trouble=trouble)
     click.echo(result(found), err=True)

@@ -44,7 +44,7 @@ LETTERS = {"added": "A", "changed": "M", "removed": "D"}
 @build_argument
 @click.argument("first", type=click.IntRange(min=0), metavar="N")
 @click.argument("second", type=click.IntRange(min=1), metavar="M")
-@click.option("--insecure", is_flag=True, help="Speak HTTP with the registries.")
+@click.option("--insecure", is_flag=True, help="Use HTTP instead of HTTPS for the registries.")
 @click.option(
     "--docker-config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -96,9 +96,7 @@ def _image(found: Found, number: int) -> Reference:
     status = found.status
     if number == 0:
         if status.box is None or not status.box.digest:
-            raise GoneError(
-                f"the status of Build {found.name} does not say which image its box had"
-            )
+            raise GoneError(f"Build {found.name} has no digest of its box's image in its status")
         return parse_reference(status.box.image).pinned(status.box.digest)
     step = status.steps[number - 1] if number <= len(status.steps) else None
     image = step.image if step is not None else None
@@ -106,7 +104,7 @@ def _image(found: Found, number: int) -> Reference:
         why = f": {visible(image.message)}" if image is not None and image.message else ""
         raise GoneError(
             f"Build {found.name} has no image of step {number}{why}; `sentinel describe {found.address}` shows which "
-            "it has. Images of steps are made with spec.image.commit: eachStep"
+            "it has. Set spec.image.commit to eachStep to get an image after every step"
         )
     return parse_repository(status.image.repository).pinned(image.digest)
 

@@ -31,7 +31,7 @@ def retry(ctx: click.Context, build: str, namespace: str, new_name: str, watch: 
     click.echo(visible(made["metadata"]["name"]))
     click.echo(_about(old, made), err=True)
     if not watch:
-        click.echo(f"`sentinel logs -f {address}` follows it", err=True)
+        click.echo(f"to follow its log: sentinel logs -f {address}", err=True)
         return
     found = run(follow(made["metadata"]["name"], made["metadata"]["namespace"]), trouble=trouble)
     click.echo(result(found), err=True)

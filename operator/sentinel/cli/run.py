@@ -84,7 +84,7 @@ CLUSTER_ONLY = {"namespace": "--namespace", "name": "--name"}
 @click.option(
     "--cluster",
     is_flag=True,
-    help="Run it as a Build on the cluster of the kubeconfig, which gets the directory through the API server.",
+    help="Run it as a Build on the cluster of the kubeconfig, sending the directory through the API server.",
 )
 @click.option(
     "-n",

@@ -1,4 +1,4 @@
-"""`sentinel run --cluster`: a Build of a local directory, for those who reach the API server and nothing else.
+"""`sentinel run --cluster`: a Build of a local directory, for users who can reach only the API server.
 
 The directory is sent to the build's own pod (`upload`). Protected variables are in a Secret that the Build owns.
 """
@@ -63,7 +63,7 @@ def run_on_cluster(wanted: Wanted) -> Exit:
             pipeline_of(loaded, wanted.pipeline, path=project.config)
             if len(loaded.text) > MOST_CONFIG:
                 raise UserError(
-                    f"{project.config} has more than {MOST_CONFIG // 1024} KiB, which a Build cannot hold"
+                    f"{project.config} has more than {MOST_CONFIG // 1024} KiB, the limit of spec.config"
                 )
             given = read_given(wanted.env_file, wanted.folder)
             ignore_file = loaded.config.ignore_file if loaded.config is not None else ""
@@ -125,7 +125,7 @@ async def _run(namespace: str, body: Json, protected: Mapping[str, bytes], file:
                 assert task is not None  # noqa: S101 - this is a coroutine
                 task.cancel()
                 return
-            note("cancelling the build; interrupt again to leave it to itself")
+            note("cancelling the build; press Ctrl-C again to stop waiting for it")
             cancelling.append(asyncio.create_task(_cancel(kube, name, namespace)))
 
         loop = asyncio.get_running_loop()
@@ -134,7 +134,7 @@ async def _run(namespace: str, body: Json, protected: Mapping[str, bytes], file:
         try:
             found = await _follow(kube, name, namespace, file)
         except asyncio.CancelledError:
-            note(f"`sentinel wait -n {visible(namespace)} {visible(name)}` waits for its end")
+            note(f"to wait for its result: sentinel wait -n {visible(namespace)} {visible(name)}")
             return Exit.INTERRUPTED
         finally:
             await asyncio.gather(*cancelling)
@@ -151,10 +151,10 @@ async def _follow(kube: Kube, name: str, namespace: str, file: BinaryIO) -> Foun
         if sending.done() and (error := sending.exception()) is not None:
             if not isinstance(error, SentinelError):
                 raise error
-            note(f"the directory cannot be sent, so the build is cancelled: {error.message}")
+            note(f"cannot send the directory, cancelling the build: {error.message}")
             if isinstance(error, Forbidden):
                 note(
-                    "it takes `get` on pods, and `create` and `get` on pods/exec, as the role edit has"
+                    "this needs `get` on pods, and `create` and `get` on pods/exec, as in the role edit"
                 )
             await _cancel(kube, name, namespace)
         return await watching

@@ -47,7 +47,7 @@ async def _compare(attempt: Attempt, ended: ImageCommit, *, wanted_by: str) -> s
     )
     onto = ended.status.onto
     if onto and onto != ended.spec.previous:
-        return f"it stands on {onto[:80]!r}, which it was not to be put on"
+        return f"its layer is on top of {onto[:80]!r}, which was not requested"
     base, readers = attempt.plan.box.reference, pull
     if ended.spec.scratch_from:
         base = ""

@@ -119,4 +119,4 @@ def _given_up(steps: Sequence[StepStatus]) -> str | None:
     failed = tried[-MOST_FAILURES:]
     if len(failed) < MOST_FAILURES or any(step.image and step.image.digest for step in failed):
         return None
-    return f"the images of the {MOST_FAILURES} steps before could not be made"
+    return f"not tried, because the images of the {MOST_FAILURES} steps before could not be made"

@@ -42,7 +42,7 @@ class ProxySettings(BaseModel):
         if proxy.username or proxy.password:
             # The text is not quoted: it may stand in a log.
             raise ValueError(
-                "proxy: the proxy's URL holds a login, which everybody who can read a build pod would see. Put it into "
+                "proxy: the proxy's URL holds a login, which every user who can read build pods would see. Put it into "
                 "a Secret and name that in proxy.existingSecret; build pods need a proxy without a login"
             )
         return text

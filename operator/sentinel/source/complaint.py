@@ -134,7 +134,7 @@ _WORDS = {
         Reason.SOURCE_AUTH_FAILED,
         "the certificate of {host} is not trusted: git: {said}. If an authority of your own made it, "
         "put that authority's certificate (PEM) into `ca.crt` of the Secret that spec.source.git.secretRef names, or "
-        "have the cluster's administrator set ca",
+        "ask the cluster's administrator to add it to the chart's value ca",
     ),
     Kind.REDIRECT: (
         Reason.SOURCE_NOT_FOUND,

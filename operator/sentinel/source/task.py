@@ -107,7 +107,7 @@ class Task:
         if not task.sha256 and not task.outputs and not is_commit(task.commit):
             raise _none(f"{task.commit!r} is not a full commit id")
         if not task.url and not task.upload and not task.outputs:
-            raise _none("says neither where the source is nor that it is sent")
+            raise _none("has neither a URL of the source nor an upload")
         if any(name and not valid_ref(name) for name in (task.ref, task.branch, task.tag)):
             raise _none("a ref in it is none git would accept")
         return task

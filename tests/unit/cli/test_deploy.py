@@ -24,7 +24,7 @@ def test_it_goes_on_from_the_build_with_its_variables_and_secrets(
     cluster.build(spec=SPEC, status=ended("Succeeded", "Passed"))
     done = sentinel("deploy", "hello", "--target", "production")
     assert (done.exit_code, done.stdout) == (0, "hello-deploy-1\n")
-    assert done.stderr == "`sentinel logs -f -n team hello-deploy-1` follows it\n"
+    assert done.stderr == "to follow its log: sentinel logs -f -n team hello-deploy-1\n"
     assert cluster.find("builds", "hello-deploy-1")["spec"] == {
         "parent": {"name": "hello"},
         "pipeline": "deploy",

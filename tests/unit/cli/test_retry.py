@@ -36,7 +36,8 @@ def test_the_retry_is_of_the_same_commit_and_has_no_owner(
     done = sentinel("retry", "hello")
     assert (done.exit_code, done.stdout) == (0, "hello-retry-1\n")
     assert done.stderr == (
-        "Build hello-retry-1 created at commit 3f2c1ab00000\n`sentinel logs -f -n team hello-retry-1` follows it\n"
+        "Build hello-retry-1 created at commit 3f2c1ab00000\n"
+        "to follow its log: sentinel logs -f -n team hello-retry-1\n"
     )
     assert cluster.find("builds", "hello-retry-1") == {
         "apiVersion": "sentinel.wercker.com/v1alpha1",

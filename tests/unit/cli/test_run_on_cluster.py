@@ -266,7 +266,7 @@ def test_a_user_who_may_not_exec_is_not_left_with_a_build_that_waits(
     fleet.refusal = Forbidden("pods/exec is forbidden", status=403)
     done = sentinel("run", str(project), "--cluster")
     assert done.exit_code == 3
-    assert "the build is cancelled: pods/exec is forbidden" in done.stderr
+    assert "cancelling the build: pods/exec is forbidden" in done.stderr
     assert "`create` and `get` on pods/exec" in done.stderr
     assert the_build(fleet)["spec"]["cancel"] is True
 

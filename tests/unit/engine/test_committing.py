@@ -399,12 +399,12 @@ ONTO: dict[str, tuple[str, bytes, str]] = {
     "on the box's image": ("", GOOD, ""),
     "not what it says": (digest_of(EARLIER), GOOD, "are not those of"),
     "not what it says not": ("", ON_TOP, "are not those of"),
-    "on another image": (digest_of(BASE), GOOD, "which it was not to be put on"),
+    "on another image": (digest_of(BASE), GOOD, "which was not requested"),
 }
 
 
 @pytest.mark.parametrize("case", ONTO)
-async def test_a_layer_stands_on_the_box_s_image_or_on_the_one_before(case: str) -> None:
+async def test_a_layer_is_on_top_of_the_box_s_image_or_the_previous_image(case: str) -> None:
     onto, image, words = ONTO[case]
     async with registry(GOOD, BASE, EARLIER, ON_TOP) as host:
         server = Committing(succeeded(digest_of(image), onto=onto))

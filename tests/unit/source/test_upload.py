@@ -239,5 +239,5 @@ def test_the_two_programs_work_together(tmp_path: Path) -> None:
 
 
 def test_a_task_says_where_the_source_is_or_that_it_is_sent() -> None:
-    with pytest.raises(SentinelError, match="neither where the source is nor that it is sent"):
+    with pytest.raises(SentinelError, match="has neither a URL of the source nor an upload"):
         Task.parse(json.dumps({"url": "", "commit": "c" * 40}))
