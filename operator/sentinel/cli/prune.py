@@ -42,7 +42,7 @@ from sentinel.store.objects import ObjectStore
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only show what would go, and why.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be deleted, and why.")
 @click.option(
     "--builds", is_flag=True, help="Finished Builds and WorkflowRuns past their time or limit."
 )

@@ -48,7 +48,7 @@ def resolver() -> None:
 
 @click.command()
 def reporter() -> None:
-    """Run the reporter (in its Deployment): it tells wercker-api and others how builds go."""
+    """Run the reporter (in its Deployment): it reports builds to wercker-api and other receivers."""
     exit_on_sigterm()
     from sentinel.reports.app import run_reporter  # noqa: PLC0415 - aiohttp and the rest
 

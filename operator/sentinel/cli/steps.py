@@ -21,7 +21,7 @@ _TOKEN_LENGTH = 16
 
 @click.group()
 def steps() -> None:
-    """The standard steps, and registries of one's own."""
+    """List the standard steps, and serve a step registry."""
 
 
 @steps.command("list")

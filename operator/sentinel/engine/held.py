@@ -43,7 +43,7 @@ class Held:
         """The number of the last news of a Build. Several may wait for it, each with a moment of its own between its
         look and `hold`."""
         self._heard: OrderedDict[str, int] = OrderedDict()
-        """The number of the last news when a Build was held, or let go: by uid."""
+        """The number of the last news when a Build was held or released: by uid."""
 
     def __contains__(self, uid: str) -> bool:
         return uid in self._waiting

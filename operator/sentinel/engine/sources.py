@@ -86,7 +86,7 @@ async def wanted_of(
 def found_of(source: Source, answer: SourceAnswer) -> tuple[PlanSource, SourceStatus]:
     """What is built, for the Plan and for the status."""
     if source.upload is not None:
-        # It is sent to the pod: all that is known of it stands in the Build.
+        # It is sent to the pod: all that is known of it is in the Build.
         sent = source.upload
         return (
             PlanSource(url="", digest=sent.sha256, upload=sent.size),
