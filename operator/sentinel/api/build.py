@@ -247,10 +247,10 @@ class StepImage(Model):
         ),
     ] = None
     reason: Annotated[
-        str, Field(description="Why there is no image, as one word of a fixed list.")
+        str, Field(description="Why the image is missing, as one word of a fixed list.")
     ] = ""
     message: Annotated[
-        str, Field(max_length=256, description="Why there is no image, as a readable message.")
+        str, Field(max_length=256, description="Why the image is missing, as a readable message.")
     ] = ""
 
 
